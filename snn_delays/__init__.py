@@ -1,0 +1,1 @@
+"""Learn synaptic delays in spiking neural networks; deploy them as integers."""

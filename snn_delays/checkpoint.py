@@ -1,0 +1,103 @@
+"""What a run saves, and how: one folder per run, every file replaced in one step.
+
+config.yaml   summary.json   metrics.csv   checkpoints/{best,last}.ckpt   tensorboard/
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snn_delays.atomic import write_atomically
+from snn_delays.errors import UsageError
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint ``"best"`` or ``"last"``."""
+        return self.path / "checkpoints" / f"{name}.ckpt"
+
+    def save_config(self, text: str) -> None:
+        write_atomically(self.config, text.encode())
+
+    def save_metrics(self, rows: Sequence[Row]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.metrics, text.getvalue().encode())
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(self.summary, text.encode())
+
+    def load_summary(self) -> dict[str, Any]:
+        """Contents of summary.json.
+
+        Raises:
+            UsageError: the run has not ended, or the file is damaged.
+        """
+        if not self.summary.is_file():
+            raise UsageError(
+                f"{self.summary} not found: the run has not ended. "
+                f"Finish it with snn-delays-train run={self.path} resume=true."
+            )
+        try:
+            return json.loads(self.summary.read_text())
+        except ValueError as error:
+            raise UsageError(f"{self.summary} is not readable as JSON ({error}).") from error
+
+    def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        write_atomically(self.checkpoint(name), content.getvalue())
+
+    def load_checkpoint(self, name: str) -> dict[str, Any]:
+        """Contents of a checkpoint, on the CPU.
+
+        Raises:
+            UsageError: missing or damaged file.
+        """
+        path = self.checkpoint(name)
+        if not path.is_file():
+            raise UsageError(
+                f"{path} not found. Give run=DIR, a folder that snn-delays-train has written."
+            )
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+            raise UsageError(
+                f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}). "
+                "Use the other one (checkpoint=best or checkpoint=last), or train again."
+            ) from error

@@ -1,0 +1,87 @@
+"""What a person sees in the terminal while a command runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from snn_delays.checkpoint import Row
+
+Cell = str | float | int | None
+
+
+class TrainingView:
+    """Watches a training run: a live bar in a terminal, one plain line per epoch elsewhere.
+
+    Use as a context manager; it is the ``Observer`` that ``training.train`` asks for.
+    """
+
+    def __init__(self, epochs: int, first: int = 0, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.epochs = epochs
+        self.began, self.first = time.monotonic(), first
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task(
+            "training", total=None, epoch=first + 1, epochs=epochs, status=""
+        )
+
+    def __enter__(self) -> TrainingView:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+        self.progress.update(
+            self.task,
+            total=batches * self.epochs,
+            completed=batches * epoch + done,
+            epoch=epoch + 1,
+            status=f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %",
+        )
+
+    def epoch(self, row: Row) -> None:
+        done = int(row["epoch"]) + 1
+        pace = (time.monotonic() - self.began) / (done - self.first)
+        self.progress.console.print(
+            f"epoch {done:>3}/{self.epochs}  loss {row['loss']:.3f}  "
+            f"accuracy {100 * row['accuracy']:5.1f} %  "
+            f"validation (rounded) {100 * row['valid_accuracy']:5.1f} %  "
+            f"σ {row['sigma']:5.2f}  mean |Δdelay| {row['delay_change']:.3f}  "
+            f"rate {row['rate_hz']:.1f} Hz  {row['seconds']:.1f} s  "
+            f"left {duration(pace * (self.epochs - done))}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def percent(share: float | None) -> str:
+    """``73.9 %``; a dash where there is nothing to report."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]], **style: Any) -> None:
+    """A table; numbers stand to the right of their column, the first column to the left."""
+    table = Table(title=title, title_justify="left", **style)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)

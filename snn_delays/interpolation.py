@@ -1,0 +1,127 @@
+"""From a real-valued delay to weights on integer taps: the g_σ of dilated convolution with
+learnable spacings (DCLS), along one axis.
+
+    y[t] = Σ_j g_σ(j − d) · x[t − j],      j = 0 … max_delay,      Σ_j g_σ(j − d) = 1
+
+Reference:
+    Khalfaoui-Hassani, Pellegrini, Masquelier, "Dilated convolution with learnable spacings"
+    (2021, arXiv:2112.03740) and "… beyond bilinear interpolation" (2023, arXiv:2306.00817).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from snn_delays.errors import UsageError
+
+Interpolation = Literal["gaussian", "triangle"]
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+
+
+def interpolate(
+    delay: Float[Tensor, "*shape"], sigma: float, max_delay: int, interpolation: str
+) -> Float[Tensor, "*shape taps"]:
+    """Spread each delay over the taps 0 … max_delay; the weights of one delay sum to 1.
+
+    A delay outside [0, max_delay] acts as the nearest edge and still receives its gradient,
+    so that the optimiser can bring it back.
+
+    Args:
+        delay: steps.
+        sigma: width in steps, >= 0.
+        interpolation: ``"gaussian"`` or ``"triangle"``.
+
+    Shape:
+        delay ``[...]`` → ``[..., max_delay + 1]``; tap ``j`` is a delay of ``j`` steps.
+
+    Raises:
+        UsageError: unknown interpolation.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise UsageError(
+            f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}."
+        )
+    taps = torch.arange(max_delay + 1, device=delay.device, dtype=delay.dtype)
+    return _spread(_inside(delay, max_delay), sigma, taps, interpolation)
+
+
+def interpolate_window(
+    delay: Float[Tensor, "*shape"], sigma: float, max_delay: int, interpolation: str, width: int
+) -> tuple[Int[Tensor, "*shape"], Float[Tensor, "*shape width"]]:
+    """As ``interpolate``, on the ``width`` taps around each delay only, and the first of them.
+
+    Exact where g_σ is zero, or below rounding, on all other taps.
+
+    Shape:
+        delay ``[...]`` → first tap (int32) ``[...]``, weights ``[..., width]``.
+    """
+    inside = _inside(delay, max_delay)
+    first = inside.detach().round() - width // 2
+    first = first.clamp(0, max_delay + 1 - width).to(torch.int32)
+    taps = first.unsqueeze(-1) + torch.arange(width, device=delay.device, dtype=delay.dtype)
+    return first, _spread(inside, sigma, taps, interpolation)
+
+
+def _inside(delay: Tensor, max_delay: int) -> Tensor:
+    """The delay brought into range; its gradient as if it had not been."""
+    return delay + (delay.clamp(0, max_delay) - delay).detach()
+
+
+def _spread(delay: Tensor, sigma: float, taps: Tensor, interpolation: str) -> Tensor:
+    if interpolation == "triangle":
+        return triangle(delay, sigma, taps)
+    if sigma == 0:
+        return nearest(delay, taps)
+    return gaussian(delay, sigma, taps)
+
+
+def gaussian(
+    delay: Float[Tensor, "*shape"], sigma: float, taps: Float[Tensor, "*#shape taps"]
+) -> Float[Tensor, "*shape taps"]:
+    """g ∝ exp(−½ ((j − d) / σ)²).
+
+    Written as a softmax: exactly normalised, and no underflow however small σ is. At a delay of
+    0 or max_delay the lost half of the bell makes the gradient point inwards, never vanish.
+    DCLS calls this version "gauss" and stores SIG = σ − 0.27.
+    """
+    sigma = max(sigma, 1e-6)  # below, the same limit; its square must not overflow float32
+    return torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) / sigma) ** 2, dim=-1)
+
+
+def triangle(
+    delay: Float[Tensor, "*shape"], sigma: float, taps: Float[Tensor, "*#shape taps"]
+) -> Float[Tensor, "*shape taps"]:
+    """g ∝ max(1 + σ − |j − d|, 0); σ = 0 is linear interpolation between two taps.
+
+    DCLS calls it "max" (σ = SIG), and "v1" at σ = 0. There a delay at an integer has no gradient
+    at all, and one that was clamped to the edge stays for good. ``torch.maximum`` halves the
+    gradient at a tie instead of dropping it, which is the central difference: every integer
+    delay, the edges included, can move.
+    """
+    height = (1 - (taps - delay.unsqueeze(-1)).abs()) + sigma  # in this order torch.compile
+    # takes sigma for a variable; with 1 + sigma it recompiles for every new value
+    height = torch.maximum(height, torch.zeros_like(height))
+    return height / height.sum(-1, keepdim=True)
+
+
+def nearest(
+    delay: Float[Tensor, "*shape"], taps: Float[Tensor, "*#shape taps"]
+) -> Float[Tensor, "*shape taps"]:
+    """The Gaussian's limit σ → 0: all weight on the nearest tap (ties to even); no gradient."""
+    return (taps == delay.round().unsqueeze(-1)).to(delay.dtype)
+
+
+def dense_kernel(
+    weight: Float[Tensor, "post pre contacts"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    sigma: float,
+    max_delay: int,
+    interpolation: str,
+) -> Float[Tensor, "post pre taps"]:
+    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k])."""
+    spread = interpolate(delay, sigma, max_delay, interpolation)
+    return (weight.unsqueeze(-1) * spread).sum(dim=2)

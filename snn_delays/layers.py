@@ -1,0 +1,264 @@
+"""The delay layer: a linear map in which every synapse also has a learnable delay."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from jaxtyping import Float, Int
+from spikingjelly.activation_based import base, functional
+from torch import Tensor, nn
+
+from snn_delays.errors import UsageError
+from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
+from snn_delays.ops.plan import METHODS, Method, delay_convolution
+
+Granularity = Literal["synaptic", "axonal", "dendritic"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class DelayLayer(base.MemoryModule):
+    """Fully connected synapses with learnable delays.
+
+        y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
+
+    A SpikingJelly module: it stands between neurons where ``layer.Linear`` would. It remembers
+    the last ``max_delay`` inputs between calls, as a neuron remembers its membrane, until
+    ``functional.reset_net``; so a sequence may come whole (``step_mode="m"``), in pieces, or
+    step by step (``step_mode="s"``), with the same result.
+
+    Args:
+        in_features, out_features: number of pre- and postsynaptic neurons.
+        max_delay: largest delay, in steps; the kernel has ``max_delay + 1`` taps.
+        kernel_count: delayed contacts of one (post, pre) pair.
+        granularity: one delay per ``"synaptic"`` pair, per pre (``"axonal"``) or per post
+            (``"dendritic"``).
+        interpolation: ``"gaussian"`` or ``"triangle"``.
+        sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
+            published (max_delay / 2 + 0.27). A schedule shrinks it; 0 makes delays integers.
+        bias: adds a learnable current to every postsynaptic neuron, at first 0.
+        method: how to compute it; see ``ops/plan.py``.
+
+    Shape:
+        ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``.
+        ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
+        ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
+
+    Raises:
+        UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
+            of another size than the remembered one.
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani, Masquelier, "Learning delays in spiking neural networks
+        using dilated convolutions with learnable spacings" (2024, arXiv:2306.17670).
+    """
+
+    history: Tensor | None
+    slot: int
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        max_delay: int,
+        *,
+        kernel_count: int = 1,
+        granularity: Granularity = "synaptic",
+        interpolation: Interpolation = "gaussian",
+        sigma: float | None = None,
+        bias: bool = False,
+        step_mode: Literal["s", "m"] = "m",
+        method: Method = "auto",
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "in_features": in_features,
+            "out_features": out_features,
+            "kernel_count": kernel_count,
+        }
+        for name, size in sizes.items():
+            if not isinstance(size, int) or size < 1:
+                raise UsageError(f"DelayLayer: {name} must be a whole number >= 1, got {size!r}.")
+        if not isinstance(max_delay, int) or max_delay < 1:
+            raise UsageError(
+                f"DelayLayer: max_delay must be a whole number of steps >= 1, got {max_delay!r}. "
+                "Use a smaller dt, or nn.Linear if no delay is wanted."
+            )
+        names = (
+            ("granularity", granularity, GRANULARITIES),
+            ("interpolation", interpolation, INTERPOLATIONS),
+            ("method", method, METHODS),
+            ("step_mode", step_mode, ("s", "m")),
+        )
+        for name, got, known in names:
+            if got not in known:
+                raise UsageError(
+                    f"DelayLayer: {name} must be one of {', '.join(known)}, got {got!r}."
+                )
+        self.in_features = in_features
+        self.out_features = out_features
+        self.max_delay = max_delay
+        self.kernel_count = kernel_count
+        self.granularity = granularity
+        self.interpolation = interpolation
+        self.method = method
+        self.sigma = max_delay / 2 + 0.27 if sigma is None else sigma
+        self.step_mode = step_mode
+
+        rows = 1 if granularity == "axonal" else out_features
+        columns = 1 if granularity == "dendritic" else in_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
+        self.delay = nn.Parameter(torch.empty(rows, columns, kernel_count))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.reset_parameters()
+
+        # The last max_delay inputs, a ring: `slot` is the oldest, and the next to be overwritten.
+        self.register_memory("history", None)
+        self.register_memory("slot", 0)
+
+    def reset_parameters(self) -> None:
+        """Weights Kaiming-uniform for ReLU, delays uniform over the kernel, as published."""
+        nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
+        nn.init.uniform_(self.delay, 0.0, float(self.max_delay))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @property
+    def sigma(self) -> float:
+        """True width of the interpolation, in steps; part of the state dict."""
+        return self._sigma
+
+    @sigma.setter
+    def sigma(self, value: float) -> None:
+        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+            raise UsageError(f"DelayLayer: sigma must be a number of steps >= 0, got {value!r}.")
+        self._sigma = float(value)
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {"sigma": self._sigma}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.sigma = state["sigma"]
+
+    @torch.no_grad()
+    def clamp_delays_(self) -> None:
+        """Bring every delay back into [0, max_delay]; call it after an optimiser step."""
+        self.delay.clamp_(0, self.max_delay)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: the memory's values, not their autograd graph."""
+        memories = {
+            name: value.detach() if isinstance(value, Tensor) else value
+            for name, value in self._memories.items()
+        }
+        return {**self.__dict__, "_memories": memories}
+
+    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
+        """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
+        return self.delay.detach().round().clamp(0, self.max_delay).long()
+
+    def rounded(self) -> DelayLayer:
+        """A copy as deployed: integer delays and σ = 0, so that every contact is one tap."""
+        return rounded(self)
+
+    def multi_step_forward(
+        self, x: Float[Tensor, "time batch pre"]
+    ) -> Float[Tensor, "time batch post"]:
+        self._check(x, ("T", "N"))
+        fresh = self.history is None
+        padded = torch.cat([self._past(x.shape[1], x), x])
+        # A copy: the ring is written in place, while autograd may still need `padded`.
+        self.history, self.slot = padded[padded.shape[0] - self.max_delay :].clone(), 0
+        y = delay_convolution(
+            x if fresh else padded,
+            self.weight,
+            self.delay,
+            sigma=self.sigma,
+            max_delay=self.max_delay,
+            interpolation=self.interpolation,
+            method=self.method,
+        )
+        return self._biased(y if fresh else y[self.max_delay :])
+
+    def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
+        self._check(x, ("N",))
+        past = self._past(x.shape[0], x)
+        if self.history is None:
+            self.history = torch.zeros_like(past)
+        self.history[self.slot] = x
+        self.slot = (self.slot + 1) % self.max_delay
+        kernel = dense_kernel(
+            self.weight, self.delay, self.sigma, self.max_delay, self.interpolation
+        )
+        recent = torch.cat([x.unsqueeze(0), past.flip(0)])
+        return self._biased(torch.einsum("jni,oij->no", recent, kernel))
+
+    def _biased(self, y: Tensor) -> Tensor:
+        return y if self.bias is None else y + self.bias
+
+    def _past(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
+        """The last max_delay inputs, oldest first; silence after a reset."""
+        if self.history is None:
+            return like.new_zeros(self.max_delay, batch, self.in_features)
+        if self.history.shape[1] != batch:
+            raise UsageError(
+                f"DelayLayer: remembers a batch of {self.history.shape[1]}, got one of {batch}. "
+                "Call spikingjelly's functional.reset_net(net) between sequences."
+            )
+        return self.history.roll(-self.slot, 0).to(like.dtype)
+
+    def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        if x.dim() != len(axes) + 1 or x.shape[-1] != self.in_features:
+            expected = ", ".join((*axes, str(self.in_features)))
+            raise UsageError(
+                f"DelayLayer: input must be [{expected}] with step_mode={self.step_mode!r}, "
+                f"got {list(x.shape)}."
+            )
+        if not x.is_floating_point():
+            raise UsageError(
+                f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
+            )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, max_delay={self.max_delay}, "
+            f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
+            f"interpolation={self.interpolation}, sigma={self.sigma:.2f}, "
+            f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
+        )
+
+
+def delay_layers(module: nn.Module) -> list[DelayLayer]:
+    """Every delay layer in ``module``, in the order of definition."""
+    return [child for child in module.modules() if isinstance(child, DelayLayer)]
+
+
+def set_sigma(module: nn.Module, sigma: float) -> None:
+    """Give every delay layer in ``module`` the interpolation width ``sigma`` (steps)."""
+    for child in delay_layers(module):
+        child.sigma = sigma
+
+
+def clamp_delays_(module: nn.Module) -> None:
+    """Bring every delay in ``module`` back into its layer's range."""
+    for child in delay_layers(module):
+        child.clamp_delays_()
+
+
+def rounded(module: Net) -> Net:
+    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
+    # A neuron's state hangs on the autograd graph, which cannot be copied: set it aside.
+    memories = base.extract_memories(module)
+    functional.reset_net(module)
+    try:
+        twin = copy.deepcopy(module)
+    finally:
+        base.load_memories(module, memories)
+    with torch.no_grad():
+        for child in delay_layers(twin):
+            child.delay.copy_(child.integer_delays())
+            child.sigma = 0.0
+    return twin

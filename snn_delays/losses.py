@@ -1,0 +1,83 @@
+"""From readout potentials over time to class scores, a loss and an accuracy.
+
+Only a sample's own steps count, never the padding that its batch brought along.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_delays.errors import UsageError
+
+Readout = Literal["sum_softmax", "mean", "max"]
+READOUTS: tuple[str, ...] = get_args(Readout)
+
+
+def sum_softmax(
+    v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch classes"]:
+    """score = Σ_{t < length} softmax(v[t]).
+
+    Args:
+        v: readout potentials.
+        lengths: steps that count for each sample, its own duration and the tail
+            (``batch.lengths + net.tail``); ``None`` counts all.
+
+    Shape:
+        v ``[T, N, classes]``, lengths ``[N]`` → ``[N, classes]``.
+
+    Reference:
+        Hammouamri et al. (2024, arXiv:2306.17670).
+    """
+    return (torch.softmax(v, dim=-1) * _counted(v, lengths)).sum(0)
+
+
+def mean_potential(
+    v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch classes"]:
+    """score = mean over the sample's own steps of v; arguments as for ``sum_softmax``."""
+    counted = _counted(v, lengths)
+    return (v * counted).sum(0) / counted.sum(0)
+
+
+def max_potential(
+    v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch classes"]:
+    """score = max over the sample's own steps of v; arguments as for ``sum_softmax``."""
+    return v.masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
+
+
+def score(
+    v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None, readout: str
+) -> Float[Tensor, "batch classes"]:
+    """Class scores by the named readout: ``sum_softmax``, ``mean`` or ``max``.
+
+    Raises:
+        UsageError: unknown readout.
+    """
+    if readout == "sum_softmax":
+        return sum_softmax(v, lengths)
+    if readout == "mean":
+        return mean_potential(v, lengths)
+    if readout == "max":
+        return max_potential(v, lengths)
+    raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}.")
+
+
+def cross_entropy(
+    scores: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy with the scores as logits, as published."""
+    return F.cross_entropy(scores, labels)
+
+
+def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1 1"]:
+    steps = torch.arange(v.shape[0], device=v.device)[:, None, None]
+    if lengths is None:
+        return torch.ones_like(steps, dtype=torch.bool)
+    return steps < lengths[None, :, None]

@@ -1,0 +1,142 @@
+"""The neurons between delay layers: SpikingJelly's, set up as published, and a leaky readout."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from spikingjelly.activation_based import base, neuron, surrogate
+from torch import Tensor
+
+from snn_delays.errors import UsageError
+from snn_delays.ops import lif as scan
+
+
+class LIFNode(neuron.LIFNode):
+    """SpikingJelly's ``LIFNode``, with the whole sequence in one compiled sweep on the CPU.
+
+    The same arguments and numbers. What the sweep does not cover (GPUs, surrogates other than
+    ATan and Sigmoid, half precision, single-step mode) runs as SpikingJelly runs it.
+    """
+
+    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        surrogate_function = self.surrogate_function
+        covered = (
+            scan.AVAILABLE
+            and x_seq.device.type == "cpu"
+            and x_seq.dtype in (torch.float32, torch.float64)
+            and x_seq.numel() > 0
+            and type(surrogate_function) in (surrogate.ATan, surrogate.Sigmoid)
+            and surrogate_function.spiking
+        )
+        if not covered:
+            return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore[reportReturnType]
+        (v,) = self.materialize_states((x_seq,), (self.v,), "m")
+        soft = self.v_reset is None
+        spikes, h = scan.lif(
+            x_seq.flatten(1),
+            v.expand(x_seq.shape[1:]).flatten(),
+            1 - 1 / self.tau,
+            1 / self.tau if self.decay_input else 1.0,
+            self.v_threshold,
+            0.0 if soft else self.v_reset,
+            soft,
+            self.detach_reset,
+            isinstance(surrogate_function, surrogate.Sigmoid),
+            float(surrogate_function.alpha),
+        )
+        spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
+        if self.store_v_seq:
+            self.v_seq = self._after_reset(h, spikes)
+            self.v = self.v_seq[-1]
+        else:
+            self.v = self._after_reset(h[-1], spikes[-1])
+        return spikes
+
+    def _after_reset(self, h: Tensor, spikes: Tensor) -> Tensor:
+        if self.detach_reset:
+            spikes = spikes.detach()
+        if self.v_reset is None:
+            return h - self.v_threshold * spikes
+        return (1 - spikes) * h + spikes * self.v_reset
+
+
+def lif(
+    tau: float,
+    *,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate_alpha: float = 5.0,
+    detach_reset: bool = True,
+) -> LIFNode:
+    """SpikingJelly's leaky integrate-and-fire node without input decay, multi-step.
+
+        h[t] = v_reset + (1 − 1/τ) · (v[t−1] − v_reset) + x[t];   spike when h ≥ v_threshold
+
+    Args:
+        tau: membrane time constant in steps, > 1.
+        v_reset: hard reset to this value; ``None`` subtracts the threshold (soft reset).
+        surrogate_alpha: steepness of the ATan surrogate gradient.
+
+    Raises:
+        UsageError: ``tau`` not above one step, a threshold or steepness that is not positive.
+    """
+    _check_tau("lif", tau)
+    for name, value in (("v_threshold", v_threshold), ("surrogate_alpha", surrogate_alpha)):
+        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            raise UsageError(f"lif: {name} must be a number > 0, got {value!r}.")
+    return LIFNode(
+        tau=float(tau),
+        decay_input=False,
+        v_threshold=float(v_threshold),
+        v_reset=None if v_reset is None else float(v_reset),
+        surrogate_function=surrogate.ATan(alpha=surrogate_alpha),
+        detach_reset=detach_reset,
+        step_mode="m",
+    )
+
+
+class LeakyReadout(base.MemoryModule):
+    """A membrane that never spikes: v[t] = (1 − 1/τ) · v[t−1] + x[t]; returns v at every step.
+
+    Args:
+        tau: membrane time constant in steps, > 1.
+
+    Shape:
+        ``[T, N, C] → [T, N, C]`` or, with ``step_mode="s"``, ``[N, C] → [N, C]``.
+
+    Raises:
+        UsageError: ``tau`` not above one step.
+    """
+
+    v: Tensor | float
+
+    def __init__(self, tau: float) -> None:
+        super().__init__()
+        _check_tau("LeakyReadout", tau)
+        self.tau = float(tau)
+        self.step_mode = "m"
+        self.register_memory("v", 0.0)
+
+    def single_step_forward(self, x: Float[Tensor, "batch post"]) -> Float[Tensor, "batch post"]:
+        self.v = (1 - 1 / self.tau) * self.v + x
+        return self.v
+
+    def multi_step_forward(
+        self, x: Float[Tensor, "time batch post"]
+    ) -> Float[Tensor, "time batch post"]:
+        if x.shape[0] == 0:
+            return x
+        return torch.stack([self.single_step_forward(step) for step in x])
+
+    def extra_repr(self) -> str:
+        return f"tau={self.tau:g}, step_mode={self.step_mode}"
+
+
+def _check_tau(owner: str, tau: float) -> None:
+    if not (isinstance(tau, int | float) and math.isfinite(tau) and tau > 1):
+        raise UsageError(
+            f"{owner}: tau must be above 1 step, got {tau!r}. "
+            "Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms)."
+        )

@@ -1,0 +1,1 @@
+"""How a delay convolution is computed. No parameters, no modules: tensors in, tensors out."""

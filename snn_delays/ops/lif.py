@@ -1,0 +1,139 @@
+"""The leaky integrate-and-fire recurrence over a whole sequence, forward and backward.
+
+    h[t] = v_reset + decay · (v[t−1] − v_reset) + gain · x[t]
+    s[t] = 1 if h[t] ≥ v_threshold else 0
+    v[t] = v_reset where s[t] = 1, h[t] elsewhere        (hard reset)
+    v[t] = h[t] − v_threshold · s[t]                     (soft reset, v_reset = 0)
+
+Backward, with the surrogate's slope σ'(h − v_threshold) in place of the step's:
+
+    ∂L/∂h[t] = gh[t] + gs[t] · σ' + decay · ∂L/∂h[t+1] · ∂v/∂h
+    ∂v/∂h    = 1 − s    (hard; + (v_reset − h) · σ' unless the reset is detached)
+             = 1        (soft; − v_threshold · σ' unless the reset is detached)
+
+The same numbers as SpikingJelly's nodes, whose CPU path is a Python loop over time.
+Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, arXiv:1901.09948).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_delays.ops.threads import numba_on_torch_threads
+
+try:
+    from snn_delays.ops import lif_cpu
+except ImportError:  # numba is missing: SpikingJelly's own nodes serve.
+    lif_cpu = None
+
+AVAILABLE = lif_cpu is not None
+
+
+@torch.library.custom_op("snn_delays::lif", mutates_args=())
+def lif(
+    x: Tensor,
+    v_first: Tensor,
+    decay: float,
+    gain: float,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+    detach_reset: bool,
+    sigmoid: bool,
+    alpha: float,
+) -> tuple[Tensor, Tensor]:
+    """Spikes and the potentials h that fired them, from the input currents; CPU only.
+
+    Args:
+        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
+
+    Shape:
+        x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
+    """
+    spikes, h = torch.empty_like(x), torch.empty_like(x)
+    numba_on_torch_threads()
+    lif_cpu.forward(
+        spikes.numpy(),
+        h.numpy(),
+        x.contiguous().numpy(),
+        v_first.contiguous().numpy(),
+        decay,
+        gain,
+        v_threshold,
+        v_reset,
+        soft,
+    )
+    return spikes, h
+
+
+@torch.library.custom_op("snn_delays::lif_backward", mutates_args=())
+def _lif_backward(
+    gspikes: Tensor | None,
+    gh: Tensor | None,
+    spikes: Tensor,
+    h: Tensor,
+    decay: float,
+    gain: float,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+    detach_reset: bool,
+    sigmoid: bool,
+    alpha: float,
+) -> tuple[Tensor, Tensor]:
+    gx, gv_first = torch.empty_like(h), h.new_zeros(h.shape[1:])
+    numba_on_torch_threads()
+    lif_cpu.backward(
+        gx.numpy(),
+        gv_first.numpy(),
+        _rows(gspikes, h),
+        _rows(gh, h),
+        spikes.numpy(),
+        h.numpy(),
+        decay,
+        gain,
+        v_threshold,
+        v_reset,
+        soft,
+        detach_reset,
+        sigmoid,
+        alpha,
+    )
+    return gx, gv_first
+
+
+def _rows(grad: Tensor | None, like: Tensor) -> np.ndarray:
+    """A gradient as an array; where there is none, zeros that take no memory."""
+    if grad is None:
+        return np.broadcast_to(like.new_zeros(()).numpy(), like.shape)
+    return grad.contiguous().numpy()
+
+
+@lif.register_fake
+def _(x: Tensor, v_first: Tensor, *settings: object) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(x)
+
+
+@_lif_backward.register_fake
+def _(
+    gspikes: Tensor | None, gh: Tensor | None, spikes: Tensor, h: Tensor, *settings: object
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(h), h.new_empty(h.shape[1:])
+
+
+def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*output)
+    ctx.settings = inputs[2:]
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
+    spikes, h = ctx.saved_tensors
+    gx, gv_first = _lif_backward(gspikes, gh, spikes, h, *ctx.settings)
+    return gx, gv_first, *(None for _ in ctx.settings)
+
+
+lif.register_autograd(_backward, setup_context=_setup)
+lif.register_autocast("cpu", torch.float32)

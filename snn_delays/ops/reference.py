@@ -1,0 +1,48 @@
+"""The slow truth: the delay convolution as a loop over its own equation.
+
+    y[t, post] = Σ_pre Σ_k w[post, pre, k] · Σ_j g_σ(j − d[post, pre, k]) · x[t − j, pre]
+
+Every fast path is compared with these functions, in values and in gradients.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from snn_delays.interpolation import dense_kernel
+
+
+def delay_convolution(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre contacts"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    sigma: float,
+    max_delay: int,
+    interpolation: str,
+) -> Float[Tensor, "time batch post"]:
+    """One matrix product per time step and tap; x is silent before t = 0."""
+    kernel = dense_kernel(weight, delay, sigma, max_delay, interpolation)
+    steps, batch, _ = x.shape
+    y = x.new_zeros(steps, batch, weight.shape[0])
+    for t in range(steps):
+        for j in range(min(t, max_delay) + 1):
+            y[t] += x[t - j] @ kernel[:, :, j].T
+    return y
+
+
+def integer_delays(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre contacts"],
+    delay: Int[Tensor, "post pre contacts"],
+) -> Float[Tensor, "time batch post"]:
+    """Every synapse by itself, no kernel at all: y[t, post] += w · x[t − d, pre]."""
+    steps, batch, _ = x.shape
+    y = x.new_zeros(steps, batch, weight.shape[0])
+    for post, pre, k in itertools.product(*map(range, weight.shape)):
+        d = int(delay[post, pre, k])
+        for t in range(d, steps):
+            y[t, :, post] += weight[post, pre, k] * x[t - d, :, pre]
+    return y

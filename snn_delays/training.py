@@ -1,0 +1,283 @@
+"""The training loop, and evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from snn_delays import losses
+from snn_delays.checkpoint import Row, RunFolder
+from snn_delays.data import SpikeData, SpikeSplit
+from snn_delays.errors import UsageError
+from snn_delays.layers import clamp_delays_, set_sigma
+from snn_delays.network import DelaySNN
+from snn_delays.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast to learn; the defaults are the published SHD recipe.
+
+    Args:
+        epochs, batch_size: an incomplete last batch is dropped.
+        weight_lr: peak of the weights' one-cycle learning rate.
+        weight_decay: of the weights; BatchNorm and delays have none.
+        delay_lr: initial learning rate of the delays (steps), cosine to 0.
+        precision: Lightning Fabric's, e.g. ``"32-true"`` or ``"bf16-mixed"``.
+        accelerator: Lightning Fabric's, e.g. ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        seed: of the initial weights and delays, the order of samples, and dropout.
+
+    Raises:
+        UsageError: values out of range.
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670).
+    """
+
+    epochs: int = 150
+    batch_size: int = 256
+    weight_lr: float = 5e-3
+    weight_decay: float = 1e-5
+    delay_lr: float = 0.1
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"trainer.{name} must be a whole number >= 1, got {value!r}.")
+        for name in ("weight_lr", "weight_decay", "delay_lr"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise UsageError(f"trainer.{name} must be a number >= 0, got {value!r}.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
+            raise UsageError(f"seed must be a whole number from 0 to 2^31 − 1, got {self.seed!r}.")
+
+
+class Observer(Protocol):
+    """Who wants to watch a training run."""
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None: ...
+
+    def epoch(self, row: Row) -> None: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network answers on every sample of a split, in the split's order."""
+
+    loss: float
+    predictions: Tensor
+    labels: Tensor
+    speakers: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return self.accuracy_where(torch.ones_like(self.labels, dtype=torch.bool))
+
+    def accuracy_where(self, chosen: Tensor) -> float:
+        """Share of right answers among the chosen samples; NaN if there are none."""
+        return (self.predictions == self.labels)[chosen].double().mean().item()
+
+
+def evaluate(net: DelaySNN, split: SpikeSplit, batch_size: int = 256) -> Evaluation:
+    """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept."""
+    device = next(net.parameters()).device
+    training = net.training
+    net.eval()
+    losses_, answers, labels, speakers = [], [], [], []
+    with torch.no_grad():
+        for batch in DataLoader(split, batch_size, collate_fn=split.collate):
+            v = net(batch.spikes.to(device))
+            scores = losses.score(v, batch.lengths.to(device) + net.tail, net.readout).cpu()
+            losses_.append(losses.cross_entropy(scores, batch.labels) * len(batch.labels))
+            answers.append(scores.argmax(1))
+            labels.append(batch.labels)
+            speakers.append(batch.speakers)
+    net.train(training)
+    return Evaluation(
+        loss=float(sum(losses_)) / len(split),
+        predictions=torch.cat(answers),
+        labels=torch.cat(labels),
+        speakers=torch.cat(speakers),
+    )
+
+
+def train(
+    net: DelaySNN,
+    data: SpikeData,
+    schedule: Schedule,
+    settings: TrainSettings,
+    run: RunFolder,
+    observer: Observer,
+    *,
+    resume: bool = False,
+    context: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Train ``net`` in place and return one row of metrics per epoch.
+
+    After every epoch ``checkpoints/last.ckpt`` holds all that is needed to go on, and
+    ``best.ckpt`` the network with the best accuracy on the validation split, delays rounded.
+    A resumed run gives the same numbers as one that was never stopped: every epoch has a seed
+    of its own, so that no generator's state needs saving.
+
+    Args:
+        context: saved with every checkpoint (the configuration, say).
+
+    Raises:
+        UsageError: nothing to resume, or a loss that is not finite.
+    """
+    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
+    weights, delays = _optimizers(net, settings)
+    optimizers = [weights, delays] if delays else [weights]
+    model, *optimizers = fabric.setup(net, *optimizers)
+    timetables: list[Any] = [
+        OneCycleLR(weights, max_lr=settings.weight_lr, total_steps=max(settings.epochs, 2))
+    ]
+    if delays:
+        timetables.append(CosineAnnealingLR(delays, T_max=settings.epochs))
+
+    rows: list[Row] = []
+    if resume:
+        state = run.load_checkpoint("last")
+        net.load_state_dict(state["network"])
+        for part, saved in zip([*optimizers, *timetables], state["optimisation"], strict=True):
+            part.load_state_dict(saved)
+        rows = state["rows"]
+
+    sigmas = schedule.epochs(settings.epochs)
+    writer = SummaryWriter(str(run.tensorboard), purge_step=len(rows))
+    for epoch in range(len(rows), settings.epochs):
+        began = time.perf_counter()
+        torch.manual_seed(settings.seed * 1_000_003 + epoch)
+        set_sigma(net, sigmas[epoch])
+        before = [delay.detach().clone() for delay in net.delay_parameters()]
+        row: Row = {"epoch": epoch, "sigma": sigmas[epoch]}
+        row |= _train_epoch(fabric, model, net, data, settings, optimizers, observer, epoch)
+        row["delay_change"] = _mean_change(before, net.delay_parameters())
+        row["weight_lr"] = weights.param_groups[0]["lr"]
+        row["delay_lr"] = delays.param_groups[0]["lr"] if delays else 0.0
+        for timetable in timetables:
+            timetable.step()
+        validation = evaluate(net.rounded(), data.valid, settings.batch_size)
+        row |= {"valid_loss": validation.loss, "valid_accuracy": validation.accuracy}
+        row["seconds"] = time.perf_counter() - began
+
+        rows.append(row)
+        for name, value in row.items():
+            writer.add_scalar(name, value, epoch)
+        state = {
+            "network": net.state_dict(),
+            "optimisation": [part.state_dict() for part in [*optimizers, *timetables]],
+            "rows": rows,
+            "epoch": epoch,
+            "context": dict(context or {}),
+        }
+        # `last` goes last: it is what resuming trusts, and must not be ahead of the others.
+        if best_epoch(rows) == epoch:
+            run.save_checkpoint("best", {k: v for k, v in state.items() if k != "optimisation"})
+        run.save_metrics(rows)
+        run.save_checkpoint("last", state)
+        observer.epoch(row)
+    writer.close()
+    return rows
+
+
+def best_epoch(rows: list[Row]) -> int:
+    """The epoch with the best validation accuracy; among equals the smaller loss."""
+    return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], -rows[e]["valid_loss"]))
+
+
+def _train_epoch(
+    fabric: Fabric,
+    model: Any,
+    net: DelaySNN,
+    data: SpikeData,
+    settings: TrainSettings,
+    optimizers: list[Any],
+    observer: Observer,
+    epoch: int,
+) -> Row:
+    """One pass over the training split; means over its samples."""
+    split = data.train
+    loader = DataLoader(
+        split,
+        settings.batch_size,
+        shuffle=True,
+        drop_last=len(split) > settings.batch_size,
+        collate_fn=split.collate,
+    )
+    net.train()
+    seen, total_loss, right, spikes, cells = 0, 0.0, 0, 0.0, 0
+    for done, batch in enumerate(loader, start=1):
+        batch = fabric.to_device(batch)
+        v, fired = model(batch.spikes, return_spikes=True)
+        scores = losses.score(v, batch.lengths + net.tail, net.readout)
+        loss = losses.cross_entropy(scores, batch.labels)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        fabric.backward(loss)
+        for optimizer in optimizers:
+            optimizer.step()
+        clamp_delays_(net)
+
+        size = len(batch.labels)
+        seen += size
+        total_loss += loss.item() * size
+        right += int((scores.argmax(1) == batch.labels).sum())
+        spikes += sum(layer.detach().sum().item() for layer in fired)
+        cells += sum(layer.numel() for layer in fired)
+        if not math.isfinite(total_loss):
+            raise UsageError(
+                f"The loss is {loss.item()} in epoch {epoch}. Lower trainer.weight_lr "
+                f"(now {settings.weight_lr:g}) and train again."
+            )
+        observer.batch(epoch, done, len(loader), total_loss / seen, right / seen)
+    # Spikes per neuron and step, over the whole sequence and its tail, in spikes per second.
+    rate = spikes / cells / (data.dt_ms / 1000) if cells else 0.0
+    return {"loss": total_loss / seen, "accuracy": right / seen, "rate_hz": rate}
+
+
+def _optimizers(
+    net: DelaySNN, settings: TrainSettings
+) -> tuple[torch.optim.Adam, torch.optim.Adam | None]:
+    """Adam for weights (decayed, BatchNorm not) and Adam for delays, if any are learned."""
+    delays = [delay for delay in net.delay_parameters() if delay.requires_grad]
+    norms = [
+        parameter
+        for module in net.modules()
+        if isinstance(module, nn.BatchNorm1d)
+        for parameter in module.parameters()
+    ]
+    apart = {id(parameter) for parameter in [*norms, *net.delay_parameters()]}
+    rest = [parameter for parameter in net.parameters() if id(parameter) not in apart]
+    groups = [
+        {"params": rest, "weight_decay": settings.weight_decay},
+        {"params": norms, "weight_decay": 0.0},
+    ]
+    weights = torch.optim.Adam(
+        [group for group in groups if group["params"]], lr=settings.weight_lr
+    )
+    return weights, torch.optim.Adam(delays, lr=settings.delay_lr) if delays else None
+
+
+def _mean_change(before: list[Tensor], after: list[nn.Parameter]) -> float:
+    """Mean |Δdelay| in steps over all delays; 0 without delays."""
+    if not before:
+        return 0.0
+    moved = torch.cat(
+        [(a.detach() - b).abs().flatten() for b, a in zip(before, after, strict=True)]
+    )
+    return moved.mean().item()
