@@ -1,0 +1,133 @@
+"""From a file in SHD's format to a binned split, and from several to one data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snn_delays.data.binning import bin_events, check_grid
+from snn_delays.data.events import stream_events
+from snn_delays.data.loaded import SpikeData
+from snn_delays.data.spike_file import SpikeFile
+from snn_delays.data.split import SpikeSplit
+from snn_delays.errors import UsageError
+
+_log = logging.getLogger("snn_delays")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How events are binned; see :func:`~snn_delays.data.binning.bin_events`.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+
+    dt_ms: float
+    pool: int
+    max_time_ms: float | None
+
+    def __post_init__(self) -> None:
+        check_grid(dt_ms=self.dt_ms, pool=self.pool, max_time_ms=self.max_time_ms)
+
+
+@dataclass(frozen=True)
+class BinnedFile:
+    """All recordings of one file, and what there is to say about it."""
+
+    path: Path
+    split: SpikeSplit
+    class_names: tuple[str, ...]
+    valid_events: int
+    invalid_events: int
+
+
+def read_binned(source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> BinnedFile:
+    """Read and bin a file piece by piece, so that only the binned form is ever held in full.
+
+    Raises:
+        UsageError: as :func:`~snn_delays.data.events.stream_events`, or no event remains.
+    """
+    parts: list[SpikeSplit] = []
+    class_names: tuple[str, ...] = ()
+    valid = invalid = 0
+    for events in stream_events(
+        source.path,
+        dataset_name=source.dataset_name,
+        n_units=n_units,
+        how_to_get=source.how_to_get,
+    ):
+        parts.append(
+            bin_events(
+                events,
+                dt_ms=grid.dt_ms,
+                pool=grid.pool,
+                max_time_ms=grid.max_time_ms,
+                name=f"{source.path}",
+            )
+        )
+        class_names = events.class_names
+        valid += len(events.times)
+        invalid += events.invalid_events
+    split = SpikeSplit.concatenate(parts, name)
+    if not len(split.steps):
+        limit = "" if grid.max_time_ms is None else f" before max_time_ms = {grid.max_time_ms:g}"
+        raise source.error(f"has no valid events{limit}: expected at least 1, got 0")
+    return BinnedFile(source.path, split, class_names, valid, invalid)
+
+
+def shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:
+    """The class names that all files agree on.
+
+    A file may know only the first of them: without names of its own it knows no label beyond the
+    largest that occurs in it.
+
+    Raises:
+        UsageError: two files name a label differently.
+    """
+    longest = max(files, key=lambda file: len(file.class_names))
+    for file in files:
+        for label, name in enumerate(file.class_names):
+            if name != longest.class_names[label]:
+                raise UsageError(
+                    f"{file.path} calls label {label} {name!r}, {longest.path} calls it "
+                    f"{longest.class_names[label]!r}: they are not of one data set."
+                )
+    return longest.class_names
+
+
+def count_invalid(files: Sequence[BinnedFile], dataset_name: str) -> int:
+    """How many events were left out of all files; warns if any was."""
+    invalid = sum(file.invalid_events for file in files)
+    total = invalid + sum(file.valid_events for file in files)
+    if invalid:
+        _log.warning(
+            "%s: left out %d of %d events (%.3g %%) whose time is NaN, infinite or negative.",
+            dataset_name,
+            invalid,
+            total,
+            100 * invalid / total,
+        )
+    return invalid
+
+
+def official_splits(
+    train: BinnedFile, valid: BinnedFile, test: BinnedFile, *, dataset_name: str, dt_ms: float
+) -> SpikeData:
+    """The data set that has a file of its own for each split.
+
+    Raises:
+        UsageError: the files name their classes differently.
+    """
+    files = (train, valid, test)
+    return SpikeData(
+        train=train.split,
+        valid=valid.split,
+        test=test.split,
+        class_names=shared_class_names(files),
+        dt_ms=dt_ms,
+        split="official",
+        invalid_events=count_invalid(files, dataset_name),
+    )

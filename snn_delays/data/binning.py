@@ -1,0 +1,78 @@
+"""From events at points in time to spike counts on a fixed grid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from snn_delays.data.events import Events
+from snn_delays.data.split import SpikeSplit
+from snn_delays.errors import UsageError
+
+# A dense batch of longer recordings fits no memory: one stray event is likelier than a recording.
+_MAX_STEPS = 1_000_000
+
+
+def bin_events(
+    events: Events, *, dt_ms: float, pool: int = 5, max_time_ms: float | None = None, name: str
+) -> SpikeSplit:
+    """Put every event on the grid; events that share a step and a channel add up.
+
+        step = ⌊1000 · time / dt_ms⌋        channel = ⌊unit / pool⌋
+
+    The grid begins at t = 0 in every recording, not at its first event, so that the onset stays.
+
+    Args:
+        events: what :func:`~snn_delays.data.events.read_events` gives.
+        dt_ms: duration of a step, in ms.
+        pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        name: what the split is called.
+
+    Raises:
+        UsageError: a setting out of range, or an event a million steps or more after t = 0.
+    """
+    check_grid(dt_ms=dt_ms, pool=pool, max_time_ms=max_time_ms)
+    times_ms, units, offsets = events.times * 1000, events.units, events.offsets
+    if max_time_ms is not None:
+        early = times_ms < max_time_ms
+        times_ms, units = times_ms[early], units[early]
+        offsets = np.concatenate([[0], np.cumsum(early, dtype=np.int64)])[offsets]
+    steps = np.floor(times_ms / dt_ms)
+    if steps.size and steps.max() >= _MAX_STEPS:
+        latest = int(steps.argmax())
+        raise UsageError(
+            f"{name}: expected every event within {_MAX_STEPS} steps, got one at "
+            f"{times_ms[latest]:g} ms, step {steps[latest]:.0f} at dt_ms = {dt_ms:g}. "
+            "Set max_time_ms to leave out what comes late, or choose a larger dt_ms."
+        )
+    n_channels = -(-events.n_units // pool)
+    return SpikeSplit(
+        steps=torch.from_numpy(_compact(steps, int(steps.max(initial=0)))),
+        channels=torch.from_numpy(_compact(units // pool, n_channels)),
+        offsets=torch.from_numpy(offsets),
+        labels=torch.from_numpy(events.labels),
+        speakers=torch.from_numpy(events.speakers),
+        n_channels=n_channels,
+        name=name,
+    )
+
+
+def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
+    """Refuse a grid that is none, before a large file is read for it.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+    if not (math.isfinite(dt_ms) and dt_ms > 0):
+        raise UsageError(f"dt_ms must be a finite number of ms > 0, got {dt_ms!r}.")
+    if not isinstance(pool, int) or pool < 1:
+        raise UsageError(f"pool must be a whole number of units >= 1, got {pool!r}.")
+    if max_time_ms is not None and not max_time_ms > 0:
+        raise UsageError(f"max_time_ms must be > 0 ms, or None for no limit, got {max_time_ms!r}.")
+
+
+def _compact(values: np.ndarray, largest: int) -> np.ndarray:
+    return values.astype(np.int16 if largest <= np.iinfo(np.int16).max else np.int32)

@@ -1,0 +1,45 @@
+"""What every loader returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snn_delays.data.split import SpikeSplit
+
+
+@dataclass(frozen=True)
+class SpikeData:
+    """A data set, binned and split.
+
+    Args:
+        train, valid, test: the splits; all have the same channels.
+        class_names: what the labels 0, 1, … are called.
+        dt_ms: duration of a time step, in ms.
+        split: where ``valid`` comes from: speakers held out of the training file ("speaker"), a
+            share of every class of it ("stratified"), a file of its own ("official"), or the test
+            file itself ("paper").
+        invalid_events: how many events were left out since their time is no time.
+    """
+
+    train: SpikeSplit
+    valid: SpikeSplit
+    test: SpikeSplit
+    class_names: tuple[str, ...]
+    dt_ms: float
+    split: str
+    invalid_events: int
+
+    @property
+    def n_channels(self) -> int:
+        """Number of input channels."""
+        return self.train.n_channels
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def clean_split(self) -> bool:
+        """Whether the test recordings have no part in choosing the network."""
+        return self.split != "paper"

@@ -1,0 +1,84 @@
+"""Spiking Heidelberg Digits: spoken digits in German and English, 20 classes, 12 speakers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from snn_delays.data.binned_file import Grid, count_invalid, shared_class_names
+from snn_delays.data.heidelberg import read_official
+from snn_delays.data.loaded import SpikeData
+from snn_delays.data.validation import by_speaker, check_fraction, stratified
+from snn_delays.errors import UsageError
+
+ShdSplit = Literal["speaker", "stratified", "paper"]
+
+_log = logging.getLogger("snn_delays")
+
+
+def load_shd(
+    root: Path | str,
+    *,
+    dt_ms: float = 10.0,
+    pool: int = 5,
+    max_time_ms: float | None = None,
+    split: ShdSplit = "speaker",
+    valid_fraction: float = 0.1,
+    valid_speakers: Sequence[int] | None = None,
+    seed: int = 0,
+) -> SpikeData:
+    """Load SHD, or other data in its format, from ``root/shd_train.h5`` and ``root/shd_test.h5``.
+
+    Args:
+        root: the folder of the two files.
+        dt_ms: duration of a time step, in ms.
+        pool: how many of the 700 neighbouring units make one channel.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        split: where validation recordings come from, as no official split exists. "speaker" holds
+            out all recordings of some training speakers, "stratified" the same share of every
+            class and speaker. "paper" trains on the whole training file and validates on the test
+            file, as the published code does; then test accuracy is no honest estimate.
+        valid_fraction: share of the training file to hold out; at least that for speakers.
+        valid_speakers: the speakers to hold out; None draws the fewest that make that share.
+        seed: of what is drawn.
+
+    Raises:
+        UsageError: a setting out of range; a file missing, damaged or not in the format.
+    """
+    if split not in get_args(ShdSplit):
+        raise UsageError(f"split must be one of {', '.join(get_args(ShdSplit))}, got {split!r}.")
+    if valid_speakers is not None and split != "speaker":
+        raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
+    check_fraction(valid_fraction)
+    grid = Grid(dt_ms, pool, max_time_ms)
+
+    files = [
+        read_official(root, f"shd_{name}.h5", dataset_name="SHD", grid=grid, name=name)
+        for name in ("train", "test")
+    ]
+    train, test = (file.split for file in files)
+    if split == "paper":
+        _log.warning(
+            "SHD, split=paper: the TEST recordings choose the best epoch, as in the published "
+            "code, so that the test accuracy is NOT an honest estimate. "
+            "Use split=speaker or split=stratified for figures of your own."
+        )
+        valid = test
+    else:
+        labels, speakers = train.labels.numpy(), train.speakers.numpy()
+        if split == "speaker":
+            kept, held = by_speaker(speakers, valid_speakers, seed, valid_fraction)
+        else:
+            kept, held = stratified(labels, speakers, valid_fraction, seed)
+        train, valid = train.subset(kept, "train"), train.subset(held, "valid")
+    return SpikeData(
+        train=train,
+        valid=valid,
+        test=test,
+        class_names=shared_class_names(files),
+        dt_ms=dt_ms,
+        split=split,
+        invalid_events=count_invalid(files, "SHD"),
+    )

@@ -1,0 +1,40 @@
+"""Spiking Speech Commands: 35 spoken English words, many speakers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snn_delays.data.binned_file import Grid, official_splits
+from snn_delays.data.heidelberg import read_official
+from snn_delays.data.loaded import SpikeData
+from snn_delays.errors import UsageError
+
+
+def load_ssc(
+    root: Path | str,
+    *,
+    dt_ms: float = 10.0,
+    pool: int = 5,
+    max_time_ms: float | None = None,
+    split: str = "official",
+) -> SpikeData:
+    """Load SSC from ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5`` in ``root``.
+
+    Args:
+        root: the folder of the three files.
+        dt_ms: duration of a time step, in ms.
+        pool: how many of the 700 neighbouring units make one channel.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        split: only "official", one file for each split.
+
+    Raises:
+        UsageError: a setting out of range; a file missing, damaged or not in the format.
+    """
+    if split != "official":
+        raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
+    grid = Grid(dt_ms, pool, max_time_ms)
+    train, valid, test = (
+        read_official(root, f"ssc_{name}.h5", dataset_name="SSC", grid=grid, name=name)
+        for name in ("train", "valid", "test")
+    )
+    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=dt_ms)

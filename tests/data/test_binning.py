@@ -1,0 +1,114 @@
+"""The grid against a loop over events."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snn_delays.data.binning import bin_events
+from snn_delays.data.events import Events
+from snn_delays.errors import UsageError
+
+N_UNITS = 17
+
+
+def events_of(recordings: list[list[tuple[float, int]]]) -> Events:
+    flat = [event for recording in recordings for event in recording]
+    n = len(recordings)
+    return Events(
+        times=np.array([time for time, _ in flat], dtype=np.float64),
+        units=np.array([unit for _, unit in flat], dtype=np.int64),
+        offsets=np.cumsum([0, *map(len, recordings)], dtype=np.int64),
+        labels=np.zeros(n, dtype=np.int64),
+        speakers=np.full(n, -1, dtype=np.int64),
+        class_names=("only",),
+        n_units=N_UNITS,
+        invalid_events=0,
+    )
+
+
+@settings(deadline=None)
+@given(
+    recordings=st.lists(
+        st.lists(st.tuples(st.floats(0, 1.5), st.integers(0, N_UNITS - 1)), max_size=20),
+        min_size=1,
+        max_size=4,
+    ),
+    dt_ms=st.sampled_from([0.7, 1.0, 4.0, 10.0, 2000.0]),
+    pool=st.integers(1, N_UNITS + 3),
+    max_time_ms=st.none() | st.floats(0.5, 2000),
+)
+def test_equals_a_loop(
+    recordings: list[list[tuple[float, int]]], dt_ms: float, pool: int, max_time_ms: float | None
+) -> None:
+    split = bin_events(
+        events_of(recordings), dt_ms=dt_ms, pool=pool, max_time_ms=max_time_ms, name="train"
+    )
+    assert split.n_channels == math.ceil(N_UNITS / pool)
+    assert split.name == "train"
+    batch = split.collate(range(len(recordings)))
+    expected = torch.zeros_like(batch.spikes)
+    for n, recording in enumerate(recordings):
+        length = 1
+        for time, unit in recording:
+            if max_time_ms is None or time * 1000 < max_time_ms:
+                step = math.floor(time * 1000 / dt_ms)
+                expected[step, n, unit // pool] += 1
+                length = max(length, step + 1)
+        assert batch.lengths[n] == length
+    torch.testing.assert_close(batch.spikes, expected, rtol=0, atol=0)
+    if max_time_ms is None:
+        assert batch.spikes.sum() == sum(map(len, recordings))
+
+
+def test_the_grid_begins_at_zero_and_an_edge_belongs_to_the_later_step() -> None:
+    split = bin_events(events_of([[(0.03, 0), (0.0399, 0)], [(0.0, 1)]]), dt_ms=10.0, name="train")
+    assert split.steps.tolist() == [3, 3, 0]
+    assert split.lengths.tolist() == [4, 1]
+
+
+def test_an_event_at_max_time_is_left_out() -> None:
+    events = events_of([[(0.05, 0)], [(0.02, 0), (0.049, 3)]])
+    split = bin_events(events, dt_ms=10.0, max_time_ms=50.0, name="train")
+    assert split.offsets.tolist() == [0, 0, 2]
+    assert split.lengths.tolist() == [1, 5]
+
+
+def test_steps_are_held_as_narrowly_as_they_fit() -> None:
+    short = bin_events(events_of([[(0.5, 0)]]), dt_ms=10.0, name="train")
+    long = bin_events(events_of([[(40.0, 0)]]), dt_ms=1.0, name="train")
+    assert (short.steps.dtype, long.steps.dtype) == (torch.int16, torch.int32)
+    assert long.steps.tolist() == [40_000]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("dt_ms", 0.0),
+        ("dt_ms", -1.0),
+        ("dt_ms", math.nan),
+        ("dt_ms", math.inf),
+        ("pool", 0),
+        ("pool", -5),
+        ("pool", 2.5),
+        ("max_time_ms", 0.0),
+        ("max_time_ms", -3.0),
+        ("max_time_ms", math.nan),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(setting: str, value: float) -> None:
+    grid = {"dt_ms": 10.0, "pool": 5, "max_time_ms": None, setting: value}
+    with pytest.raises(UsageError, match=rf"^{setting} must be .* got {value!r}\.$"):
+        bin_events(events_of([[(0.1, 0)]]), **grid, name="train")
+
+
+def test_one_event_hours_after_the_rest_does_not_fill_the_memory() -> None:
+    events = events_of([[(0.1, 0), (60_000.0, 0)]])
+    with pytest.raises(UsageError, match=r"^train: .* got one at 6e\+07 ms, .*max_time_ms"):
+        bin_events(events, dt_ms=10.0, name="train")
+    assert len(bin_events(events, dt_ms=10.0, max_time_ms=1000.0, name="train").steps) == 1
