@@ -1,0 +1,23 @@
+"""A trained network as a table of integer delays, and proof that the table acts the same."""
+
+from snn_delays.export.csv import write_csv
+from snn_delays.export.hdf5 import read_table, write_table
+from snn_delays.export.integer import integer_table
+from snn_delays.export.simulator import Simulation, Simulator, predict, scores, simulate
+from snn_delays.export.table import DelayTable
+from snn_delays.export.verify import Agreement, compare
+
+__all__ = [
+    "Agreement",
+    "DelayTable",
+    "Simulation",
+    "Simulator",
+    "compare",
+    "integer_table",
+    "predict",
+    "read_table",
+    "scores",
+    "simulate",
+    "write_csv",
+    "write_table",
+]

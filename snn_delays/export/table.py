@@ -1,0 +1,247 @@
+"""The delay table: a trained network as plain arrays, everything a chip or simulator needs.
+
+At every step, for every layer in order, with x its source's spikes (or the input counts):
+
+    I[post] = bias[post] + Σ weight · weight_scale · x[t − delay, pre]
+    v ← beta · v + I                          (reset "soft" and "none")
+    v ← v_reset + beta · (v − v_reset) + I    (reset "hard")
+    LIF: spike where v ≥ v_threshold, then v ← v_reset ("hard") or v ← v − v_threshold ("soft")
+    LI:  never spikes; v is what the readout sees
+
+v starts at v_reset. The same format on disk is described in docs/table-format.md. Whatever
+changes a network on its way to a chip is a function from one ``DelayTable`` to another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import UsageError
+
+READOUTS = ("sum_softmax", "max", "mean")
+RESETS = {"LIF": ("hard", "soft"), "LI": ("none",)}
+WEIGHT_TYPES = (np.float32, np.int8, np.int16)
+
+Source = int | Literal["input"]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronTable:
+    """The neurons of one layer.
+
+    Shape:
+        beta, v_threshold, v_reset: float32 ``[n_post]``; beta is the share of v kept per step.
+
+    A value that the model does not use has one agreed filling: v_reset is 0 unless the reset is
+    hard, and an LI neuron's v_threshold is +inf, so that the common equation still holds.
+
+    Raises:
+        UsageError: unknown model or reset, wrong shape or type, a value out of range.
+    """
+
+    model: str
+    reset: str
+    beta: Floats
+    v_threshold: Floats
+    v_reset: Floats
+
+    def __post_init__(self) -> None:
+        _require_member("neuron model", self.model, tuple(RESETS))
+        _require_member(f"reset of {self.model} neurons", self.reset, RESETS[self.model])
+        _require_vector("neuron beta", self.beta, (np.float32,))
+        for name, values in (("v_threshold", self.v_threshold), ("v_reset", self.v_reset)):
+            _require_vector(f"neuron {name}", values, (np.float32,), self.beta.size)
+        _require_finite("neuron v_reset", self.v_reset)
+        if not np.all((self.beta >= 0) & (self.beta <= 1)):
+            raise UsageError("neuron beta must be within 0 … 1; got " + _range(self.beta) + ".")
+        if self.reset != "hard" and np.any(self.v_reset != 0):
+            raise UsageError(
+                f"neuron v_reset must be 0 when reset is {self.reset!r}; "
+                f"got {_range(self.v_reset)}."
+            )
+        if self.model == "LI" and not np.all(np.isposinf(self.v_threshold)):
+            raise UsageError("neuron v_threshold of LI neurons must be +inf: they never spike.")
+        if self.model == "LIF":
+            _require_finite("neuron v_threshold", self.v_threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class SynapseTable:
+    """One row per synapse; rows with the same pre, post and delay add up.
+
+    Shape:
+        pre, post, delay: int32 ``[S]``; delay in steps, 0 = arrives in the same step.
+        weight: float32, int8 or int16 ``[S]``.
+
+    Raises:
+        UsageError: columns of unequal length or wrong type, a weight that is not finite.
+    """
+
+    pre: Ints
+    post: Ints
+    delay: Ints
+    weight: NDArray[np.generic]
+
+    def __post_init__(self) -> None:
+        _require_vector("synapse pre", self.pre, (np.int32,))
+        _require_vector("synapse post", self.post, (np.int32,), self.pre.size)
+        _require_vector("synapse delay", self.delay, (np.int32,), self.pre.size)
+        _require_vector("synapse weight", self.weight, WEIGHT_TYPES, self.pre.size)
+        _require_finite("synapse weight", self.weight)
+
+    def __len__(self) -> int:
+        return self.pre.size
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTable:
+    """The synapses into one layer, and its neurons.
+
+    Args:
+        source: where spikes come from: ``"input"`` or a layer's index.
+        target: the layer's own index.
+        bias: float32 ``[n_post]``, added to the input current at every step.
+        min_delay, max_delay: steps; the range that the layer's delays may use.
+        weight_scale: what integer weights are multiplied by; 1 for float weights.
+
+    Raises:
+        UsageError: an index or delay out of range, or sizes that do not fit together.
+    """
+
+    source: Source
+    target: int
+    n_pre: int
+    n_post: int
+    min_delay: int
+    max_delay: int
+    synapses: SynapseTable
+    bias: Floats
+    neuron: NeuronTable
+    weight_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, size in (("n_pre", self.n_pre), ("n_post", self.n_post)):
+            if size < 1:
+                raise UsageError(f"{name} must be >= 1 neuron, got {size}.")
+        if not 0 <= self.min_delay <= self.max_delay:
+            raise UsageError(
+                "delays must satisfy 0 <= min_delay <= max_delay, "
+                f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
+            )
+        _require_vector("bias", self.bias, (np.float32,), self.n_post)
+        _require_finite("bias", self.bias)
+        _require_vector("neuron beta", self.neuron.beta, (np.float32,), self.n_post)
+        _require_within("synapse pre", self.synapses.pre, 0, self.n_pre - 1)
+        _require_within("synapse post", self.synapses.post, 0, self.n_post - 1)
+        _require_within("synapse delay", self.synapses.delay, self.min_delay, self.max_delay)
+        if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
+            raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
+        if self.synapses.weight.dtype == np.float32 and self.weight_scale != 1:
+            raise UsageError(f"weight_scale of float weights must be 1, got {self.weight_scale}.")
+
+    @property
+    def current_weight(self) -> NDArray[np.floating]:
+        """What one spike adds to the current: float32 weights as stored, integers times scale."""
+        if self.synapses.weight.dtype == np.float32:
+            return self.synapses.weight.astype(np.float32, copy=False)
+        return self.synapses.weight.astype(np.float64) * self.weight_scale
+
+
+@dataclass(frozen=True, eq=False)
+class DelayTable:
+    """A whole network: hidden LIF layers in a chain, then one LI layer that is read out.
+
+    Args:
+        dt_ms: duration of a step.
+        readout: how the last layer's v becomes scores: ``sum_softmax``, ``max`` or ``mean``.
+        tail_steps: steps of silence that follow a sample's own, so that late spikes arrive.
+        input_channels: size of the input.
+        created_by: program and version, for people.
+
+    Raises:
+        UsageError: layers that do not follow one another, or a value out of range.
+    """
+
+    layers: tuple[LayerTable, ...]
+    dt_ms: float
+    class_names: tuple[str, ...]
+    readout: str
+    tail_steps: int
+    input_channels: int
+    created_by: str
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise UsageError("a delay table needs at least one layer, got none.")
+        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
+            raise UsageError(f"dt_ms must be a finite time > 0 ms, got {self.dt_ms}.")
+        if self.tail_steps < 0:
+            raise UsageError(f"tail_steps must be >= 0, got {self.tail_steps}.")
+        _require_member("readout", self.readout, READOUTS)
+        source, size = "input", self.input_channels
+        for index, layer in enumerate(self.layers):
+            _require_place(index, layer, source, size)
+            expected = "LI" if index == len(self.layers) - 1 else "LIF"
+            if layer.neuron.model != expected:
+                raise UsageError(
+                    f"layer {index} of {len(self.layers)} must have {expected} neurons "
+                    f"(the last layer is the readout), got {layer.neuron.model}."
+                )
+            source, size = index, layer.n_post
+        if len(self.class_names) != size:
+            raise UsageError(
+                f"class_names must name the {size} neurons of the last layer, "
+                f"got {len(self.class_names)} names."
+            )
+
+
+def _require_place(index: int, layer: LayerTable, source: Source, size: int) -> None:
+    if (layer.source, layer.target) != (source, index):
+        raise UsageError(
+            f"layer {index} must lead from {source!r} to {index} (feed-forward chain), got "
+            f"{layer.source!r} to {layer.target!r}; recurrent groups need a later version."
+        )
+    if layer.n_pre != size:
+        raise UsageError(
+            f"layer {index} must have n_pre = {size}, the size of its source {source!r}, "
+            f"got {layer.n_pre}."
+        )
+
+
+def _require_member(what: str, got: str, expected: tuple[str, ...]) -> None:
+    if got not in expected:
+        raise UsageError(f"{what} must be one of {', '.join(expected)}; got {got!r}.")
+
+
+def _require_vector(
+    what: str, got: NDArray[np.generic], types: tuple[type, ...], size: int | None = None
+) -> None:
+    expected = got.shape[:1] if size is None else (size,)
+    if got.ndim != 1 or got.shape != expected or got.dtype not in types:
+        names = " or ".join(np.dtype(t).name for t in types)
+        length = "" if size is None else f" of length {size}"
+        raise UsageError(
+            f"{what} must be a vector of {names}{length}, got {got.dtype} of shape {got.shape}."
+        )
+
+
+def _require_finite(what: str, got: NDArray[np.generic]) -> None:
+    bad = int(np.count_nonzero(~np.isfinite(got)))
+    if bad:
+        raise UsageError(f"{what} must be finite, got {bad} of {got.size} NaN or infinite.")
+
+
+def _require_within(what: str, got: Ints, low: int, high: int) -> None:
+    if got.size and (got.min() < low or got.max() > high):
+        raise UsageError(f"{what} must be within {low} … {high}, got {_range(got)}.")
+
+
+def _range(values: NDArray[np.generic]) -> str:
+    return f"{values.min()} … {values.max()}"

@@ -1,0 +1,128 @@
+"""Does the table do what the network does? Every hidden spike of every sample is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from snn_delays.data import SpikeSplit
+from snn_delays.errors import UsageError
+from snn_delays.export.simulator import Simulator, predict
+from snn_delays.export.table import DelayTable
+from snn_delays.losses import score
+from snn_delays.network import DelaySNN
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a table and its network have in common on a set of samples.
+
+    The network computes in float32, the simulator in float64: where v meets the threshold to
+    the last digit, one may fire and the other not. Such ties are counted, not hidden.
+
+    Args:
+        accuracy_network, accuracy_table: share of right predictions, 0 … 1.
+        spikes_total: hidden spikes of the network.
+        spikes_differing: (step, neuron) pairs where only one of the two fired.
+        samples_with_difference: samples with at least one such pair.
+    """
+
+    samples: int
+    accuracy_network: float
+    accuracy_table: float
+    predictions_differing: int
+    spikes_total: int
+    spikes_differing: int
+    samples_with_difference: int
+
+
+@torch.no_grad()
+def compare(
+    table: DelayTable,
+    rounded_net: DelaySNN,
+    split: SpikeSplit,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Agreement:
+    """Run table and network over a split, each sample over its own steps and the tail.
+
+    The network runs in batches on its own device and is left in evaluation mode; the simulator
+    runs sample by sample and never sees the batch's padding.
+
+    Args:
+        rounded_net: ``net.rounded()``, or a network whose delays are integers.
+        progress: called as ``progress(samples done, samples in all)`` after every sample.
+
+    Raises:
+        UsageError: an empty split, or a table, network and split of unlike sizes.
+    """
+    in_table = ([table.input_channels, *(one.n_post for one in table.layers)], table.tail_steps)
+    if in_table != (rounded_net.sizes, rounded_net.tail):
+        raise UsageError(
+            f"compare: table and network must have the same sizes and tail, got {in_table[0]} with "
+            f"{in_table[1]} steps and {rounded_net.sizes} with {rounded_net.tail} steps. "
+            "Export the table from this network."
+        )
+    if not len(split):
+        raise UsageError("compare: the split has no samples; choose one with at least 1.")
+    simulator = Simulator(table)
+    right_network = right_table = predictions_differing = 0
+    spikes_total = spikes_differing = samples_with_difference = 0
+    for done, sample in enumerate(_torch_samples(rounded_net, split, batch_size), start=1):
+        simulation = simulator.run(sample.counts)
+        prediction = predict(simulation, table.readout)
+        differing = sum(
+            int(np.count_nonzero(by_network != by_table))
+            for by_network, by_table in zip(sample.spikes, simulation.spikes, strict=True)
+        )
+        right_network += sample.prediction == sample.label
+        right_table += prediction == sample.label
+        predictions_differing += sample.prediction != prediction
+        spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in sample.spikes)
+        spikes_differing += differing
+        samples_with_difference += differing > 0
+        if progress is not None:
+            progress(done, len(split))
+    return Agreement(
+        samples=len(split),
+        accuracy_network=right_network / len(split),
+        accuracy_table=right_table / len(split),
+        predictions_differing=predictions_differing,
+        spikes_total=spikes_total,
+        spikes_differing=spikes_differing,
+        samples_with_difference=samples_with_difference,
+    )
+
+
+class _Sample(NamedTuple):
+    """One sample's input, and what the network made of it, without the batch's padding."""
+
+    counts: NDArray[np.float32]  # [T, input_channels]
+    label: int
+    prediction: int
+    spikes: list[NDArray[np.bool_]]  # [T + tail, n_post] per hidden layer
+
+
+def _torch_samples(net: DelaySNN, split: SpikeSplit, batch_size: int) -> Iterator[_Sample]:
+    net.eval()
+    device = next(net.parameters()).device
+    for batch in DataLoader(split, batch_size=batch_size, collate_fn=split.collate):
+        potentials, hidden = net(batch.spikes.to(device), return_spikes=True)
+        lengths = batch.lengths + net.tail
+        predictions = score(potentials, lengths.to(device), net.readout).argmax(dim=1)
+        counts = batch.spikes.numpy()
+        fired = [spikes.bool().cpu().numpy() for spikes in hidden]
+        for n in range(len(batch.labels)):
+            yield _Sample(
+                counts=counts[: batch.lengths[n], n],
+                label=int(batch.labels[n]),
+                prediction=int(predictions[n]),
+                spikes=[spikes[: lengths[n], n] for spikes in fired],
+            )

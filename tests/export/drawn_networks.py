@@ -1,0 +1,46 @@
+"""Random networks in evaluation mode, and recordings to run them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import layer
+
+from snn_delays.data import SpikeSplit
+from snn_delays.network import DelaySNN
+
+
+def random_network(seed: int, sizes: tuple[int, ...] = (12, 16, 14, 4), **options: Any) -> DelaySNN:
+    """A network that spikes, with normalisation statistics as if it had been trained."""
+    torch.manual_seed(seed)
+    net = DelaySNN(sizes, **{"max_delay": 7, "tau": 2.0, **options}).eval()
+    for module in net.modules():
+        if isinstance(module, layer.BatchNorm1d):
+            torch.nn.init.normal_(module.running_mean, 0.0, 0.3)
+            torch.nn.init.uniform_(module.running_var, 0.2, 2.0)
+            torch.nn.init.uniform_(module.weight, -0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0.2, 0.3)
+    for name, parameter in net.named_parameters():
+        if name.endswith("delay.bias"):
+            torch.nn.init.normal_(parameter, 0.0, 0.1)
+    return net
+
+
+def random_split(seed: int, recordings: int, channels: int = 12, classes: int = 4) -> SpikeSplit:
+    """Recordings of unequal length; some cells hold more than one spike, one recording none."""
+    generator = torch.Generator().manual_seed(seed)
+    duration = torch.randint(3, 30, (recordings,), generator=generator)
+    events = duration * 5
+    events[0] = 0
+    owner = torch.repeat_interleave(torch.arange(recordings), events)
+    n = int(events.sum())
+    return SpikeSplit(
+        steps=(torch.rand(n, generator=generator) * duration[owner]).long(),
+        channels=torch.randint(0, channels, (n,), generator=generator),
+        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), events.cumsum(0)]),
+        labels=torch.randint(0, classes, (recordings,), generator=generator),
+        speakers=torch.full((recordings,), -1),
+        n_channels=channels,
+        name="drawn",
+    )

@@ -1,0 +1,129 @@
+"""The event-driven simulator against a loop over single synapses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_tables import random_table, tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snn_delays.errors import UsageError
+from snn_delays.export.simulator import Simulation, Simulator, predict, scores, simulate
+from snn_delays.export.table import DelayTable
+
+
+def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
+    """Layer after layer, every sum written out as in docs/table-format.md."""
+    steps = len(counts) + table.tail_steps
+    x = np.concatenate([counts, np.zeros((table.tail_steps, counts.shape[1]))])
+    spikes, potentials = [], np.zeros((steps, 0))
+    for layer in table.layers:
+        rows, neuron = layer.synapses, layer.neuron
+        potentials = np.zeros((steps, layer.n_post))
+        fired = np.zeros((steps, layer.n_post), bool)
+        v = [float(value) for value in neuron.v_reset]
+        for t in range(steps):
+            for post in range(layer.n_post):
+                current = float(layer.bias[post])
+                for s in range(len(rows)):
+                    if rows.post[s] == post and rows.delay[s] <= t:
+                        arrived = x[t - rows.delay[s], rows.pre[s]]
+                        current += float(rows.weight[s]) * layer.weight_scale * arrived
+                rest = float(neuron.v_reset[post]) if neuron.reset == "hard" else 0.0
+                v[post] = rest + float(neuron.beta[post]) * (v[post] - rest) + current
+                if neuron.model == "LIF" and v[post] >= neuron.v_threshold[post]:
+                    fired[t, post] = True
+                    v[post] = rest if neuron.reset == "hard" else v[post] - neuron.v_threshold[post]
+                potentials[t, post] = v[post]
+        if neuron.model == "LIF":
+            spikes.append(fired)
+        x = fired.astype(float)
+    return Simulation(potentials, tuple(spikes))
+
+
+def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:
+    """Counts above 1 among them."""
+    return np.random.default_rng(seed).poisson(0.5, (steps, table.input_channels))
+
+
+@given(table=tables(), steps=st.integers(0, 12), seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_equals_the_loop_over_synapses(table: DelayTable, steps: int, seed: int) -> None:
+    counts = draw_counts(seed, steps, table)
+    expected, got = synapse_by_synapse(table, counts), simulate(table, counts)
+    assert len(got.spikes) == len(expected.spikes) == len(table.layers) - 1
+    for one, other in zip(got.spikes, expected.spikes, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    np.testing.assert_allclose(got.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
+
+
+def test_the_cases_do_spike() -> None:
+    """Otherwise the comparison above would prove nothing."""
+    for reset in ("hard", "soft"):
+        table = random_table(6, (8, 8, 8, 3), reset=reset)
+        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes]
+        assert all(0.05 < rate < 0.95 for rate in rates)
+
+
+def test_a_spike_arrives_after_its_delay() -> None:
+    """Delay 0 in the same step, through every layer; the threshold itself is enough."""
+    table = random_table(0, (1, 1, 1), density=1.0, max_delay=6)
+    for first, second in ((0, 0), (3, 0), (0, 6), (2, 5)):
+        for layer, delay in zip(table.layers, (first, second), strict=True):
+            layer.synapses.delay[:] = delay
+            layer.synapses.weight[:] = 1
+            layer.bias[:] = 0
+            layer.neuron.beta[:] = 0
+            layer.neuron.v_reset[:] = 0
+        table.layers[0].neuron.v_threshold[:] = 1
+        impulse = np.zeros((12, 1))
+        impulse[1] = 1
+        got = simulate(table, impulse)
+        assert np.flatnonzero(got.spikes[0]).tolist() == [1 + first]
+        assert np.flatnonzero(got.potentials).tolist() == [1 + first + second]
+
+
+def test_runs_do_not_leak_into_each_other() -> None:
+    table = random_table(7, (5, 6, 3))
+    simulator = Simulator(table)
+    counts = draw_counts(1, 9, table)
+    first = simulator.run(counts).potentials
+    simulator.run(draw_counts(2, 20, table))
+    np.testing.assert_array_equal(simulator.run(counts).potentials, first)
+
+
+def test_step_by_step_equals_run() -> None:
+    table = random_table(8, (5, 6, 4, 3), tail_steps=0)
+    counts = draw_counts(3, 15, table)
+    whole, simulator = simulate(table, counts), Simulator(table)
+    for t, now in enumerate(counts):
+        fired, potentials = simulator.step(now)
+        np.testing.assert_array_equal(potentials, whole.potentials[t])
+        for layer, spikes in enumerate(fired):
+            np.testing.assert_array_equal(spikes, whole.spikes[layer][t])
+
+
+def test_scores() -> None:
+    v = np.array([[0.0, np.log(3)], [900.0, 900.0]])
+    np.testing.assert_allclose(scores(v, "sum_softmax"), [0.25 + 0.5, 0.75 + 0.5])
+    np.testing.assert_allclose(scores(v, "max"), [900, 900])
+    np.testing.assert_allclose(scores(v, "mean"), [450, 450 + np.log(3) / 2])
+    assert predict(Simulation(v, ()), "mean") == 1
+    assert predict(Simulation(v, ()), "max") == 0
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [np.zeros((4, 3)), np.zeros(5), np.zeros((4, 5, 1)), np.full((4, 5), np.nan), np.zeros(())],
+)
+def test_unusable_counts(counts: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="counts must be"):
+        simulate(random_table(9, (5, 3)), counts)
+
+
+def test_unusable_readout() -> None:
+    with pytest.raises(UsageError, match="readout must be"):
+        scores(np.zeros((2, 2)), "first")
+    with pytest.raises(UsageError, match="at least 1 step"):
+        scores(np.zeros((0, 2)), "max")
