@@ -1,0 +1,51 @@
+"""What every test gets: fixed seeds, checked tensor shapes, and hypothesis without surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+
+PACKAGE = Path(__file__).resolve().parents[1] / "snn_delays"
+
+
+def checkable_modules() -> list[str]:
+    """Every module but those that hand their functions to a compiler, which must see them bare."""
+    return [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name != "__init__.py"
+        and not any(mark in path.read_text(encoding="utf-8") for mark in ("njit", "custom_op"))
+    ]
+
+
+# Annotations are checked on every call, shapes too: a wrong one fails a test. This must stand
+# before the first import of snn_delays. An int is a float, as in Python's own types (PEP 484).
+jaxtyping.install_import_hook(
+    checkable_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile(
+    "snn_delays", derandomize=True, deadline=None, max_examples=30, database=None
+)
+settings.load_profile("snn_delays")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  (libraries may still draw from the global generator)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """The package as its users run it, annotations unchecked: for wrong arguments and compilers."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
