@@ -107,6 +107,7 @@ def _train(cfg: DictConfig) -> None:
     net.load_state_dict(run.load_checkpoint("best")["network"])
     if net.max_delay:
         report.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
+        report.draw_readout(net, data, run.path / "readout.png")
     _print_accuracies([(run, summary["best"], summary)])
 
 
@@ -116,7 +117,8 @@ def _evaluate(cfg: DictConfig) -> None:
     for folder in folders:
         run = RunFolder(Path(folder))
         config, data, net = _load_run(run, cfg.checkpoint, cfg.root)
-        found = report.accuracies(net, data, cfg.batch_size or config.trainer.batch_size)
+        batch_size = config.trainer.batch_size if cfg.batch_size is None else cfg.batch_size
+        found = report.accuracies(net, data, batch_size)
         if run.summary.exists() and found != run.load_summary()[cfg.checkpoint]:
             log.warning(
                 f"{folder}: differs from its summary.json, which this command should reproduce. "
@@ -142,7 +144,7 @@ def _export(cfg: DictConfig) -> None:
     table = read_table(path)
     if cfg.export.csv:
         write_csv(table, folder)
-    synapses = sum(len(layer.delay) for layer in table.layers)
+    synapses = sum(len(layer.synapses.delay) for layer in table.layers)
     log.info(f"{path}: {len(table.layers)} layers, {synapses:,} synapses, read back.")
     if not cfg.export.verify:
         return
@@ -171,7 +173,10 @@ def build_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
     delays = model.pop("delays")
     if delays not in ("learned", "fixed", "none"):
         raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
-    sizes = [data.n_channels, *model.pop("hidden"), data.n_classes]
+    hidden = model.pop("hidden")
+    if not isinstance(hidden, list):
+        raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
+    sizes = [data.n_channels, *hidden, data.n_classes]
     tau_ms, max_delay = model.pop("tau_ms"), model.pop("max_delay")
     if not isinstance(tau_ms, int | float):
         raise UsageError(f"model.tau_ms must be a number of milliseconds, got {tau_ms!r}.")

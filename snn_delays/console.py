@@ -11,8 +11,6 @@ from rich.table import Table
 
 from snn_delays.checkpoint import Row
 
-Cell = str | float | int | None
-
 
 class TrainingView:
     """Watches a training run: a live bar in a terminal, one plain line per epoch elsewhere.
@@ -24,6 +22,7 @@ class TrainingView:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.epochs = epochs
         self.began, self.first = time.monotonic(), first
+        self.last = ""
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=None),
@@ -49,18 +48,21 @@ class TrainingView:
             total=batches * self.epochs,
             completed=batches * epoch + done,
             epoch=epoch + 1,
-            status=f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %",
+            status=f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {self.last}",
         )
 
     def epoch(self, row: Row) -> None:
         done = int(row["epoch"]) + 1
+        self.last = (
+            f"σ {row['sigma']:.2f}  mean |Δdelay| {row['delay_change']:.3f}  "
+            f"rate {row['rate_hz']:.1f} Hz"
+        )
         pace = (time.monotonic() - self.began) / (done - self.first)
         self.progress.console.print(
             f"epoch {done:>3}/{self.epochs}  loss {row['loss']:.3f}  "
             f"accuracy {100 * row['accuracy']:5.1f} %  "
             f"validation (rounded) {100 * row['valid_accuracy']:5.1f} %  "
-            f"σ {row['sigma']:5.2f}  mean |Δdelay| {row['delay_change']:.3f}  "
-            f"rate {row['rate_hz']:.1f} Hz  {row['seconds']:.1f} s  "
+            f"{self.last}  {row['seconds']:.1f} s  "
             f"left {duration(pace * (self.epochs - done))}"
         )
 

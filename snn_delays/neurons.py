@@ -20,6 +20,9 @@ class LIFNode(neuron.LIFNode):
     ATan and Sigmoid, half precision, single-step mode) runs as SpikingJelly runs it.
     """
 
+    tau: float
+    v: Tensor | float
+
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         surrogate_function = self.surrogate_function
         covered = (
@@ -32,7 +35,7 @@ class LIFNode(neuron.LIFNode):
         )
         if not covered:
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore[reportReturnType]
-        (v,) = self.materialize_states((x_seq,), (self.v,), "m")
+        v = torch.as_tensor(self.v, dtype=x_seq.dtype, device=x_seq.device)
         soft = self.v_reset is None
         spikes, h = scan.lif(
             x_seq.flatten(1),
@@ -44,7 +47,7 @@ class LIFNode(neuron.LIFNode):
             soft,
             self.detach_reset,
             isinstance(surrogate_function, surrogate.Sigmoid),
-            float(surrogate_function.alpha),
+            float(surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
         )
         spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
         if self.store_v_seq:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import math
 import platform
@@ -14,10 +15,11 @@ import torch
 from matplotlib.figure import Figure
 
 from snn_delays.data import SpikeData
-from snn_delays.layers import delay_layers
+from snn_delays.layers import DelayLayer, delay_layers
 from snn_delays.network import DelaySNN
 from snn_delays.training import Evaluation, evaluate
 
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
 
 
@@ -55,56 +57,89 @@ def versions() -> dict[str, str]:
 
 
 def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> None:
-    """Picture of each layer's delays: their distribution before and after training, and the map.
+    """Picture of each layer's delays before and after training.
 
-    In the map a row is a postsynaptic neuron and colour is the delay; synapses fade with |w|.
+    Left: where the weight lies along the delay axis. Right: every synapse, moved from where to
+    where; on the diagonal nothing has moved.
     """
     pairs = list(zip(delay_layers(net), delay_layers(initial), strict=True))
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(9, 2.7 * len(pairs)), layout="constrained")
-        axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1, 1.4])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 2.8 * len(pairs)), layout="constrained")
+        axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1.5, 1])
         for index, ((learned, start), (left, right)) in enumerate(zip(pairs, axes, strict=True)):
-            ticks = np.arange(learned.max_delay + 2) - 0.5
-            strength = learned.weight.detach().abs()
-            delay = learned.delay.detach().expand_as(strength)
+            edges = np.arange(learned.max_delay + 2) - 0.5
+            old, old_weight = _synapses(start)
+            new, new_weight = _synapses(learned)
+            left.hist(new, edges, weights=new_weight, color="tab:blue", alpha=0.7, label="learned")
             left.hist(
-                start.delay.detach().expand_as(strength).flatten().numpy(),
-                ticks,
-                weights=start.weight.detach().abs().flatten().numpy()
-                / start.weight.detach().abs().sum().item(),
-                histtype="step",
-                color="0.5",
-                label="before training",
-            )
-            left.hist(
-                delay.flatten().numpy(),
-                ticks,
-                weights=(strength / strength.sum()).flatten().numpy(),
-                color="tab:blue",
-                alpha=0.7,
-                label="learned",
+                old, edges, weights=old_weight, histtype="step", color="0.4", label="at first"
             )
             left.set(
                 title=f"layer {index}: {learned.in_features} → {learned.out_features}",
                 xlabel=f"delay (steps of {dt_ms:g} ms)",
                 ylabel="share of Σ|w|",
             )
-            left.legend(frameon=False)
-            strongest = strength.argmax(2, keepdim=True)
-            shown = delay.gather(2, strongest)[:, :, 0].numpy()
-            weight = strength.gather(2, strongest)[:, :, 0]
-            image = right.imshow(
-                shown,
-                aspect="auto",
-                cmap="viridis",
-                vmin=0,
-                vmax=learned.max_delay,
-                alpha=(weight / weight.quantile(0.95).clamp_min(1e-12)).clamp(0, 1).numpy(),
-                interpolation="nearest",
-            )
-            right.set(title="learned delays, faded by |w|", xlabel="pre", ylabel="post")
-            figure.colorbar(image, ax=right, label="steps")
+            left.legend(frameon=False, ncols=2, loc="lower center")
+            right.hist2d(old, new, bins=[edges, edges], weights=new_weight, cmap="Blues")
+            right.plot([0, learned.max_delay], [0, learned.max_delay], color="0.4", linewidth=0.8)
+            right.set(xlabel="delay at first", ylabel="learned delay", aspect="equal")
         figure.savefig(path, dpi=150)
+
+
+def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
+    """Picture of what the delays do: one sample's spikes, and the readout that they lead to.
+
+    Below, the same network with the same delays dealt out anew among each layer's synapses.
+    """
+    deployed = net.rounded().eval()
+    shuffled = copy.deepcopy(deployed)
+    dealer = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for delay in shuffled.delay_parameters():
+            order = torch.randperm(delay.numel(), generator=dealer)
+            delay.copy_(delay.flatten()[order].view_as(delay))
+        batch = data.test.collate([0])
+        readouts = [
+            (title, network(batch.spikes)[:, 0])
+            for title, network in (
+                ("learned delays", deployed),
+                ("the same delays, shuffled", shuffled),
+            )
+        ]
+    times, channels = batch.spikes[:, 0].nonzero().T
+    label = int(batch.labels[0])
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 5.6), layout="constrained")
+        raster, *panels = figure.subplots(3, 1, sharex=True)
+        raster.scatter(times, channels, s=4, color="0.2", linewidths=0)
+        raster.set(
+            title=f"input: a test sample of class {data.class_names[label]}", ylabel="channel"
+        )
+        for axis, (title, potentials) in zip(panels, readouts, strict=True):
+            for index, name in enumerate(data.class_names):
+                mine = index == label
+                axis.plot(
+                    potentials[:, index].numpy(),
+                    color="tab:blue" if mine else "0.75",
+                    linewidth=1.6 if mine else 0.8,
+                    zorder=3 if mine else 2,
+                    label=f"class {name}"
+                    if mine
+                    else ("other classes" if index == (label == 0) else None),
+                )
+            axis.set(title=f"readout with {title}", ylabel="potential")
+            axis.sharey(panels[0])
+        panels[0].legend(frameon=False, loc="upper left")
+        panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
+        figure.savefig(path, dpi=150)
+
+
+def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Delay of every contact, and its share of the layer's total |w|."""
+    strength = layer.weight.detach().abs()
+    delay = layer.delay.detach().expand_as(strength)
+    return delay.flatten().numpy(), (strength / strength.sum()).flatten().numpy()
 
 
 def _number(value: float) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from snn_delays.errors import UsageError
 
@@ -20,6 +20,9 @@ class Schedule(ABC):
     Args:
         start, end: σ in steps, >= 0.
         until: share of training after which σ stays at ``end``, in (0, 1].
+        integer_from: share of training after which σ is 0, in (0, 1]. Delays then act as rounded
+            and rest, while weights learn to live with integer delays; 1 leaves this out, as
+            published.
 
     Raises:
         UsageError: values out of range.
@@ -28,6 +31,7 @@ class Schedule(ABC):
     start: float
     end: float = 0.5
     until: float = 0.25
+    integer_from: float = 1.0
 
     def __post_init__(self) -> None:
         for field in ("start", "end"):
@@ -36,11 +40,13 @@ class Schedule(ABC):
                 raise UsageError(
                     f"{type(self).__name__}: {field} must be a number of steps >= 0, got {value!r}."
                 )
-        if not (isinstance(self.until, int | float) and 0 < self.until <= 1):
-            raise UsageError(
-                f"{type(self).__name__}: until must be a share of training in (0, 1], "
-                f"got {self.until!r}."
-            )
+        for field in ("until", "integer_from"):
+            value = getattr(self, field)
+            if not (isinstance(value, int | float) and 0 < value <= 1):
+                raise UsageError(
+                    f"{type(self).__name__}: {field} must be a share of training in (0, 1], "
+                    f"got {value!r}."
+                )
 
     @abstractmethod
     def shape(self, x: float) -> float:
@@ -52,20 +58,25 @@ class Schedule(ABC):
             raise UsageError(
                 f"{type(self).__name__}: progress must lie in [0, 1], got {progress!r}."
             )
-        # The ratio of two equal epochs must be exactly 1, hence no `>` on the rounded product.
-        x = progress / self.until
-        return float(self.end if x >= 1 else self.shape(x))
+        if self.integer_from < 1 and progress >= self.integer_from:
+            return 0.0
+        return self.annealed(progress / self.until)
 
     def epochs(self, count: int) -> list[float]:
-        """σ of each of ``count`` epochs; ``until`` falls on a whole epoch, as published.
+        """σ of each of ``count`` epochs; the shares of training are cut to whole epochs.
 
         Of 150 epochs the published schedule anneals over 150 // 4 = 37.
         """
-        last = math.floor(self.until * count)
-        if last == 0:
-            return [self(1.0)] * count
-        aligned = replace(self, until=last / count)
-        return [aligned(epoch / count) for epoch in range(count)]
+        until = math.floor(self.until * count)
+        integer_from = math.floor(self.integer_from * count)
+        return [
+            0.0 if epoch >= integer_from else self.annealed(epoch / until if until else 1.0)
+            for epoch in range(count)
+        ]
+
+    def annealed(self, x: float) -> float:
+        """σ at the share ``x`` >= 0 of the way, which is at ``end`` from 1 on."""
+        return float(self.end if x >= 1 else self.shape(x))
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,5 @@ class Constant(Schedule):
     def shape(self, x: float) -> float:
         return self.start
 
-    def __call__(self, progress: float) -> float:
-        super().__call__(progress)
+    def annealed(self, x: float) -> float:
         return float(self.start)

@@ -93,7 +93,13 @@ class Evaluation:
 
 
 def evaluate(net: DelaySNN, split: SpikeSplit, batch_size: int = 256) -> Evaluation:
-    """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept."""
+    """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept.
+
+    Raises:
+        UsageError: a batch size below 1.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"batch_size must be a whole number >= 1, got {batch_size!r}.")
     device = next(net.parameters()).device
     training = net.training
     net.eval()
@@ -139,7 +145,7 @@ def train(
     Raises:
         UsageError: nothing to resume, or a loss that is not finite.
     """
-    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
+    fabric = _fabric(settings)
     weights, delays = _optimizers(net, settings)
     optimizers = [weights, delays] if delays else [weights]
     model, *optimizers = fabric.setup(net, *optimizers)
@@ -198,6 +204,20 @@ def train(
 def best_epoch(rows: list[Row]) -> int:
     """The epoch with the best validation accuracy; among equals the smaller loss."""
     return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], -rows[e]["valid_loss"]))
+
+
+def _fabric(settings: TrainSettings) -> Fabric:
+    try:
+        return Fabric(
+            accelerator=settings.accelerator,
+            devices=1,
+            precision=settings.precision,  # pyright: ignore[reportArgumentType]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"trainer.accelerator={settings.accelerator}, trainer.precision={settings.precision} "
+            f"cannot be used here: {error}"
+        ) from error
 
 
 def _train_epoch(

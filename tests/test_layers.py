@@ -36,16 +36,19 @@ class Case:
 def cases(draw: st.DrawFn, min_steps: int = 0, min_batch: int = 0) -> Case:
     """A layer of any kind and an input for it, in float64."""
     torch.manual_seed(draw(st.integers(0, 2**16)))
+    sigma = draw(st.sampled_from([None, 0.0, 0.5, 2.0]))
+    interpolation = draw(st.sampled_from(INTERPOLATIONS))
+    gaussian = interpolation == "gaussian" and sigma != 0.0
     layer = DelayLayer(
         draw(st.integers(1, 4)),
         draw(st.integers(1, 4)),
         draw(st.integers(1, 7)),
         kernel_count=draw(st.integers(1, 3)),
         granularity=draw(st.sampled_from(GRANULARITIES)),
-        interpolation=draw(st.sampled_from(INTERPOLATIONS)),
-        sigma=draw(st.sampled_from([None, 0.0, 0.5, 2.0])),
+        interpolation=interpolation,
+        sigma=sigma,
         bias=draw(st.booleans()),
-        method=draw(st.sampled_from(METHODS)),
+        method=draw(st.sampled_from([m for m in METHODS if gaussian or m != "lowrank"])),
     ).double()
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
@@ -232,8 +235,9 @@ def test_small_and_empty_inputs(steps: int, batch: int, method: str) -> None:
     assert y.shape == (steps, batch, 3)
     y.sum().backward()
     for parameter in layer.parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.isfinite().all()
+        if steps or method != "reference":  # whose empty loop leaves no graph
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()
     # Nothing was lost: what follows sees the same past as one long sequence.
     more = torch.randn(9, batch, 2)
     after = layer(more)

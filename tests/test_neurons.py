@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, neuron, surrogate
 
 from snn_delays.errors import UsageError
-from snn_delays.neurons import LeakyReadout, lif
+from snn_delays.neurons import LeakyReadout, LIFNode, lif
 
 TAUS = st.floats(1.005, 50)
 
@@ -75,6 +75,49 @@ def test_the_gradient_through_time_stops_at_a_detached_reset(detach_reset: bool)
         dv = beta * expected[t]
     assert x.grad is not None
     assert x.grad.flatten().tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@given(
+    tau=TAUS,
+    v_reset=st.sampled_from([0.0, -0.4, None]),
+    decay_input=st.booleans(),
+    detach_reset=st.booleans(),
+    kind=st.sampled_from([surrogate.ATan, surrogate.Sigmoid]),
+    store=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_the_compiled_node_is_spikingjellys(
+    tau: float,
+    v_reset: float | None,
+    decay_input: bool,
+    detach_reset: bool,
+    kind: type,
+    store: bool,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    gain = tau if decay_input else 1.0
+    x = gain * torch.randn(12, 2, 3, dtype=torch.float64)
+    judge, judge_v = torch.randn_like(x), torch.randn_like(x[0])
+    results = []
+    for make in (neuron.LIFNode, LIFNode):
+        node = make(
+            tau=tau,
+            decay_input=decay_input,
+            v_reset=v_reset,
+            surrogate_function=kind(alpha=4.0),
+            detach_reset=detach_reset,
+            step_mode="m",
+            store_v_seq=store,
+        )
+        leaf = x.clone().requires_grad_()
+        # In two pieces: the gradient crosses over by the potential, and ends in it.
+        spikes = torch.cat([node(leaf[:5]), node(leaf[5:])])
+        loss = (spikes * judge).sum() + (node.v * judge_v).sum()
+        stored = node.v_seq if store else node.v
+        results.append([spikes, node.v, stored, *torch.autograd.grad(loss, leaf)])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
 @given(tau=TAUS, steps=st.integers(0, 20), seed=st.integers(0, 2**16))

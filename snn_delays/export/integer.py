@@ -161,7 +161,10 @@ def _neurons(neuron: nn.Module, n_post: int) -> NeuronTable:
     # By exact type: a subclass may well obey another equation.
     if type(neuron) is LeakyReadout:
         model, reset, threshold, v_reset = "LI", "none", np.inf, 0.0
-    elif type(neuron) in (LIFNode, spikingjelly.LIFNode):
+    elif isinstance(neuron, spikingjelly.LIFNode) and type(neuron) in (
+        LIFNode,
+        spikingjelly.LIFNode,
+    ):
         if neuron.decay_input:
             raise UsageError(
                 "LIFNode(decay_input=True) divides its input by tau, which the table does not. "

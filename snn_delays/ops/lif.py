@@ -21,13 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.ops.threads import numba_on_torch_threads
+from snn_delays.ops.compiled import loops, use_torch_threads
 
-try:
-    from snn_delays.ops import lif_cpu
-except ImportError:  # numba is missing: SpikingJelly's own nodes serve.
-    lif_cpu = None
-
+lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
 AVAILABLE = lif_cpu is not None
 
 
@@ -53,7 +49,7 @@ def lif(
         x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
     """
     spikes, h = torch.empty_like(x), torch.empty_like(x)
-    numba_on_torch_threads()
+    use_torch_threads()
     lif_cpu.forward(
         spikes.numpy(),
         h.numpy(),
@@ -84,7 +80,7 @@ def _lif_backward(
     alpha: float,
 ) -> tuple[Tensor, Tensor]:
     gx, gv_first = torch.empty_like(h), h.new_zeros(h.shape[1:])
-    numba_on_torch_threads()
+    use_torch_threads()
     lif_cpu.backward(
         gx.numpy(),
         gv_first.numpy(),

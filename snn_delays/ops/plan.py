@@ -1,4 +1,7 @@
-"""Which way a delay convolution is computed."""
+"""Which way a delay convolution is computed, from a count of operations.
+
+The choice depends on its arguments alone, so that equal runs take equal ways.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
-from snn_delays.ops import dense, reference, taps
+from snn_delays.ops import dense, lowrank, reference, taps
 
-Method = Literal["auto", "dense", "taps", "reference"]
+Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
 METHODS: tuple[str, ...] = get_args(Method)
 
-# Time of one tap of ``taps`` in taps of ``dense``, on a CPU (scripts/bench/paths.py).
-TAP_COST = 1.5
+# Time of one tap (``taps``) and of one basis shape (``lowrank``) in taps of ``dense``, forward
+# and backward, on a CPU: scripts/bench/paths.py measures them.
+COST = {"taps": 1.5, "lowrank": 1.4}
 
 
 def choose(
     sigma: float, max_delay: int, interpolation: str, device: str, dtype: torch.dtype
 ) -> str:
-    """The fastest exact way, by counting operations; equal arguments give equal answers."""
-    if device != "cpu" or taps.taps_cpu is None or dtype not in (torch.float32, torch.float64):
-        return "dense"
-    needed = taps.width(sigma, max_delay, interpolation, dtype)
-    needed = 1 if needed == 1 else -(-needed // taps.taps_cpu.PASS) * taps.taps_cpu.PASS
-    return "taps" if TAP_COST * needed < max_delay + 1 else "dense"
+    """Name of the fastest way."""
+    costs = {"dense": float(max_delay + 1)}
+    # Below max_delay / 12 the rank is nearly that of the taps: not worth looking for it.
+    if interpolation == "gaussian" and sigma > max_delay / 12:
+        rank = lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype)).rank
+        costs["lowrank"] = COST["lowrank"] * rank
+    if device == "cpu" and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
+        needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
+        costs["taps"] = COST["taps"] * needed
+    return min(costs, key=lambda method: costs[method])
 
 
 def delay_convolution(
@@ -39,11 +48,25 @@ def delay_convolution(
     interpolation: str,
     method: str = "auto",
 ) -> Float[Tensor, "time batch post"]:
-    """The equation of ``ops/reference.py``; x is silent before t = 0."""
+    """The equation of ``ops/reference.py``; x is silent before t = 0.
+
+    Raises:
+        UsageError: ``method="lowrank"`` for a kernel that has no smooth basis.
+    """
     if method == "auto":
-        method = choose(sigma, max_delay, interpolation, x.device.type, weight.dtype)
+        # torch.compile gets one graph for every sigma; a count of operations needs one for each.
+        compiling = torch.compiler.is_compiling()
+        device, dtype = x.device.type, weight.dtype
+        method = "dense" if compiling else choose(sigma, max_delay, interpolation, device, dtype)
     if method == "reference":
         return reference.delay_convolution(x, weight, delay, sigma, max_delay, interpolation)
     if method == "taps":
         return taps.convolve(x, weight, delay, sigma, max_delay, interpolation)
+    if method == "lowrank":
+        if interpolation != "gaussian" or sigma == 0:
+            raise UsageError(
+                "method='lowrank' needs a Gaussian with sigma > 0, "
+                f"got {interpolation} with sigma = {sigma:g}. Use method='auto'."
+            )
+        return lowrank.convolve(x, weight, delay, sigma, max_delay)
     return dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))

@@ -18,15 +18,13 @@ from torch import Tensor
 
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import dense
-from snn_delays.ops.threads import numba_on_torch_threads
+from snn_delays.ops.compiled import loops, use_torch_threads
 
-try:
-    from snn_delays.ops import taps_cpu
-except ImportError:  # numba is missing: the dense kernel serves.
-    taps_cpu = None
-
+taps_cpu = loops("taps_cpu")  # None: the dense kernel serves.
 # Samples side by side in one row; 32 floats are two cache lines.
 LANES = 32
+# Taps that one pass over a row adds up: enough to hide the row's own load and store.
+PASS = 5
 
 
 def width(sigma: float, max_delay: int, interpolation: str, dtype: torch.dtype) -> int:
@@ -41,6 +39,11 @@ def width(sigma: float, max_delay: int, interpolation: str, dtype: torch.dtype) 
         negligible = 5.0 if dtype in (torch.float32, torch.bfloat16, torch.float16) else 8.0
         half = max(math.ceil(negligible * sigma - 0.5), 0)
     return min(2 * half + 1, max_delay + 1)
+
+
+def passes(width: int) -> int:
+    """Taps that the loops really add up for a kernel of ``width`` taps: whole passes, or one."""
+    return width if width == 1 else math.ceil(width / PASS) * PASS
 
 
 def convolve(
@@ -117,7 +120,7 @@ def _coefficient_gradient(
         return grad.new_zeros(shape)
     reach, out = _turned(grad.new_zeros(shape), max_delay)
     lanes = _lanes(grad.shape[1])
-    numba_on_torch_threads()
+    use_torch_threads()
     taps_cpu.correlate(
         out.numpy(),
         _rows(_to_lanes(grad, lanes, 0, 0)),
@@ -166,8 +169,7 @@ shifted_sum.register_autocast("cpu", torch.float32)
 
 def _whole_passes(coefficients: Tensor, max_delay: int) -> tuple[int, Tensor]:
     """Coefficients with zero taps appended up to whole passes, and the furthest tap then."""
-    taps = coefficients.shape[-1]
-    extra = 0 if taps == 1 else -taps % taps_cpu.PASS
+    extra = passes(coefficients.shape[-1]) - coefficients.shape[-1]
     return max_delay + extra, torch.nn.functional.pad(coefficients, (0, extra))
 
 
@@ -186,7 +188,7 @@ def _accumulated(
     source: Tensor, first: Tensor, coefficients: Tensor, steps: int, lanes: int
 ) -> Tensor:
     out = source.new_zeros(source.shape[0], coefficients.shape[0], steps, lanes)
-    numba_on_torch_threads()
+    use_torch_threads()
     taps_cpu.accumulate(
         _rows(out),
         _rows(source),

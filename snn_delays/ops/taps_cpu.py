@@ -10,8 +10,6 @@ from __future__ import annotations
 from numba import njit, prange
 from numpy.typing import NDArray
 
-# Taps that one pass over a row adds up: enough to hide the row's own load and store.
-PASS = 5
 # Channels whose rows stay in the second-level cache while a block of outputs is made.
 SOURCES = 32
 OUTPUTS = 32
@@ -25,7 +23,7 @@ def accumulate(
 
     Shape:
         out ``[G, A, T · lanes]``, source ``[G, B, S · lanes]``, first ``[A, B, K]``,
-        coefficients ``[A, B, K, Q]`` with Q = 1 or a multiple of ``PASS``.
+        coefficients ``[A, B, K, Q]`` with Q = 1 or a multiple of 5: every pass adds up five taps.
     """
     groups, outputs, row = out.shape
     sources = source.shape[1]
@@ -49,7 +47,7 @@ def accumulate(
                             for p in range(row):
                                 y[p] += c0 * x0[p]
                             continue
-                        for q in range(0, width, PASS):
+                        for q in range(0, width, 5):
                             c0, c1, c2, c3, c4 = c[q], c[q + 1], c[q + 2], c[q + 3], c[q + 4]
                             s0 = s + q * lanes
                             x0 = source[g, b, s0 : s0 + row]
@@ -95,7 +93,7 @@ def correlate(out: NDArray, y: NDArray, source: NDArray, first: NDArray, lanes: 
                                     d0 += v[p] * x0[p]
                                 c[0] += d0
                                 continue
-                            for q in range(0, width, PASS):
+                            for q in range(0, width, 5):
                                 s0 = s + q * lanes
                                 x0 = source[g, b, s0 : s0 + row]
                                 x1 = source[g, b, s0 + lanes : s0 + lanes + row]

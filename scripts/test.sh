@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Lint, types and tests. Arguments go to pytest: `bash scripts/test.sh -m slow`.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "[dev]"
+
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/pyright
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,169 @@
+"""The wide way: a basis for all Gaussians of one width.
+
+Wide Gaussians g_σ(· − d), d in [0, max_delay], are so much alike that few shapes φ_r span them:
+
+    g_σ(j − d) = Σ_r ψ_r(d) · φ_r[j]
+    y          = Σ_r (x ∗ φ_r) · W_rᵀ,    W_r[post, pre] = Σ_k w[post, pre, k]·ψ_r(d[post, pre, k])
+
+so that one matrix product per basis shape does the work of one per tap; and the rank depends on
+max_delay / σ alone. φ comes from a singular value decomposition; ψ_r is smooth in d, a short
+Chebyshev series, so that no synapse's taps are ever formed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.polynomial import chebyshev
+from torch import Tensor
+
+# Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
+# long ones make larger matrix products.
+BLOCK = 32
+
+
+class Basis(NamedTuple):
+    """Shapes φ ``[rank, taps]`` and the Chebyshev coefficients of each ψ_r ``[terms, rank]``."""
+
+    shapes: np.ndarray
+    series: np.ndarray
+
+    @property
+    def rank(self) -> int:
+        return len(self.shapes)
+
+
+@functools.lru_cache(maxsize=256)
+def basis(sigma: float, max_delay: int, tolerance: float) -> Basis:
+    """Basis of the Gaussians of width ``sigma``, exact to ``tolerance`` of their largest tap.
+
+    Delays are mapped to u = 2d / max_delay − 1 in [−1, 1], the Chebyshev polynomials' range.
+    """
+    fine = np.linspace(-1, 1, 4 * (max_delay + 1) + 1)
+    check = _gaussians(fine, sigma, max_delay)
+    terms, series, fitted = 2, np.zeros(0), np.inf
+    while np.abs(fitted - check).max() > tolerance * check.max():
+        terms += 1
+        nodes = chebyshev.chebpts1(terms)
+        series = np.linalg.solve(
+            chebyshev.chebvander(nodes, terms - 1), _gaussians(nodes, sigma, max_delay)
+        )
+        fitted = chebyshev.chebvander(fine, terms - 1) @ series
+    _, singular, shapes = np.linalg.svd(check, full_matrices=False)
+    rank = max(int((singular > tolerance * singular[0]).sum()), 1)
+    return Basis(shapes[:rank], series @ shapes[:rank].T)
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Error that the basis may have: a few times the rounding of the matrix products."""
+    return 1e-12 if dtype == torch.float64 else 1e-6
+
+
+def convolve(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre contacts"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    sigma: float,
+    max_delay: int,
+) -> Float[Tensor, "time batch post"]:
+    """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
+    shapes, series = basis(sigma, max_delay, tolerance(weight.dtype))
+    inside = delay + (delay.clamp(0, max_delay) - delay).detach()
+    psi = _series_sum(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(weight))
+    # [rank, post, pre]: the contacts of a pair add up before the product.
+    mixed = (weight.unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
+    return filtered_product(x, mixed, torch.as_tensor(shapes).to(weight))
+
+
+def filtered_product(
+    x: Float[Tensor, "time batch pre"],
+    mixed: Float[Tensor, "rank post pre"],
+    shapes: Float[Tensor, "rank taps"],
+) -> Float[Tensor, "time batch post"]:
+    """y[t] = Σ_r Σ_j φ_r[j] · x[t − j] · W_rᵀ."""
+    if x.shape[0] * x.shape[1] == 0:
+        return x.new_zeros(*x.shape[:2], mixed.shape[1]) + 0 * mixed.sum()
+    return _FilteredProduct.apply(x, mixed, shapes)  # pyright: ignore[reportReturnType]
+
+
+class _FilteredProduct(torch.autograd.Function):
+    """Filter along time with every shape, then one matrix product each, into one sum."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mixed, shapes)
+        filtered = _filtered(x, shapes)
+        y = x.new_zeros(x.shape[0] * x.shape[1], mixed.shape[1])
+        for rows, matrix in zip(filtered, mixed, strict=True):
+            y.addmm_(rows.flatten(0, 1), matrix.to(x.dtype).T)
+        return y.view(*x.shape[:2], -1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, mixed, shapes = ctx.saved_tensors
+        rows = grad.flatten(0, 1)
+        gx = gmixed = None
+        if ctx.needs_input_grad[0]:
+            behind = torch.stack([(rows @ matrix.to(rows.dtype)).view_as(x) for matrix in mixed])
+            gx = _filtered_back(behind, shapes)
+        if ctx.needs_input_grad[1]:
+            # Filtering again is cheaper than keeping rank copies of x.
+            gmixed = torch.stack([rows.T @ part.flatten(0, 1) for part in _filtered(x, shapes)])
+        return gx, gmixed, None
+
+
+def _band(shapes: Tensor, steps: int) -> Float[Tensor, "rank_steps window"]:
+    """Rows (r, t) of the filter matrix for ``steps`` outputs: φ_r[j] at input t − j."""
+    rank, taps = shapes.shape
+    band = shapes.new_zeros(rank, steps, steps + taps - 1)
+    for t in range(steps):
+        band[:, t, t : t + taps] = shapes.flip(-1)
+    return band.flatten(0, 1)
+
+
+def _filtered(x: Tensor, shapes: Tensor) -> Float[Tensor, "rank time batch pre"]:
+    """(x ∗ φ_r)[t] for every r, block by block of time."""
+    steps, batch, channels = x.shape
+    rank, taps = shapes.shape
+    padded = torch.cat([x.new_zeros(taps - 1, batch, channels), x]).flatten(1)
+    out = x.new_empty(rank, steps, batch * channels)
+    band = _band(shapes.to(x.dtype), min(BLOCK, steps))
+    for first in range(0, steps, BLOCK):
+        count = min(BLOCK, steps - first)
+        window = padded[first : first + count + taps - 1]
+        rows = band if count == min(BLOCK, steps) else _band(shapes.to(x.dtype), count)
+        out[:, first : first + count] = (rows @ window).view(rank, count, -1)
+    return out.view(rank, steps, batch, channels)
+
+
+def _filtered_back(grads: Tensor, shapes: Tensor) -> Float[Tensor, "time batch pre"]:
+    """The transpose of ``_filtered``: Σ_r Σ_j φ_r[j] · grads[r, t + j]."""
+    _, steps, batch, channels = grads.shape
+    taps = shapes.shape[1]
+    out = grads.new_zeros(taps - 1 + steps, batch * channels)
+    for first in range(0, steps, BLOCK):
+        count = min(BLOCK, steps - first)
+        band = _band(shapes.to(grads.dtype), count)
+        part = grads[:, first : first + count].reshape(-1, batch * channels)
+        out[first : first + count + taps - 1].addmm_(band.T, part)
+    return out[taps - 1 :].view(steps, batch, channels)
+
+
+def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:
+    """Normalised taps ``[len(u), max_delay + 1]`` of the delays that u in [−1, 1] stands for."""
+    exponent = -0.5 * ((np.arange(max_delay + 1) - (u[:, None] + 1) * (max_delay / 2)) / sigma) ** 2
+    taps = np.exp(exponent - exponent.max(1, keepdims=True))
+    return taps / taps.sum(1, keepdims=True)
+
+
+def _series_sum(u: Tensor, series: Float[Tensor, "terms rank"]) -> Tensor:
+    """Σ_m series[m] · T_m(u) by Clenshaw's recurrence; ``[…] → […, rank]``."""
+    u = u.unsqueeze(-1)
+    later = latest = u.new_zeros(1)
+    for row in series[1:].flip(0):
+        later, latest = latest, row + 2 * u * latest - later
+    return series[0] + u * latest - later

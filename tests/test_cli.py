@@ -1,0 +1,224 @@
+"""The command lines, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snn_delays import cli
+from snn_delays.export import read_table
+
+SMALL = ("dataset.root=data", "+dataset.n_train=96", "+dataset.n_valid=32", "+dataset.n_test=32")
+SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
+
+
+class Shell:
+    """Runs the entry points in this process, from a folder of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, command: str, *arguments: str) -> str:
+        """Output of a command that succeeds."""
+        self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
+        getattr(cli, command)()
+        return self.capsys.readouterr().out
+
+    def fails(self, command: str, *arguments: str) -> str:
+        """The one line that a command ends with, exit code 2."""
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            self(command, *arguments)
+        assert stopped.value.code == 2
+        (line,) = self.capsys.readouterr().err.splitlines()
+        assert line.startswith(f"snn-delays-{command}: error: ")
+        assert "Traceback" not in line
+        return line
+
+
+@pytest.fixture
+def shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
+) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run of each kind of delays, made by the real command."""
+    folder = tmp_path_factory.mktemp("cli")
+    for delays in ("learned", "none"):
+        subprocess.run(
+            [
+                *(sys.executable, "-c", "from snn_delays.cli import train; train()"),
+                *(*SMALL, *SHORT, f"model.delays={delays}", f"run=runs/{delays}"),
+            ],
+            cwd=folder,
+            check=True,
+            timeout=240,
+        )
+    return folder
+
+
+@pytest.fixture
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_run_leaves_its_files(there: Path):
+    run = there / "runs/learned"
+    for name in ("config.yaml", "summary.json", "metrics.csv", "delays.png"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("best", "last"):
+        assert (run / f"checkpoints/{name}.ckpt").is_file()
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["seed"] == 0
+    assert summary["split"] == "official"
+    assert summary["clean_split"]
+    assert summary["wall_time_s"] > 0
+    assert set(summary["versions"]) >= {"python", "torch", "spikingjelly", "snn-delays"}
+    for part in ("validation", "test"):
+        for kind in ("float", "rounded"):
+            assert 0 <= summary["best"][part][kind]["accuracy"] <= 1
+    # Nothing else is strewn about.
+    assert {path.name for path in there.iterdir()} == {"data", "runs"}
+
+
+def test_evaluate_reproduces_the_summary(there: Path, shell: Shell):
+    out = shell("evaluate", "run=runs/learned")
+    assert "differs" not in out
+    summary = json.loads((there / "runs/learned/summary.json").read_text())
+    assert f"{100 * summary['best']['test']['rounded']['accuracy']:.1f} %" in out
+
+
+def test_evaluate_says_when_it_does_not_reproduce_the_summary(there: Path, shell: Shell):
+    path = there / "runs/none/summary.json"
+    text = path.read_text()
+    summary = json.loads(text)
+    summary["best"]["test"]["rounded"]["accuracy"] += 0.1
+    path.write_text(json.dumps(summary))
+    try:
+        assert "differs from its summary.json" in shell("evaluate", "run=runs/none")
+    finally:
+        path.write_text(text)
+
+
+def test_evaluate_compares_runs_and_finds_data_that_moved(there: Path, shell: Shell):
+    (there / "data").rename(there / "moved")
+    try:
+        out = shell("evaluate", "run=[runs/learned,runs/none]", "checkpoint=last", "root=moved")
+    finally:
+        (there / "moved").rename(there / "data")
+    assert "learned" in out
+    assert "none" in out
+
+
+@pytest.mark.parametrize("delays", ["learned", "none"])
+def test_export_writes_a_table_that_its_simulator_confirms(there: Path, shell: Shell, delays: str):
+    out = shell("export", f"run=runs/{delays}")
+    table = read_table(there / f"runs/{delays}/export/delays.h5")
+    assert len(table.layers) == 2
+    assert (there / f"runs/{delays}/export/layer_1.csv").is_file()
+    assert ": 0 of" in out
+    assert "0 of 32 answers" in out
+    if delays == "none":
+        assert all((layer.synapses.delay == 0).all() for layer in table.layers)
+
+
+def test_a_run_is_never_overwritten(there: Path, shell: Shell):
+    before = (there / "runs/learned/metrics.csv").read_bytes()
+    line = shell.fails("train", *SMALL, *SHORT, "run=runs/learned")
+    assert "already holds a run" in line
+    assert "resume=true" in line
+    assert (there / "runs/learned/metrics.csv").read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_configuration(there: Path, shell: Shell):
+    line = shell.fails("train", "run=runs/learned", "resume=true", "trainer.epochs=9")
+    assert "got trainer.epochs=9" in line
+    before = json.loads((there / "runs/learned/summary.json").read_text())
+    shell("train", "run=runs/learned", "resume=true")
+    after = json.loads((there / "runs/learned/summary.json").read_text())
+    assert after["best"] == before["best"]
+    assert after["last"] == before["last"]
+
+
+WRONG = {
+    "train": [
+        ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
+        ("+model.colour=3", "no such setting: colour"),
+        ("dataset=shdd", "Available options in 'dataset': shd ssc synthetic"),
+        ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
+        ("trainer.epochs=many", "got 'many'"),
+        ("trainer.precision=9", "precision"),
+        ("trainer.accelerator=tpu9", "accelerator"),
+        ("seed=-1", "seed"),
+        ("model.dropout=1.5", "dropout must lie in [0, 1), got 1.5"),
+        ("model.delays=some", "learned, fixed or none, got 'some'"),
+        ("model.hidden=8", "model.hidden"),
+        ("model.tau_ms=10", "tau must be above 1 step"),
+        ("model.max_delay=-1", "max_delay"),
+        ("model.max_delay=two", "max_delay"),
+        ("model.granularity=neural", "synaptic, axonal, dendritic, got 'neural'"),
+        ("schedule.end=-1", "got -1"),
+        ("schedule=linear schedule.until=2", "until"),
+        ("dataset.dt_ms=0", "dt_ms"),
+        ("dataset=shd dataset.root=nowhere", "zenkelab.org"),
+        ("run=fresh resume=true", "fresh"),
+        ("trainer.epochs", "missing EQUAL"),
+    ],
+    "evaluate": [
+        ("", "run is missing: give run="),
+        ("run=nowhere", "nowhere/config.yaml not found"),
+        ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
+        ("run=runs/learned batch_size=0", "batch_size"),
+    ],
+    "export": [
+        ("run=nowhere", "nowhere/config.yaml not found"),
+        ("run=runs/learned export.folder=/proc/nothing", "cannot write /proc/nothing"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [(command, *pair) for command, pairs in WRONG.items() for pair in pairs],
+)
+def test_a_mistake_ends_in_one_line(
+    there: Path, shell: Shell, command: str, arguments: str, expected: str
+):
+    given = arguments.split()
+    if command == "train" and "dataset=" not in arguments:
+        given.append("dataset.root=data")
+    if command == "train" and "run=" not in arguments:
+        given.append("run=mistake")
+    assert expected in shell.fails(command, *given)
+
+
+def test_a_damaged_checkpoint_is_one_line(there: Path, shell: Shell):
+    path = there / "runs/none/checkpoints/best.ckpt"
+    content = path.read_bytes()
+    path.write_bytes(content[:200])
+    try:
+        assert "damaged" in shell.fails("evaluate", "run=runs/none")
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_checkpoint_of_another_network_is_one_line(there: Path, shell: Shell):
+    path = there / "runs/none/config.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("- 8\n", "- 9\n"))
+    try:
+        assert "does not fit" in shell.fails("evaluate", "run=runs/none")
+    finally:
+        path.write_text(text)

@@ -1,0 +1,177 @@
+"""Every fast path computes the function of ``ops/reference.py``, in values and in gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from snn_delays.errors import UsageError
+from snn_delays.ops import lif, lowrank, plan, reference, taps
+
+SHAPES = {
+    "time": st.integers(0, 40),
+    "batch": st.sampled_from([0, 1, 2, 5, 31, 33, 70]),
+    "pre": st.integers(1, 5),
+    "post": st.integers(1, 5),
+    "contacts": st.integers(1, 3),
+    "max_delay": st.integers(1, 30),
+    "granularity": st.sampled_from(["synaptic", "axonal", "dendritic"]),
+    "seed": st.integers(0, 1000),
+}
+# Largest error allowed, relative to the largest number of the reference. A narrow kernel leaves
+# out taps, and a basis leaves out directions, that single precision cannot see.
+EXACT, SINGLE = 1e-9, 1e-4
+
+
+def problem(time, batch, pre, post, contacts, max_delay, granularity, seed, dtype):
+    draw = torch.Generator().manual_seed(seed)
+    rows = 1 if granularity == "axonal" else post
+    columns = 1 if granularity == "dendritic" else pre
+    x = torch.randn(time, batch, pre, generator=draw, dtype=dtype)
+    weight = torch.randn(post, pre, contacts, generator=draw, dtype=dtype)
+    # Some delays on integers and on both edges, where kernels have kinks.
+    delay = max_delay * torch.rand(rows, columns, contacts, generator=draw, dtype=dtype)
+    whole = torch.rand(delay.shape, generator=draw) < 0.3
+    delay = torch.where(whole, delay.round(), delay)
+    return [tensor.requires_grad_() for tensor in (x, weight, delay)]
+
+
+def values_and_gradients(method: str, inputs: list[Tensor], **settings) -> list[Tensor]:
+    y = plan.delay_convolution(*inputs, method=method, **settings)
+    probe = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).view_as(y)
+    grads = torch.autograd.grad((y * probe).sum(), inputs, allow_unused=True)
+    return [
+        y.detach(),
+        *(torch.zeros_like(i) if g is None else g for i, g in zip(inputs, grads, strict=True)),
+    ]
+
+
+def assert_same(method: str, inputs: list[Tensor], limit: float, **settings) -> None:
+    expected = values_and_gradients("reference", inputs, **settings)
+    found = values_and_gradients(method, inputs, **settings)
+    for name, a, b in zip(("y", "x", "weight", "delay"), found, expected, strict=True):
+        assert a.shape == b.shape
+        scale = b.abs().max().item() if b.numel() else 0.0
+        # A delay's gradient is a difference of large terms: measure it against their size.
+        scale = max(scale, expected[2].abs().max().item() if name == "delay" else 0.0)
+        assert (a - b).abs().max().item() <= limit * scale if b.numel() else True, name
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, EXACT), (torch.float32, SINGLE)])
+@pytest.mark.parametrize("method", ["taps", "dense", "auto"])
+@given(
+    interpolation=st.sampled_from(["gaussian", "triangle"]),
+    sigma=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, 2.3, 7.0]),
+    **SHAPES,
+)
+def test_taps_and_dense_equal_the_reference(method, dtype, limit, interpolation, sigma, **shapes):
+    assert_same(
+        method,
+        problem(**shapes, dtype=dtype),
+        limit,
+        sigma=sigma,
+        max_delay=shapes["max_delay"],
+        interpolation=interpolation,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, EXACT), (torch.float32, SINGLE)])
+@given(sigma=st.sampled_from([0.5, 1.5, 3.0, 12.27, 40.0]), **SHAPES)
+def test_lowrank_equals_the_reference(dtype, limit, sigma, **shapes):
+    assert_same(
+        "lowrank",
+        problem(**shapes, dtype=dtype),
+        limit,
+        sigma=sigma,
+        max_delay=shapes["max_delay"],
+        interpolation="gaussian",
+    )
+
+
+def test_the_rank_follows_the_width_and_not_the_range():
+    ranks = [lowrank.basis(m / 2, m, 1e-6).rank for m in (24, 49, 99, 199, 399)]
+    assert max(ranks) - min(ranks) <= 1
+    assert max(ranks) <= 7
+
+
+@pytest.mark.parametrize("max_delay", [24, 399])
+def test_a_narrow_kernel_needs_five_taps_whatever_the_range(max_delay: int):
+    assert taps.width(0.5, max_delay, "gaussian", torch.float32) == 5
+    assert taps.width(0.0, max_delay, "gaussian", torch.float32) == 1
+
+
+def test_the_plan_takes_each_way_where_it_is_cheap():
+    chosen = [plan.choose(s, 24, "gaussian", "cpu", torch.float32) for s in (12.27, 2.4, 0.5, 0.0)]
+    assert chosen == ["lowrank", "dense", "taps", "taps"]
+    assert plan.choose(0.5, 24, "gaussian", "cuda", torch.float32) == "dense"
+
+
+def test_lowrank_refuses_what_has_no_smooth_basis():
+    x, weight, delay = torch.zeros(3, 1, 2), torch.zeros(2, 2, 1), torch.zeros(2, 2, 1)
+    for interpolation, sigma in (("triangle", 2.0), ("gaussian", 0.0)):
+        with pytest.raises(UsageError, match="Use method='auto'"):
+            plan.delay_convolution(
+                x,
+                weight,
+                delay,
+                sigma=sigma,
+                max_delay=4,
+                interpolation=interpolation,
+                method="lowrank",
+            )
+
+
+def test_numba_operators_are_good_citizens_of_torch():
+    x = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
+    coefficients = torch.randn(2, 4, 1, 3, dtype=torch.float64, requires_grad=True)
+    first = torch.randint(0, 5, (2, 4, 1), dtype=torch.int32)
+    torch.library.opcheck(taps.shifted_sum, (x, coefficients, first, 7))
+    current = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    v = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    settings = (0.4, 1.0, 1.0, 0.0, False, True, False, 5.0)
+    torch.library.opcheck(lif.lif, (current, v, *settings))
+
+
+@pytest.mark.parametrize("taps_count", [1, 3, 7])
+def test_without_numba_the_dense_kernel_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, taps_count: int
+):
+    x = torch.randn(9, 2, 4, dtype=torch.float64, requires_grad=True)
+    coefficients = torch.randn(3, 4, 2, taps_count, dtype=torch.float64, requires_grad=True)
+    first = torch.randint(0, 11 - taps_count, (3, 4, 2), dtype=torch.int32)
+
+    def found() -> list[Tensor]:
+        y = taps.shifted_sum(x, coefficients, first, 10)
+        return [y.detach(), *torch.autograd.grad(y.sin().sum(), (x, coefficients))]
+
+    compiled = found()
+    monkeypatch.setattr(taps, "taps_cpu", None)
+    for a, b in zip(found(), compiled, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_equal_threads_give_equal_numbers():
+    x, weight, delay = problem(40, 70, 9, 8, 1, 20, "synaptic", 0, torch.float32)
+    settings = {"sigma": 0.5, "max_delay": 20, "interpolation": "gaussian"}
+    first, second = (values_and_gradients("taps", [x, weight, delay], **settings) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_reference_is_the_loop_over_synapses_at_integer_delays():
+    x, weight, _ = problem(12, 3, 4, 5, 2, 6, "synaptic", 0, torch.float64)
+    delay = torch.randint(0, 7, weight.shape)
+    expected = reference.integer_delays(x.detach(), weight.detach(), delay)
+    for method in ("reference", "dense", "taps"):
+        y = plan.delay_convolution(
+            x,
+            weight,
+            delay.double(),
+            sigma=0.0,
+            max_delay=6,
+            interpolation="gaussian",
+            method=method,
+        )
+        torch.testing.assert_close(y, expected)

@@ -1,0 +1,52 @@
+"""The README does what it says: its code runs, its commands exist and compose."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from snn_delays.cli import CONF
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+@pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "python"])
+def test_python_blocks_run_and_learn(
+    block: str, capsys: pytest.CaptureFixture[str], unchecked: None
+):
+    exec(compile(block, "README.md", "exec"), {})
+    assert "tensor([0, 1])" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_exist(command: list[str]):
+    program, *arguments = command
+    if program == "bash":
+        assert (ROOT / arguments[0]).is_file()
+        return
+    name = program.removeprefix("snn-delays-")
+    assert (ROOT / "scripts" / f"{name}.py").is_file()
+    overrides = [argument for argument in arguments if argument != "-m"]
+    # A sweep's lists are split before they are composed: take the first of each.
+    first = [re.sub(r"^([\w.]+=)([^\[,]+),.*", r"\1\2", override) for override in overrides]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose(name, overrides=first)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target

@@ -1,0 +1,182 @@
+"""The loop: it learns, it resumes exactly, it keeps to its recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from snn_delays import losses
+from snn_delays.checkpoint import Row, RunFolder
+from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.errors import UsageError
+from snn_delays.network import DelaySNN
+from snn_delays.schedules import Exponential
+from snn_delays.training import TrainSettings, _optimizers, best_epoch, evaluate, train
+
+SETTINGS = TrainSettings(epochs=4, batch_size=32, accelerator="cpu", seed=3)
+SCHEDULE = Exponential(start=4.27, until=0.5)
+
+
+class Silent:
+    """Watches; stops the run like Ctrl-C once epoch ``stop_at`` has ended."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.rows: list[Row] = []
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+        assert 1 <= done <= batches
+        assert math.isfinite(loss)
+        assert 0 <= accuracy <= 1
+
+    def epoch(self, row: Row) -> None:
+        self.rows.append(row)
+        if row["epoch"] == self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
+    root = tmp_path_factory.mktemp("synthetic")
+    return load_synthetic(root, n_train=100, n_valid=40, n_test=40, n_classes=3, pattern_steps=11)
+
+
+def network(data: SpikeData, **settings) -> DelaySNN:
+    torch.manual_seed(SETTINGS.seed)
+    sizes = [data.n_channels, 16, data.n_classes]
+    return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
+
+
+def run(net: DelaySNN, data: SpikeData, path: Path, observer: Silent | None = None, **kwargs):
+    return train(net, data, SCHEDULE, SETTINGS, RunFolder(path), observer or Silent(), **kwargs)
+
+
+def timeless(rows: list[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(data: SpikeData, tmp_path: Path):
+    whole = network(data)
+    rows = run(whole, data, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(network(data), data, tmp_path / "parts", Silent(stop_at=1))
+    parts = network(data)
+    resumed = run(parts, data, tmp_path / "parts", resume=True)
+    assert timeless(resumed) == timeless(rows)
+    for name, tensor in whole.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            assert torch.equal(tensor, parts.state_dict()[name]), name
+    for name in ("best", "last"):
+        saved = [RunFolder(tmp_path / of).load_checkpoint(name) for of in ("whole", "parts")]
+        assert saved[0]["epoch"] == saved[1]["epoch"]
+
+
+def test_nothing_to_resume_is_said(data: SpikeData, tmp_path: Path):
+    with pytest.raises(UsageError, match="last.ckpt not found"):
+        run(network(data), data, tmp_path, resume=True)
+
+
+def test_metrics_follow_the_schedule_and_reach_the_observer_and_the_file(
+    data: SpikeData, tmp_path: Path
+):
+    observer = Silent()
+    rows = run(network(data), data, tmp_path, observer)
+    assert observer.rows == rows
+    assert [row["sigma"] for row in rows] == SCHEDULE.epochs(SETTINGS.epochs)
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[0].split(",") == list(rows[0])
+    assert len(lines) == 1 + SETTINGS.epochs
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert all(row["rate_hz"] > 0 for row in rows)
+
+
+def test_learned_delays_move_within_their_range_and_fixed_ones_stay(
+    data: SpikeData, tmp_path: Path
+):
+    learned, fixed = network(data), network(data, learn_delays=False)
+    start = [delay.detach().clone() for delay in learned.delay_parameters()]
+    moved = run(learned, data, tmp_path / "learned")
+    still = run(fixed, data, tmp_path / "fixed")
+    for before, after, frozen in zip(
+        start, learned.delay_parameters(), fixed.delay_parameters(), strict=True
+    ):
+        assert not torch.equal(before, after)
+        assert after.min() >= 0
+        assert after.max() <= learned.max_delay
+        assert torch.equal(before, frozen)
+    assert all(row["delay_change"] > 0 for row in moved[:-1])
+    assert all(row["delay_change"] == 0 for row in still)
+
+
+def test_decay_reaches_weights_only(data: SpikeData):
+    net = network(data)
+    weights, delays = _optimizers(net, SETTINGS)
+    assert delays is not None
+    decay = {
+        id(parameter): group["weight_decay"]
+        for optimizer in (weights, delays)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert len(decay) == len(list(net.parameters()))
+    for name, parameter in net.named_parameters():
+        expected = SETTINGS.weight_decay if name.endswith("delay.weight") else 0.0
+        assert decay[id(parameter)] == expected, name
+
+
+def test_evaluation_is_the_plain_mean_over_single_samples(data: SpikeData):
+    net = network(data)
+    found = evaluate(net, data.test, batch_size=16)
+    net.eval()
+    right, loss = 0, 0.0
+    for batch in DataLoader(data.test, 1, collate_fn=data.test.collate):
+        with torch.no_grad():
+            scores = losses.sum_softmax(net(batch.spikes), batch.lengths + net.tail)
+        right += int(scores.argmax(1) == batch.labels)
+        loss += losses.cross_entropy(scores, batch.labels).item()
+    assert found.accuracy == right / len(data.test)
+    assert found.loss == pytest.approx(loss / len(data.test), rel=1e-5)
+
+
+def test_evaluation_leaves_the_network_in_its_mode(data: SpikeData):
+    net = network(data).train()
+    evaluate(net, data.valid)
+    assert net.training
+    assert all(module.training for module in net.modules())
+
+
+def test_best_epoch_is_the_most_accurate_and_then_the_smallest_loss():
+    pairs = [(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1)]
+    assert best_epoch([{"valid_accuracy": a, "valid_loss": b} for a, b in pairs]) == 2
+
+
+def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path: Path):
+    net = network(data)
+    with torch.no_grad():
+        net.delay_parameters()[0].fill_(math.nan)
+    with pytest.raises(UsageError, match="Lower trainer.weight_lr"):
+        run(net, data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 2.5),
+        ("batch_size", -1),
+        ("weight_lr", -1.0),
+        ("seed", -1),
+        ("delay_lr", math.inf),
+        ("weight_decay", "much"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_line(name: str, value: object):
+    with pytest.raises(UsageError, match=name) as refused:
+        dataclasses.replace(SETTINGS, **{name: value})
+    assert "\n" not in str(refused.value)
+    assert repr(value) in str(refused.value)
