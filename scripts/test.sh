@@ -3,6 +3,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "[dev]"
 
+# Small tensors everywhere: threads would only wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright

@@ -98,6 +98,6 @@ class RunFolder:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
             raise UsageError(
-                f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}). "
+                f"{path} is damaged or not a checkpoint ({type(error).__name__}). "
                 "Use the other one (checkpoint=best or checkpoint=last), or train again."
             ) from error

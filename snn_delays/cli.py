@@ -60,12 +60,12 @@ def _train(cfg: DictConfig) -> None:
     resume = bool(cfg.resume)
     settings = TrainSettings(**_plain(cfg.trainer), seed=cfg.seed)
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
-    if cfg.schedule.start is None:
-        cfg.schedule.start = cfg.model.max_delay / 2 + 0.27
-    schedule = hydra.utils.instantiate(cfg.schedule)
     data = _load_data(cfg.dataset)
     torch.manual_seed(settings.seed)
     net = build_network(_plain(cfg.model), data)
+    if cfg.schedule.start is None:
+        cfg.schedule.start = cfg.model.max_delay / 2 + 0.27
+    schedule = hydra.utils.instantiate(cfg.schedule)
     initial = copy.deepcopy(net)
     if not resume:
         run.save_config(OmegaConf.to_yaml(_without(cfg, "run", "resume")))

@@ -19,7 +19,7 @@ from snn_delays.layers import DelayLayer, delay_layers
 from snn_delays.network import DelaySNN
 from snn_delays.training import Evaluation, evaluate
 
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
 
 
@@ -87,9 +87,10 @@ def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> N
 
 
 def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
-    """Picture of what the delays do: one sample's spikes, and the readout that they lead to.
+    """Picture of what the delays do: one sample's spikes, and the evidence gathered from them.
 
-    Below, the same network with the same delays dealt out anew among each layer's synapses.
+    Evidence is Σ softmax(v) up to a step, over chance. Below, the same network with the same
+    delays dealt out anew among each layer's synapses.
     """
     deployed = net.rounded().eval()
     shuffled = copy.deepcopy(deployed)
@@ -117,10 +118,11 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
             title=f"input: a test sample of class {data.class_names[label]}", ylabel="channel"
         )
         for axis, (title, potentials) in zip(panels, readouts, strict=True):
+            softmax = torch.softmax(potentials, dim=-1)
             for index, name in enumerate(data.class_names):
                 mine = index == label
                 axis.plot(
-                    potentials[:, index].numpy(),
+                    (softmax[:, index] - 1 / data.n_classes).cumsum(0).numpy(),
                     color="tab:blue" if mine else "0.75",
                     linewidth=1.6 if mine else 0.8,
                     zorder=3 if mine else 2,
@@ -128,7 +130,7 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
                     if mine
                     else ("other classes" if index == (label == 0) else None),
                 )
-            axis.set(title=f"readout with {title}", ylabel="potential")
+            axis.set(title=f"evidence with {title}", ylabel="score over chance")
             axis.sharey(panels[0])
         panels[0].legend(frameon=False, loc="upper left")
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")

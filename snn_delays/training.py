@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from snn_delays import losses
 from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData, SpikeSplit
+from snn_delays.data.augmentation import channel_shift
 from snn_delays.errors import UsageError
 from snn_delays.layers import clamp_delays_, set_sigma
 from snn_delays.network import DelaySNN
@@ -33,6 +34,8 @@ class TrainSettings:
         weight_lr: peak of the weights' one-cycle learning rate.
         weight_decay: of the weights; BatchNorm and delays have none.
         delay_lr: initial learning rate of the delays (steps), cosine to 0.
+        channel_shift: training samples are moved along the channels by up to so many of them, at
+            random; 0 is the published recipe. See ``data/augmentation.py``.
         precision: Lightning Fabric's, e.g. ``"32-true"`` or ``"bf16-mixed"``.
         accelerator: Lightning Fabric's, e.g. ``"auto"``, ``"cpu"`` or ``"cuda"``.
         seed: of the initial weights and delays, the order of samples, and dropout.
@@ -49,6 +52,7 @@ class TrainSettings:
     weight_lr: float = 5e-3
     weight_decay: float = 1e-5
     delay_lr: float = 0.1
+    channel_shift: int = 0
     precision: str = "32-true"
     accelerator: str = "auto"
     seed: int = 0
@@ -58,6 +62,11 @@ class TrainSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"trainer.{name} must be a whole number >= 1, got {value!r}.")
+        if not isinstance(self.channel_shift, int) or self.channel_shift < 0:
+            raise UsageError(
+                "trainer.channel_shift must be a whole number of channels >= 0, "
+                f"got {self.channel_shift!r}."
+            )
         for name in ("weight_lr", "weight_decay", "delay_lr"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
@@ -243,7 +252,8 @@ def _train_epoch(
     seen, total_loss, right, spikes, cells = 0, 0.0, 0, 0.0, 0
     for done, batch in enumerate(loader, start=1):
         batch = fabric.to_device(batch)
-        v, fired = model(batch.spikes, return_spikes=True)
+        spikes_in = channel_shift(batch.spikes, settings.channel_shift)
+        v, fired = model(spikes_in, return_spikes=True)
         scores = losses.score(v, batch.lengths + net.tail, net.readout)
         loss = losses.cross_entropy(scores, batch.labels)
         for optimizer in optimizers:

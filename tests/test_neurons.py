@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -160,3 +162,12 @@ def test_a_tau_of_one_step_or_less_is_named(neuron: type, tau: object) -> None:
 def test_a_threshold_or_steepness_that_is_not_positive_is_named(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"lif: {name} must be a number > 0, got {value!r}"):
         lif(2.0, **{name: value})
+
+
+def test_the_compiled_loops_leave_torch_its_number_of_threads() -> None:
+    # In a process of its own: numba's threads start once. They share OpenMP with torch's.
+    script = (
+        "import torch; from snn_delays.neurons import lif; torch.set_num_threads(1); "
+        "lif(2.0)(torch.rand(5, 2, 3)); assert torch.get_num_threads() == 1"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -28,4 +28,8 @@ def use_torch_threads() -> None:
     if numba is not None:
         # NUMBA_NUM_THREADS is set at import, and invisible to type checkers.
         limit: int = numba.config.NUMBA_NUM_THREADS  # pyright: ignore
-        numba.set_num_threads(min(torch.get_num_threads(), limit))
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, limit))
+        # The first call starts numba's OpenMP, and gives the one that torch shares all cores.
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)

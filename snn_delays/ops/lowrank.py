@@ -58,6 +58,11 @@ def basis(sigma: float, max_delay: int, tolerance: float) -> Basis:
     return Basis(shapes[:rank], series @ shapes[:rank].T)
 
 
+def worthwhile(sigma: float, max_delay: int) -> bool:
+    """Whether the Gaussians are wide enough; for narrower ones the rank is nearly that of taps."""
+    return sigma > max_delay / 12
+
+
 def tolerance(dtype: torch.dtype) -> float:
     """Error that the basis may have: a few times the rounding of the matrix products."""
     return 1e-12 if dtype == torch.float64 else 1e-6

@@ -182,7 +182,7 @@ def test_what_is_not_finished_leaves_nothing_behind(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("snn_delays.data.writing.os.replace", full)
+    monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(UsageError, match="No space left on device"):
         load_synthetic(tmp_path, **SMALL)
     assert not list(tmp_path.iterdir())
@@ -204,7 +204,9 @@ def test_what_is_not_finished_leaves_nothing_behind(
         ("n_train", 0),
     ],
 )
-def test_settings_that_cannot_be(tmp_path: Path, setting: str, value: float) -> None:
+def test_settings_that_cannot_be(
+    tmp_path: Path, setting: str, value: float, unchecked: None
+) -> None:
     with pytest.raises(UsageError, match=r"^synthetic: .*got ") as caught:
         load_synthetic(tmp_path, **{setting: value})
     assert "\n" not in str(caught.value)

@@ -1,0 +1,92 @@
+#!/usr/bin/env python
+"""Time of each way to compute a delay convolution, forward and backward, as ratios to ``dense``.
+
+Prints the cost of one tap (``taps``) and of one basis shape (``lowrank``) in dense taps: the
+constants of ``snn_delays/ops/plan.py``. All ways run in one process, in turns; medians.
+
+    python scripts/bench/paths.py [--repeats 5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from snn_delays.ops import lowrank, plan, taps
+
+STEPS, BATCH, PRE, POST, MAX_DELAY = 136, 128, 256, 256, 24
+SIGMAS = (12.27, 7.09, 4.15, 2.47, 1.52, 0.98, 0.5, 0.0)
+
+
+def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
+    """Wall time of one forward and backward pass."""
+    began = time.perf_counter()
+    y = plan.delay_convolution(
+        inputs[0],
+        inputs[1],
+        inputs[2],
+        sigma=sigma,
+        max_delay=MAX_DELAY,
+        interpolation="gaussian",
+        method=method,
+    )
+    y.backward(torch.ones_like(y))
+    return time.perf_counter() - began
+
+
+def methods(sigma: float) -> dict[str, int]:
+    """Ways that make sense at this σ, and how many products each of them makes."""
+    ways = {"dense": MAX_DELAY + 1}
+    if sigma > MAX_DELAY / 12:
+        ways["lowrank"] = lowrank.basis(sigma, MAX_DELAY, 1e-6).rank
+    if sigma < 1.6:
+        ways["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
+    return ways
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    x = (torch.rand(STEPS, BATCH, PRE) < 0.05).float().requires_grad_()
+    weight = torch.randn(POST, PRE, 1, requires_grad=True)
+    delay = (MAX_DELAY * torch.rand(POST, PRE, 1)).requires_grad_()
+    print(
+        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"{PRE} → {POST}, {MAX_DELAY + 1} taps, T = {STEPS}, N = {BATCH}, fp32"
+    )
+    print(f"{'σ':>6}  {'way':8} {'products':>8} {'seconds':>8} {'÷ dense':>8} {'each':>6}  plan")
+    rows = []
+    for sigma in SIGMAS:
+        ways = methods(sigma)
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for repeat in range(options.repeats + 1):
+            for way, measured in times.items():
+                duration = seconds(way, sigma, [x, weight, delay])
+                if repeat:  # the first call compiles
+                    measured.append(duration)
+        medians = {way: statistics.median(measured) for way, measured in times.items()}
+        chosen = plan.choose(sigma, MAX_DELAY, "gaussian", "cpu", torch.float32)
+        for way, products in ways.items():
+            ratio = medians[way] / medians["dense"]
+            each = ratio * (MAX_DELAY + 1) / products
+            mark = "←" if way == chosen else ""
+            print(
+                f"{sigma:6.2f}  {way:8} {products:8d} {medians[way]:8.3f} {ratio:8.2f} "
+                f"{each:6.2f}  {mark}"
+            )
+            rows.append({"sigma": sigma, "way": way, "seconds": medians[way], "each": each})
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
