@@ -12,7 +12,7 @@ from snn_delays.errors import UsageError
 from snn_delays.ops import lif, lowrank, plan, reference, taps
 
 SHAPES = {
-    "time": st.integers(0, 40),
+    "time": st.integers(1, 40),
     "batch": st.sampled_from([0, 1, 2, 5, 31, 33, 70]),
     "pre": st.integers(1, 5),
     "post": st.integers(1, 5),

@@ -49,7 +49,7 @@ def delay_convolution(
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py``; x is silent before t = 0.
 
-    In single precision ``taps`` leaves out up to 4e-6 of a kernel, and ``lowrank`` is off by 1e-6
+    In single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
 
     Raises:

@@ -2,7 +2,7 @@
 
     y[t, post] = Σ_pre Σ_k Σ_q c[post, pre, k, q] · x[t − first[post, pre, k] − q, pre]
 
-At σ = 0.5 five taps hold all but 4e-6 of the kernel, whatever max_delay is; at σ = 0, once
+At σ = 0.5 five taps hold all but 6e-6 of the kernel, whatever max_delay is; at σ = 0, once
 delays are rounded, it is one. The cost does not grow with the delay range. On the CPU the sum is
 made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere by way of the dense kernel.
 """
@@ -30,14 +30,16 @@ PASS = 5
 def width(sigma: float, max_delay: int, interpolation: str, dtype: torch.dtype) -> int:
     """Taps that a delay needs so that the rest is below rounding, at most all.
 
-    The first tap left out of a Gaussian is at least (width / 2) steps away from the delay.
+    With h taps on both sides of the nearest, the first Gaussian tap left out is smaller than the
+    nearest by exp(−½ h (h + 1) / σ²) or more, the worst case being a delay half-way between two.
     """
     if interpolation == "triangle":
         # Non-zero strictly inside 1 + σ on both sides; at a kink the gradient is not.
         half = math.ceil(1 + sigma)
     else:
-        negligible = 5.0 if dtype in (torch.float32, torch.bfloat16, torch.float16) else 8.0
-        half = max(math.ceil(negligible * sigma - 0.5), 0)
+        # exp(−12) = 6e-6 in single precision, exp(−32) = 1e-14 in double.
+        exponent = 32 if dtype == torch.float64 else 12
+        half = math.ceil((math.sqrt(1 + 8 * exponent * sigma**2) - 1) / 2)
     return min(2 * half + 1, max_delay + 1)
 
 

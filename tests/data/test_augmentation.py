@@ -39,6 +39,6 @@ def test_zero_changes_nothing_and_equal_seeds_give_equal_batches():
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, "far"])
-def test_an_impossible_limit_is_refused(limit: object):
+def test_an_impossible_limit_is_refused(limit: object, unchecked: None):
     with pytest.raises(UsageError, match=f"got {limit!r}"):
         channel_shift(torch.zeros(1, 1, 1), limit)  # pyright: ignore[reportArgumentType]

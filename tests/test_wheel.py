@@ -1,0 +1,47 @@
+"""The wheel works away from a checkout: it carries the Hydra tree and the commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def yaml_files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*.yaml")}
+
+
+def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert yaml_files(site / "snn_delays/conf") == yaml_files(ROOT / "conf")
+    (entry_points,) = site.glob("*.dist-info/entry_points.txt")
+    for command in ("train", "evaluate", "export"):
+        assert f"snn-delays-{command} = snn_delays.cli:{command}" in entry_points.read_text()
+    # From another folder, with the unpacked wheel in place of the checkout.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from snn_delays.cli import CONF, train; print(CONF); train()"),
+            *("--cfg", "job", "dataset=shd"),
+        ],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": "", "HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith(str(site))
+    assert "hidden" in done.stdout
