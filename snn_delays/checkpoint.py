@@ -1,6 +1,7 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
 config.yaml   summary.json   metrics.csv   checkpoints/{best,last}.ckpt   tensorboard/
+    delays.png    readout.png    train.log     export/
 """
 
 from __future__ import annotations
@@ -49,7 +50,20 @@ class RunFolder:
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def save_config(self, text: str) -> None:
-        write_atomically(self.config, text.encode())
+        """Take the folder for a new run.
+
+        Raises:
+            UsageError: there is a run already, even one that another process has just begun.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.config.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{self.path} already holds a run. Choose another run=DIR, or go on with it: "
+                f"run={self.path} resume=true."
+            ) from error
 
     def save_metrics(self, rows: Sequence[Row]) -> None:
         text = io.StringIO()

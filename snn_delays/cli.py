@@ -15,7 +15,9 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf
+from yaml import YAMLError
 
 from snn_delays import console, report
 from snn_delays.checkpoint import RunFolder
@@ -24,9 +26,12 @@ from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table, read_table, write_csv, write_table
 from snn_delays.network import DelaySNN
 from snn_delays.training import TrainSettings, best_epoch
+from snn_delays.training import evaluate as measure
 from snn_delays.training import train as fit
 
 log = logging.getLogger("snn_delays")
+# Share of spikes that rounding in the last bit may tip over the threshold.
+MAX_DIFFERING = 1e-5
 
 # The wheel carries conf/ inside the package; in a checkout it stands beside it.
 _PACKAGE = Path(__file__).parent
@@ -50,24 +55,23 @@ def export() -> None:
 
 def _train(cfg: DictConfig) -> None:
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    if cfg.resume:
+    resumed = bool(cfg.resume)
+    if resumed:
         cfg = _resumed_config(run)
-    elif run.checkpoint("last").exists():
-        raise UsageError(
-            f"{run.path} already holds a run. Choose another run=DIR, or go on with it: "
-            f"run={run.path} resume=true."
-        )
-    resume = bool(cfg.resume)
+    # A run that was stopped in its first epoch has nothing but its configuration to go on with.
+    resume = resumed and run.checkpoint("last").exists()
     settings = TrainSettings(**_plain(cfg.trainer), seed=cfg.seed)
+    if not isinstance(cfg.dataset.root, str):
+        raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
     data = _load_data(cfg.dataset)
     torch.manual_seed(settings.seed)
     net = build_network(_plain(cfg.model), data)
     if cfg.schedule.start is None:
         cfg.schedule.start = cfg.model.max_delay / 2 + 0.27
-    schedule = hydra.utils.instantiate(cfg.schedule)
+    schedule = _instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
-    if not resume:
+    if not resumed:
         run.save_config(OmegaConf.to_yaml(_without(cfg, "run", "resume")))
     parameters = sum(parameter.numel() for parameter in net.parameters())
     log.info(
@@ -92,7 +96,10 @@ def _train(cfg: DictConfig) -> None:
         "epochs": settings.epochs,
         "best_epoch": best_epoch(rows),
         "parameters": parameters,
+        "invalid_events": data.invalid_events,
     }
+    # On the CPU, as snn-delays-evaluate does it, so that it finds the same numbers.
+    net.cpu()
     for name in ("best", "last"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, settings.batch_size)
@@ -149,7 +156,7 @@ def _export(cfg: DictConfig) -> None:
     if not cfg.export.verify:
         return
     batch_size = config.trainer.batch_size
-    before = report.accuracies(net, data, batch_size)["test"]["float"]["accuracy"]
+    before = measure(net, data.test, batch_size).accuracy
     agreement = compare(table, rounded, data.test, batch_size=batch_size)
     console.print_table(
         f"test accuracy, {agreement.samples} samples",
@@ -165,6 +172,11 @@ def _export(cfg: DictConfig) -> None:
         f"{agreement.spikes_total:,} differ (float ties), "
         f"{agreement.predictions_differing} of {agreement.samples} answers."
     )
+    if agreement.spikes_differing >= MAX_DIFFERING * agreement.spikes_total > 0:
+        raise UsageError(
+            f"{path}: more than 1 spike in {1 / MAX_DIFFERING:,.0f} differs between the table and "
+            "the network. Do not deploy this table; please report it with the run's config.yaml."
+        )
 
 
 def build_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
@@ -216,8 +228,15 @@ def _load_config(run: RunFolder) -> DictConfig:
         raise UsageError(
             f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
         )
-    config = OmegaConf.load(run.config)
-    assert isinstance(config, DictConfig)
+    try:
+        config = OmegaConf.load(run.config)
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{run.config} is not readable as YAML: {_one_line(error)}") from error
+    if not isinstance(config, DictConfig) or not {"dataset", "model", "trainer"} <= set(config):
+        raise UsageError(
+            f"{run.config} is not the configuration of a run: expected dataset, model and trainer. "
+            "Restore the file that snn-delays-train wrote there."
+        )
     return config
 
 
@@ -229,19 +248,33 @@ def _resumed_config(run: RunFolder) -> DictConfig:
             f"resume=true goes on with {run.path} as it was configured, got {' '.join(given)}. "
             "Leave that out, or start a new run."
         )
-    config = _load_config(run)
-    config.resume = True
-    return config
+    return _load_config(run)
 
 
 def _load_data(dataset: DictConfig) -> SpikeData:
-    data: SpikeData = hydra.utils.instantiate(dataset)
+    data: SpikeData = _instantiate("dataset", dataset)
     log.info(
         f"data: {len(data.train)} train, {len(data.valid)} validation "
         f"({data.split}), {len(data.test)} test; {data.n_channels} channels, "
         f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
     )
     return data
+
+
+def _instantiate(section: str, settings: DictConfig) -> Any:
+    """The object that a section of the configuration stands for."""
+    try:
+        return hydra.utils.instantiate(settings)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, TypeError | ValueError) or isinstance(
+            error.__cause__, UsageError
+        ):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+        raise UsageError(
+            f"{section}: a setting is unknown or of the wrong kind ({_one_line(error.__cause__)}), "
+            f"got {given}. --help shows what each should look like."
+        ) from error
 
 
 def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
@@ -254,12 +287,10 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
             test["float"]["accuracy"],
             *(test["rounded"][of] for of in ("accuracy", "known_speakers", "unseen_speakers")),
         ]
-        lines.append(
-            [f"{about['delays']}, seed {about['seed']}", *(console.percent(x) for x in shares)]
-        )
+        lines.append([about["delays"], str(about["seed"]), *(console.percent(x) for x in shares)])
     console.print_table(
         "accuracy; rounded = integer delays, as exported",
-        ["delays", "validation", "test, float", "test, rounded", "known", "unseen speaker"],
+        ["delays", "seed", "validation", "test float", "test rounded", "known", "unseen speakers"],
         lines,
     )
     for run, _, about in rows:
@@ -304,6 +335,10 @@ def _explain(error: BaseException) -> str:
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(unknown[1], error)
+    if unknown := re.match(r".*Could not find '(\w+)/([^']+)'", str(error)):
+        options = sorted(file.stem for file in (CONF / unknown[1]).glob("*.yaml"))
+        known = f"{', '.join(options[:-1])} or {options[-1]}" if options[1:] else "".join(options)
+        return f"no such {unknown[1]}: {unknown[2]}; choose {known}."
     if unknown := re.search(r"unexpected keyword argument '([^']+)'", str(error)):
         return _unknown_key(unknown[1], None)
     if type(error).__module__.startswith(("hydra", "omegaconf")):

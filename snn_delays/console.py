@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -79,11 +78,13 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]], **style: Any) -> None:
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table; numbers stand to the right of their column, the first column to the left."""
-    table = Table(title=title, title_justify="left", **style)
+    table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # A log file has no width to keep to.
+    console.print(table, width=None if console.is_terminal else 100)

@@ -261,6 +261,4 @@ def rounded(module: Net) -> Net:
         for child in delay_layers(twin):
             child.delay.copy_(child.integer_delays())
             child.sigma = 0.0
-            if child.method == "lowrank":  # a basis of wide kernels: it has none for one tap
-                child.method = "auto"
     return twin

@@ -89,6 +89,8 @@ def lif(
     for name, value in (("v_threshold", v_threshold), ("surrogate_alpha", surrogate_alpha)):
         if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
             raise UsageError(f"lif: {name} must be a number > 0, got {value!r}.")
+    if v_reset is not None and not (isinstance(v_reset, int | float) and v_reset < v_threshold):
+        raise UsageError(f"lif: v_reset must be null or below v_threshold, got {v_reset!r}.")
     return LIFNode(
         tau=float(tau),
         decay_input=False,

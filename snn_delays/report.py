@@ -39,8 +39,10 @@ def accuracies(net: DelaySNN, data: SpikeData, batch_size: int) -> dict[str, Any
 
 
 def by_speaker(evaluation: Evaluation, data: SpikeData) -> dict[str, float | None]:
-    """Accuracy on all samples, on those of speakers heard in training, and on the others."""
-    heard = torch.isin(evaluation.speakers, torch.as_tensor(np.unique(data.train.speakers)))
+    """Accuracy on all samples, on those of speakers heard before the test, and on the others."""
+    # Who chose the epoch has been heard too, unless the test set itself did.
+    heard_in = [data.train, data.valid] if data.clean_split else [data.train]
+    heard = torch.isin(evaluation.speakers, torch.cat([split.speakers for split in heard_in]))
     known = evaluation.speakers >= 0
     return {
         "accuracy": evaluation.accuracy,

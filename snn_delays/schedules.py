@@ -53,7 +53,7 @@ class Schedule(ABC):
         """σ at the share ``x`` in [0, 1) of the way from ``start`` to ``end``."""
 
     def __call__(self, progress: float) -> float:
-        """σ (steps) at ``progress`` in [0, 1] of training."""
+        """σ (steps) at ``progress`` in [0, 1] of training; ``epochs`` is what training follows."""
         if not 0 <= progress <= 1:
             raise UsageError(
                 f"{type(self).__name__}: progress must lie in [0, 1], got {progress!r}."
@@ -67,8 +67,10 @@ class Schedule(ABC):
 
         Of 150 epochs the published schedule anneals over 150 // 4 = 37.
         """
-        until = math.floor(self.until * count)
-        integer_from = math.floor(self.integer_from * count)
+        # A share like 0.29 of 100 epochs is 29, although its floating-point product is less.
+        until, integer_from = (
+            math.floor(share * count + 1e-9) for share in (self.until, self.integer_from)
+        )
         return [
             0.0 if epoch >= integer_from else self.annealed(epoch / until if until else 1.0)
             for epoch in range(count)

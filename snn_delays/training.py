@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,20 +23,24 @@ from snn_delays.layers import clamp_delays_, set_sigma
 from snn_delays.network import DelaySNN
 from snn_delays.schedules import Schedule
 
+# Weights stay in single precision, so that every checkpoint and table is.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclass(frozen=True)
 class TrainSettings:
     """How long and how fast to learn; the defaults are the published SHD recipe.
 
     Args:
-        epochs, batch_size: an incomplete last batch is dropped.
+        epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
         weight_lr: peak of the weights' one-cycle learning rate.
         weight_decay: of the weights; BatchNorm and delays have none.
         delay_lr: initial learning rate of the delays (steps), cosine to 0.
         channel_shift: training samples are moved along the channels by up to so many of them, at
             random; 0 is the published recipe. See ``data/augmentation.py``.
-        precision: Lightning Fabric's, e.g. ``"32-true"`` or ``"bf16-mixed"``.
-        accelerator: Lightning Fabric's, e.g. ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: Lightning Fabric's, one of ``PRECISIONS``.
+        accelerator: one of ``ACCELERATORS``; ``"auto"`` takes a GPU if there is one.
         seed: of the initial weights and delays, the order of samples, and dropout.
 
     Raises:
@@ -71,6 +74,19 @@ class TrainSettings:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise UsageError(f"trainer.{name} must be a number >= 0, got {value!r}.")
+        for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise UsageError(
+                    f"trainer.{name} must be one of {', '.join(known)}, got {value!r}."
+                )
+        if (self.accelerator == "cuda" and not torch.cuda.is_available()) or (
+            self.accelerator == "mps" and not torch.backends.mps.is_available()
+        ):
+            raise UsageError(
+                f"trainer.accelerator={self.accelerator}: torch finds no such device here. "
+                "Use trainer.accelerator=auto."
+            )
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
             raise UsageError(f"seed must be a whole number from 0 to 2^31 − 1, got {self.seed!r}.")
 
@@ -139,7 +155,6 @@ def train(
     observer: Observer,
     *,
     resume: bool = False,
-    context: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Train ``net`` in place and return one row of metrics per epoch.
 
@@ -148,13 +163,10 @@ def train(
     A resumed run gives the same numbers as one that was never stopped: every epoch has a seed
     of its own, so that no generator's state needs saving.
 
-    Args:
-        context: saved with every checkpoint (the configuration, say).
-
     Raises:
         UsageError: nothing to resume, or a loss that is not finite.
     """
-    fabric = _fabric(settings)
+    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
     weights, delays = _optimizers(net, settings)
     optimizers = [weights, delays] if delays else [weights]
     model, *optimizers = fabric.setup(net, *optimizers)
@@ -198,7 +210,6 @@ def train(
             "optimisation": [part.state_dict() for part in [*optimizers, *timetables]],
             "rows": rows,
             "epoch": epoch,
-            "context": dict(context or {}),
         }
         # `last` goes last: it is what resuming trusts, and must not be ahead of the others.
         if best_epoch(rows) == epoch:
@@ -213,20 +224,6 @@ def train(
 def best_epoch(rows: list[Row]) -> int:
     """The epoch with the best validation accuracy; among equals the smaller loss."""
     return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], -rows[e]["valid_loss"]))
-
-
-def _fabric(settings: TrainSettings) -> Fabric:
-    try:
-        return Fabric(
-            accelerator=settings.accelerator,
-            devices=1,
-            precision=settings.precision,  # pyright: ignore[reportArgumentType]
-        )
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"trainer.accelerator={settings.accelerator}, trainer.precision={settings.precision} "
-            f"cannot be used here: {error}"
-        ) from error
 
 
 def _train_epoch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from snn_delays import cli
 from snn_delays.export import read_table
 
-SMALL = ("dataset.root=data", "+dataset.n_train=96", "+dataset.n_valid=32", "+dataset.n_test=32")
+SMALL = ("dataset.root=data", "dataset.n_train=96", "dataset.n_valid=32", "dataset.n_test=32")
 SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
 
 
@@ -156,11 +157,15 @@ WRONG = {
     "train": [
         ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
         ("+model.colour=3", "no such setting: colour"),
-        ("dataset=shdd", "Available options in 'dataset': shd ssc synthetic"),
+        ("dataset=shdd", "no such dataset: shdd; choose shd, ssc or synthetic"),
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
-        ("trainer.precision=9", "precision"),
-        ("trainer.accelerator=tpu9", "accelerator"),
+        ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
+        ("model.v_reset=low", "v_reset must be null or below v_threshold, got 'low'"),
+        ("dataset.jitter=abc", "dataset"),
+        ("dataset.root=null", "dataset.root"),
+        ("schedule.end=0.1", "above offset"),
+        ("trainer.accelerator=tpu9", "trainer.accelerator must be one of auto, cpu, cuda, mps"),
         ("seed=-1", "seed"),
         ("model.dropout=1.5", "dropout must lie in [0, 1), got 1.5"),
         ("model.delays=some", "learned, fixed or none, got 'some'"),
@@ -197,11 +202,38 @@ def test_a_mistake_ends_in_one_line(
     there: Path, shell: Shell, command: str, arguments: str, expected: str
 ):
     given = arguments.split()
-    if command == "train" and "dataset=" not in arguments:
+    if command == "train" and "dataset=" not in arguments and "root=" not in arguments:
         given.append("dataset.root=data")
     if command == "train" and "run=" not in arguments:
         given.append("run=mistake")
     assert expected in shell.fails(command, *given)
+
+
+def test_a_sweep_runs_each_setting_in_a_folder_of_its_own(there: Path, shell: Shell):
+    shell("train", "-m", *SMALL, *SHORT, "trainer.epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert len(list((there / "sweep").glob("*/summary.json"))) == 2
+    shutil.rmtree(there / "sweep")
+
+
+def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Shell):
+    run = there / "runs/early"
+    run.mkdir()
+    shutil.copy(there / "runs/none/config.yaml", run)
+    shell("train", "run=runs/early", "resume=true")
+    summaries = [json.loads((of / "summary.json").read_text()) for of in (run, run.parent / "none")]
+    assert summaries[0]["best"] == summaries[1]["best"]
+    shutil.rmtree(run)
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "just words"])
+def test_a_damaged_configuration_is_one_line(there: Path, shell: Shell, text: str):
+    path = there / "runs/none/config.yaml"
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
+    finally:
+        path.write_text(before)
 
 
 def test_a_damaged_checkpoint_is_one_line(there: Path, shell: Shell):

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from snn_delays.errors import UsageError
 from snn_delays.ops import lif, lowrank, plan, reference, taps
 
 SHAPES = {
@@ -32,10 +31,11 @@ def problem(time, batch, pre, post, contacts, max_delay, granularity, seed, dtyp
     columns = 1 if granularity == "dendritic" else pre
     x = torch.randn(time, batch, pre, generator=draw, dtype=dtype)
     weight = torch.randn(post, pre, contacts, generator=draw, dtype=dtype)
-    # Some delays on integers and on both edges, where kernels have kinks.
+    # Some delays on integers and on both edges, where kernels have kinks; some nearly half-way.
     delay = max_delay * torch.rand(rows, columns, contacts, generator=draw, dtype=dtype)
-    whole = torch.rand(delay.shape, generator=draw) < 0.3
-    delay = torch.where(whole, delay.round(), delay)
+    kind = torch.rand(delay.shape, generator=draw)
+    delay = torch.where(kind < 0.3, delay.round(), delay)
+    delay = torch.where(kind > 0.8, (delay.floor() + 0.49).clamp(max=max_delay), delay)
     return [tensor.requires_grad_() for tensor in (x, weight, delay)]
 
 
@@ -64,7 +64,7 @@ def assert_same(method: str, inputs: list[Tensor], limit: float, **settings) -> 
 @pytest.mark.parametrize("method", ["taps", "dense", "auto"])
 @given(
     interpolation=st.sampled_from(["gaussian", "triangle"]),
-    sigma=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, 2.3, 7.0]),
+    sigma=st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.5, 0.9, 1.0, 2.3, 7.0]),
     **SHAPES,
 )
 def test_taps_and_dense_equal_the_reference(method, dtype, limit, interpolation, sigma, **shapes):
@@ -79,7 +79,7 @@ def test_taps_and_dense_equal_the_reference(method, dtype, limit, interpolation,
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, EXACT), (torch.float32, SINGLE)])
-@given(sigma=st.sampled_from([0.5, 1.5, 3.0, 12.27, 40.0]), **SHAPES)
+@given(sigma=st.sampled_from([0.0, 0.05, 0.5, 1.5, 3.0, 12.27, 40.0]), **SHAPES)
 def test_lowrank_equals_the_reference(dtype, limit, sigma, **shapes):
     assert_same(
         "lowrank",
@@ -107,21 +107,6 @@ def test_the_plan_takes_each_way_where_it_is_cheap():
     chosen = [plan.choose(s, 24, "gaussian", "cpu", torch.float32) for s in (12.27, 2.4, 0.5, 0.0)]
     assert chosen == ["lowrank", "dense", "taps", "taps"]
     assert plan.choose(0.5, 24, "gaussian", "cuda", torch.float32) == "dense"
-
-
-def test_lowrank_refuses_what_has_no_smooth_basis():
-    x, weight, delay = torch.zeros(3, 1, 2), torch.zeros(2, 2, 1), torch.zeros(2, 2, 1)
-    for interpolation, sigma in (("triangle", 2.0), ("gaussian", 0.0)):
-        with pytest.raises(UsageError, match="Use method='auto'"):
-            plan.delay_convolution(
-                x,
-                weight,
-                delay,
-                sigma=sigma,
-                max_delay=4,
-                interpolation=interpolation,
-                method="lowrank",
-            )
 
 
 def test_numba_operators_are_good_citizens_of_torch():

@@ -207,11 +207,10 @@ def test_a_later_input_gives_the_same_output_later(
     torch.testing.assert_close(got[shift:], problem.solve(method), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("interpolation", "sigma"), [("gaussian", 0.0), ("triangle", 1.0)])
-def test_a_basis_for_a_kernel_without_one_is_refused(interpolation: str, sigma: float) -> None:
+def test_a_basis_for_a_kernel_without_one_is_refused() -> None:
     one = torch.ones(1, 1, 1)
-    said = f"method='lowrank' needs a Gaussian with sigma > 0, got {interpolation} with sigma = "
+    said = "method='lowrank' needs interpolation='gaussian', got 'triangle'"
     with pytest.raises(UsageError, match=said):
         delay_convolution(
-            one, one, one, sigma=sigma, max_delay=3, interpolation=interpolation, method="lowrank"
+            one, one, one, sigma=1.0, max_delay=3, interpolation="triangle", method="lowrank"
         )

@@ -12,7 +12,7 @@ from snn_delays.data.split import SpikeSplit
 from snn_delays.errors import UsageError
 
 # A dense batch of longer recordings fits no memory: one stray event is likelier than a recording.
-_MAX_STEPS = 1_000_000
+_MAX_STEPS = 50_000
 
 
 def bin_events(

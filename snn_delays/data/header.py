@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import h5py
@@ -91,8 +92,8 @@ def _speakers(file: h5py.File, source: SpikeFile, n: int) -> Int64[np.ndarray, "
     speakers = _per_recording(file, source, "extra/speaker", n)
     if speakers.dtype.kind in "iu":
         return speakers.astype(np.int64)
-    # Speakers known by text, as in Speech Commands, are numbered by name, within this file only.
-    return np.unique(speakers.astype(str), return_inverse=True)[1].astype(np.int64)
+    # Speakers known by text get a number that is the same in every file.
+    return np.array([zlib.crc32(str(name).encode()) for name in speakers.astype(str)], np.int64)
 
 
 def _class_names(

@@ -60,7 +60,7 @@ def basis(sigma: float, max_delay: int, tolerance: float) -> Basis:
 
 def worthwhile(sigma: float, max_delay: int) -> bool:
     """Whether the Gaussians are wide enough; for narrower ones the rank is nearly that of taps."""
-    return sigma > max_delay / 12
+    return sigma > max(max_delay / 12, 0.5)
 
 
 def tolerance(dtype: torch.dtype) -> float:

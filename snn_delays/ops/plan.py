@@ -52,10 +52,17 @@ def delay_convolution(
     In single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
 
+    A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense.
+
     Raises:
-        UsageError: ``method="lowrank"`` for a kernel that has no smooth basis.
+        UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
     """
-    if method == "auto":
+    if method == "lowrank" and interpolation != "gaussian":
+        raise UsageError(
+            f"method='lowrank' needs interpolation='gaussian', got {interpolation!r}. "
+            "Use method='auto'."
+        )
+    if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         # torch.compile gets one graph for every sigma; a count of operations needs one for each.
         compiling = torch.compiler.is_compiling()
         device, dtype = x.device.type, weight.dtype
@@ -65,11 +72,5 @@ def delay_convolution(
     if method == "taps":
         return taps.convolve(x, weight, delay, sigma, max_delay, interpolation)
     if method == "lowrank":
-        if interpolation != "gaussian" or sigma == 0:
-            raise UsageError(
-                "method='lowrank' needs a Gaussian with sigma > 0, "
-                f"got {interpolation} with sigma = {sigma:g}. Use method='auto'."
-            )
-        if lowrank.worthwhile(sigma, max_delay):
-            return lowrank.convolve(x, weight, delay, sigma, max_delay)
+        return lowrank.convolve(x, weight, delay, sigma, max_delay)
     return dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
