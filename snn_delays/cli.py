@@ -76,7 +76,12 @@ def _train(cfg: DictConfig) -> None:
     parameters = sum(parameter.numel() for parameter in net.parameters())
     log.info(
         f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
-        f"{cfg.model.delays} delays up to {net.max_delay} steps → {run.path}"
+        + (
+            f"{cfg.model.delays} delays up to {net.max_delay} steps"
+            if net.max_delay
+            else "no delays"
+        )
+        + f" → {run.path}"
     )
 
     first = len(run.load_checkpoint("last")["rows"]) if resume else 0
@@ -293,8 +298,8 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
         ["delays", "seed", "validation", "test float", "test rounded", "known", "unseen speakers"],
         lines,
     )
-    for run, _, about in rows:
-        log.info(f"{run.path}: {about['delays']} delays, seed {about['seed']}")
+    for run, *_ in rows:
+        log.info(f"→ {run.path}")
     if not all(about["clean_split"] for *_, about in rows):
         log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
 

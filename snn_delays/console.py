@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from rich.console import Console
@@ -85,6 +86,5 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False)
     # A log file has no width to keep to.
-    console.print(table, width=None if console.is_terminal else 100)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)

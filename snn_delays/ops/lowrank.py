@@ -13,6 +13,7 @@ Chebyshev series, so that no synapse's taps are ever formed.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
 # long ones make larger matrix products.
-BLOCK = 32
+BLOCK = 16
 
 
 class Basis(NamedTuple):
@@ -96,29 +97,54 @@ def filtered_product(
 
 
 class _FilteredProduct(torch.autograd.Function):
-    """Filter along time with every shape, then one matrix product each, into one sum."""
+    """A block of time after the other: filter with every shape, then one matrix product each.
+
+    A block's filtered inputs stay in the cache for their products, and are made again for the
+    backward pass: cheaper than keeping rank copies of the whole input.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
         ctx.save_for_backward(x, mixed, shapes)
-        filtered = _filtered(x, shapes)
-        y = x.new_zeros(x.shape[0] * x.shape[1], mixed.shape[1])
-        for rows, matrix in zip(filtered, mixed, strict=True):
-            y.addmm_(rows.flatten(0, 1), matrix.to(x.dtype).T)
-        return y.view(*x.shape[:2], -1)
+        y = x.new_zeros(*x.shape[:2], mixed.shape[1])
+        for block, filtered, _ in _blocks(x, shapes):
+            out = y[block].flatten(0, 1)
+            for rows, matrix in zip(filtered, mixed, strict=True):
+                out.addmm_(rows, matrix.to(x.dtype).T)
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mixed, shapes = ctx.saved_tensors
-        rows = grad.flatten(0, 1)
-        gx = gmixed = None
-        if ctx.needs_input_grad[0]:
-            behind = torch.stack([(rows @ matrix.to(rows.dtype)).view_as(x) for matrix in mixed])
-            gx = _filtered_back(behind, shapes)
-        if ctx.needs_input_grad[1]:
-            # Filtering again is cheaper than keeping rank copies of x.
-            gmixed = torch.stack([rows.T @ part.flatten(0, 1) for part in _filtered(x, shapes)])
-        return gx, gmixed, None
+        steps, batch, channels = x.shape
+        ahead = shapes.shape[1] - 1
+        padded = grad.new_zeros(ahead + steps, batch * channels)
+        gmixed = torch.zeros_like(mixed, dtype=grad.dtype)
+        for block, filtered, band in _blocks(x, shapes):
+            rows = grad[block].flatten(0, 1)
+            if ctx.needs_input_grad[1]:
+                for part, out in zip(filtered, gmixed, strict=True):
+                    out.addmm_(rows.T, part)
+            if ctx.needs_input_grad[0]:
+                behind = torch.stack([rows @ matrix.to(grad.dtype) for matrix in mixed])
+                window = padded[block.start : block.stop + ahead]
+                window.addmm_(band.T.to(grad.dtype), behind.view(band.shape[0], -1))
+        gx = padded[ahead:].view(x.shape) if ctx.needs_input_grad[0] else None
+        return gx, gmixed if ctx.needs_input_grad[1] else None, None
+
+
+def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Blocks of time: the steps, x ∗ φ_r there ``[rank, steps · N, C]``, and the filter matrix."""
+    steps, batch, channels = x.shape
+    rank, taps = shapes.shape
+    padded = torch.cat([x.new_zeros(taps - 1, batch, channels), x]).flatten(1)
+    band = shapes.new_zeros(0)
+    for first in range(0, steps, BLOCK):
+        count = min(BLOCK, steps - first)
+        if band.shape[0] != rank * count:
+            band = _band(shapes.to(x.dtype), count)
+        filtered = band @ padded[first : first + count + taps - 1]
+        yield slice(first, first + count), filtered.view(rank, count * batch, channels), band
 
 
 def _band(shapes: Tensor, steps: int) -> Float[Tensor, "rank_steps window"]:
@@ -128,34 +154,6 @@ def _band(shapes: Tensor, steps: int) -> Float[Tensor, "rank_steps window"]:
     for t in range(steps):
         band[:, t, t : t + taps] = shapes.flip(-1)
     return band.flatten(0, 1)
-
-
-def _filtered(x: Tensor, shapes: Tensor) -> Float[Tensor, "rank time batch pre"]:
-    """(x ∗ φ_r)[t] for every r, block by block of time."""
-    steps, batch, channels = x.shape
-    rank, taps = shapes.shape
-    padded = torch.cat([x.new_zeros(taps - 1, batch, channels), x]).flatten(1)
-    out = x.new_empty(rank, steps, batch * channels)
-    band = _band(shapes.to(x.dtype), min(BLOCK, steps))
-    for first in range(0, steps, BLOCK):
-        count = min(BLOCK, steps - first)
-        window = padded[first : first + count + taps - 1]
-        rows = band if count == min(BLOCK, steps) else _band(shapes.to(x.dtype), count)
-        out[:, first : first + count] = (rows @ window).view(rank, count, -1)
-    return out.view(rank, steps, batch, channels)
-
-
-def _filtered_back(grads: Tensor, shapes: Tensor) -> Float[Tensor, "time batch pre"]:
-    """The transpose of ``_filtered``: Σ_r Σ_j φ_r[j] · grads[r, t + j]."""
-    _, steps, batch, channels = grads.shape
-    taps = shapes.shape[1]
-    out = grads.new_zeros(taps - 1 + steps, batch * channels)
-    for first in range(0, steps, BLOCK):
-        count = min(BLOCK, steps - first)
-        band = _band(shapes.to(grads.dtype), count)
-        part = grads[:, first : first + count].reshape(-1, batch * channels)
-        out[first : first + count + taps - 1].addmm_(band.T, part)
-    return out[taps - 1 :].view(steps, batch, channels)
 
 
 def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:
