@@ -93,44 +93,62 @@ def filtered_product(
     """y[t] = Σ_r Σ_j φ_r[j] · x[t − j] · W_rᵀ."""
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], mixed.shape[1]) + 0 * mixed.sum()
-    return _FilteredProduct.apply(x, mixed, shapes)  # pyright: ignore[reportReturnType]
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, mixed, shapes = x.to(dtype), mixed.to(dtype), shapes.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _FilteredProduct.apply(x, mixed, shapes)  # pyright: ignore[reportReturnType]
 
 
 class _FilteredProduct(torch.autograd.Function):
     """A block of time after the other: filter with every shape, then one matrix product each.
 
     A block's filtered inputs stay in the cache for their products, and are made again for the
-    backward pass: cheaper than keeping rank copies of the whole input.
+    backward pass: cheaper than keeping rank copies of the whole input. Products may be in half
+    precision; their sums are in single.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
         ctx.save_for_backward(x, mixed, shapes)
-        y = x.new_zeros(*x.shape[:2], mixed.shape[1])
+        y = x.new_zeros(*x.shape[:2], mixed.shape[1], dtype=_sum_dtype(x))
         for block, filtered, _ in _blocks(x, shapes):
             out = y[block].flatten(0, 1)
             for rows, matrix in zip(filtered, mixed, strict=True):
-                out.addmm_(rows, matrix.to(x.dtype).T)
-        return y
+                _add_product(out, rows, matrix.T)
+        return y.to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mixed, shapes = ctx.saved_tensors
         steps, batch, channels = x.shape
         ahead = shapes.shape[1] - 1
-        padded = grad.new_zeros(ahead + steps, batch * channels)
-        gmixed = torch.zeros_like(mixed, dtype=grad.dtype)
+        padded = grad.new_zeros(ahead + steps, batch * channels, dtype=_sum_dtype(x))
+        gmixed = torch.zeros_like(mixed, dtype=_sum_dtype(x))
         for block, filtered, band in _blocks(x, shapes):
             rows = grad[block].flatten(0, 1)
             if ctx.needs_input_grad[1]:
                 for part, out in zip(filtered, gmixed, strict=True):
-                    out.addmm_(rows.T, part)
+                    _add_product(out, rows.T, part)
             if ctx.needs_input_grad[0]:
-                behind = torch.stack([rows @ matrix.to(grad.dtype) for matrix in mixed])
+                behind = torch.stack([rows @ matrix for matrix in mixed])
                 window = padded[block.start : block.stop + ahead]
-                window.addmm_(band.T.to(grad.dtype), behind.view(band.shape[0], -1))
-        gx = padded[ahead:].view(x.shape) if ctx.needs_input_grad[0] else None
-        return gx, gmixed if ctx.needs_input_grad[1] else None, None
+                _add_product(window, band.T, behind.view(band.shape[0], -1))
+        gx = padded[ahead:].view(x.shape).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return gx, gmixed.to(mixed.dtype) if ctx.needs_input_grad[1] else None, None
+
+
+def _sum_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """out += a @ b, where ``out`` may be the more precise."""
+    if out.dtype == a.dtype:
+        out.addmm_(a, b)
+    else:
+        out.add_(a @ b)
 
 
 def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -142,7 +160,7 @@ def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]
     for first in range(0, steps, BLOCK):
         count = min(BLOCK, steps - first)
         if band.shape[0] != rank * count:
-            band = _band(shapes.to(x.dtype), count)
+            band = _band(shapes, count)
         filtered = band @ padded[first : first + count + taps - 1]
         yield slice(first, first + count), filtered.view(rank, count * batch, channels), band
 
