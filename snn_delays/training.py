@@ -222,8 +222,8 @@ def train(
 
 
 def best_epoch(rows: list[Row]) -> int:
-    """The epoch with the best validation accuracy; among equals the smaller loss."""
-    return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], -rows[e]["valid_loss"]))
+    """The epoch with the best validation accuracy; among equals the last, which is the most settled."""
+    return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
 
 
 def _train_epoch(

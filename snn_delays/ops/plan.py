@@ -20,7 +20,7 @@ METHODS: tuple[str, ...] = get_args(Method)
 
 # Time of one tap (``taps``) and of one basis shape (``lowrank``) in taps of ``dense``, forward
 # and backward, on a CPU: scripts/bench/paths.py measures them.
-COST = {"taps": 1.5, "lowrank": 1.65}
+COST = {"taps": 1.5, "lowrank": 1.85}
 
 
 def choose(
