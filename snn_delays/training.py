@@ -222,7 +222,7 @@ def train(
 
 
 def best_epoch(rows: list[Row]) -> int:
-    """The epoch with the best validation accuracy; among equals the last, which is the most settled."""
+    """The epoch with the best validation accuracy; among equals the last, the most settled."""
     return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
 
 
