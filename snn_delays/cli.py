@@ -127,7 +127,7 @@ def _evaluate(cfg: DictConfig) -> None:
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     rows = []
     for folder in folders:
-        run = RunFolder(Path(folder))
+        run = RunFolder(Path(str(folder)))
         config, data, net = _load_run(run, cfg.checkpoint, cfg.root)
         batch_size = config.trainer.batch_size if cfg.batch_size is None else cfg.batch_size
         found = report.accuracies(net, data, batch_size)
@@ -146,7 +146,7 @@ def _evaluate(cfg: DictConfig) -> None:
 
 
 def _export(cfg: DictConfig) -> None:
-    run = RunFolder(Path(cfg.run))
+    run = RunFolder(Path(str(cfg.run)))
     config, data, net = _load_run(run, cfg.checkpoint, cfg.root)
     net.eval()
     rounded = net.rounded()

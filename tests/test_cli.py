@@ -189,6 +189,7 @@ WRONG = {
     ],
     "export": [
         ("run=nowhere", "nowhere/config.yaml not found"),
+        ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
         ("run=runs/learned export.folder=/proc/nothing", "cannot write /proc/nothing"),
     ],
 }
