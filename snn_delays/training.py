@@ -130,13 +130,14 @@ def evaluate(net: DelaySNN, split: SpikeSplit, batch_size: int = 256) -> Evaluat
     net.eval()
     losses_, answers, labels, speakers = [], [], [], []
     with torch.no_grad():
-        for batch in DataLoader(split, batch_size, collate_fn=split.collate):
-            v = net(batch.spikes.to(device))
-            scores = losses.score(v, batch.lengths.to(device) + net.tail, net.readout).cpu()
-            losses_.append(losses.cross_entropy(scores, batch.labels) * len(batch.labels))
+        for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
+            batch = sparse.to(device).dense()
+            v = net(batch.spikes)
+            scores = losses.score(v, batch.lengths + net.tail, net.readout).cpu()
+            losses_.append(losses.cross_entropy(scores, sparse.labels) * len(sparse.labels))
             answers.append(scores.argmax(1))
-            labels.append(batch.labels)
-            speakers.append(batch.speakers)
+            labels.append(sparse.labels)
+            speakers.append(sparse.speakers)
     net.train(training)
     return Evaluation(
         loss=float(sum(losses_)) / len(split),
@@ -243,12 +244,12 @@ def _train_epoch(
         settings.batch_size,
         shuffle=True,
         drop_last=len(split) > settings.batch_size,
-        collate_fn=split.collate,
+        collate_fn=split.sparse,
     )
     net.train()
     seen, total_loss, right, spikes, cells = 0, 0.0, 0, 0.0, 0
-    for done, batch in enumerate(loader, start=1):
-        batch = fabric.to_device(batch)
+    for done, sparse in enumerate(loader, start=1):
+        batch = fabric.to_device(sparse).dense()
         spikes_in = channel_shift(batch.spikes, settings.channel_shift)
         v, fired = model(spikes_in, return_spikes=True)
         scores = losses.score(v, batch.lengths + net.tail, net.readout)

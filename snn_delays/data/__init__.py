@@ -1,9 +1,18 @@
 """Spike recordings: from files of events to binned batches."""
 
+from snn_delays.data.batch import Batch, SparseBatch
 from snn_delays.data.loaded import SpikeData
 from snn_delays.data.shd import load_shd
-from snn_delays.data.split import Batch, SpikeSplit
+from snn_delays.data.split import SpikeSplit
 from snn_delays.data.ssc import load_ssc
 from snn_delays.data.synthetic import load_synthetic
 
-__all__ = ["Batch", "SpikeData", "SpikeSplit", "load_shd", "load_ssc", "load_synthetic"]
+__all__ = [
+    "Batch",
+    "SparseBatch",
+    "SpikeData",
+    "SpikeSplit",
+    "load_shd",
+    "load_ssc",
+    "load_synthetic",
+]

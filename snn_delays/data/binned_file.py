@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_delays.data.binning import bin_events, check_grid
+from snn_delays.data.binning import bin_events, check_grid, merge_equal
 from snn_delays.data.events import stream_events
 from snn_delays.data.loaded import SpikeData
 from snn_delays.data.spike_file import SpikeFile
@@ -59,15 +59,14 @@ def read_binned(source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> Bi
         n_units=n_units,
         how_to_get=source.how_to_get,
     ):
-        parts.append(
-            bin_events(
-                events,
-                dt_ms=grid.dt_ms,
-                pool=grid.pool,
-                max_time_ms=grid.max_time_ms,
-                name=f"{source.path}",
-            )
+        binned = bin_events(
+            events,
+            dt_ms=grid.dt_ms,
+            pool=grid.pool,
+            max_time_ms=grid.max_time_ms,
+            name=f"{source.path}",
         )
+        parts.append(merge_equal(binned))
         class_names = events.class_names
         valid += len(events.times)
         invalid += events.invalid_events

@@ -60,6 +60,40 @@ def bin_events(
     )
 
 
+def merge_equal(split: SpikeSplit) -> SpikeSplit:
+    """The same batches from fewer events: one for each cell of the grid, with its count.
+
+    Args:
+        split: as :func:`bin_events` gives it.
+    """
+    n_steps = int(split.lengths.max()) if len(split) else 1
+    n_channels, per_recording = split.n_channels, n_steps * split.n_channels
+    # Recording, step, channel: in this order, as one number, in half the memory if it suffices.
+    small = len(split) * per_recording <= np.iinfo(np.int32).max
+    dtype = np.int32 if small else np.int64
+    first_cells = np.arange(len(split), dtype=dtype) * per_recording
+    cells = split.steps.numpy().astype(dtype)
+    cells *= n_channels
+    cells += split.channels.numpy()
+    cells += np.repeat(first_cells, split.offsets.diff().numpy())
+    cells.sort()
+    new = np.flatnonzero(np.concatenate([[True], cells[1:] != cells[:-1]])[: len(cells)])
+    counts = np.diff(new, append=len(cells))
+    cells = cells[new]
+    steps, channels = np.divmod(cells % per_recording, n_channels)
+    few = counts.max(initial=0) <= np.iinfo(np.uint8).max
+    return SpikeSplit(
+        steps=torch.from_numpy(steps.astype(split.steps.numpy().dtype)),
+        channels=torch.from_numpy(channels.astype(split.channels.numpy().dtype)),
+        counts=torch.from_numpy(counts.astype(np.uint8 if few else np.int32)),
+        offsets=torch.from_numpy(np.append(np.searchsorted(cells, first_cells), len(cells))),
+        labels=split.labels,
+        speakers=split.speakers,
+        n_channels=n_channels,
+        name=split.name,
+    )
+
+
 def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
     """Refuse a grid that is none, before a large file is read for it.
 

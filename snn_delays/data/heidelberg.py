@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.binned_file import BinnedFile, Grid, read_binned
+from snn_delays.data.binned_file import BinnedFile, Grid
+from snn_delays.data.cache import BinnedCache
 from snn_delays.data.spike_file import SpikeFile
 
 URL = "https://zenkelab.org/datasets"
@@ -17,16 +18,15 @@ N_UNITS = 700
 
 
 def read_official(
-    root: Path | str, file_name: str, *, dataset_name: str, grid: Grid, name: str
+    root: Path, file_name: str, *, cache: BinnedCache, grid: Grid, name: str
 ) -> BinnedFile:
     """Read and bin ``root/file_name``, whose errors end with where to download it.
 
     Raises:
         UsageError: as :func:`~snn_delays.data.binned_file.read_binned`.
     """
-    root = Path(root).expanduser()
     how_to_get = (
         f"Download {URL}/{file_name}.zip and unzip it into {root} (see datasets/README.md)."
     )
-    source = SpikeFile(root / file_name, dataset_name, how_to_get)
-    return read_binned(source, n_units=N_UNITS, grid=grid, name=name)
+    source = SpikeFile(root / file_name, cache.dataset_name, how_to_get)
+    return cache.read(source, n_units=N_UNITS, grid=grid, name=name)

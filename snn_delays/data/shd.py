@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from snn_delays.data.binned_file import Grid, count_invalid, shared_class_names
+from snn_delays.data.cache import BinnedCache, CacheChoice, cache_folders
 from snn_delays.data.heidelberg import read_official
 from snn_delays.data.loaded import SpikeData
 from snn_delays.data.validation import by_speaker, check_fraction, stratified
@@ -28,6 +29,7 @@ def load_shd(
     valid_fraction: float = 0.1,
     valid_speakers: Sequence[int] | None = None,
     seed: int = 0,
+    cache: CacheChoice = None,
 ) -> SpikeData:
     """Load SHD, or other data in its format, from ``root/shd_train.h5`` and ``root/shd_test.h5``.
 
@@ -43,6 +45,8 @@ def load_shd(
         valid_fraction: share of the training file to hold out; at least that for speakers.
         valid_speakers: the speakers to hold out; None draws the fewest that make that share.
         seed: of what is drawn.
+        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
 
     Raises:
         UsageError: a setting out of range; a file missing, damaged or not in the format.
@@ -54,8 +58,10 @@ def load_shd(
     check_fraction(valid_fraction)
     grid = Grid(dt_ms, pool, max_time_ms)
 
+    root = Path(root).expanduser()
+    store = BinnedCache(cache_folders(root, cache), "SHD")
     files = [
-        read_official(root, f"shd_{name}.h5", dataset_name="SHD", grid=grid, name=name)
+        read_official(root, f"shd_{name}.h5", cache=store, grid=grid, name=name)
         for name in ("train", "test")
     ]
     train, test = (file.split for file in files)

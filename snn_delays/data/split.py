@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from snn_delays.data.batch import Batch, SparseBatch
+
 Indices = Sequence[int] | Int64[np.ndarray, " N"]
-
-
-class Batch(NamedTuple):
-    """Recordings side by side, each silent after its own end.
-
-    Shape:
-        ``spikes`` ``[T, N, C]``, spike counts, with T the longest recording of the batch in
-        steps; ``labels``, ``lengths`` (steps: last event's step + 1, at least 1) and ``speakers``
-        (-1 where unknown) ``[N]``.
-    """
-
-    spikes: Float32[Tensor, "T N C"]
-    labels: Int64[Tensor, " N"]
-    lengths: Int64[Tensor, " N"]
-    speakers: Int64[Tensor, " N"]
 
 
 class SpikeSplit(Dataset[int]):
@@ -37,17 +24,23 @@ class SpikeSplit(Dataset[int]):
 
         DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate)
 
+    With ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
+    :class:`~snn_delays.data.batch.SparseBatch`.
+
     Args:
         steps: time step of every event, recording after recording; in any order within one.
         channels: input channel of every event.
+        counts: how many equal events each one stands for; None for one.
         offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
         labels, speakers: class and speaker of every recording; speaker -1 where unknown.
         n_channels: number of input channels C.
         name: what the split is called in logs and errors, such as "train".
 
     Shape:
-        ``steps``, ``channels`` ``[E]`` for E events; ``offsets`` ``[n + 1]``; ``labels``,
-        ``speakers`` and the derived ``lengths`` (steps) ``[n]``.
+        ``steps``, ``channels``, ``counts`` ``[E]`` for E events; ``offsets`` ``[n + 1]``;
+        ``labels``, ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset`
+        the first four stay those of the whole list, which may be a file mapped into memory, and
+        ``n`` is its own number of recordings in the rest.
     """
 
     def __init__(
@@ -55,6 +48,7 @@ class SpikeSplit(Dataset[int]):
         *,
         steps: Int[Tensor, " E"],
         channels: Int[Tensor, " E"],
+        counts: Integer[Tensor, " E"] | None = None,
         offsets: Int64[Tensor, " n_plus_1"],
         labels: Int64[Tensor, " n"],
         speakers: Int64[Tensor, " n"],
@@ -63,12 +57,15 @@ class SpikeSplit(Dataset[int]):
     ) -> None:
         self.steps = steps
         self.channels = channels
+        self.counts = counts
         self.offsets = offsets
         self.labels = labels
         self.speakers = speakers
         self.lengths = _lengths(steps, offsets)
         self.n_channels = n_channels
         self.name = name
+        # Where in the list each recording of the split stands; None: all of them, in order.
+        self._places: Int64[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,16 +81,30 @@ class SpikeSplit(Dataset[int]):
         Raises:
             IndexError: an index outside 0 … n − 1.
         """
+        return self.sparse(indices).dense()
+
+    def sparse(self, indices: Indices) -> SparseBatch:
+        """The events of the recordings ``indices``, and where in a dense batch they go.
+
+        Raises:
+            IndexError: an index outside 0 … n − 1.
+        """
         chosen = self._chosen(indices)
-        steps, channels, counts = self._gather(chosen)
         lengths = self.lengths[chosen]
         n_steps = int(lengths.max()) if len(chosen) else 0
         shape = (n_steps, len(chosen), self.n_channels)
-        position = torch.repeat_interleave(torch.arange(len(chosen)), counts)
-        cell = steps.long().mul_(len(chosen)).add_(position).mul_(self.n_channels).add_(channels)
-        spikes = torch.bincount(cell, minlength=shape[0] * shape[1] * shape[2])
-        return Batch(
-            spikes=spikes.to(torch.float32).view(shape),
+        events, sizes = self._events(chosen)
+        # Half the memory to move wherever it suffices, which is nearly always.
+        small = n_steps * len(chosen) * self.n_channels <= np.iinfo(np.int32).max
+        cells = self.steps.numpy().take(events).astype(np.int32 if small else np.int64)
+        cells *= len(chosen)
+        cells += np.repeat(np.arange(len(chosen), dtype=cells.dtype), sizes)
+        cells *= self.n_channels
+        cells += self.channels.numpy().take(events)
+        return SparseBatch(
+            cells=torch.from_numpy(cells),
+            counts=_taken(self.counts, events),
+            shape=shape,
             labels=self.labels[chosen],
             lengths=lengths,
             speakers=self.speakers[chosen],
@@ -102,33 +113,59 @@ class SpikeSplit(Dataset[int]):
     def subset(self, indices: Indices, name: str) -> SpikeSplit:
         """The recordings ``indices``, in that order, as a split of their own.
 
+        It shares the list of events, of which nothing is copied.
+
         Raises:
             IndexError: an index outside 0 … n − 1.
         """
         chosen = self._chosen(indices)
-        steps, channels, counts = self._gather(chosen)
-        return SpikeSplit(
-            steps=steps,
-            channels=channels,
-            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            labels=self.labels[chosen],
-            speakers=self.speakers[chosen],
-            n_channels=self.n_channels,
-            name=name,
-        )
+        part = copy.copy(self)
+        part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
+        part.lengths = self.lengths[chosen]
+        part.name = name
+        part._places = chosen if self._places is None else self._places[chosen]
+        return part
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
         """One split of all recordings of ``parts``, which have the same channels."""
-        counts = torch.cat([part.offsets.diff() for part in parts])
+        own = [part._own() for part in parts]
+        counts = None
+        if any(part.counts is not None for part in own):
+            counts = torch.cat(
+                [
+                    torch.ones(len(part.steps), dtype=torch.uint8)
+                    if part.counts is None
+                    else part.counts
+                    for part in own
+                ]
+            )
+        sizes = torch.cat([part.offsets.diff() for part in own])
         return cls(
-            steps=torch.cat([part.steps for part in parts]),
-            channels=torch.cat([part.channels for part in parts]),
-            offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-            labels=torch.cat([part.labels for part in parts]),
-            speakers=torch.cat([part.speakers for part in parts]),
-            n_channels=parts[0].n_channels,
+            steps=torch.cat([part.steps for part in own]),
+            channels=torch.cat([part.channels for part in own]),
+            counts=counts,
+            offsets=_offsets(sizes),
+            labels=torch.cat([part.labels for part in own]),
+            speakers=torch.cat([part.speakers for part in own]),
+            n_channels=own[0].n_channels,
             name=name,
+        )
+
+    def _own(self) -> SpikeSplit:
+        """This split with a list of its own events; itself if it has one."""
+        if self._places is None:
+            return self
+        events, sizes = self._events(torch.arange(len(self)))
+        return SpikeSplit(
+            steps=torch.from_numpy(self.steps.numpy().take(events)),
+            channels=torch.from_numpy(self.channels.numpy().take(events)),
+            counts=_taken(self.counts, events),
+            offsets=_offsets(torch.from_numpy(sizes)),
+            labels=self.labels,
+            speakers=self.speakers,
+            n_channels=self.n_channels,
+            name=self.name,
         )
 
     def _chosen(self, indices: Indices) -> Int64[Tensor, " N"]:
@@ -139,15 +176,28 @@ class SpikeSplit(Dataset[int]):
             raise IndexError(f"{self.name} has {len(self)} recordings, got index {int(outside[0])}")
         return chosen
 
-    def _gather(
+    def _events(
         self, chosen: Int64[Tensor, " N"]
-    ) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"], Int64[Tensor, " N"]]:
-        # Slices of the flat list, since an index per event would cost four times its memory.
-        first, last = self.offsets[chosen], self.offsets[chosen + 1]
-        slices = [slice(*pair) for pair in zip(first.tolist(), last.tolist(), strict=True)]
-        steps = torch.cat([self.steps[:0], *(self.steps[part] for part in slices)])
-        channels = torch.cat([self.channels[:0], *(self.channels[part] for part in slices)])
-        return steps, channels, last - first
+    ) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " N"]]:
+        """Where in the list the events of the chosen recordings stand, and how many each has."""
+        places = (chosen if self._places is None else self._places[chosen]).numpy()
+        offsets = self.offsets.numpy()
+        first = offsets[places]
+        sizes = offsets[places + 1] - first
+        # NumPy, since torch takes several times as long to repeat.
+        events = np.repeat(first - (sizes.cumsum() - sizes), sizes)
+        events += np.arange(len(events))
+        return events, sizes
+
+
+def _taken(
+    counts: Integer[Tensor, " all"] | None, events: Int64[np.ndarray, " E"]
+) -> Integer[Tensor, " E"] | None:
+    return None if counts is None else torch.from_numpy(counts.numpy().take(events))
+
+
+def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _lengths(steps: Int[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]) -> Int64[Tensor, " n"]:

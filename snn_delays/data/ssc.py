@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snn_delays.data.binned_file import Grid, official_splits
+from snn_delays.data.cache import BinnedCache, CacheChoice, cache_folders
 from snn_delays.data.heidelberg import read_official
 from snn_delays.data.loaded import SpikeData
 from snn_delays.errors import UsageError
@@ -17,6 +18,7 @@ def load_ssc(
     pool: int = 5,
     max_time_ms: float | None = None,
     split: str = "official",
+    cache: CacheChoice = None,
 ) -> SpikeData:
     """Load SSC from ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5`` in ``root``.
 
@@ -26,6 +28,8 @@ def load_ssc(
         pool: how many of the 700 neighbouring units make one channel.
         max_time_ms: events at or after this time, in ms, are left out; None keeps all.
         split: only "official", one file for each split.
+        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
 
     Raises:
         UsageError: a setting out of range; a file missing, damaged or not in the format.
@@ -33,8 +37,10 @@ def load_ssc(
     if split != "official":
         raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
     grid = Grid(dt_ms, pool, max_time_ms)
+    root = Path(root).expanduser()
+    store = BinnedCache(cache_folders(root, cache), "SSC")
     train, valid, test = (
-        read_official(root, f"ssc_{name}.h5", dataset_name="SSC", grid=grid, name=name)
+        read_official(root, f"ssc_{name}.h5", cache=store, grid=grid, name=name)
         for name in ("train", "valid", "test")
     )
     return official_splits(train, valid, test, dataset_name="SSC", dt_ms=dt_ms)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays.data.binning import bin_events
+from snn_delays.data.binning import bin_events, merge_equal
 from snn_delays.data.events import Events
 from snn_delays.errors import UsageError
 
@@ -64,6 +64,60 @@ def test_equals_a_loop(
     torch.testing.assert_close(batch.spikes, expected, rtol=0, atol=0)
     if max_time_ms is None:
         assert batch.spikes.sum() == sum(map(len, recordings))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0, 0.05), st.integers(0, 5)), max_size=20),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_merged_events_make_the_same_batches(recordings: list[list[tuple[float, int]]]) -> None:
+    split = bin_events(events_of(recordings), dt_ms=10.0, pool=3, name="train")
+    merged = merge_equal(split)
+    cells = {
+        (n, math.floor(time * 1000 / 10.0), unit // 3)
+        for n, recording in enumerate(recordings)
+        for time, unit in recording
+    }
+    owners = np.repeat(np.arange(len(split)), merged.offsets.diff().numpy())
+    found = zip(owners.tolist(), merged.steps.tolist(), merged.channels.tolist(), strict=True)
+    assert list(found) == sorted(cells)
+    for mine, yours in zip(
+        merged.collate(range(len(split))), split.collate(range(len(split))), strict=True
+    ):
+        assert torch.equal(mine, yours)
+
+
+def test_a_cell_may_hold_any_number_of_events() -> None:
+    for number, dtype in ((255, torch.uint8), (256, torch.int32), (70_000, torch.int32)):
+        recordings = [[(0.1, 1)] * number, [], [(0.2, 1)]]
+        merged = merge_equal(bin_events(events_of(recordings), dt_ms=10.0, pool=1, name="train"))
+        assert merged.counts is not None
+        assert merged.counts.dtype == dtype
+        assert merged.counts.tolist() == [number, 1]
+        assert merged.collate([2, 0]).spikes.sum((0, 2)).tolist() == [1, number]
+
+
+def test_recordings_too_long_to_number_their_cells_in_32_bits() -> None:
+    recordings = [[(0.0, 0), (49.9, 16), (49.9, 16)]] * 3000
+    split = bin_events(events_of(recordings), dt_ms=1.0, pool=1, name="train")
+    assert len(split) * 49_901 * N_UNITS > np.iinfo(np.int32).max
+    merged = merge_equal(split)
+    assert merged.steps.tolist() == [0, 49_900] * 3000
+    assert merged.channels.tolist() == [0, 16] * 3000
+    assert merged.counts is not None
+    assert merged.counts.tolist() == [1, 2] * 3000
+    # A batch of all would be larger than this machine's memory; where its events go is not.
+    sparse = merged.sparse(range(3000))
+    assert sparse.cells.dtype == torch.int64
+    step, rest = np.divmod(sparse.cells.numpy(), 3000 * N_UNITS)
+    recording, channel = np.divmod(rest, N_UNITS)
+    assert step.tolist() == [0, 49_900] * 3000
+    assert recording.tolist() == np.repeat(np.arange(3000), 2).tolist()
+    assert channel.tolist() == [0, 16] * 3000
 
 
 def test_the_grid_begins_at_zero_and_an_edge_belongs_to_the_later_step() -> None:

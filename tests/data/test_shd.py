@@ -143,7 +143,7 @@ def test_ssc_has_a_file_for_each_split(shd_root: Path) -> None:
 
 def test_real_speech(fsdd_root: Path) -> None:
     started = time.perf_counter()
-    data: SpikeData = load_shd(fsdd_root, split="speaker")
+    data: SpikeData = load_shd(fsdd_root, split="speaker", cache=False)
     print(f"loaded {fsdd_root.name} in {time.perf_counter() - started:.2f} s")
     assert len(data.train) + len(data.valid) == 2250
     assert len(data.test) == 750

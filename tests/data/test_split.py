@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 from snn_delays.data import SpikeSplit
@@ -35,7 +37,7 @@ def split_of(events: list[Recording]) -> SpikeSplit:
     )
 
 
-def naive(events: list[Recording], indices: list[int]) -> torch.Tensor:
+def naive(events: list[Recording], indices: Sequence[int]) -> torch.Tensor:
     n_steps = max(max((step + 1 for step, _ in events[i]), default=1) for i in indices)
     spikes = torch.zeros(n_steps, len(indices), N_CHANNELS)
     for position, i in enumerate(indices):
@@ -118,3 +120,57 @@ def test_survives_the_journey_to_a_worker_process() -> None:
     split = split_of([[(0, 0)], [(1, 1), (4, 2)]])
     copied = pickle.loads(pickle.dumps(split))
     assert torch.equal(copied.collate([1, 0]).spikes, split.collate([1, 0]).spikes)
+
+
+@settings(deadline=None)
+@given(recordings, st.data())
+def test_counts_stand_for_equal_events(events: list[Recording], data: st.DataObject) -> None:
+    flat = sum(map(len, events))
+    counts = data.draw(st.lists(st.integers(1, 300), min_size=flat, max_size=flat))
+    number = iter(counts)
+    repeated = [[event for event in one for _ in range(next(number))] for one in events]
+    plain = split_of(events)
+    counted = SpikeSplit(
+        steps=plain.steps,
+        channels=plain.channels,
+        counts=torch.tensor(counts, dtype=torch.int32),
+        offsets=plain.offsets,
+        labels=plain.labels,
+        speakers=plain.speakers,
+        n_channels=N_CHANNELS,
+        name="train",
+    )
+    indices = data.draw(st.lists(st.integers(0, len(events) - 1), min_size=1, max_size=8))
+    expected = naive(repeated, indices)
+    assert torch.equal(counted.collate(indices).spikes, expected)
+    # With and without counts, whole and in part: all may be put together.
+    joined = SpikeSplit.concatenate([plain, counted.subset(indices, "some"), counted], "all")
+    places = range(len(events), len(events) + len(indices))
+    assert torch.equal(joined.collate(places).spikes, expected)
+    assert torch.equal(joined.collate(range(len(events))).spikes, naive(events, range(len(events))))
+
+
+def test_a_subset_copies_no_events() -> None:
+    split = split_of([[(0, 0)], [(1, 1), (4, 2)], [], [(7, 3)]])
+    part = split.subset([3, 1, 1], "part").subset([1, 0], "part of it")
+    assert part.steps is split.steps
+    assert part.channels is split.channels
+    assert (part.name, len(part), part.labels.tolist()) == ("part of it", 2, [1, 0])
+    assert part.lengths.tolist() == [5, 8]
+    assert torch.equal(part.collate([0, 1]).spikes, split.collate([1, 3]).spikes)
+    copied = pickle.loads(pickle.dumps(part))
+    assert torch.equal(copied.collate([1, 0]).spikes, part.collate([1, 0]).spikes)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_batch_laid_out_on_a_device_is_the_same(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    split = split_of([[(i, i % N_CHANNELS)] * (i + 1) for i in range(10)])
+    fabric = Fabric(accelerator=device, devices=1)
+    here = split.collate([3, 0, 9])
+    for sparse in (split.sparse([3, 0, 9]).to(device), fabric.to_device(split.sparse([3, 0, 9]))):
+        there = sparse.dense()
+        assert {tensor.device.type for tensor in there} == {device}
+        for mine, yours in zip(here, there, strict=True):
+            assert torch.equal(mine, yours.cpu())
