@@ -25,6 +25,7 @@ from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table, read_table, write_csv, write_table
 from snn_delays.network import DelaySNN
+from snn_delays.processor import prepare_cpu
 from snn_delays.training import TrainSettings, best_epoch
 from snn_delays.training import evaluate as measure
 from snn_delays.training import train as fit
@@ -306,6 +307,7 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
 
 def _command(program: str, config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
+    prepare_cpu()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     traceback_wanted = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing by itself.

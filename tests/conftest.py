@@ -40,9 +40,11 @@ settings.load_profile("snn_delays")
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> None:
+def _fixed_seed() -> Iterator[None]:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  (libraries may still draw from the global generator)
+    yield
+    torch.set_flush_denormal(False)  # command lines set it for the whole process
 
 
 @pytest.fixture
