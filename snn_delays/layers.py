@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
+from snn_delays.ops import streaming
 from snn_delays.ops.plan import METHODS, Method, delay_convolution
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
@@ -118,6 +119,7 @@ class DelayLayer(base.MemoryModule):
         # The last max_delay inputs, a ring: `slot` is the oldest, and the next to be overwritten.
         self.register_memory("history", None)
         self.register_memory("slot", 0)
+        self._streaming: tuple[tuple, Tensor, Tensor, streaming.Synapses] | None = None
 
     def reset_parameters(self) -> None:
         """Weights Kaiming-uniform for ReLU, delays uniform over the kernel, as published."""
@@ -154,7 +156,7 @@ class DelayLayer(base.MemoryModule):
             name: value.detach() if isinstance(value, Tensor) else value
             for name, value in self._memories.items()
         }
-        return {**self.__dict__, "_memories": memories}
+        return {**self.__dict__, "_memories": memories, "_streaming": None}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
@@ -168,12 +170,11 @@ class DelayLayer(base.MemoryModule):
         self, x: Float[Tensor, "time batch pre"]
     ) -> Float[Tensor, "time batch post"]:
         self._check(x, ("T", "N"))
-        fresh = self.history is None
-        padded = torch.cat([self._past(x.shape[1], x), x])
-        # A copy: the ring is written in place, while autograd may still need `padded`.
-        self.history, self.slot = padded[padded.shape[0] - self.max_delay :].clone(), 0
+        # What came before matters to the first steps only; after a reset that is silence.
+        heard = 0 if self.history is None else self.max_delay
+        whole = torch.cat([self._past(x.shape[1], x), x]) if heard else x
         y = delay_convolution(
-            x if fresh else padded,
+            whole,
             self.weight,
             self.delay,
             sigma=self.sigma,
@@ -181,20 +182,45 @@ class DelayLayer(base.MemoryModule):
             interpolation=self.interpolation,
             method=self.method,
         )
-        return self._biased(y if fresh else y[self.max_delay :])
+        if whole.shape[0] < self.max_delay:
+            silence = x.new_zeros(self.max_delay - whole.shape[0], *x.shape[1:])
+            whole = torch.cat([silence, whole])
+        # A copy: the ring is written in place, while autograd may still need `whole`.
+        self.history, self.slot = whole[whole.shape[0] - self.max_delay :].clone(), 0
+        return self._biased(y[heard:])
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._check(x, ("N",))
-        past = self._past(x.shape[0], x)
-        if self.history is None:
-            self.history = torch.zeros_like(past)
-        self.history[self.slot] = x
-        self.slot = (self.slot + 1) % self.max_delay
-        kernel = dense_kernel(
-            self.weight, self.delay, self.sigma, self.max_delay, self.interpolation
-        )
-        recent = torch.cat([x.unsqueeze(0), past.flip(0)])
-        return self._biased(torch.einsum("jni,oij->no", recent, kernel))
+        fresh = self.history is None
+        ring = x.new_zeros(self.max_delay, *x.shape) if self.history is None else self.history
+        if streaming.covers(x, self.weight, self.delay, ring):
+            self._check_batch(x.shape[0])
+            y = streaming.step(x, ring, self.slot, self._synapses(fresh), self.out_features)
+        else:
+            past = self._past(x.shape[0], x)
+            kernel = dense_kernel(
+                self.weight, self.delay, self.sigma, self.max_delay, self.interpolation
+            )
+            y = torch.einsum("jni,oij->no", torch.cat([x.unsqueeze(0), past.flip(0)]), kernel)
+            ring[self.slot] = x
+        self.history, self.slot = ring, (self.slot + 1) % self.max_delay
+        return self._biased(y)
+
+    def _synapses(self, check: bool) -> streaming.Synapses:
+        """What ``ops/streaming.py`` needs, kept while weights and delays stay the same.
+
+        Torch counts changes, but not those made by way of ``.data``: ``check`` looks for them.
+        """
+        settings = (self.sigma, self.interpolation, self.weight._version, self.delay._version)
+        known = self._streaming
+        if known is not None and known[0] == settings:
+            _, weight, delay, synapses = known
+            if not check or (weight.equal(self.weight) and delay.equal(self.delay)):
+                return synapses
+        weight, delay = self.weight.detach().clone(), self.delay.detach().clone()
+        synapses = streaming.synapses(weight, delay, self.sigma, self.max_delay, self.interpolation)
+        self._streaming = settings, weight, delay, synapses
+        return synapses
 
     def _biased(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + self.bias
@@ -203,12 +229,15 @@ class DelayLayer(base.MemoryModule):
         """The last max_delay inputs, oldest first; silence after a reset."""
         if self.history is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
-        if self.history.shape[1] != batch:
+        self._check_batch(batch)
+        return self.history.roll(-self.slot, 0).to(like.dtype)
+
+    def _check_batch(self, batch: int) -> None:
+        if self.history is not None and self.history.shape[1] != batch:
             raise UsageError(
                 f"DelayLayer: remembers a batch of {self.history.shape[1]}, got one of {batch}. "
                 "Call spikingjelly's functional.reset_net(net) between sequences."
             )
-        return self.history.roll(-self.slot, 0).to(like.dtype)
 
     def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
         if x.dim() != len(axes) + 1 or x.shape[-1] != self.in_features:

@@ -17,37 +17,52 @@ class LIFNode(neuron.LIFNode):
     """SpikingJelly's ``LIFNode``, with the whole sequence in one compiled sweep on the CPU.
 
     The same arguments and numbers. What the sweep does not cover (GPUs, surrogates other than
-    ATan and Sigmoid, half precision, single-step mode) runs as SpikingJelly runs it.
+    ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
     """
 
     tau: float
     v: Tensor | float
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        surrogate_function = self.surrogate_function
-        covered = (
-            scan.AVAILABLE
-            and x_seq.device.type == "cpu"
-            and x_seq.dtype in (torch.float32, torch.float64)
-            and x_seq.numel() > 0
-            and type(surrogate_function) in (surrogate.ATan, surrogate.Sigmoid)
-            and surrogate_function.spiking
-        )
-        if not covered:
+        if not self._covered(x_seq):
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore[reportReturnType]
+        return self._sweep(x_seq)
+
+    def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not self._covered(x):
+            return super().single_step_forward(x, *args, **kwargs)  # pyright: ignore[reportReturnType]
+        return self._sweep(x.unsqueeze(0))[0]
+
+    def _covered(self, x: Tensor) -> bool:
+        function = self.surrogate_function
+        return (
+            scan.AVAILABLE
+            and x.device.type == "cpu"
+            and x.dtype in (torch.float32, torch.float64)
+            and x.numel() > 0
+            and type(function) in (surrogate.ATan, surrogate.Sigmoid)
+            and function.spiking
+        )
+
+    def _sweep(self, x_seq: Tensor) -> Tensor:
         v = torch.as_tensor(self.v, dtype=x_seq.dtype, device=x_seq.device)
+        v = v.expand(x_seq.shape[1:]).flatten()
         soft = self.v_reset is None
+        gain = 1 / self.tau if self.decay_input else 1.0
+        v_reset = 0.0 if self.v_reset is None else self.v_reset
+        settings = (1 - 1 / self.tau, gain, self.v_threshold, v_reset, soft)
+        if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
+            spikes, _, v = scan.sweep(x_seq.flatten(1), v, *settings)
+            self.v = v.view(x_seq.shape[1:])
+            return spikes.view_as(x_seq)
+        function = self.surrogate_function
         spikes, h = scan.lif(
             x_seq.flatten(1),
-            v.expand(x_seq.shape[1:]).flatten(),
-            1 - 1 / self.tau,
-            1 / self.tau if self.decay_input else 1.0,
-            self.v_threshold,
-            0.0 if soft else self.v_reset,
-            soft,
+            v,
+            *settings,
             self.detach_reset,
-            isinstance(surrogate_function, surrogate.Sigmoid),
-            float(surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
+            isinstance(function, surrogate.Sigmoid),
+            float(function.alpha),  # pyright: ignore[reportArgumentType]
         )
         spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
         if self.store_v_seq:

@@ -135,6 +135,42 @@ def test_step_by_step_is_the_whole_sequence(case: Case) -> None:
     torch.testing.assert_close(step_by_step(case.layer, case.x), whole, rtol=0, atol=1e-12)
 
 
+@given(case=cases(min_steps=1), switch=st.integers(0, 12))
+def test_without_gradients_steps_are_the_whole_sequence_too(case: Case, switch: int) -> None:
+    """They are then computed by another way, which may begin or end in the middle."""
+    whole = case.layer(case.x).detach()
+    functional.reset_net(case.layer)
+    with torch.no_grad():
+        first = step_by_step(case.layer, case.x[:switch]) if switch else whole[:0]
+    rest = case.x[switch:]
+    second = step_by_step(case.layer, rest).detach() if len(rest) else whole[:0]
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_what_a_stream_remembers_of_its_synapses_follows_every_change() -> None:
+    layer = DelayLayer(3, 4, 5, sigma=0.0, step_mode="s")
+    x = torch.randn(2, 3)
+
+    def answer() -> Tensor:
+        functional.reset_net(layer)
+        return layer(x)
+
+    before = answer()
+    layer.weight.mul_(2)
+    torch.testing.assert_close(answer(), 2 * before)
+    layer.weight.data *= 2  # torch does not count this one
+    torch.testing.assert_close(answer(), 4 * before)
+    layer.delay.fill_(1.0)
+    assert not answer().any()
+    assert layer(torch.zeros(2, 3)).any()
+    twin = rounded(layer)
+    twin.weight.zero_()
+    assert not twin(x).any()
+    assert not answer().any()
+    assert layer(torch.zeros(2, 3)).any()
+
+
 @given(
     case=cases(min_steps=1),
     cuts=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=6),

@@ -91,6 +91,32 @@ def test_lowrank_equals_the_reference(dtype, limit, sigma, **shapes):
     )
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, EXACT), (torch.float32, SINGLE)])
+@pytest.mark.parametrize("method", ["taps", "dense", "lowrank"])
+@given(
+    beyond=st.integers(1, 30),
+    batch=st.integers(1, 40),
+    pre=st.integers(1, 9),
+    post=st.sampled_from([3, 64, 128, 320]),
+    contacts=st.integers(1, 2),
+    max_delay=st.integers(1, 50),
+    sigma=st.sampled_from([0.0, 0.5, 1.3, 5.0, 20.0]),
+    density=st.sampled_from([0.0, 0.02, 0.2]),
+    seed=st.integers(0, 1000),
+)
+def test_spikes_that_fall_silent_equal_the_reference(
+    method, dtype, limit, sigma, density, beyond, **shapes
+):
+    """What is computed for zeros is left out: rows, tiles, whole blocks, one sample or another."""
+    time = shapes["max_delay"] + beyond
+    inputs = problem(**shapes, time=time, granularity="synaptic", dtype=dtype)
+    x = inputs[0].detach()
+    ends = torch.randint(0, len(x) + 1, x.shape[1:])
+    x *= (torch.rand(x.shape) < density) & (torch.arange(len(x))[:, None, None] < ends)
+    settings = {"sigma": sigma, "max_delay": shapes["max_delay"], "interpolation": "gaussian"}
+    assert_same(method, inputs, limit, **settings)
+
+
 def test_the_rank_follows_the_width_and_not_the_range():
     ranks = [lowrank.basis(m / 2, m, 1e-6).rank for m in (24, 49, 99, 199, 399)]
     assert max(ranks) - min(ranks) <= 1

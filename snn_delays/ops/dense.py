@@ -1,14 +1,21 @@
 """The published way: build the dense kernel, convolve along time.
 
 Costs max_delay + 1 matrix products per step, whatever σ is; the arithmetic runs at the machine's
-peak, so that only an algorithm that does less work can beat it.
+peak, so that only an algorithm that does less work can beat it. Where x are spikes, two of the
+three convolutions of a training step can: they multiply only what is not zero.
 """
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from snn_delays.ops import spikes
+
+# Steps whose gradient stays in the cache while all taps add to it, and steps whose spikes do.
+BLOCK, SPIKES_BLOCK = 16, 4
 
 
 def convolve(
@@ -18,6 +25,39 @@ def convolve(
     if x.shape[0] * x.shape[1] == 0:
         # Nothing to convolve, but the kernel stays part of the graph.
         return x.new_zeros(*x.shape[:2], kernel.shape[0]) + 0 * kernel.sum()
+    half = torch.is_autocast_enabled(x.device.type)
+    if not (half or torch.compiler.is_compiling()) and x.dtype == kernel.dtype:
+        x = x.contiguous()
+        if spikes.few(x, spikes.per_block(x.detach(), x.shape[0])):
+            return _SpikeConvolution.apply(x, kernel)  # pyright: ignore[reportReturnType]
     # conv1d is a cross-correlation over its last axis: turn the kernel round, move time last.
     past = F.pad(x.permute(1, 2, 0), (kernel.shape[2] - 1, 0))
     return F.conv1d(past, kernel.flip(-1)).permute(2, 0, 1)
+
+
+class _SpikeConvolution(torch.autograd.Function):
+    """The same for spikes, on the CPU. The gradient that goes back to them is dense as ever."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        return spikes.convolve(x, kernel.permute(2, 1, 0).contiguous())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, kernel = ctx.saved_tensors
+        grad = grad.contiguous()
+        steps, post = grad.shape[0], kernel.shape[0]
+        gx = gkernel = None
+        if ctx.needs_input_grad[0]:
+            gx = torch.zeros_like(x)
+            matrices = kernel.permute(2, 0, 1).contiguous()
+            for block in spikes.blocks(steps, BLOCK):
+                for j, matrix in enumerate(matrices[: steps - block.start]):
+                    ahead = grad[block.start + j : block.stop + j].reshape(-1, post)
+                    gx[block].view(-1, x.shape[2])[: len(ahead)].addmm_(ahead, matrix)
+        if ctx.needs_input_grad[1]:
+            gmatrices = spikes.Channels(x, SPIKES_BLOCK).correlate(grad, kernel.shape[2])
+            gkernel = gmatrices.permute(2, 1, 0)
+        return gx, gkernel

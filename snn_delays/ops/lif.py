@@ -48,11 +48,26 @@ def lif(
     Shape:
         x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
     """
-    spikes, h = torch.empty_like(x), torch.empty_like(x)
+    spikes, h, _ = sweep(x, v_first, decay, gain, v_threshold, v_reset, soft)
+    return spikes, h
+
+
+def sweep(
+    x: Tensor,
+    v_first: Tensor,
+    decay: float,
+    gain: float,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``lif`` without gradients, for use step by step: also the potential ``[M]`` it ends with."""
+    spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
     use_torch_threads()
     lif_cpu.forward(
         spikes.numpy(),
         h.numpy(),
+        v_last.numpy(),
         x.contiguous().numpy(),
         v_first.contiguous().numpy(),
         decay,
@@ -61,14 +76,13 @@ def lif(
         v_reset,
         soft,
     )
-    return spikes, h
+    return spikes, h, v_last
 
 
 @torch.library.custom_op("snn_delays::lif_backward", mutates_args=())
 def _lif_backward(
     gspikes: Tensor | None,
     gh: Tensor | None,
-    spikes: Tensor,
     h: Tensor,
     decay: float,
     gain: float,
@@ -86,7 +100,6 @@ def _lif_backward(
         gv_first.numpy(),
         _rows(gspikes, h),
         _rows(gh, h),
-        spikes.numpy(),
         h.numpy(),
         decay,
         gain,
@@ -101,10 +114,8 @@ def _lif_backward(
 
 
 def _rows(grad: Tensor | None, like: Tensor) -> np.ndarray:
-    """A gradient as an array; where there is none, zeros that take no memory."""
-    if grad is None:
-        return np.broadcast_to(like.new_zeros(()).numpy(), like.shape)
-    return grad.contiguous().numpy()
+    """A gradient as an array; where there is none, one of no steps."""
+    return (like.new_empty(0, *like.shape[1:]) if grad is None else grad.contiguous()).numpy()
 
 
 @lif.register_fake
@@ -114,20 +125,20 @@ def _(x: Tensor, v_first: Tensor, *settings: object) -> tuple[Tensor, Tensor]:
 
 @_lif_backward.register_fake
 def _(
-    gspikes: Tensor | None, gh: Tensor | None, spikes: Tensor, h: Tensor, *settings: object
+    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, *settings: object
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(h), h.new_empty(h.shape[1:])
 
 
 def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*output)
+    ctx.save_for_backward(output[1])
     ctx.settings = inputs[2:]
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
-    spikes, h = ctx.saved_tensors
-    gx, gv_first = _lif_backward(gspikes, gh, spikes, h, *ctx.settings)
+    (h,) = ctx.saved_tensors
+    gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
     return gx, gv_first, *(None for _ in ctx.settings)
 
 

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 # Neurons of a block: their state stays in the first-level cache for the whole sweep.
 BLOCK = 512
+# Below this a potential or a gradient counts as none. A membrane that decays in silence ends in
+# denormal numbers, with which processors are up to a hundred times slower.
+TINY = 1e-30
 
 
 @njit(parallel=True, cache=True)
 def forward(
     spikes: NDArray,
     h: NDArray,
+    v_last: NDArray,
     x: NDArray,
     v_first: NDArray,
     decay: float,
@@ -24,12 +28,12 @@ def forward(
     v_reset: float,
     soft: bool,
 ) -> None:
-    """All arrays ``[T, M]``, v_first ``[M]``; see ``ops/lif.py`` for the equations."""
+    """Arrays ``[T, M]``, v_first and v_last ``[M]``; see ``ops/lif.py`` for the equations."""
     steps, cells = x.shape
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = x.dtype.type
     beta, scale, threshold, rest = kind(decay), kind(gain), kind(v_threshold), kind(v_reset)
-    one, zero = kind(1), kind(0)
+    one, zero, tiny = kind(1), kind(0), kind(TINY)
     for block in prange(blocks):
         first = block * BLOCK
         count = min(cells - first, BLOCK)
@@ -41,12 +45,14 @@ def forward(
             for m in range(count):
                 potential = rest + beta * (v[m] - rest) + scale * xt[m]
                 fired = one if potential >= threshold else zero
+                potential = potential if abs(potential) > tiny else zero
                 ht[m] = potential
                 st[m] = fired
                 if soft:
                     v[m] = potential - fired * threshold
                 else:
                     v[m] = rest if fired != zero else potential
+        v_last[first : first + count] = v
 
 
 @njit(parallel=True, cache=True)
@@ -55,7 +61,6 @@ def backward(
     gv_first: NDArray,
     gspikes: NDArray,
     gh: NDArray,
-    spikes: NDArray,
     h: NDArray,
     decay: float,
     gain: float,
@@ -66,41 +71,55 @@ def backward(
     sigmoid: bool,
     alpha: float,
 ) -> None:
-    """Arrays ``[T, M]``, gv_first ``[M]``; see ``ops/lif.py`` for the equations."""
+    """Arrays ``[T, M]``, gspikes and gh perhaps ``[0, M]`` for none, gv_first ``[M]``."""
     steps, cells = h.shape
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = h.dtype.type
     beta, scale, threshold, rest = kind(decay), kind(gain), kind(v_threshold), kind(v_reset)
-    one, steepness = kind(1), kind(alpha)
+    one, zero, tiny, steepness = kind(1), kind(0), kind(TINY), kind(alpha)
     half, bend = kind(alpha / 2), kind(math.pi / 2 * alpha)
     for block in prange(blocks):
         first = block * BLOCK
         count = min(cells - first, BLOCK)
         gv = np.zeros(count, h.dtype)
+        slope = np.empty(count, h.dtype)
+        g = np.zeros(count, h.dtype)
         for step in range(steps):
             t = steps - 1 - step
             ht = h[t, first : first + count]
-            st = spikes[t, first : first + count]
-            gst = gspikes[t, first : first + count]
-            ght = gh[t, first : first + count]
             gxt = gx[t, first : first + count]
+            if sigmoid:
+                for m in range(count):
+                    s = one / (one + np.exp(-steepness * (ht[m] - threshold)))
+                    slope[m] = steepness * s * (one - s)
+            else:
+                for m in range(count):
+                    bent = bend * (ht[m] - threshold)
+                    slope[m] = half / (one + bent * bent)
+            # What comes through the reset, then from the spike, then from h itself.
+            if soft and detach_reset:
+                for m in range(count):
+                    g[m] = gv[m]
+            elif soft:
+                for m in range(count):
+                    g[m] = gv[m] * (one - threshold * slope[m])
+            elif detach_reset:
+                for m in range(count):
+                    g[m] = zero if ht[m] >= threshold else gv[m]
+            else:
+                for m in range(count):
+                    kept = zero if ht[m] >= threshold else one
+                    g[m] = gv[m] * (kept + (rest - ht[m]) * slope[m])
+            if len(gspikes):
+                gst = gspikes[t, first : first + count]
+                for m in range(count):
+                    g[m] += gst[m] * slope[m]
+            if len(gh):
+                ght = gh[t, first : first + count]
+                for m in range(count):
+                    g[m] += ght[m]
             for m in range(count):
-                u = ht[m] - threshold
-                if sigmoid:
-                    s = one / (one + np.exp(-steepness * u))
-                    slope = steepness * s * (one - s)
-                else:
-                    bent = bend * u
-                    slope = half / (one + bent * bent)
-                if soft:
-                    through = one
-                    if not detach_reset:
-                        through -= threshold * slope
-                else:
-                    through = one - st[m]
-                    if not detach_reset:
-                        through += (rest - ht[m]) * slope
-                g = ght[m] + gst[m] * slope + gv[m] * through
-                gxt[m] = scale * g
-                gv[m] = beta * g
+                now = g[m] if abs(g[m]) > tiny else zero
+                gxt[m] = scale * now
+                gv[m] = beta * now
         gv_first[first : first + count] = gv

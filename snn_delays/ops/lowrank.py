@@ -22,9 +22,11 @@ from jaxtyping import Float
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
+from snn_delays.ops import spikes
+
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
 # long ones make larger matrix products.
-BLOCK = 16
+BLOCK = 8
 
 
 class Basis(NamedTuple):
@@ -65,8 +67,17 @@ def worthwhile(sigma: float, max_delay: int) -> bool:
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """Error that the basis may have: a few times the rounding of the matrix products."""
-    return 1e-12 if dtype == torch.float64 else 1e-6
+    """Error that the basis may have: a few times the rounding of the matrix products.
+
+    The gradient of a delay, a difference of neighbouring taps, has up to fifty times that error.
+    """
+    return {torch.float64: 1e-12, torch.float32: 1e-6}.get(dtype, 1e-3)
+
+
+def product_dtype(like: Tensor) -> torch.dtype:
+    """Precision of the matrix products: that of autocast, where it is on."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
 
 def convolve(
@@ -77,9 +88,9 @@ def convolve(
     max_delay: int,
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
-    shapes, series = basis(sigma, max_delay, tolerance(weight.dtype))
+    shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
     inside = delay + (delay.clamp(0, max_delay) - delay).detach()
-    psi = _series_sum(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(weight))
+    psi = _Series.apply(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(weight))
     # [rank, post, pre]: the contacts of a pair add up before the product.
     mixed = (weight.unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
     return filtered_product(x, mixed, torch.as_tensor(shapes).to(weight))
@@ -93,50 +104,72 @@ def filtered_product(
     """y[t] = Σ_r Σ_j φ_r[j] · x[t − j] · W_rᵀ."""
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], mixed.shape[1]) + 0 * mixed.sum()
-    device = x.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = product_dtype(x)
         x, mixed, shapes = x.to(dtype), mixed.to(dtype), shapes.to(dtype)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         return _FilteredProduct.apply(x, mixed, shapes)  # pyright: ignore[reportReturnType]
 
 
 class _FilteredProduct(torch.autograd.Function):
-    """A block of time after the other: filter with every shape, then one matrix product each.
+    """A block of time after the other: the products z_r = x · W_rᵀ, then their filters.
 
-    A block's filtered inputs stay in the cache for their products, and are made again for the
-    backward pass: cheaper than keeping rank copies of the whole input. Products may be in half
-    precision; their sums are in single.
+    Products come before filters because x are spikes: few of them are not zero. Backward, one
+    filtering of the output's gradient serves both others. What a block needs stays in the cache,
+    so that rank copies of a sequence never exist. Products may be in half precision; their sums
+    are in single.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
         ctx.save_for_backward(x, mixed, shapes)
-        y = x.new_zeros(*x.shape[:2], mixed.shape[1], dtype=_sum_dtype(x))
-        for block, filtered, _ in _blocks(x, shapes):
-            out = y[block].flatten(0, 1)
-            for rows, matrix in zip(filtered, mixed, strict=True):
-                _add_product(out, rows, matrix.T)
-        return y.to(x.dtype)
+        rank, post, _ = mixed.shape
+        y = x.new_zeros(x.shape[0], x.shape[1] * post, dtype=_sum_dtype(x))
+        matrices = mixed.transpose(1, 2).contiguous()
+        counts = spikes.per_block(x, BLOCK)
+        sparse = spikes.fits(post) and spikes.few(x, counts)
+        scratch = x.new_empty(rank * BLOCK * x.shape[1], post)
+        for number, (block, window, band) in enumerate(_blocks(x, shapes)):
+            if counts is not None and not counts[number]:
+                continue
+            rows = x[block].flatten(0, 1)
+            z = scratch[: rank * rows.shape[0]].view(rank, -1, post)
+            if sparse:
+                spikes.multiply(rows, matrices, z)
+            else:
+                torch.matmul(rows, matrices, out=z)
+            _add_product(y[window], band.T, z.view(band.shape[0], -1))
+        return y.view(*x.shape[:2], post)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mixed, shapes = ctx.saved_tensors
-        steps, batch, channels = x.shape
-        ahead = shapes.shape[1] - 1
-        padded = grad.new_zeros(ahead + steps, batch * channels, dtype=_sum_dtype(x))
-        gmixed = torch.zeros_like(mixed, dtype=_sum_dtype(x))
-        for block, filtered, band in _blocks(x, shapes):
-            rows = grad[block].flatten(0, 1)
-            if ctx.needs_input_grad[1]:
-                for part, out in zip(filtered, gmixed, strict=True):
-                    _add_product(out, rows.T, part)
-            if ctx.needs_input_grad[0]:
-                behind = torch.stack([rows @ matrix for matrix in mixed])
-                window = padded[block.start : block.stop + ahead]
-                _add_product(window, band.T, behind.view(band.shape[0], -1))
-        gx = padded[ahead:].view(x.shape).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return gx, gmixed.to(mixed.dtype) if ctx.needs_input_grad[1] else None, None
+        of_x, of_mixed = ctx.needs_input_grad[:2]
+        rank, post, pre = mixed.shape
+        ahead = grad.to(x.dtype).flatten(1)
+        gx = torch.empty_like(x) if of_x else None
+        gmatrices = mixed.new_zeros(rank, pre, post, dtype=_sum_dtype(x)) if of_mixed else None
+        counts = spikes.per_block(x, BLOCK)
+        sparse = of_mixed and spikes.fits(post) and spikes.few(x, counts)
+        channels = spikes.Channels(x, BLOCK) if sparse else None
+        scratch = x.new_empty(rank * BLOCK, x.shape[1] * post)
+        for number, (block, window, band) in enumerate(_blocks(x, shapes)):
+            rows = x[block].flatten(0, 1)
+            silent = counts is not None and not counts[number]
+            if silent and not of_x:
+                continue
+            filtered = torch.mm(band, ahead[window], out=scratch[: band.shape[0]])
+            filtered = filtered.view(rank, -1, post)
+            if gmatrices is not None and not silent:
+                if channels is not None:
+                    channels.add_product(number, filtered, gmatrices)
+                else:
+                    for part, out in zip(filtered, gmatrices, strict=True):
+                        _add_product(out, rows.T, part)
+            if gx is not None:
+                gx[block] = _product_sum(filtered, mixed).view(x[block].shape)
+        gmixed = None if gmatrices is None else gmatrices.transpose(1, 2).to(mixed.dtype)
+        return gx, gmixed, None
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:
@@ -151,27 +184,30 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
         out.add_(a @ b)
 
 
-def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Blocks of time: the steps, x ∗ φ_r there ``[rank, steps · N, C]``, and the filter matrix."""
-    steps, batch, channels = x.shape
-    rank, taps = shapes.shape
-    padded = torch.cat([x.new_zeros(taps - 1, batch, channels), x]).flatten(1)
-    band = shapes.new_zeros(0)
-    for first in range(0, steps, BLOCK):
-        count = min(BLOCK, steps - first)
-        if band.shape[0] != rank * count:
-            band = _band(shapes, count)
-        filtered = band @ padded[first : first + count + taps - 1]
-        yield slice(first, first + count), filtered.view(rank, count * batch, channels), band
+def _product_sum(a: Tensor, b: Tensor) -> Tensor:
+    """Σ_r a[r] @ b[r], summed in single precision at least."""
+    if a.dtype != _sum_dtype(a):
+        return torch.bmm(a, b).sum(0, dtype=_sum_dtype(a))
+    out = a[0] @ b[0]
+    for left, right in zip(a[1:], b[1:], strict=True):
+        out.addmm_(left, right)
+    return out
 
 
-def _band(shapes: Tensor, steps: int) -> Float[Tensor, "rank_steps window"]:
-    """Rows (r, t) of the filter matrix for ``steps`` outputs: φ_r[j] at input t − j."""
+def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Blocks of time: their steps, the steps that these reach, and the filters between them.
+
+    The filter matrix ``[rank · block, window]`` has φ_r[j] in row (r, t) and column t + j.
+    """
+    steps = x.shape[0]
     rank, taps = shapes.shape
-    band = shapes.new_zeros(rank, steps, steps + taps - 1)
-    for t in range(steps):
-        band[:, t, t : t + taps] = shapes.flip(-1)
-    return band.flatten(0, 1)
+    band = shapes.new_zeros(rank, BLOCK, BLOCK + taps - 1)
+    for t in range(BLOCK):
+        band[:, t, t : t + taps] = shapes
+    for block in spikes.blocks(steps, BLOCK):
+        reach = min(block.start + BLOCK + taps - 1, steps)
+        filters = band[:, : block.stop - block.start, : reach - block.start].flatten(0, 1)
+        yield block, slice(block.start, reach), filters
 
 
 def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:
@@ -181,10 +217,25 @@ def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:
     return taps / taps.sum(1, keepdims=True)
 
 
-def _series_sum(u: Tensor, series: Float[Tensor, "terms rank"]) -> Tensor:
-    """Σ_m series[m] · T_m(u) by Clenshaw's recurrence; ``[…] → […, rank]``."""
-    u = u.unsqueeze(-1)
-    later = latest = u.new_zeros(1)
-    for row in series[1:].flip(0):
-        later, latest = latest, row + 2 * u * latest - later
-    return series[0] + u * latest - later
+class _Series(torch.autograd.Function):
+    """Σ_m series[m] · T_m(u): ``[…] → […, rank]``, as a product with the polynomials' values."""
+
+    @staticmethod
+    def forward(ctx, u: Tensor, series: Float[Tensor, "terms rank"]) -> Tensor:
+        ctx.save_for_backward(u, series)
+        return _polynomials(u, series.shape[0]) @ series
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        u, series = ctx.saved_tensors
+        derivative = torch.as_tensor(chebyshev.chebder(series.double().cpu().numpy())).to(series)
+        slope = _polynomials(u, derivative.shape[0]) @ derivative
+        return (grad * slope).sum(-1), None
+
+
+def _polynomials(u: Tensor, count: int) -> Tensor:
+    """T_0(u) … T_{count−1}(u) by their recurrence: ``[…] → […, count]``."""
+    values = [torch.ones_like(u), u]
+    while len(values) < count:
+        values.append(2 * u * values[-1] - values[-2])
+    return torch.stack(values[:count], -1)

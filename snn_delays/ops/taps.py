@@ -10,6 +10,7 @@ made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere by way of t
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,7 @@ from snn_delays.ops import dense
 from snn_delays.ops.compiled import loops, use_torch_threads
 
 taps_cpu = loops("taps_cpu")  # None: the dense kernel serves.
-# Samples side by side in one row; 32 floats are two cache lines.
-LANES = 32
-# Taps that one pass over a row adds up: enough to hide the row's own load and store.
+# Taps that the loops add up at once.
 PASS = 5
 
 
@@ -71,66 +70,57 @@ def shifted_sum(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) 
         x ``[T, N, pre]``, coefficients ``[post, pre, K, Q]``, first ``[post, pre, K]`` (whole
         numbers with first + Q − 1 ≤ max_delay) → ``[T, N, post]``.
     """
-    steps, batch, _ = x.shape
-    post = coefficients.shape[0]
     if taps_cpu is None or x.device.type != "cpu":
         return dense.convolve(x, _dense(coefficients, first, max_delay)).contiguous()
-    if steps * batch == 0:
-        return x.new_zeros(steps, batch, post)
-    reach, turned = _turned(coefficients, max_delay)
-    lanes = _lanes(batch)
-    out = _accumulated(
-        _to_lanes(x, lanes, reach, 0), reach - _last(first, turned), turned, steps, lanes
-    )
-    return _from_lanes(out, batch, lanes)
+    # Delays look back, rows are read forwards: the last tap first.
+    parts, offsets = _parts(coefficients.flip(-1))
+    shift = offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1)
+    return _accumulated(_to_lanes(x, _by_length(x)), shift, parts)
 
 
-@torch.library.custom_op("snn_delays::shifted_sum_input_gradient", mutates_args=())
-def _input_gradient(grad: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
-    """gx[t, pre] = Σ c[post, pre, k, q] · grad[t + first[post, pre, k] + q, post]."""
-    steps, batch, _ = grad.shape
-    pre = coefficients.shape[1]
+@torch.library.custom_op("snn_delays::shifted_sum_backward", mutates_args=())
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    coefficients: Tensor,
+    first: Tensor,
+    max_delay: int,
+    of_x: bool,
+    of_coefficients: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``shifted_sum``; one that is not asked for is empty.
+
+    gx[t, pre] = Σ c[post, pre, k, q] · grad[t + first[post, pre, k] + q, post],
+    gc[post, pre, k, q] = Σ_t Σ_n grad[t, n, post] · x[t − first[post, pre, k] − q, n, pre].
+    """
+    gx, gc = x.new_empty(0), coefficients.new_empty(0)
     if taps_cpu is None or grad.device.type != "cpu":
-        # The same sum with time and the direction of the synapses turned round.
-        kernel = _dense(coefficients, first, max_delay).transpose(0, 1)
-        return dense.convolve(grad.flip(0), kernel).flip(0).contiguous()
-    if steps * batch == 0:
-        return grad.new_zeros(steps, batch, pre)
-    reach, padded_coefficients = _whole_passes(coefficients, max_delay)
-    lanes = _lanes(batch)
-    out = _accumulated(
-        _to_lanes(grad, lanes, 0, reach),
-        first.transpose(0, 1),
-        padded_coefficients.transpose(0, 1),
-        steps,
-        lanes,
-    )
-    return _from_lanes(out, batch, lanes)
-
-
-@torch.library.custom_op("snn_delays::shifted_sum_coefficient_gradient", mutates_args=())
-def _coefficient_gradient(
-    grad: Tensor, x: Tensor, first: Tensor, max_delay: int, taps: int
-) -> Tensor:
-    """gc[post, pre, k, q] = Σ_t Σ_n grad[t, n, post] · x[t − first[post, pre, k] − q, n, pre]."""
-    shape = (*first.shape, taps)
-    if taps_cpu is None or grad.device.type != "cpu":
-        kernel = _kernel_gradient(grad, x, max_delay)
-        index = first.long().unsqueeze(-1) + torch.arange(taps, device=x.device)
-        return kernel.unsqueeze(2).expand(*first.shape, -1).gather(-1, index)
-    if grad.shape[0] * grad.shape[1] == 0:
-        return grad.new_zeros(shape)
-    reach, out = _turned(grad.new_zeros(shape), max_delay)
-    lanes = _lanes(grad.shape[1])
-    use_torch_threads()
-    taps_cpu.correlate(
-        out.numpy(),
-        _rows(_to_lanes(grad, lanes, 0, 0)),
-        _rows(_to_lanes(x, lanes, reach, 0)),
-        (reach - _last(first, out)).to(torch.int32).contiguous().numpy(),
-        lanes,
-    )
-    return out.flip(-1)[..., :taps].contiguous()
+        if of_x:
+            # The same sum with time and the direction of the synapses turned round.
+            kernel = _dense(coefficients, first, max_delay).transpose(0, 1)
+            gx = dense.convolve(grad.flip(0), kernel).flip(0).contiguous()
+        if of_coefficients:
+            kernel = _kernel_gradient(grad, x, max_delay)
+            taps = torch.arange(coefficients.shape[-1], device=x.device)
+            index = first.long().unsqueeze(-1) + taps
+            gc = kernel.unsqueeze(2).expand(*first.shape, -1).gather(-1, index)
+        return gx, gc
+    order = _by_length(x)
+    lanes = _to_lanes(grad, order)
+    if of_x:
+        parts, offsets = _parts(coefficients)
+        shift = first.unsqueeze(-1) + offsets
+        gx = _accumulated(lanes, shift.transpose(0, 1), parts.transpose(0, 1))
+    if of_coefficients:
+        taps = coefficients.shape[-1]
+        parts, offsets = _parts(torch.empty_like(coefficients))
+        source = _to_lanes(x, order)
+        shift = _table(offsets - first.unsqueeze(-1) - (taps - 1))
+        turned = parts.flatten(1, 3).numpy()
+        use_torch_threads()
+        taps_cpu.correlate(turned, lanes.rows, source.rows, source.begin, source.end, shift)
+        gc = parts.flatten(-2)[..., :taps].flip(-1)
+    return gx, gc
 
 
 @shifted_sum.register_fake
@@ -138,14 +128,18 @@ def _(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], coefficients.shape[0])
 
 
-@_input_gradient.register_fake
-def _(grad: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
-    return grad.new_empty(grad.shape[0], grad.shape[1], coefficients.shape[1])
-
-
-@_coefficient_gradient.register_fake
-def _(grad: Tensor, x: Tensor, first: Tensor, max_delay: int, taps: int) -> Tensor:
-    return grad.new_empty(*first.shape, taps)
+@_gradients.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    coefficients: Tensor,
+    first: Tensor,
+    max_delay: int,
+    of_x: bool,
+    of_coefficients: bool,
+) -> tuple[Tensor, Tensor]:
+    gx = torch.empty_like(x, memory_format=torch.contiguous_format) if of_x else x.new_empty(0)
+    return gx, coefficients.new_empty(coefficients.shape if of_coefficients else (0,))
 
 
 def _setup(ctx, inputs: tuple, output: Tensor) -> None:
@@ -155,13 +149,11 @@ def _setup(ctx, inputs: tuple, output: Tensor) -> None:
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
     x, coefficients, first = ctx.saved_tensors
-    grad = grad.contiguous()
-    gx = gc = None
-    if ctx.needs_input_grad[0]:
-        gx = _input_gradient(grad, coefficients, first, ctx.max_delay)
-    if ctx.needs_input_grad[1]:
-        gc = _coefficient_gradient(grad, x, first, ctx.max_delay, coefficients.shape[-1])
-    return gx, gc, None, None
+    of_x, of_coefficients = ctx.needs_input_grad[:2]
+    gx, gc = _gradients(
+        grad.contiguous(), x, coefficients, first, ctx.max_delay, of_x, of_coefficients
+    )
+    return gx if of_x else None, gc if of_coefficients else None, None, None
 
 
 shifted_sum.register_autograd(_backward, setup_context=_setup)
@@ -169,61 +161,64 @@ shifted_sum.register_autograd(_backward, setup_context=_setup)
 shifted_sum.register_autocast("cpu", torch.float32)
 
 
-def _whole_passes(coefficients: Tensor, max_delay: int) -> tuple[int, Tensor]:
-    """Coefficients with zero taps appended up to whole passes, and the furthest tap then."""
-    extra = passes(coefficients.shape[-1]) - coefficients.shape[-1]
-    return max_delay + extra, torch.nn.functional.pad(coefficients, (0, extra))
+class _Lanes(NamedTuple):
+    """A batch as ``ops/taps_cpu.py`` reads it."""
+
+    rows: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    order: np.ndarray
+    steps: int
 
 
-def _turned(coefficients: Tensor, max_delay: int) -> tuple[int, Tensor]:
-    """As ``_whole_passes``, last tap first: delays look back, rows are read forwards."""
-    reach, padded = _whole_passes(coefficients, max_delay)
-    return reach, padded.flip(-1).contiguous()
+def _by_length(x: Tensor) -> np.ndarray:
+    """Samples in the order in which they fall silent, so that groups of lanes do so together."""
+    use_torch_threads()
+    return np.argsort(taps_cpu.last_steps(x.contiguous().numpy()), kind="stable")
 
 
-def _last(first: Tensor, coefficients: Tensor) -> Tensor:
-    """The furthest tap of each contact."""
-    return first + (coefficients.shape[-1] - 1)
+def _to_lanes(x: Tensor, order: np.ndarray) -> _Lanes:
+    steps, batch, channels = x.shape
+    groups = math.ceil(batch / taps_cpu.LANES)
+    # An odd number of vectors a row: even ones would share few sets of the cache.
+    length = ((steps | 1) + 2 * taps_cpu.MARGIN) * taps_cpu.LANES
+    rows = x.new_empty(groups, channels, length).numpy()
+    begin, end = np.empty((2, groups, channels), np.int64)
+    use_torch_threads()
+    taps_cpu.to_lanes(rows, begin, end, x.contiguous().numpy(), order)
+    return _Lanes(rows, begin, end, order, steps)
 
 
-def _accumulated(
-    source: Tensor, first: Tensor, coefficients: Tensor, steps: int, lanes: int
-) -> Tensor:
-    out = source.new_zeros(source.shape[0], coefficients.shape[0], steps, lanes)
+def _accumulated(lanes: _Lanes, shift: Tensor, parts: Tensor) -> Tensor:
+    out = parts.new_empty(lanes.steps, len(lanes.order), parts.shape[0])
     use_torch_threads()
     taps_cpu.accumulate(
-        _rows(out),
-        _rows(source),
-        first.to(torch.int32).contiguous().numpy(),
-        coefficients.contiguous().numpy(),
-        lanes,
+        out.numpy(),
+        lanes.rows,
+        lanes.begin,
+        lanes.end,
+        lanes.order,
+        _table(shift),
+        parts.flatten(1, -2).contiguous().numpy(),
     )
     return out
 
 
-def _lanes(batch: int) -> int:
-    """Lanes of a group: the batch in as few equal parts of at most ``LANES`` as possible."""
-    return math.ceil(batch / math.ceil(batch / LANES))
+def _table(shift: Tensor) -> np.ndarray:
+    """``[A, …] → [A, J]``, whole numbers."""
+    return shift.flatten(1).to(torch.int64).contiguous().numpy()
 
 
-def _to_lanes(x: Tensor, lanes: int, before: int, after: int) -> Tensor:
-    """[T, N, C] → [G, C, before + T + after, lanes], silent before, after and beyond the batch."""
-    steps, batch, channels = x.shape
-    groups = math.ceil(batch / lanes)
-    rows = x.new_zeros(groups, channels, before + steps + after, lanes)
-    for g in range(groups):
-        part = x[:, g * lanes : (g + 1) * lanes]
-        rows[g, :, before : before + steps, : part.shape[1]] = part.permute(2, 0, 1)
-    return rows
+def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """What the loops add up at once: ``[…, Q] → […, P, PASS]``, and the first tap of each part.
 
-
-def _from_lanes(rows: Tensor, batch: int, lanes: int) -> Tensor:
-    """[G, C, T, lanes] → [T, N, C]."""
-    return rows.permute(2, 0, 3, 1).flatten(1, 2)[:, :batch].contiguous()
-
-
-def _rows(lanes: Tensor) -> np.ndarray:
-    return lanes.flatten(2).numpy()
+    A part that is not whole is filled up with zeros; a single tap stays one.
+    """
+    taps = coefficients.shape[-1]
+    size = 1 if taps == 1 else PASS
+    padded = torch.nn.functional.pad(coefficients, (0, -taps % size))
+    offsets = torch.arange(0, taps, size, device=coefficients.device)
+    return padded.unflatten(-1, (-1, size)), offsets
 
 
 def _dense(

@@ -1,119 +1,239 @@
 """The loops of ``ops/taps.py``, compiled by numba and run in parallel.
 
-Arrays are in lanes: [group, channel, step · lane], where a group is a part of the batch. A shift
-by one step then is a shift by ``lanes`` contiguous numbers, whatever the delay: every inner loop
-below runs over whole rows of memory and multiplies as fast as a matrix product does.
+Arrays are in lanes: [group, channel, step · LANES], where a group is ``LANES`` samples of the
+batch. A shift by one step then is a shift by one vector, whatever the delay. Every row has
+``MARGIN`` silent steps at both ends, and ``begin`` and ``end`` tell which of its steps are not all
+zero: a tile of outputs that looks at none of them is skipped, so that silence costs nothing.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-# Channels whose rows stay in the second-level cache while a block of outputs is made.
-SOURCES = 32
+from snn_delays.ops.vectors import (
+    LANES,
+    TILE,
+    add_five_taps,
+    add_one_tap,
+    fma,
+    load,
+    load_tile,
+    splat,
+    store_tile,
+    total,
+)
+
+PASS = 5  # taps added up at once
+MARGIN = TILE + PASS
+# Steps of the outputs that are made at a time.
+CHUNK = 3 * TILE
+# Rows that stay in the first-level cache while they are used by many others.
+SOURCES = 8
+# Rows that one thread makes at a time: they stay in the second-level cache.
 OUTPUTS = 32
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@njit(parallel=True, cache=True)
+def last_steps(x: NDArray) -> NDArray:
+    """One past the last step at which each sample of x ``[T, N, C]`` is not silent."""
+    steps, batch, channels = x.shape
+    last = np.zeros(batch, np.int64)
+    for n in prange(batch):
+        for t in range(steps - 1, -1, -1):
+            silent = True
+            for c in range(channels):
+                if x[t, n, c] != 0:
+                    silent = False
+                    break
+            if not silent:
+                last[n] = t + 1
+                break
+    return last
+
+
+@njit(parallel=True, cache=True)
+def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, order: NDArray) -> None:
+    """x ``[T, N, C]`` → rows ``[G, C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
+
+    Sample ``order[g · LANES + lane]`` goes to that group and lane. Steps begin ≤ t < end of a row
+    ``[G, C]`` hold all that is not zero.
+    """
+    steps, batch, channels = x.shape
+    groups = rows.shape[0]
+    zero = x.dtype.type(0)
+    for g in prange(groups):
+        first = g * LANES
+        used = min(LANES, batch - first)
+        since, until = begin[g], end[g]
+        since[:] = steps
+        until[:] = 0
+        for c in range(channels):
+            rows[g, c, : MARGIN * LANES] = zero
+            rows[g, c, (MARGIN + steps) * LANES :] = zero
+        for t in range(steps):
+            at = (MARGIN + t) * LANES
+            for lane in range(used):
+                sample = x[t, order[first + lane]]
+                for c in range(channels):
+                    rows[g, c, at + lane] = sample[c]
+                for c in range(channels):
+                    if sample[c] != zero:
+                        until[c] = t + 1
+                        since[c] = min(since[c], t)
+            for lane in range(used, LANES):
+                for c in range(channels):
+                    rows[g, c, at + lane] = zero
+
+
+@njit(parallel=True, cache=True)
 def accumulate(
-    out: NDArray, source: NDArray, first: NDArray, coefficients: NDArray, lanes: int
+    out: NDArray,
+    source: NDArray,
+    begin: NDArray,
+    end: NDArray,
+    order: NDArray,
+    shift: NDArray,
+    coefficients: NDArray,
 ) -> None:
-    """out[g, a, t] += Σ_b Σ_k Σ_q coefficients[a, b, k, q] · source[g, b, t + first[a, b, k] + q].
+    """out[t, n, a] = Σ_j Σ_q coefficients[a, j, q] · source[n, j // contacts, t + shift[a, j] + q].
 
     Shape:
-        out ``[G, A, T · lanes]``, source ``[G, B, S · lanes]``, first ``[A, B, K]``,
-        coefficients ``[A, B, K, Q]`` with Q = 1 or a multiple of 5: every pass adds up five taps.
+        out ``[T, N, A]``; source, begin, end, order as ``to_lanes`` makes them of ``[T, N, B]``;
+        shift ``[A, J]``, J = B · contacts; coefficients ``[A, J, 1 or PASS]``.
     """
-    groups, outputs, row = out.shape
-    sources = source.shape[1]
-    contacts, width = coefficients.shape[2:]
+    steps, batch, outputs = out.shape
+    groups, sources, length = source.shape
+    synapses, taps = coefficients.shape[1:]
+    contacts = synapses // max(sources, 1)
     blocks = (outputs + OUTPUTS - 1) // OUTPUTS
+    # Flat, so that the inner loop makes no views: they count references.
+    x, c = source.reshape(-1), coefficients.reshape(-1)
+    # Groups differ in silence: each thread gets some blocks of all groups, not some groups.
     for task in prange(groups * blocks):
-        g = task // blocks
-        a_first = (task % blocks) * OUTPUTS
-        a_last = min(outputs, a_first + OUTPUTS)
-        for b_first in range(0, sources, SOURCES):
-            b_last = min(sources, b_first + SOURCES)
-            for a in range(a_first, a_last):
-                y = out[g, a]
-                for b in range(b_first, b_last):
-                    for k in range(contacts):
-                        c = coefficients[a, b, k]
-                        s = first[a, b, k] * lanes
-                        if width == 1:
-                            c0 = c[0]
-                            x0 = source[g, b, s : s + row]
-                            for p in range(row):
-                                y[p] += c0 * x0[p]
-                            continue
-                        for q in range(0, width, 5):
-                            c0, c1, c2, c3, c4 = c[q], c[q + 1], c[q + 2], c[q + 3], c[q + 4]
-                            s0 = s + q * lanes
-                            x0 = source[g, b, s0 : s0 + row]
-                            x1 = source[g, b, s0 + lanes : s0 + lanes + row]
-                            x2 = source[g, b, s0 + 2 * lanes : s0 + 2 * lanes + row]
-                            x3 = source[g, b, s0 + 3 * lanes : s0 + 3 * lanes + row]
-                            x4 = source[g, b, s0 + 4 * lanes : s0 + 4 * lanes + row]
-                            for p in range(row):
-                                y[p] += (
-                                    c0 * x0[p] + c1 * x1[p] + c2 * x2[p] + c3 * x3[p] + c4 * x4[p]
-                                )
+        g = task % groups
+        a_first = (task // groups) * OUTPUTS
+        a_count = min(OUTPUTS, outputs - a_first)
+        rows, earliest, latest = np.empty((3, synapses), np.int64)
+        for j in range(synapses):
+            b = j // contacts
+            rows[j] = ((g * sources + b) * length + MARGIN * LANES) // LANES
+            earliest[j], latest[j] = begin[g, b] - TILE - taps + 1, end[g, b]
+        sums = np.empty(a_count * CHUNK * LANES, out.dtype)
+        for t_first in range(0, steps, CHUNK):
+            t_count = min(CHUNK, steps - t_first)
+            sums[:] = 0
+            for first in range(0, synapses, SOURCES):
+                last = min(synapses, first + SOURCES)
+                for i in range(a_count):
+                    shifts = shift[a_first + i]
+                    at = (a_first + i) * synapses
+                    for t in range(t_first, t_first + t_count, TILE):
+                        o = (i * CHUNK + t - t_first) * LANES
+                        y = load_tile(sums, o)
+                        for j in range(first, last):
+                            step = t + shifts[j]
+                            if step <= earliest[j] or step >= latest[j]:
+                                continue
+                            s = (rows[j] + step) * LANES
+                            if taps == 1:
+                                y = add_one_tap(y, c, at + j, x, s)
+                            else:
+                                y = add_five_taps(y, c, (at + j) * PASS, x, s)
+                        store_tile(sums, o, y)
+            group = g * LANES
+            for t in range(t_count):
+                for lane in range(min(LANES, batch - group)):
+                    sample = out[t_first + t, order[group + lane]]
+                    for i in range(a_count):
+                        sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def correlate(out: NDArray, y: NDArray, source: NDArray, first: NDArray, lanes: int) -> None:
-    """out[a, b, k, q] += Σ_g Σ_t y[g, a, t] · source[g, b, t + first[a, b, k] + q].
+@njit(parallel=True, cache=True)
+def correlate(
+    out: NDArray, y: NDArray, source: NDArray, begin: NDArray, end: NDArray, shift: NDArray
+) -> None:
+    """out[a, j, q] = Σ_n Σ_t y[n, a, t] · source[n, j // contacts, t + shift[a, j] + q].
 
     Shape:
-        as in ``accumulate``, with ``y`` in the place of its ``out``.
+        as in ``accumulate``, with the rows ``y`` in the place of its ``out``.
     """
-    groups, outputs, row = y.shape
-    sources = source.shape[1]
-    contacts, width = out.shape[2:]
-    rows = OUTPUTS // 2
-    blocks = (outputs + rows - 1) // rows
-    zero = y.dtype.type(0)
-    for block in prange(blocks):
-        a_first = block * rows
-        a_last = min(outputs, a_first + rows)
+    outputs, synapses, taps = out.shape
+    groups, sources, length = source.shape
+    contacts = synapses // max(sources, 1)
+    steps = length // LANES - 2 * MARGIN
+    block = OUTPUTS // 2
+    width = length // LANES
+    values, x, sums = y.reshape(-1), source.reshape(-1), out.reshape(-1)
+    for task in prange((outputs + block - 1) // block):
+        a_first = task * block
+        a_last = min(outputs, a_first + block)
+        sums[a_first * synapses * taps : a_last * synapses * taps] = 0
         for g in range(groups):
-            for b_first in range(0, sources, SOURCES):
-                b_last = min(sources, b_first + SOURCES)
+            for first in range(0, synapses, SOURCES):
+                last = min(synapses, first + SOURCES)
                 for a in range(a_first, a_last):
-                    v = y[g, a]
-                    for b in range(b_first, b_last):
-                        for k in range(contacts):
-                            c = out[a, b, k]
-                            s = first[a, b, k] * lanes
-                            if width == 1:
-                                x0 = source[g, b, s : s + row]
-                                d0 = zero
-                                for p in range(row):
-                                    d0 += v[p] * x0[p]
-                                c[0] += d0
-                                continue
-                            for q in range(0, width, 5):
-                                s0 = s + q * lanes
-                                x0 = source[g, b, s0 : s0 + row]
-                                x1 = source[g, b, s0 + lanes : s0 + lanes + row]
-                                x2 = source[g, b, s0 + 2 * lanes : s0 + 2 * lanes + row]
-                                x3 = source[g, b, s0 + 3 * lanes : s0 + 3 * lanes + row]
-                                x4 = source[g, b, s0 + 4 * lanes : s0 + 4 * lanes + row]
-                                d0 = zero
-                                d1 = zero
-                                d2 = zero
-                                d3 = zero
-                                d4 = zero
-                                for p in range(row):
-                                    w = v[p]
-                                    d0 += w * x0[p]
-                                    d1 += w * x1[p]
-                                    d2 += w * x2[p]
-                                    d3 += w * x3[p]
-                                    d4 += w * x4[p]
-                                c[q] += d0
-                                c[q + 1] += d1
-                                c[q + 2] += d2
-                                c[q + 3] += d3
-                                c[q + 4] += d4
+                    for j in range(first, last):
+                        b = j // contacts
+                        s = shift[a, j]
+                        # Steps at which one of the taps meets the source.
+                        since = max(0, begin[g, b] - s - taps + 1)
+                        count = min(steps, end[g, b] - s) - since
+                        if count <= 0:
+                            continue
+                        o = ((g * outputs + a) * width + MARGIN + since) * LANES
+                        i = ((g * sources + b) * width + MARGIN + since + s) * LANES
+                        if taps == 1:
+                            sums[a * synapses + j] += _one_dot(values, o, x, i, count)
+                        else:
+                            d0, d1, d2, d3, d4 = _five_dots(values, o, x, i, count)
+                            q = (a * synapses + j) * PASS
+                            sums[q] += d0
+                            sums[q + 1] += d1
+                            sums[q + 2] += d2
+                            sums[q + 3] += d3
+                            sums[q + 4] += d4
+
+
+@njit(cache=True)
+def _five_dots(y, o, x, i, count):
+    """Σ_t y[t] · x[t + q] for q = 0 … 4, two steps at a time; rows begin at o and i."""
+    zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
+    d0, d1, d2, d3, d4 = zero, zero, zero, zero, zero
+    e0, e1, e2, e3, e4 = zero, zero, zero, zero, zero
+    v0, v1 = load(x, i), load(x, i + LANES)
+    v2, v3 = load(x, i + 2 * LANES), load(x, i + 3 * LANES)
+    for _ in range((count + 1) // 2):
+        v4, v5 = load(x, i + 4 * LANES), load(x, i + 5 * LANES)
+        w = load(y, o)
+        d0, d1, d2 = fma(w, v0, d0), fma(w, v1, d1), fma(w, v2, d2)
+        d3, d4 = fma(w, v3, d3), fma(w, v4, d4)
+        w = load(y, o + LANES)
+        e0, e1, e2 = fma(w, v1, e0), fma(w, v2, e1), fma(w, v3, e2)
+        e3, e4 = fma(w, v4, e3), fma(w, v5, e4)
+        v0, v1, v2, v3 = v2, v3, v4, v5
+        o += 2 * LANES
+        i += 2 * LANES
+    return (
+        total(fma(one, d0, e0)),
+        total(fma(one, d1, e1)),
+        total(fma(one, d2, e2)),
+        total(fma(one, d3, e3)),
+        total(fma(one, d4, e4)),
+    )
+
+
+@njit(cache=True)
+def _one_dot(y, o, x, i, count):
+    """Σ_t y[t] · x[t], four steps at a time; rows begin at o and i."""
+    zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
+    d0, d1, d2, d3 = zero, zero, zero, zero
+    for _ in range((count + 3) // 4):
+        d0 = fma(load(y, o), load(x, i), d0)
+        d1 = fma(load(y, o + LANES), load(x, i + LANES), d1)
+        d2 = fma(load(y, o + 2 * LANES), load(x, i + 2 * LANES), d2)
+        d3 = fma(load(y, o + 3 * LANES), load(x, i + 3 * LANES), d3)
+        o += 4 * LANES
+        i += 4 * LANES
+    return total(fma(one, fma(one, d0, d1), fma(one, d2, d3)))

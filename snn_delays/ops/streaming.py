@@ -1,0 +1,92 @@
+"""One step at a time, for inference: every spike meets each of its synapses once, when it is due.
+
+    y[t, post] = Σ_j Σ_pre Σ_{synapses of (pre, post) with delay j} c · x[t − j, pre]
+
+Synapses are listed by presynaptic neuron and delay, so that a step costs one look at each input
+that is remembered, and one addition per synapse that a spike reaches.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from snn_delays.interpolation import interpolate_window
+from snn_delays.ops import taps
+from snn_delays.ops.compiled import loops
+
+streaming_cpu = loops("streaming_cpu")  # None: the dense kernel serves.
+
+
+class Synapses(NamedTuple):
+    """Unsigned, so that no index could mean one from the end.
+
+    Those of (pre, delay j) are the entries from start[pre, j] up to start[pre, j + 1]."""
+
+    start: np.ndarray
+    post: np.ndarray
+    coefficient: np.ndarray
+
+
+def covers(x: Tensor, weight: Tensor, delay: Tensor, ring: Tensor) -> bool:
+    """Whether ``step`` can take these: on the CPU, in one precision, without gradients."""
+    learning = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or delay.requires_grad or ring.requires_grad
+    )
+    dtype = x.dtype
+    return (
+        not learning
+        and streaming_cpu is not None
+        and x.device.type == weight.device.type == ring.device.type == "cpu"
+        and dtype in (torch.float32, torch.float64)
+        and weight.dtype == delay.dtype == ring.dtype == dtype
+        and not torch.compiler.is_compiling()
+    )
+
+
+def synapses(
+    weight: Float[Tensor, "post pre contacts"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    sigma: float,
+    max_delay: int,
+    interpolation: str,
+) -> Synapses:
+    """The layer's synapses, one for each tap that is not zero, listed by pre and delay."""
+    width = taps.width(sigma, max_delay, interpolation, weight.dtype)
+    first, spread = interpolate_window(delay, sigma, max_delay, interpolation, width)
+    coefficient = (weight.unsqueeze(-1) * spread).numpy()
+    j = first.unsqueeze(-1).expand(*weight.shape, 1).numpy() + np.arange(width)
+    post, pre, k, q = np.nonzero(coefficient)
+    key = pre * (max_delay + 1) + j[post, pre, k, q]
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(weight.shape[1] * (max_delay + 1) + 1))
+    # One row per pre, whose end is the next one's beginning.
+    rows = np.arange(weight.shape[1])[:, None] * (max_delay + 1) + np.arange(max_delay + 2)
+    return Synapses(
+        start=bounds[rows].astype(np.uint32),
+        post=post[order].astype(np.uint32),
+        coefficient=coefficient[post, pre, k, q][order],
+    )
+
+
+def step(
+    x: Float[Tensor, "batch pre"],
+    ring: Float[Tensor, "max_delay batch pre"],
+    slot: int,
+    table: Synapses,
+    post: int,
+) -> Float[Tensor, "batch post"]:
+    """The currents of one step; x takes the place of the oldest input, ``ring[slot]``."""
+    out = x.new_empty(x.shape[0], post)
+    streaming_cpu.step(
+        out.numpy(),
+        x.detach().contiguous().numpy(),
+        ring.detach().numpy(),
+        slot,
+        *table,
+    )
+    return out
