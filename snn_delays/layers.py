@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
-from snn_delays.ops import streaming
-from snn_delays.ops.plan import METHODS, Method, delay_convolution
+from snn_delays.ops import plan, streaming
+from snn_delays.ops.plan import METHODS, Method
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
@@ -108,6 +108,7 @@ class DelayLayer(base.MemoryModule):
         self.method = method
         self.sigma = max_delay / 2 + 0.27 if sigma is None else sigma
         self.step_mode = step_mode
+        self.way: str | None = None  # how the last sequence was computed
 
         rows = 1 if granularity == "axonal" else out_features
         columns = 1 if granularity == "dendritic" else in_features
@@ -173,15 +174,13 @@ class DelayLayer(base.MemoryModule):
         # What came before matters to the first steps only; after a reset that is silence.
         heard = 0 if self.history is None else self.max_delay
         whole = torch.cat([self._past(x.shape[1], x), x]) if heard else x
-        y = delay_convolution(
-            whole,
-            self.weight,
-            self.delay,
-            sigma=self.sigma,
-            max_delay=self.max_delay,
-            interpolation=self.interpolation,
-            method=self.method,
-        )
+        settings = {
+            "sigma": self.sigma,
+            "max_delay": self.max_delay,
+            "interpolation": self.interpolation,
+        }
+        self.way = plan.way(whole, self.weight, **settings, method=self.method)
+        y = plan.delay_convolution(whole, self.weight, self.delay, **settings, method=self.way)
         if whole.shape[0] < self.max_delay:
             silence = x.new_zeros(self.max_delay - whole.shape[0], *x.shape[1:])
             whole = torch.cat([silence, whole])
@@ -257,6 +256,7 @@ class DelayLayer(base.MemoryModule):
             f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
             f"interpolation={self.interpolation}, sigma={self.sigma:.2f}, "
             f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
+            + (f" (last: {self.way})" if self.method == "auto" and self.way else "")
         )
 
 

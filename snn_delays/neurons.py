@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,24 +14,29 @@ from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
 
 
-class LIFNode(neuron.LIFNode):
-    """SpikingJelly's ``LIFNode``, with the whole sequence in one compiled sweep on the CPU.
+class _Swept:
+    """A SpikingJelly node with the whole sequence in one compiled sweep on the CPU.
 
     The same arguments and numbers. What the sweep does not cover (GPUs, surrogates other than
     ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
     """
 
-    tau: float
     v: Tensor | float
+    v_threshold: float
+    v_reset: float | None
+    detach_reset: bool
+    decay_input: bool
+    store_v_seq: bool
+    surrogate_function: surrogate.SurrogateFunctionBase
 
-    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
         if not self._covered(x_seq):
-            return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore[reportReturnType]
+            return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
         return self._sweep(x_seq)
 
-    def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
         if not self._covered(x):
-            return super().single_step_forward(x, *args, **kwargs)  # pyright: ignore[reportReturnType]
+            return super().single_step_forward(x, *args, **kwargs)  # pyright: ignore
         return self._sweep(x.unsqueeze(0))[0]
 
     def _covered(self, x: Tensor) -> bool:
@@ -41,29 +47,23 @@ class LIFNode(neuron.LIFNode):
             and x.dtype in (torch.float32, torch.float64)
             and x.numel() > 0
             and type(function) in (surrogate.ATan, surrogate.Sigmoid)
-            and function.spiking
+            and bool(function.spiking)
         )
 
     def _sweep(self, x_seq: Tensor) -> Tensor:
         v = torch.as_tensor(self.v, dtype=x_seq.dtype, device=x_seq.device)
         v = v.expand(x_seq.shape[1:]).flatten()
         soft = self.v_reset is None
-        gain = 1 / self.tau if self.decay_input else 1.0
-        v_reset = 0.0 if self.v_reset is None else self.v_reset
-        settings = (1 - 1 / self.tau, gain, self.v_threshold, v_reset, soft)
+        reset = (self.v_threshold, 0.0 if self.v_reset is None else self.v_reset, soft)
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
-            spikes, _, v = scan.sweep(x_seq.flatten(1), v, *settings)
+            r = float(self._rate())
+            gain = r if self.decay_input else 1.0
+            spikes, _, v = scan.sweep(x_seq.flatten(1), v, 1 - r, gain, *reset)
             self.v = v.view(x_seq.shape[1:])
             return spikes.view_as(x_seq)
-        function = self.surrogate_function
-        spikes, h = scan.lif(
-            x_seq.flatten(1),
-            v,
-            *settings,
-            self.detach_reset,
-            isinstance(function, surrogate.Sigmoid),
-            float(function.alpha),  # pyright: ignore[reportArgumentType]
-        )
+        sigmoid = isinstance(self.surrogate_function, surrogate.Sigmoid)
+        alpha = float(self.surrogate_function.alpha)  # pyright: ignore[reportArgumentType]
+        spikes, h = self._scan(x_seq.flatten(1), v, *reset, self.detach_reset, sigmoid, alpha)
         spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
         if self.store_v_seq:
             self.v_seq = self._after_reset(h, spikes)
@@ -78,6 +78,40 @@ class LIFNode(neuron.LIFNode):
         if self.v_reset is None:
             return h - self.v_threshold * spikes
         return (1 - spikes) * h + spikes * self.v_reset
+
+    def _rate(self) -> Tensor | float:
+        """1 / τ."""
+        raise NotImplementedError
+
+    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+        """Spikes and potentials, with gradients."""
+        raise NotImplementedError
+
+
+class LIFNode(_Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """SpikingJelly's ``LIFNode``, quick on the CPU; see ``_Swept``."""
+
+    tau: float
+
+    def _rate(self) -> float:
+        return 1 / self.tau
+
+    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+        r = self._rate()
+        return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *settings)
+
+
+class ParametricLIFNode(_Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``_Swept``."""
+
+    def _covered(self, x: Tensor) -> bool:
+        return super()._covered(x) and not torch.compiler.is_compiling()
+
+    def _rate(self) -> Tensor:
+        return self.w.sigmoid()
+
+    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+        return scan.parametric_lif(x, v, self._rate(), self.decay_input, *settings)
 
 
 def lif(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.data.augmentation import channel_shift
 from snn_delays.errors import UsageError
-from snn_delays.layers import clamp_delays_, set_sigma
+from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
 from snn_delays.schedules import Schedule
+
+_log = logging.getLogger("snn_delays")
 
 # Weights stay in single precision, so that every checkpoint and table is.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -186,6 +189,7 @@ def train(
         rows = state["rows"]
 
     sigmas = schedule.epochs(settings.epochs)
+    ways: list[str | None] = []
     writer = SummaryWriter(str(run.tensorboard), purge_step=len(rows))
     for epoch in range(len(rows), settings.epochs):
         began = time.perf_counter()
@@ -194,6 +198,9 @@ def train(
         before = [delay.detach().clone() for delay in net.delay_parameters()]
         row: Row = {"epoch": epoch, "sigma": sigmas[epoch]}
         row |= _train_epoch(fabric, model, net, data, settings, optimizers, observer, epoch)
+        if (now := [layer.way for layer in delay_layers(net)]) != ways:
+            ways = now
+            _log.info("σ = %.2f: delays computed by %s.", sigmas[epoch], ", ".join(map(str, ways)))
         row["delay_change"] = _mean_change(before, net.delay_parameters())
         row["weight_lr"] = weights.param_groups[0]["lr"]
         row["delay_lr"] = delays.param_groups[0]["lr"] if delays else 0.0

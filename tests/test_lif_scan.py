@@ -9,7 +9,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron, surrogate
 
-from snn_delays.neurons import LIFNode
+from snn_delays.neurons import LIFNode, ParametricLIFNode
 
 CASES = list(
     itertools.product(
@@ -22,8 +22,8 @@ CASES = list(
 )
 
 
-def compare(theirs: neuron.LIFNode, ours: LIFNode, chunks: list[torch.Tensor]) -> None:
-    """Spikes, membranes and input gradients over successive chunks of one sequence."""
+def compare(theirs: neuron.BaseNode, ours: neuron.BaseNode, chunks: list[torch.Tensor]) -> None:
+    """Spikes, membranes and gradients over successive chunks of one sequence."""
     found = []
     for node in (theirs, ours):
         inputs = [chunk.clone().requires_grad_() for chunk in chunks]
@@ -33,7 +33,7 @@ def compare(theirs: neuron.LIFNode, ours: LIFNode, chunks: list[torch.Tensor]) -
         if node.store_v_seq:
             loss = loss + node.v_seq.square().sum()
         found.append(
-            [spikes, node.v, *torch.autograd.grad(loss, inputs)]
+            [spikes, node.v, *torch.autograd.grad(loss, [*inputs, *node.parameters()])]
             + ([node.v_seq] if node.store_v_seq else [])
         )
     for a, b in zip(*found, strict=True):
@@ -55,6 +55,36 @@ def test_equals_spikingjelly(v_reset, detach, decay, slope, store):
     }
     chunks = list(torch.randn(25, 3, 300, dtype=torch.float64).split([11, 13, 1]))
     compare(neuron.LIFNode(**settings), LIFNode(**settings), chunks)
+
+
+@pytest.mark.parametrize(("v_reset", "detach", "decay", "slope", "store"), CASES)
+def test_a_learnable_time_constant_equals_spikingjelly(v_reset, detach, decay, slope, store):
+    settings = {
+        "init_tau": 1.7,
+        "decay_input": decay,
+        "v_threshold": 0.6,
+        "v_reset": v_reset,
+        "surrogate_function": slope,
+        "detach_reset": detach,
+        "step_mode": "m",
+        "store_v_seq": store,
+    }
+    chunks = list(torch.randn(25, 3, 300, dtype=torch.float64).split([11, 13, 1]))
+    theirs, ours = neuron.ParametricLIFNode(**settings), ParametricLIFNode(**settings)
+    compare(theirs.double(), ours.double(), chunks)
+
+
+@pytest.mark.parametrize("kind", [LIFNode, ParametricLIFNode])
+@pytest.mark.parametrize("v_reset", [None, 0.0, 0.15])
+def test_without_gradients_the_numbers_are_the_same(kind, v_reset):
+    node = kind(v_reset=v_reset, step_mode="m").double()
+    x = 2 * torch.randn(25, 3, 300, dtype=torch.float64)
+    spikes, v = node(x).detach(), node.v.detach()
+    functional.reset_net(node)
+    with torch.no_grad():
+        assert torch.equal(node(x), spikes)
+        torch.testing.assert_close(node.v, v)
+    assert 0 < spikes.mean() < 1
 
 
 def test_what_the_sweep_does_not_cover_runs_as_spikingjelly_runs_it():

@@ -130,9 +130,25 @@ def test_a_narrow_kernel_needs_five_taps_whatever_the_range(max_delay: int):
 
 
 def test_the_plan_takes_each_way_where_it_is_cheap():
-    chosen = [plan.choose(s, 24, "gaussian", "cpu", torch.float32) for s in (12.27, 2.4, 0.5, 0.0)]
-    assert chosen == ["lowrank", "dense", "taps", "taps"]
-    assert plan.choose(0.5, 24, "gaussian", "cuda", torch.float32) == "dense"
+    def chosen(sigma: float, contacts: int = 1, device: str = "cpu, spikes") -> str:
+        return plan.choose(sigma, 24, "gaussian", torch.float32, contacts, device)
+
+    assert [chosen(sigma) for sigma in (12.27, 2.4, 0.5, 0.0)] == [
+        "lowrank",
+        "dense",
+        "taps",
+        "taps",
+    ]
+    assert chosen(0.98) == "dense"
+    assert chosen(0.98, device="cpu") == "taps"
+    assert chosen(0.5, contacts=4) == "dense"
+    assert chosen(0.5, device="gpu") == "dense"
+
+
+def test_the_plan_tells_spikes_from_currents():
+    assert plan.device_class(torch.randn(5, 2, 3)) == "cpu"
+    assert plan.device_class((torch.rand(50, 4, 9) < 0.1).float()) == "cpu, spikes"
+    assert plan.device_class(torch.zeros(0, 2, 3)) == "cpu"
 
 
 def test_numba_operators_are_good_citizens_of_torch():

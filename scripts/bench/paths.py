@@ -4,7 +4,10 @@
 Prints the cost of one tap (``taps``) and of one basis shape (``lowrank``) in dense taps: the
 constants of ``snn_delays/ops/plan.py``. All ways run in one process, in turns; medians.
 
-    python scripts/bench/paths.py [--repeats 5] [--json FILE]
+    python scripts/bench/paths.py [--density 0.1] [--repeats 5] [--json FILE]
+
+``--density`` is the share of inputs that are not zero: 0.1 is about what dropout leaves of a hidden
+layer's spikes; 1 stands for currents, such as log-mel features.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import torch
 from snn_delays.ops import lowrank, plan, taps
 
 STEPS, BATCH, PRE, POST, MAX_DELAY = 136, 128, 256, 256, 24
-SIGMAS = (12.27, 7.09, 4.15, 2.47, 1.52, 0.98, 0.5, 0.0)
+SIGMAS = (12.27, 7.09, 4.15, 3.0, 2.47, 2.0, 1.52, 0.98, 0.5, 0.0)
 
 
 def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
@@ -43,9 +46,9 @@ def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
 def methods(sigma: float) -> dict[str, int]:
     """Ways that make sense at this σ, and how many products each of them makes."""
     ways = {"dense": MAX_DELAY + 1}
-    if sigma > MAX_DELAY / 12:
+    if lowrank.worthwhile(sigma, MAX_DELAY):
         ways["lowrank"] = lowrank.basis(sigma, MAX_DELAY, 1e-6).rank
-    if sigma < 1.6:
+    if sigma < 2.5:
         ways["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
     return ways
 
@@ -53,15 +56,17 @@ def methods(sigma: float) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--density", type=float, default=0.1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
-    x = (torch.rand(STEPS, BATCH, PRE) < 0.05).float().requires_grad_()
+    x = (torch.rand(STEPS, BATCH, PRE) < options.density).float().requires_grad_()
     weight = torch.randn(POST, PRE, 1, requires_grad=True)
     delay = (MAX_DELAY * torch.rand(POST, PRE, 1)).requires_grad_()
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-        f"{PRE} → {POST}, {MAX_DELAY + 1} taps, T = {STEPS}, N = {BATCH}, fp32"
+        f"{PRE} → {POST}, {MAX_DELAY + 1} taps, T = {STEPS}, N = {BATCH}, fp32, "
+        f"inputs of density {options.density:g}"
     )
     print(f"{'σ':>6}  {'way':8} {'products':>8} {'seconds':>8} {'÷ dense':>8} {'each':>6}  plan")
     rows = []
@@ -74,7 +79,7 @@ def main() -> None:
                 if repeat:  # the first call compiles
                     measured.append(duration)
         medians = {way: statistics.median(measured) for way, measured in times.items()}
-        chosen = plan.choose(sigma, MAX_DELAY, "gaussian", "cpu", torch.float32)
+        chosen = plan.choose(sigma, MAX_DELAY, "gaussian", torch.float32, 1, plan.device_class(x))
         for way, products in ways.items():
             ratio = medians[way] / medians["dense"]
             each = ratio * (MAX_DELAY + 1) / products

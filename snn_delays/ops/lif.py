@@ -17,6 +17,8 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -144,3 +146,64 @@ def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
 
 lif.register_autograd(_backward, setup_context=_setup)
 lif.register_autocast("cpu", torch.float32)
+
+
+class _Parametric(torch.autograd.Function):
+    """``lif`` with decay 1 − r and gain r (or 1) for a learnable number r = 1 / τ.
+
+    With ∂L/∂h as above, ∂L/∂r = Σ_t ∂L/∂h[t] · (v_reset − v[t−1] (+ x[t])).
+    """
+
+    @staticmethod
+    def forward(
+        ctx, x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, *settings: Any
+    ) -> tuple[Tensor, Tensor]:
+        ctx.v_threshold, ctx.v_reset, ctx.soft = settings[:3]
+        r = float(rate)
+        decay, gain = 1 - r, r if decay_input else 1.0
+        ctx.settings = (decay, gain, *settings)
+        ctx.decay_input = decay_input
+        spikes, h, _ = sweep(x, v_first, decay, gain, *settings[:3])
+        ctx.save_for_backward(x, v_first, rate, spikes, h)
+        ctx.set_materialize_grads(False)
+        return spikes, h
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, v_first, rate, spikes, h = ctx.saved_tensors
+        gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
+        grate = None
+        if ctx.needs_input_grad[2]:
+            after = (
+                h - ctx.v_threshold * spikes
+                if ctx.soft
+                else h.lerp(torch.full_like(h, ctx.v_reset), spikes)
+            )
+            before = torch.cat([v_first.unsqueeze(0), after[:-1]])
+            inflow = ctx.v_reset - before + (x if ctx.decay_input else 0)
+            grate = ((gx / ctx.settings[1]) * inflow).sum().to(rate.dtype).view_as(rate)
+        return gx, gv_first, grate, *(None for _ in range(len(ctx.settings) - 1))
+
+
+def parametric_lif(
+    x: Tensor,
+    v_first: Tensor,
+    rate: Tensor,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float,
+    soft: bool,
+    detach_reset: bool,
+    sigmoid: bool,
+    alpha: float,
+) -> tuple[Tensor, Tensor]:
+    """``lif`` with a learnable 1 / τ, ``rate``; the other arguments are those of ``lif``.
+
+    Reference:
+        Fang et al., "Incorporating learnable membrane time constant to enhance learning of
+        spiking neural networks" (2021, arXiv:2007.05785).
+    """
+    return _Parametric.apply(  # pyright: ignore[reportReturnType]
+        x, v_first, rate, decay_input, v_threshold, v_reset, soft, detach_reset, sigmoid, alpha
+    )

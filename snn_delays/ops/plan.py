@@ -13,28 +13,76 @@ from torch import Tensor
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
-from snn_delays.ops import dense, lowrank, reference, taps
+from snn_delays.ops import dense, lowrank, reference, spikes, taps
 
 Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
 METHODS: tuple[str, ...] = get_args(Method)
 
-# Time of one tap (``taps``) and of one basis shape (``lowrank``) in taps of ``dense``, forward
-# and backward, on a CPU: scripts/bench/paths.py measures them.
-COST = {"taps": 1.5, "lowrank": 1.85}
+# Time of one matrix product of each way, forward and backward, in those of ``dense`` on the same
+# device: scripts/bench/paths.py measures them. On GPUs nothing was measured: one product of
+# ``lowrank`` is taken for one and a half, for its filters.
+COST = {
+    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1},
+    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0},
+    "gpu": {"dense": 1.0, "lowrank": 1.5},
+}
+
+
+def device_class(x: Tensor) -> str:
+    """The row of ``COST`` that holds for x: on the CPU products with spikes cost less."""
+    if x.device.type != "cpu":
+        return "gpu"
+    half = torch.is_autocast_enabled("cpu")
+    few = not half and spikes.few(x, spikes.per_block(x.detach().contiguous(), len(x)))
+    return "cpu, spikes" if few else "cpu"
 
 
 def choose(
-    sigma: float, max_delay: int, interpolation: str, device: str, dtype: torch.dtype
+    sigma: float,
+    max_delay: int,
+    interpolation: str,
+    dtype: torch.dtype,
+    contacts: int,
+    device: str = "cpu, spikes",
 ) -> str:
-    """Name of the fastest way."""
+    """Name of the fastest way on a ``device_class``."""
+    cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
         rank = lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype)).rank
-        costs["lowrank"] = COST["lowrank"] * rank
-    if device == "cpu" and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
+        costs["lowrank"] = cost["lowrank"] * rank
+    if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
-        costs["taps"] = COST["taps"] * needed
+        costs["taps"] = cost["taps"] * needed * contacts
     return min(costs, key=lambda method: costs[method])
+
+
+def way(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre contacts"],
+    *,
+    sigma: float,
+    max_delay: int,
+    interpolation: str,
+    method: str = "auto",
+) -> str:
+    """The method that ``delay_convolution`` takes for these arguments.
+
+    Raises:
+        UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
+    """
+    if method == "lowrank" and interpolation != "gaussian":
+        raise UsageError(
+            f"method='lowrank' needs interpolation='gaussian', got {interpolation!r}. "
+            "Use method='auto'."
+        )
+    if method != "auto" and not (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
+        return method
+    if torch.compiler.is_compiling():
+        # One graph for every sigma; a count of operations needs one for each.
+        return "dense"
+    dtype = lowrank.product_dtype(weight)
+    return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device_class(x))
 
 
 def delay_convolution(
@@ -58,16 +106,14 @@ def delay_convolution(
     Raises:
         UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
     """
-    if method == "lowrank" and interpolation != "gaussian":
-        raise UsageError(
-            f"method='lowrank' needs interpolation='gaussian', got {interpolation!r}. "
-            "Use method='auto'."
-        )
-    if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
-        # torch.compile gets one graph for every sigma; a count of operations needs one for each.
-        compiling = torch.compiler.is_compiling()
-        device, dtype = x.device.type, weight.dtype
-        method = "dense" if compiling else choose(sigma, max_delay, interpolation, device, dtype)
+    method = way(
+        x,
+        weight,
+        sigma=sigma,
+        max_delay=max_delay,
+        interpolation=interpolation,
+        method=method,
+    )
     if method == "reference":
         return reference.delay_convolution(x, weight, delay, sigma, max_delay, interpolation)
     if method == "taps":

@@ -18,10 +18,11 @@ FEW = 0.25
 def per_block(x: Tensor, steps: int) -> np.ndarray | None:
     """How many numbers of x ``[T, N, C]`` are not zero in every ``steps`` steps.
 
-    None where the compiled loops cannot tell: without numba, on GPUs, in half precision.
+    None where the compiled loops cannot tell (without numba, on GPUs, in half precision), and of
+    an empty x.
     """
     known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    if spikes_cpu is None or not known:
+    if spikes_cpu is None or not known or not x.numel():
         return None
     use_torch_threads()
     return spikes_cpu.count(x.flatten(0, 1).numpy(), steps * x.shape[1])

@@ -110,37 +110,46 @@ def accumulate(
     blocks = (outputs + OUTPUTS - 1) // OUTPUTS
     # Flat, so that the inner loop makes no views: they count references.
     x, c = source.reshape(-1), coefficients.reshape(-1)
+    width = length // LANES
+    places = np.empty(outputs * synapses, np.int64)
+    for a in prange(outputs):
+        for j in range(synapses):
+            places[a * synapses + j] = (j // contacts) * width + shift[a, j]
     # Groups differ in silence: each thread gets some blocks of all groups, not some groups.
     for task in prange(groups * blocks):
         g = task % groups
         a_first = (task // groups) * OUTPUTS
         a_count = min(OUTPUTS, outputs - a_first)
-        rows, earliest, latest = np.empty((3, synapses), np.int64)
+        # A place is a step in the rows of the group; those with something in them follow `since`.
+        since = np.empty(synapses, np.int64)
+        span = np.empty(synapses, np.uint64)
         for j in range(synapses):
             b = j // contacts
-            rows[j] = ((g * sources + b) * length + MARGIN * LANES) // LANES
-            earliest[j], latest[j] = begin[g, b] - TILE - taps + 1, end[g, b]
-        sums = np.empty(a_count * CHUNK * LANES, out.dtype)
+            since[j] = b * width + begin[g, b] - TILE - taps + 2
+            span[j] = max(0, end[g, b] - begin[g, b] + TILE + taps - 2)
+        origin = (g * sources * width + MARGIN) * LANES
+        sums = np.empty(a_count * CHUNK * LANES + LANES, out.dtype)
+        # A vector that crosses cache lines costs two: begin where a line does.
+        sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
         for t_first in range(0, steps, CHUNK):
             t_count = min(CHUNK, steps - t_first)
             sums[:] = 0
             for first in range(0, synapses, SOURCES):
                 last = min(synapses, first + SOURCES)
                 for i in range(a_count):
-                    shifts = shift[a_first + i]
                     at = (a_first + i) * synapses
                     for t in range(t_first, t_first + t_count, TILE):
                         o = (i * CHUNK + t - t_first) * LANES
                         y = load_tile(sums, o)
                         for j in range(first, last):
-                            step = t + shifts[j]
-                            if step <= earliest[j] or step >= latest[j]:
+                            place = t + places[at + j]
+                            if np.uint64(place - since[j]) >= span[j]:
                                 continue
-                            s = (rows[j] + step) * LANES
                             if taps == 1:
-                                y = add_one_tap(y, c, at + j, x, s)
+                                y = add_one_tap(y, c, at + j, x, origin + place * LANES)
                             else:
-                                y = add_five_taps(y, c, (at + j) * PASS, x, s)
+                                k = (at + j) * PASS
+                                y = add_five_taps(y, c, k, x, origin + place * LANES)
                         store_tile(sums, o, y)
             group = g * LANES
             for t in range(t_count):
@@ -171,8 +180,8 @@ def correlate(
         a_last = min(outputs, a_first + block)
         sums[a_first * synapses * taps : a_last * synapses * taps] = 0
         for g in range(groups):
-            for first in range(0, synapses, SOURCES):
-                last = min(synapses, first + SOURCES)
+            for first in range(0, synapses, SOURCES // 2):
+                last = min(synapses, first + SOURCES // 2)
                 for a in range(a_first, a_last):
                     for j in range(first, last):
                         b = j // contacts
