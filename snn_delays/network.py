@@ -171,7 +171,9 @@ class DelaySNN(nn.Module, base.StepModule):
         spikes = []
         for block in self.blocks:
             fired, x = block(x)
-            spikes.append(fired)
+            if return_spikes:  # else they need not be kept
+                spikes.append(fired)
+            del fired
         return (x, spikes[:-1]) if return_spikes else x
 
     def delay_parameters(self) -> list[nn.Parameter]:

@@ -259,6 +259,9 @@ def _train_epoch(
         batch = fabric.to_device(sparse).dense()
         spikes_in = channel_shift(batch.spikes, settings.channel_shift)
         v, fired = model(spikes_in, return_spikes=True)
+        spikes += sum(layer.detach().sum().item() for layer in fired)
+        cells += sum(layer.numel() for layer in fired)
+        del fired  # a quarter of what the backward pass would otherwise keep
         scores = losses.score(v, batch.lengths + net.tail, net.readout)
         loss = losses.cross_entropy(scores, batch.labels)
         for optimizer in optimizers:
@@ -272,8 +275,6 @@ def _train_epoch(
         seen += size
         total_loss += loss.item() * size
         right += int((scores.argmax(1) == batch.labels).sum())
-        spikes += sum(layer.detach().sum().item() for layer in fired)
-        cells += sum(layer.numel() for layer in fired)
         if not math.isfinite(total_loss):
             raise UsageError(
                 f"The loss is {loss.item()} in epoch {epoch}. Lower trainer.weight_lr "

@@ -3,12 +3,15 @@
     python scripts/bench/memory.py '{"whose": "ours", …}'     (compare.py calls it so)
 
 On the CPU: the highest resident memory during two steps, less what was resident right before them,
-after a warm-up on a tiny network, so that neither imports nor compilation count.
+after a warm-up on a tiny network, so that neither imports nor compilation count. glibc is told to
+give freed memory back at once: what it would keep for later depends on the order of sizes more than
+on what is needed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -25,14 +28,13 @@ from rows import DENSITY_B, layer_pair, layer_run
 from timing import Entry
 
 from snn_delays import set_sigma
-from snn_delays.processor import prepare_cpu
 
 STATUS = Path("/proc/self/status")
 
 
 def peaks(options: Options) -> Iterator[Entry]:
     """(e) Peak memory in MB, one fresh process per measurement."""
-    common = {"device": options.device, "prepared": options.prepared}
+    common = {"device": options.device}
     cases: list[tuple[str, dict[str, Any]]] = []
     for recipe in options.recipes:
         for sigma in dict.fromkeys((options.sigmas[0], options.sigmas[-1])):
@@ -52,7 +54,10 @@ def peaks(options: Options) -> Iterator[Entry]:
 
 def _measure(case: dict[str, Any]) -> float:
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps(case)], capture_output=True, text=True
+        [sys.executable, __file__, json.dumps(case)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"},
     )
     if done.returncode:
         raise RuntimeError(f"measuring {case} failed:\n{done.stderr}")
@@ -100,8 +105,7 @@ def _peak() -> float:
 
 def main() -> None:
     case = json.loads(sys.argv[1])
-    if case["prepared"]:
-        prepare_cpu()
+    torch.set_flush_denormal(True)
     _run(case, tiny=True)()
     run = _run(case, tiny=False)
     if case["device"] == "cuda":

@@ -74,8 +74,11 @@ def shifted_sum(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) 
         return dense.convolve(x, _dense(coefficients, first, max_delay)).contiguous()
     # Delays look back, rows are read forwards: the last tap first.
     parts, offsets = _parts(coefficients.flip(-1))
-    shift = offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1)
-    return _accumulated(_to_lanes(x, _by_length(x)), shift, parts)
+    behind = _table(offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1))
+    out = x.new_empty(*x.shape[:2], coefficients.shape[0])
+    for samples in _groups(x):
+        _accumulate(out, _to_lanes(x, samples), samples, behind, _table(parts))
+    return out
 
 
 @torch.library.custom_op("snn_delays::shifted_sum_backward", mutates_args=())
@@ -105,21 +108,32 @@ def _gradients(
             index = first.long().unsqueeze(-1) + taps
             gc = kernel.unsqueeze(2).expand(*first.shape, -1).gather(-1, index)
         return gx, gc
-    order = _by_length(x)
-    lanes = _to_lanes(grad, order)
+    taps = coefficients.shape[-1]
+    parts, offsets = _parts(coefficients)
+    ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
+    behind = _table(offsets - first.unsqueeze(-1) - (taps - 1))
+    forth = _table(parts.transpose(0, 1))
+    turned = torch.zeros_like(parts)
+    sums = _table(turned)
     if of_x:
-        parts, offsets = _parts(coefficients)
-        shift = first.unsqueeze(-1) + offsets
-        gx = _accumulated(lanes, shift.transpose(0, 1), parts.transpose(0, 1))
+        gx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for samples in _groups(x):
+        lanes = _to_lanes(grad, samples)
+        if of_x:
+            _accumulate(gx, lanes, samples, ahead, forth)
+        if of_coefficients:
+            source = _to_lanes(x, samples)
+            taps_cpu.correlate(
+                sums.numpy(),
+                lanes.rows,
+                source.rows,
+                source.begin,
+                source.end,
+                behind.numpy(),
+                torch.get_num_threads(),
+            )
     if of_coefficients:
-        taps = coefficients.shape[-1]
-        parts, offsets = _parts(torch.empty_like(coefficients))
-        source = _to_lanes(x, order)
-        shift = _table(offsets - first.unsqueeze(-1) - (taps - 1))
-        turned = parts.flatten(1, 3).numpy()
-        use_torch_threads()
-        taps_cpu.correlate(turned, lanes.rows, source.rows, source.begin, source.end, shift)
-        gc = parts.flatten(-2)[..., :taps].flip(-1)
+        gc = turned.flatten(-2)[..., :taps].flip(-1)
     return gx, gc
 
 
@@ -162,51 +176,54 @@ shifted_sum.register_autocast("cpu", torch.float32)
 
 
 class _Lanes(NamedTuple):
-    """A batch as ``ops/taps_cpu.py`` reads it."""
+    """A group of samples as ``ops/taps_cpu.py`` reads it."""
 
     rows: np.ndarray
     begin: np.ndarray
     end: np.ndarray
-    order: np.ndarray
-    steps: int
 
 
-def _by_length(x: Tensor) -> np.ndarray:
-    """Samples in the order in which they fall silent, so that groups of lanes do so together."""
+def _groups(x: Tensor) -> list[np.ndarray]:
+    """Samples by groups of lanes, in the order in which they fall silent: a group does so at once.
+
+    One group after the other, so that no copy of the whole batch in lanes ever exists.
+    """
+    if not x.numel():
+        return []
     use_torch_threads()
-    return np.argsort(taps_cpu.last_steps(x.contiguous().numpy()), kind="stable")
+    order = np.argsort(taps_cpu.last_steps(x.contiguous().numpy()), kind="stable")
+    return [order[i : i + taps_cpu.LANES] for i in range(0, len(order), taps_cpu.LANES)]
 
 
-def _to_lanes(x: Tensor, order: np.ndarray) -> _Lanes:
-    steps, batch, channels = x.shape
-    groups = math.ceil(batch / taps_cpu.LANES)
+def _to_lanes(x: Tensor, samples: np.ndarray) -> _Lanes:
+    steps, _, channels = x.shape
     # An odd number of vectors a row: even ones would share few sets of the cache.
     length = ((steps | 1) + 2 * taps_cpu.MARGIN) * taps_cpu.LANES
-    rows = x.new_empty(groups, channels, length).numpy()
-    begin, end = np.empty((2, groups, channels), np.int64)
+    rows = x.new_empty(channels, length).numpy()
+    begin, end = np.empty((2, channels), np.int64)
     use_torch_threads()
-    taps_cpu.to_lanes(rows, begin, end, x.contiguous().numpy(), order)
-    return _Lanes(rows, begin, end, order, steps)
+    taps_cpu.to_lanes(rows, begin, end, x.contiguous().numpy(), samples)
+    return _Lanes(rows, begin, end)
 
 
-def _accumulated(lanes: _Lanes, shift: Tensor, parts: Tensor) -> Tensor:
-    out = parts.new_empty(lanes.steps, len(lanes.order), parts.shape[0])
-    use_torch_threads()
+def _accumulate(
+    out: Tensor, lanes: _Lanes, samples: np.ndarray, shift: Tensor, parts: Tensor
+) -> None:
     taps_cpu.accumulate(
         out.numpy(),
         lanes.rows,
         lanes.begin,
         lanes.end,
-        lanes.order,
-        _table(shift),
-        parts.flatten(1, -2).contiguous().numpy(),
+        samples,
+        shift.numpy(),
+        parts.numpy(),
+        torch.get_num_threads(),
     )
-    return out
 
 
-def _table(shift: Tensor) -> np.ndarray:
-    """``[A, …] → [A, J]``, whole numbers."""
-    return shift.flatten(1).to(torch.int64).contiguous().numpy()
+def _table(values: Tensor) -> Tensor:
+    """``[A, B, K, P, …] → [A, J, …]``: every part of every contact in its row."""
+    return values.flatten(1, 3).contiguous()
 
 
 def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """The loops of ``ops/taps.py``, compiled by numba and run in parallel.
 
-Arrays are in lanes: [group, channel, step · LANES], where a group is ``LANES`` samples of the
-batch. A shift by one step then is a shift by one vector, whatever the delay. Every row has
-``MARGIN`` silent steps at both ends, and ``begin`` and ``end`` tell which of its steps are not all
-zero: a tile of outputs that looks at none of them is skipped, so that silence costs nothing.
+Arrays are in lanes: [channel, step · LANES] for one group of ``LANES`` samples of the batch. A
+shift by one step then is a shift by one vector, whatever the delay. Every row has ``MARGIN`` silent
+steps at both ends, and ``begin`` and ``end`` tell which of its steps are not all zero: a tile of
+outputs that looks at none of them is skipped, so that silence costs nothing.
 """
 
 from __future__ import annotations
@@ -54,37 +54,34 @@ def last_steps(x: NDArray) -> NDArray:
 
 
 @njit(parallel=True, cache=True)
-def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, order: NDArray) -> None:
-    """x ``[T, N, C]`` → rows ``[G, C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
+def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: NDArray) -> None:
+    """The ``samples`` of x ``[T, N, C]`` → rows ``[C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
 
-    Sample ``order[g · LANES + lane]`` goes to that group and lane. Steps begin ≤ t < end of a row
-    ``[G, C]`` hold all that is not zero.
+    Steps begin ≤ t < end of a row hold all that is not zero.
     """
-    steps, batch, channels = x.shape
-    groups = rows.shape[0]
+    steps, _, channels = x.shape
+    used = len(samples)
     zero = x.dtype.type(0)
-    for g in prange(groups):
-        first = g * LANES
-        used = min(LANES, batch - first)
-        since, until = begin[g], end[g]
-        since[:] = steps
-        until[:] = 0
-        for c in range(channels):
-            rows[g, c, : MARGIN * LANES] = zero
-            rows[g, c, (MARGIN + steps) * LANES :] = zero
-        for t in range(steps):
-            at = (MARGIN + t) * LANES
-            for lane in range(used):
-                sample = x[t, order[first + lane]]
-                for c in range(channels):
-                    rows[g, c, at + lane] = sample[c]
-                for c in range(channels):
-                    if sample[c] != zero:
-                        until[c] = t + 1
-                        since[c] = min(since[c], t)
-            for lane in range(used, LANES):
-                for c in range(channels):
-                    rows[g, c, at + lane] = zero
+    for t in prange(steps):
+        at = (MARGIN + t) * LANES
+        for lane in range(used):
+            sample = x[t, samples[lane]]
+            for c in range(channels):
+                rows[c, at + lane] = sample[c]
+        for lane in range(used, LANES):
+            for c in range(channels):
+                rows[c, at + lane] = zero
+    for c in prange(channels):
+        row = rows[c]
+        row[: MARGIN * LANES] = zero
+        row[(MARGIN + steps) * LANES :] = zero
+        first, last = MARGIN * LANES, (MARGIN + steps) * LANES
+        while last > first and row[last - 1] == zero:
+            last -= 1
+        while first < last and row[first] == zero:
+            first += 1
+        begin[c] = first // LANES - MARGIN
+        end[c] = (last + LANES - 1) // LANES - MARGIN
 
 
 @njit(parallel=True, cache=True)
@@ -93,41 +90,36 @@ def accumulate(
     source: NDArray,
     begin: NDArray,
     end: NDArray,
-    order: NDArray,
+    samples: NDArray,
     shift: NDArray,
     coefficients: NDArray,
+    threads: int,
 ) -> None:
     """out[t, n, a] = Σ_j Σ_q coefficients[a, j, q] · source[n, j // contacts, t + shift[a, j] + q].
 
     Shape:
-        out ``[T, N, A]``; source, begin, end, order as ``to_lanes`` makes them of ``[T, N, B]``;
-        shift ``[A, J]``, J = B · contacts; coefficients ``[A, J, 1 or PASS]``.
+        out ``[T, N, A]``, of which the ``samples`` of the group are made; source, begin, end as
+        ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · contacts; coefficients
+        ``[A, J, 1 or PASS]``.
     """
-    steps, batch, outputs = out.shape
-    groups, sources, length = source.shape
+    steps, _, outputs = out.shape
+    sources, length = source.shape
     synapses, taps = coefficients.shape[1:]
-    contacts = synapses // max(sources, 1)
-    blocks = (outputs + OUTPUTS - 1) // OUTPUTS
-    # Flat, so that the inner loop makes no views: they count references.
-    x, c = source.reshape(-1), coefficients.reshape(-1)
+    contacts = synapses // sources
     width = length // LANES
-    places = np.empty(outputs * synapses, np.int64)
-    for a in prange(outputs):
-        for j in range(synapses):
-            places[a * synapses + j] = (j // contacts) * width + shift[a, j]
-    # Groups differ in silence: each thread gets some blocks of all groups, not some groups.
-    for task in prange(groups * blocks):
-        g = task % groups
-        a_first = (task // groups) * OUTPUTS
-        a_count = min(OUTPUTS, outputs - a_first)
-        # A place is a step in the rows of the group; those with something in them follow `since`.
-        since = np.empty(synapses, np.int64)
-        span = np.empty(synapses, np.uint64)
-        for j in range(synapses):
-            b = j // contacts
-            since[j] = b * width + begin[g, b] - TILE - taps + 2
-            span[j] = max(0, end[g, b] - begin[g, b] + TILE + taps - 2)
-        origin = (g * sources * width + MARGIN) * LANES
+    # A place is a step in all rows together; those with something in them follow `since`.
+    since = np.empty(synapses, np.int64)
+    span = np.empty(synapses, np.uint64)
+    for j in range(synapses):
+        b = j // contacts
+        since[j] = begin[b] - TILE - taps + 2
+        span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
+    # Flat, so that the inner loop makes no views: they count references.
+    x, c, shifts = source.reshape(-1), coefficients.reshape(-1), shift.reshape(-1)
+    block = min(OUTPUTS, max(1, outputs // (4 * threads)))
+    for task in prange((outputs + block - 1) // block):
+        a_first = task * block
+        a_count = min(block, outputs - a_first)
         sums = np.empty(a_count * CHUNK * LANES + LANES, out.dtype)
         # A vector that crosses cache lines costs two: begin where a line does.
         sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
@@ -142,67 +134,70 @@ def accumulate(
                         o = (i * CHUNK + t - t_first) * LANES
                         y = load_tile(sums, o)
                         for j in range(first, last):
-                            place = t + places[at + j]
-                            if np.uint64(place - since[j]) >= span[j]:
+                            step = t + shifts[at + j]
+                            if np.uint64(step - since[j]) >= span[j]:
                                 continue
+                            s = ((j // contacts) * width + MARGIN + step) * LANES
                             if taps == 1:
-                                y = add_one_tap(y, c, at + j, x, origin + place * LANES)
+                                y = add_one_tap(y, c, at + j, x, s)
                             else:
-                                k = (at + j) * PASS
-                                y = add_five_taps(y, c, k, x, origin + place * LANES)
+                                y = add_five_taps(y, c, (at + j) * PASS, x, s)
                         store_tile(sums, o, y)
-            group = g * LANES
             for t in range(t_count):
-                for lane in range(min(LANES, batch - group)):
-                    sample = out[t_first + t, order[group + lane]]
+                for lane in range(len(samples)):
+                    sample = out[t_first + t, samples[lane]]
                     for i in range(a_count):
                         sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
 
 
 @njit(parallel=True, cache=True)
 def correlate(
-    out: NDArray, y: NDArray, source: NDArray, begin: NDArray, end: NDArray, shift: NDArray
+    out: NDArray,
+    y: NDArray,
+    source: NDArray,
+    begin: NDArray,
+    end: NDArray,
+    shift: NDArray,
+    threads: int,
 ) -> None:
-    """out[a, j, q] = Σ_n Σ_t y[n, a, t] · source[n, j // contacts, t + shift[a, j] + q].
+    """out[a, j, q] += Σ_n Σ_t y[n, a, t] · source[n, j // contacts, t + shift[a, j] + q].
 
     Shape:
         as in ``accumulate``, with the rows ``y`` in the place of its ``out``.
     """
     outputs, synapses, taps = out.shape
-    groups, sources, length = source.shape
-    contacts = synapses // max(sources, 1)
-    steps = length // LANES - 2 * MARGIN
-    block = OUTPUTS // 2
+    sources, length = source.shape
+    contacts = synapses // sources
     width = length // LANES
+    steps = width - 2 * MARGIN
     values, x, sums = y.reshape(-1), source.reshape(-1), out.reshape(-1)
+    block = min(OUTPUTS // 2, max(1, outputs // (4 * threads)))
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
         a_last = min(outputs, a_first + block)
-        sums[a_first * synapses * taps : a_last * synapses * taps] = 0
-        for g in range(groups):
-            for first in range(0, synapses, SOURCES // 2):
-                last = min(synapses, first + SOURCES // 2)
-                for a in range(a_first, a_last):
-                    for j in range(first, last):
-                        b = j // contacts
-                        s = shift[a, j]
-                        # Steps at which one of the taps meets the source.
-                        since = max(0, begin[g, b] - s - taps + 1)
-                        count = min(steps, end[g, b] - s) - since
-                        if count <= 0:
-                            continue
-                        o = ((g * outputs + a) * width + MARGIN + since) * LANES
-                        i = ((g * sources + b) * width + MARGIN + since + s) * LANES
-                        if taps == 1:
-                            sums[a * synapses + j] += _one_dot(values, o, x, i, count)
-                        else:
-                            d0, d1, d2, d3, d4 = _five_dots(values, o, x, i, count)
-                            q = (a * synapses + j) * PASS
-                            sums[q] += d0
-                            sums[q + 1] += d1
-                            sums[q + 2] += d2
-                            sums[q + 3] += d3
-                            sums[q + 4] += d4
+        for first in range(0, synapses, SOURCES // 2):
+            last = min(synapses, first + SOURCES // 2)
+            for a in range(a_first, a_last):
+                for j in range(first, last):
+                    b = j // contacts
+                    s = shift[a, j]
+                    # Steps at which one of the taps meets the source.
+                    since = max(0, begin[b] - s - taps + 1)
+                    count = min(steps, end[b] - s) - since
+                    if count <= 0:
+                        continue
+                    o = (a * width + MARGIN + since) * LANES
+                    i = (b * width + MARGIN + since + s) * LANES
+                    if taps == 1:
+                        sums[a * synapses + j] += _one_dot(values, o, x, i, count)
+                    else:
+                        d0, d1, d2, d3, d4 = _five_dots(values, o, x, i, count)
+                        q = (a * synapses + j) * PASS
+                        sums[q] += d0
+                        sums[q + 1] += d1
+                        sums[q + 2] += d2
+                        sums[q + 3] += d3
+                        sums[q + 4] += d4
 
 
 @njit(cache=True)
