@@ -86,7 +86,7 @@ def compute_part(root: Path, key: PartKey) -> FeaturePart:
     # Of the rounded numbers, which are what is normalised.
     exact = features.astype(np.float32)
     sums = exact.sum(axis=1, dtype=np.float64)
-    squares = np.einsum("ntb,ntb->nb", exact, exact).astype(np.float64)
+    squares = np.square(exact).sum(axis=1, dtype=np.float64)
     return FeaturePart(features, sums, squares, bad)
 
 

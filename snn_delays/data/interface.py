@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from snn_delays.data.batch import Batch
 Indices = Sequence[int] | Int64[np.ndarray, " N"]
 
 
+@runtime_checkable
 class CompactBatch(Protocol):
     """A batch before it is laid out: what there is to move to a device.
 
