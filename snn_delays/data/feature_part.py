@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ class PartKey:
     clips: tuple[Clip, ...]
     front_end: LogMel
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The same in JSON's types."""
-        listed = json.dumps([list(asdict(clip).values()) for clip in self.clips])
+        listed = json.dumps(
+            [[clip.name, clip.size, clip.modified_ns, clip.start] for clip in self.clips]
+        )
         return {
             "version": _VERSION,
             "front_end": asdict(self.front_end),
@@ -58,7 +61,7 @@ class PartKey:
             "n_clips": len(self.clips),
         }
 
-    @property
+    @cached_property
     def file_name(self) -> str:
         """Another one for other content or settings."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
