@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snn_delays.data import SpikeData
@@ -109,13 +110,12 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
                 ("the same delays, shuffled", shuffled),
             )
         ]
-    times, channels = batch.spikes[:, 0].nonzero().T
     label = int(batch.labels[0])
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
         raster, *panels = figure.subplots(3, 1, sharex=True)
-        raster.scatter(times, channels, s=4, color="0.2", linewidths=0)
+        _draw_input(raster, batch.spikes[:, 0].numpy())
         raster.set(
             title=f"input: a test sample of class {data.class_names[label]}", ylabel="channel"
         )
@@ -137,6 +137,14 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
         panels[0].legend(frameon=False, loc="upper left")
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
         figure.savefig(path, dpi=150)
+
+
+def _draw_input(axis: Axes, sample: np.ndarray) -> None:
+    """A sample ``[T, C]``: numbers of spikes as a raster, currents as an image."""
+    if (sample == np.rint(sample)).all():
+        axis.scatter(*sample.nonzero(), s=4, color="0.2", linewidths=0)
+    else:
+        axis.imshow(sample.T, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest")
 
 
 def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from snn_delays import losses
 from snn_delays.checkpoint import Row, RunFolder
-from snn_delays.data import SpikeData, SpikeSplit
+from snn_delays.data import SpikeData, Split
 from snn_delays.data.augmentation import channel_shift
 from snn_delays.errors import UsageError
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
@@ -120,7 +120,7 @@ class Evaluation:
         return (self.predictions == self.labels)[chosen].double().mean().item()
 
 
-def evaluate(net: DelaySNN, split: SpikeSplit, batch_size: int = 256) -> Evaluation:
+def evaluate(net: DelaySNN, split: Split, batch_size: int = 256) -> Evaluation:
     """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept.
 
     Raises:

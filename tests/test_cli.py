@@ -157,7 +157,7 @@ WRONG = {
     "train": [
         ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
         ("+model.colour=3", "no such setting: colour"),
-        ("dataset=shdd", "no such dataset: shdd; choose shd, ssc or synthetic"),
+        ("dataset=shdd", "no such dataset: shdd; choose gsc, shd, ssc or synthetic"),
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),

@@ -112,6 +112,7 @@ def main() -> None:
             draw(root, options.recordings, options.events)
         load = loading(root, options.repeats)
         split = load_shd(root, split="stratified", cache=False).train
+        assert isinstance(split, SpikeSplit)
         source = sum(path.stat().st_size for path in root.glob("shd_*.h5")) / 1e6
     batch = batches(split, options.device, options.repeats)
     shape = split.sparse(range(min(BATCH, len(split)))).shape

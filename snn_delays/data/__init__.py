@@ -1,6 +1,8 @@
-"""Spike recordings: from files of events to binned batches."""
+"""Recordings: from files of events or audio to batches on a grid of time steps."""
 
 from snn_delays.data.batch import Batch, SparseBatch
+from snn_delays.data.gsc import load_gsc
+from snn_delays.data.interface import Split
 from snn_delays.data.loaded import SpikeData
 from snn_delays.data.shd import load_shd
 from snn_delays.data.split import SpikeSplit
@@ -12,6 +14,8 @@ __all__ = [
     "SparseBatch",
     "SpikeData",
     "SpikeSplit",
+    "Split",
+    "load_gsc",
     "load_shd",
     "load_ssc",
     "load_synthetic",

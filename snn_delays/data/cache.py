@@ -144,7 +144,7 @@ class BinnedCache:
         """Write to the first folder that allows it; None, and a line once, if none does."""
         refusal = ""
         for folder in self.folders:
-            if _read_only(folder):
+            if read_only(folder):
                 refusal = refusal or f"{folder} is read-only."
                 continue
             try:
@@ -215,7 +215,7 @@ def cache_folders(root: Path, choice: CacheChoice) -> list[Path]:
     return [root / _FOLDER, *([Path(own) / "snn_delays"] if os.path.isabs(own) else [])]
 
 
-def _read_only(folder: Path) -> bool:
+def read_only(folder: Path) -> bool:
     """Whether nobody may write there; it is left alone then, even by root."""
     try:
         return not (folder if folder.exists() else folder.parent).stat().st_mode & 0o222

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snn_delays.data.split import SpikeSplit
+from snn_delays.data.interface import Split
 
 
 @dataclass(frozen=True)
 class SpikeData:
-    """A data set, binned and split.
+    """A data set, split, on a grid of time steps.
 
     Args:
         train, valid, test: the splits; all have the same channels.
         class_names: what the labels 0, 1, … are called.
         dt_ms: duration of a time step, in ms.
         split: where ``valid`` comes from: speakers held out of the training file ("speaker"), a
-            share of every class of it ("stratified"), a file of its own ("official"), or the test
-            file itself ("paper").
+            share of every class of it ("stratified"), a file or list of its own ("official"), a
+            hash of the file names ("hash"), or the test file itself ("paper").
         invalid_events: how many events were left out since their time is no time.
     """
 
-    train: SpikeSplit
-    valid: SpikeSplit
-    test: SpikeSplit
+    train: Split
+    valid: Split
+    test: Split
     class_names: tuple[str, ...]
     dt_ms: float
     split: str

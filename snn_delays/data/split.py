@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Int, Int64, Integer
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from snn_delays.data.batch import Batch, SparseBatch
-
-Indices = Sequence[int] | Int64[np.ndarray, " N"]
+from snn_delays.data.batch import SparseBatch
+from snn_delays.data.interface import Indices, Split
 
 
-class SpikeSplit(Dataset[int]):
+class SpikeSplit(Split):
     """The recordings of one split as a flat list of binned events.
 
     Its items are indices, which :meth:`collate` turns into a batch, so that laying out a batch is
@@ -66,22 +64,6 @@ class SpikeSplit(Dataset[int]):
         self.name = name
         # Where in the list each recording of the split stands; None: all of them, in order.
         self._places: Int64[Tensor, " n"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> int:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} has {len(self)} recordings, got index {index}")
-        return index
-
-    def collate(self, indices: Indices) -> Batch:
-        """Lay out the recordings ``indices`` as dense spike counts.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
-        return self.sparse(indices).dense()
 
     def sparse(self, indices: Indices) -> SparseBatch:
         """The events of the recordings ``indices``, and where in a dense batch they go.
@@ -167,14 +149,6 @@ class SpikeSplit(Dataset[int]):
             n_channels=self.n_channels,
             name=self.name,
         )
-
-    def _chosen(self, indices: Indices) -> Int64[Tensor, " N"]:
-        chosen = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        # Checked here since a negative index would silently mean the wrong pair of offsets.
-        if len(chosen) and not (int(chosen.min()) >= 0 and int(chosen.max()) < len(self)):
-            outside = chosen[(chosen < 0) | (chosen >= len(self))]
-            raise IndexError(f"{self.name} has {len(self)} recordings, got index {int(outside[0])}")
-        return chosen
 
     def _events(
         self, chosen: Int64[Tensor, " N"]

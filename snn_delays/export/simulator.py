@@ -36,7 +36,7 @@ def simulate(table: DelayTable, counts: NDArray[np.generic]) -> Simulation:
     """Run one sample from rest; for many samples keep one ``Simulator``.
 
     Shape:
-        counts: ``[T, input_channels]``, input spikes per step and channel.
+        counts: ``[T, input_channels]``, input spikes, or current, per step and channel.
 
     Raises:
         UsageError: counts of another shape, or not finite.

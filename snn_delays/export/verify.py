@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from snn_delays.data import SpikeSplit
+from snn_delays.data import Split
 from snn_delays.errors import UsageError
 from snn_delays.export.simulator import Simulator, predict
 from snn_delays.export.table import DelayTable
@@ -46,7 +46,7 @@ class Agreement:
 def compare(
     table: DelayTable,
     rounded_net: DelaySNN,
-    split: SpikeSplit,
+    split: Split,
     *,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -110,7 +110,7 @@ class _Sample(NamedTuple):
     spikes: list[NDArray[np.bool_]]  # [T + tail, n_post] per hidden layer
 
 
-def _torch_samples(net: DelaySNN, split: SpikeSplit, batch_size: int) -> Iterator[_Sample]:
+def _torch_samples(net: DelaySNN, split: Split, batch_size: int) -> Iterator[_Sample]:
     net.eval()
     device = next(net.parameters()).device
     for batch in DataLoader(split, batch_size=batch_size, collate_fn=split.collate):

@@ -80,3 +80,12 @@ def fsdd_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no recordings in {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def gsc_mini() -> Path:
+    """Some real recordings of Speech Commands, where they lie beside the checkout."""
+    root = Path(__file__).parents[3] / "shared" / "data" / "gsc_mini"
+    if not root.is_dir():
+        pytest.skip(f"no recordings in {root}")
+    return root

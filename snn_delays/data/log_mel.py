@@ -1,0 +1,193 @@
+"""From sound to the logarithm of its energy in mel bands, at one moment per time step.
+
+X[t, k] = Σ_n hann[n] · x[t · hop + n − window/2] · e^(−2πi k n / n_fft)
+E[t, b] = Σ_k bank[b, k] · |X[t, k]|²              feature[t, b] = ln max(E[t, b], floor)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from snn_delays.errors import UsageError
+
+MelScale = Literal["slaney", "htk"]
+Frontend = Literal["standard", "published"]
+
+# Clips transformed together: their spectra fit the second-level cache.
+_BLOCK = 8
+
+_log = logging.getLogger("snn_delays")
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """The settings of the front end; equal settings give equal features.
+
+    Args:
+        rate: samples per second of the sound.
+        n_mels: number of bands.
+        window, hop: length of the Hann window, and from one to the next, in samples.
+        n_fft: length of the Fourier transform; the window is filled up with zeros.
+        fmin, fmax: lower edge of the first band and upper edge of the last, Hz.
+        scale: "slaney", linear below 1 kHz and logarithmic above; "htk", 2595 lg(1 + f/700).
+        floor: smallest energy; full scale is 1, and 16 bits' own noise lies at about 1e-8.
+
+    Raises:
+        UsageError: settings out of range.
+
+    Reference:
+        Davis & Mermelstein, "Comparison of parametric representations for monosyllabic word
+        recognition" (1980); Slaney, "Auditory Toolbox" (1998).
+    """
+
+    rate: int
+    n_mels: int
+    window: int
+    hop: int
+    n_fft: int
+    fmin: float
+    fmax: float
+    scale: MelScale = "slaney"
+    floor: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fmin) and math.isfinite(self.fmax)) or not (
+            0 <= self.fmin < self.fmax
+        ):
+            raise UsageError(
+                f"fmin and fmax must be frequencies with 0 <= fmin < fmax, got {self.fmin!r} and "
+                f"{self.fmax!r} Hz."
+            )
+
+    @property
+    def nyquist(self) -> float:
+        """Half the rate, Hz: above it there is nothing to hear."""
+        return self.rate / 2
+
+    def steps(self, samples: int) -> int:
+        """Number of time steps of so many samples: one window on each of 0, hop, 2 hop, …"""
+        return samples // self.hop + 1
+
+    def bank(self) -> Float32[np.ndarray, "bands bins"]:
+        """Triangles of height 1, equally wide on the mel scale, each to its neighbours' peaks."""
+        bins = np.linspace(0, self.nyquist, self.n_fft // 2 + 1)
+        edges = _to_hertz(
+            np.linspace(
+                _to_mel(self.fmin, self.scale), _to_mel(self.fmax, self.scale), self.n_mels + 2
+            ),
+            self.scale,
+        )
+        low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
+        return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+    def empty_bands(self) -> Bool[np.ndarray, " bands"]:
+        """Which bands no bin of the spectrum falls into: the same number whatever the sound."""
+        return self.bank().max(axis=1) <= 0
+
+    def __call__(self, sound: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n T bands"]:
+        """Features of sounds of equal length, silent before their start and after their end."""
+        steps, half = self.steps(sound.shape[1]), self.window // 2
+        # Periodic, as spectra want it, not symmetric.
+        shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)).astype(
+            np.float32
+        )
+        bank = np.ascontiguousarray(self.bank().T)
+        padded = np.pad(sound, ((0, 0), (half, self.window)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.window, axis=1)
+        windows = windows[:, : steps * self.hop : self.hop]
+        features = np.empty((len(sound), steps, self.n_mels), np.float32)
+        for first in range(0, len(sound), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            spectrum = np.fft.rfft(windows[block] * shape, self.n_fft)
+            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+            features[block] = power @ bank
+        return np.log(np.maximum(features, np.float32(self.floor), out=features), out=features)
+
+
+def log_mel(
+    frontend: Frontend,
+    *,
+    dt_ms: float,
+    n_mels: int,
+    window_ms: float,
+    fmin: float,
+    fmax: float | None,
+) -> LogMel:
+    """The front end of that name; warns if some of its bands are empty.
+
+    "standard": 16 kHz, Slaney's scale, ``fmin`` to ``fmax`` (None: Nyquist, 8 kHz).
+    "published", as in the code of Hammouamri et al. (2024, arXiv:2306.17670): 8 kHz, 256-point
+    spectrogram, HTK scale, bands from 50 Hz to 14 kHz although the Nyquist frequency is 4 kHz;
+    ``window_ms``, ``fmin`` and ``fmax`` do not apply.
+
+    Args:
+        dt_ms: from one window to the next: a time step, in ms.
+        window_ms: length of a window, in ms.
+
+    Raises:
+        UsageError: an unknown name or settings out of range.
+    """
+    if frontend not in get_args(Frontend):
+        raise UsageError(f"frontend must be {' or '.join(get_args(Frontend))}, got {frontend!r}.")
+    if not isinstance(n_mels, int) or n_mels < 1:
+        raise UsageError(f"n_mels must be a whole number >= 1, got {n_mels!r}.")
+    rate = 8_000 if frontend == "published" else 16_000
+    hop = _samples("dt_ms", dt_ms, rate)
+    if frontend == "published":
+        made = LogMel(rate, n_mels, 256, hop, 256, 50.0, 14_000.0, "htk", floor=1e-10)
+    else:
+        window = _samples("window_ms", window_ms, rate)
+        n_fft = 1 << (window - 1).bit_length()
+        made = LogMel(
+            rate, n_mels, window, hop, n_fft, float(fmin), rate / 2 if fmax is None else float(fmax)
+        )
+    empty = int(made.empty_bands().sum())
+    if empty == n_mels:
+        raise UsageError(
+            f"all {n_mels} mel bands from {made.fmin:g} to {made.fmax:g} Hz are empty: expected "
+            f"some below the Nyquist frequency of {made.nyquist:g} Hz. Lower fmin."
+        )
+    if empty:
+        _log.warning(
+            "GSC: %d of %d mel bands are EMPTY, the same number whatever is said: bands go up to "
+            "%g Hz, the sound to %g Hz, in steps of %g Hz. %s",
+            empty,
+            n_mels,
+            made.fmax,
+            made.nyquist,
+            rate / made.n_fft,
+            "That is the published setting; frontend=standard has none."
+            if frontend == "published"
+            else "Choose fewer n_mels, a longer window_ms or fmax=null.",
+        )
+    return made
+
+
+def _samples(name: str, duration_ms: float, rate: int) -> int:
+    known = isinstance(duration_ms, int | float) and math.isfinite(duration_ms)
+    samples = duration_ms * rate / 1000 if known else 0.0
+    if not 1 <= samples <= rate or abs(samples - round(samples)) > 1e-6:
+        raise UsageError(
+            f"{name} must be a whole number of samples at {rate} Hz, {1000 / rate:g} to 1000 ms, "
+            f"got {duration_ms!r}."
+        )
+    return round(samples)
+
+
+def _to_mel(hertz: float, scale: MelScale) -> float:
+    if scale == "htk":
+        return 2595 * math.log10(1 + hertz / 700)
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+
+
+def _to_hertz(mel: np.ndarray, scale: MelScale) -> np.ndarray:
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))
