@@ -1,8 +1,8 @@
 """Random changes that move or drop single events.
 
-They act on a list of events, of which a batch has a tenth as many as cells::
+They act on a list of events, which is made once for all of them, and laid out again at the end::
 
-    events.dense(...) ∘ change ∘ … ∘ change ∘ list_events(spikes)
+    list_events(spikes) → event_drop → speed → time_jitter → channel_jitter → .dense(…)
 
 Nothing loops over recordings, random numbers come from torch's global generator of the events'
 own device, and a strength of 0 returns what it was given and draws none.
@@ -13,26 +13,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from snn_delays.errors import UsageError
 
-# Parts into which a change of speed divides a step; whole numbers, so that no event is rounded
-# out of its recording, and every device finds the same step.
+# Parts into which a change of speed divides a step: few, so that single precision holds a time of
+# up to 65,536 steps exactly and never rounds it up into the next step.
 _PARTS = 256
 
 
 class Events(NamedTuple):
     """Single events: step, recording and channel of each; equal ones are listed singly."""
 
-    steps: Int64[Tensor, " E"]
-    recordings: Int64[Tensor, " E"]
-    channels: Int64[Tensor, " E"]
+    # 32 bits, since 64 take several times as long to divide.
+    steps: Int32[Tensor, " E"]
+    recordings: Int32[Tensor, " E"]
+    channels: Int32[Tensor, " E"]
 
     def dense(self, steps: int, recordings: int, channels: int) -> Float32[Tensor, "T N C"]:
         """Spike counts ``[steps, recordings, channels]``; the inverse of :func:`list_events`."""
-        cells = (self.steps * recordings + self.recordings) * channels + self.channels
+        rows = self.steps.to(_counting(steps * recordings * channels)) * recordings
+        cells = (rows + self.recordings) * channels + self.channels
         counts = torch.zeros(steps * recordings * channels, device=cells.device)
         # Sums of whole numbers: the same in any order, hence on every device.
         counts.index_add_(0, cells, torch.ones(len(cells), device=cells.device))
@@ -54,10 +56,12 @@ def list_events(spikes: Float[Tensor, "T N C"]) -> Events:
             f"but the input holds currents, such as {counts[wrong][0].item():g}: expected spike "
             "counts. Set these four to 0, or have the data set encoded as spikes."
         )
-    cells = cells.repeat_interleave(counts.long())
     recordings, channels = spikes.shape[1:]
+    cells = cells.to(_counting(spikes.numel()))
     rows = cells // channels
-    return Events(rows // recordings, rows % recordings, cells - rows * channels)
+    once = Events((rows // recordings).int(), (rows % recordings).int(), (cells % channels).int())
+    each = torch.repeat_interleave(counts.long())  # k times the index of a cell that counts k
+    return Events(*(part.index_select(0, each) for part in once))
 
 
 def event_drop(events: Events, probability: float) -> Events:
@@ -93,11 +97,11 @@ def speed(
     device = lengths.device
     exponents = 2 * torch.rand(len(lengths), device=device) - 1
     changed = (lengths * (1 + strength) ** exponents).round().long().clamp(min=1)
-    before = lengths.index_select(0, events.recordings)
-    after = changed.index_select(0, events.recordings)
-    parts = torch.randint(_PARTS, events.steps.shape, device=device)
-    steps = (events.steps * _PARTS + parts) * after // (before * _PARTS)
-    return events._replace(steps=steps), changed
+    ratios = (changed / lengths).index_select(0, events.recordings)
+    parts = torch.randint(_PARTS, events.steps.shape, dtype=torch.int32, device=device)
+    steps = ((events.steps + parts / _PARTS) * ratios).int()
+    last = (changed.int() - 1).index_select(0, events.recordings)
+    return events._replace(steps=torch.minimum(steps, last)), changed
 
 
 def time_jitter(events: Events, lengths: Int64[Tensor, " N"], sigma: float) -> Events:
@@ -107,7 +111,7 @@ def time_jitter(events: Events, lengths: Int64[Tensor, " N"], sigma: float) -> E
     """
     if sigma == 0:
         return events
-    sizes = lengths.index_select(0, events.recordings)
+    sizes = lengths.int().index_select(0, events.recordings)
     return events._replace(steps=_jittered(events.steps, sizes, sigma))
 
 
@@ -126,9 +130,14 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
 
 
 def _jittered(
-    places: Int64[Tensor, " E"], size: Int64[Tensor, " E"] | int, sigma: float
-) -> Int64[Tensor, " E"]:
-    moves = (sigma * torch.randn(len(places), device=places.device)).round().long()
+    places: Int32[Tensor, " E"], size: Int32[Tensor, " E"] | int, sigma: float
+) -> Int32[Tensor, " E"]:
+    moves = (sigma * torch.randn(len(places), device=places.device)).round().int()
     # Reflection at both ends, however far: a walk around 0 … size − 1, size − 1 … 0.
     around = (places + moves) % (2 * size)
     return torch.minimum(around, 2 * size - 1 - around)
+
+
+def _counting(cells: int) -> torch.dtype:
+    """The smallest whole numbers that count so many cells; a large batch needs 64 bits."""
+    return torch.int32 if cells < 2**31 else torch.int64
