@@ -100,6 +100,7 @@ def speed(
     ratios = (changed / lengths).index_select(0, events.recordings)
     parts = torch.randint(_PARTS, events.steps.shape, dtype=torch.int32, device=device)
     steps = ((events.steps + parts / _PARTS) * ratios).int()
+    # From some 30,000 steps on, rounding reaches the last part of the last step.
     last = (changed.int() - 1).index_select(0, events.recordings)
     return events._replace(steps=torch.minimum(steps, last)), changed
 
