@@ -22,6 +22,7 @@ from yaml import YAMLError
 from snn_delays import console, report
 from snn_delays.checkpoint import RunFolder
 from snn_delays.data import SpikeData
+from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table, read_table, write_csv, write_table
 from snn_delays.network import DelaySNN
@@ -61,7 +62,7 @@ def _train(cfg: DictConfig) -> None:
         cfg = _resumed_config(run)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     resume = resumed and run.checkpoint("last").exists()
-    settings = TrainSettings(**_plain(cfg.trainer), seed=cfg.seed)
+    settings = _train_settings(cfg)
     if not isinstance(cfg.dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
@@ -205,6 +206,22 @@ def build_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
         tau=tau_ms / data.dt_ms,
         **model,
     )
+
+
+def _train_settings(cfg: DictConfig) -> TrainSettings:
+    """trainer, augmentation and seed; a run from before there was augmentation has none.
+
+    ``trainer.channel_shift`` is the older name of ``augmentation.channel_shift`` and, where it is
+    given, decides; ``cfg`` is left with the newer name alone.
+    """
+    if cfg.trainer.get("channel_shift") is not None:
+        shift = cfg.trainer.channel_shift
+        OmegaConf.update(cfg, "augmentation.channel_shift", shift, force_add=True)
+        cfg.trainer.channel_shift = None
+    trainer = _plain(cfg.trainer)
+    trainer.pop("channel_shift", None)
+    changes = _plain(cfg.augmentation) if cfg.get("augmentation") else {}
+    return TrainSettings(**trainer, augmentation=Augmentation(**changes), seed=cfg.seed)
 
 
 def _load_run(

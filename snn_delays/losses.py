@@ -70,10 +70,26 @@ def score(
 
 
 def cross_entropy(
-    scores: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    scores: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"],
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy with the scores as logits, as published."""
-    return F.cross_entropy(scores, labels)
+    """Mean of −Σ_c p[c] · log softmax(score)[c], with the scores as logits, as published.
+
+    Args:
+        scores: class scores.
+        labels: the classes, which have p = 1, or the probabilities p of all classes.
+
+    Shape:
+        scores ``[N, classes]``, labels ``[N]`` or ``[N, classes]`` → a scalar.
+    """
+    return F.cross_entropy(scores, labels.to(scores) if labels.is_floating_point() else labels)
+
+
+def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]) -> int:
+    """Spikes of all samples within their own ``lengths``; as for ``sum_softmax``."""
+    # Rows in single precision, which is exact, and their sum in whole numbers.
+    rows = fired.sum(2, keepdim=True, dtype=torch.float32) * _counted(fired, lengths)
+    return int(rows.long().sum())
 
 
 def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1 1"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from snn_delays import losses
 from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData, Split
-from snn_delays.data.augmentation import channel_shift
+from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
@@ -40,11 +40,11 @@ class TrainSettings:
         weight_lr: peak of the weights' one-cycle learning rate.
         weight_decay: of the weights; BatchNorm and delays have none.
         delay_lr: initial learning rate of the delays (steps), cosine to 0.
-        channel_shift: training samples are moved along the channels by up to so many of them, at
-            random; 0 is the published recipe. See ``data/augmentation.py``.
+        augmentation: how training batches are changed at random; everything off is the published
+            recipe.
         precision: Lightning Fabric's, one of ``PRECISIONS``.
         accelerator: one of ``ACCELERATORS``; ``"auto"`` takes a GPU if there is one.
-        seed: of the initial weights and delays, the order of samples, and dropout.
+        seed: of the initial weights and delays, the order of samples, augmentation and dropout.
 
     Raises:
         UsageError: values out of range.
@@ -58,7 +58,7 @@ class TrainSettings:
     weight_lr: float = 5e-3
     weight_decay: float = 1e-5
     delay_lr: float = 0.1
-    channel_shift: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
     precision: str = "32-true"
     accelerator: str = "auto"
     seed: int = 0
@@ -68,11 +68,6 @@ class TrainSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"trainer.{name} must be a whole number >= 1, got {value!r}.")
-        if not isinstance(self.channel_shift, int) or self.channel_shift < 0:
-            raise UsageError(
-                "trainer.channel_shift must be a whole number of channels >= 0, "
-                f"got {self.channel_shift!r}."
-            )
         for name in ("weight_lr", "weight_decay", "delay_lr"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
@@ -244,7 +239,10 @@ def _train_epoch(
     observer: Observer,
     epoch: int,
 ) -> Row:
-    """One pass over the training split; means over its samples."""
+    """One pass over the training split; means over its samples.
+
+    Of a sample that is mixed of two, the label of the greater part counts as right.
+    """
     split = data.train
     loader = DataLoader(
         split,
@@ -254,16 +252,16 @@ def _train_epoch(
         collate_fn=split.sparse,
     )
     net.train()
-    seen, total_loss, right, spikes, cells = 0, 0.0, 0, 0.0, 0
+    seen, total_loss, right, spikes, cells = 0, 0.0, 0, 0, 0
     for done, sparse in enumerate(loader, start=1):
-        batch = fabric.to_device(sparse).dense()
-        spikes_in = channel_shift(batch.spikes, settings.channel_shift)
-        v, fired = model(spikes_in, return_spikes=True)
-        spikes += sum(layer.detach().sum().item() for layer in fired)
-        cells += sum(layer.numel() for layer in fired)
+        batch, targets = settings.augmentation(fabric.to_device(sparse).dense(), data.n_classes)
+        v, fired = model(batch.spikes, return_spikes=True)
+        durations = batch.lengths + net.tail
+        spikes += sum(losses.count_spikes(layer.detach(), durations) for layer in fired)
+        cells += int(durations.sum()) * sum(layer.shape[2] for layer in fired)
         del fired  # a quarter of what the backward pass would otherwise keep
-        scores = losses.score(v, batch.lengths + net.tail, net.readout)
-        loss = losses.cross_entropy(scores, batch.labels)
+        scores = losses.score(v, durations, net.readout)
+        loss = losses.cross_entropy(scores, targets)
         for optimizer in optimizers:
             optimizer.zero_grad()
         fabric.backward(loss)
@@ -281,7 +279,7 @@ def _train_epoch(
                 f"(now {settings.weight_lr:g}) and train again."
             )
         observer.batch(epoch, done, len(loader), total_loss / seen, right / seen)
-    # Spikes per neuron and step, over the whole sequence and its tail, in spikes per second.
+    # Spikes per neuron and step, over each sample and its tail, in spikes per second.
     rate = spikes / cells / (data.dt_ms / 1000) if cells else 0.0
     return {"loss": total_loss / seen, "accuracy": right / seen, "rate_hz": rate}
 

@@ -118,6 +118,32 @@ def test_cross_entropy_takes_the_scores_as_logits() -> None:
     assert losses.cross_entropy(F.one_hot(labels).double() * 100, labels) < 1e-9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cross_entropy_takes_probabilities_of_classes(dtype: torch.dtype) -> None:
+    scores, labels = torch.randn(4, 3, dtype=torch.float64), torch.tensor([0, 2, 1, 1])
+    certain = F.one_hot(labels, 3).to(dtype)
+    torch.testing.assert_close(
+        losses.cross_entropy(scores, certain), losses.cross_entropy(scores, labels)
+    )
+    other = torch.tensor([1, 1, 0, 1])
+    mixed = 0.75 * certain + 0.25 * F.one_hot(other, 3).to(dtype)
+    expected = 0.75 * losses.cross_entropy(scores, labels)
+    expected = expected + 0.25 * losses.cross_entropy(scores, other)
+    torch.testing.assert_close(losses.cross_entropy(scores, mixed), expected)
+
+
+@given(batch=batches())
+def test_spikes_are_counted_within_each_samples_duration(batch: Batch) -> None:
+    fired = (batch.v > 0).float()
+    expected = sum(int(fired[:length, n].sum()) for n, length in enumerate(batch.lengths.tolist()))
+    assert losses.count_spikes(fired, batch.lengths) == expected
+
+
+def test_many_spikes_are_counted_exactly() -> None:
+    fired = torch.ones(1, 4, 5_000_001)  # 20,000,004 is no sum of ones in single precision
+    assert losses.count_spikes(fired, torch.ones(4, dtype=torch.int64)) == 20_000_004
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_readout_is_named() -> None:
     said = "readout must be one of sum_softmax, mean, max, got 'last'"

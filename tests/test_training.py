@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from snn_delays import losses
 from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
 from snn_delays.schedules import Exponential
@@ -20,6 +21,16 @@ from snn_delays.training import TrainSettings, _optimizers, best_epoch, evaluate
 
 SETTINGS = TrainSettings(epochs=4, batch_size=32, accelerator="cpu", seed=3)
 SCHEDULE = Exponential(start=4.27, until=0.5)
+EVERYTHING = Augmentation(
+    event_drop=0.1,
+    speed=0.2,
+    time_jitter=0.5,
+    channel_jitter=0.5,
+    channel_shift=1,
+    time_mask=3,
+    channel_mask=2,
+    cutmix=0.5,
+)
 
 
 class Silent:
@@ -52,21 +63,32 @@ def network(data: SpikeData, **settings) -> DelaySNN:
     return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
 
 
-def run(net: DelaySNN, data: SpikeData, path: Path, observer: Silent | None = None, **kwargs):
-    return train(net, data, SCHEDULE, SETTINGS, RunFolder(path), observer or Silent(), **kwargs)
+def run(
+    net: DelaySNN,
+    data: SpikeData,
+    path: Path,
+    observer: Silent | None = None,
+    settings: TrainSettings = SETTINGS,
+    **kwargs,
+):
+    return train(net, data, SCHEDULE, settings, RunFolder(path), observer or Silent(), **kwargs)
 
 
 def timeless(rows: list[Row]) -> list[Row]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(data: SpikeData, tmp_path: Path):
+@pytest.mark.parametrize("augmentation", [Augmentation(), EVERYTHING], ids=["plain", "augmented"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    data: SpikeData, tmp_path: Path, augmentation: Augmentation
+):
+    settings = dataclasses.replace(SETTINGS, augmentation=augmentation)
     whole = network(data)
-    rows = run(whole, data, tmp_path / "whole")
+    rows = run(whole, data, tmp_path / "whole", settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        run(network(data), data, tmp_path / "parts", Silent(stop_at=1))
+        run(network(data), data, tmp_path / "parts", Silent(stop_at=1), settings)
     parts = network(data)
-    resumed = run(parts, data, tmp_path / "parts", resume=True)
+    resumed = run(parts, data, tmp_path / "parts", settings=settings, resume=True)
     assert timeless(resumed) == timeless(rows)
     for name, tensor in whole.state_dict().items():
         if isinstance(tensor, torch.Tensor):
@@ -93,6 +115,46 @@ def test_metrics_follow_the_schedule_and_reach_the_observer_and_the_file(
     assert len(lines) == 1 + SETTINGS.epochs
     assert list((tmp_path / "tensorboard").iterdir())
     assert all(row["rate_hz"] > 0 for row in rows)
+
+
+def test_the_rate_counts_no_padding(data: SpikeData, tmp_path: Path):
+    """With a network that stays as it is, what a batch pads its samples with changes nothing."""
+    assert len(set(data.train.lengths.tolist())) > 1
+    rates = []
+    for batch_size in (1, len(data.train)):
+        settings = dataclasses.replace(
+            SETTINGS, epochs=1, batch_size=batch_size, weight_lr=0.0, weight_decay=0.0, delay_lr=0.0
+        )
+        net = network(data, dropout=0.0, batch_norm=False, bias=True)
+        with torch.no_grad():
+            for block in net.blocks:
+                block.delay.bias.fill_(0.7)  # so that neurons fire in padding, too
+        (row,) = run(net, data, tmp_path / str(batch_size), settings=settings)
+        rates.append(row["rate_hz"])
+    assert rates[0] > 0
+    assert rates[0] == rates[1]
+
+
+def test_mixed_samples_are_learned_by_both_labels(
+    data: SpikeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compared: list[torch.Tensor] = []
+    plain = losses.cross_entropy
+
+    def watched(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        compared.append(labels)
+        return plain(scores, labels)
+
+    monkeypatch.setattr(losses, "cross_entropy", watched)
+    mixed = dataclasses.replace(SETTINGS, epochs=1, augmentation=Augmentation(cutmix=1.0))
+    run(network(data), data, tmp_path, settings=mixed)
+    # Training compares with shares of classes, validation with classes as ever.
+    training = [labels for labels in compared if labels.is_floating_point()]
+    assert len(training) == len(data.train) // SETTINGS.batch_size
+    assert len(compared) > len(training)
+    shares = torch.cat(training)
+    torch.testing.assert_close(shares.sum(1), torch.ones(len(shares)))
+    assert ((shares > 0) & (shares < 1)).any()
 
 
 def test_learned_delays_move_within_their_range_and_fixed_ones_stay(
