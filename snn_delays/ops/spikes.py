@@ -68,8 +68,9 @@ class Channels:
     def add_product(self, block: int, g: Tensor, out: Tensor) -> None:
         """out[r] += x[block]ᵀ @ g[r]: ``[R, M, post]`` → ``[R, C, post]``."""
         use_torch_threads()
+        rows = g.flatten(0, 1).numpy()
         spikes_cpu.add_correlation(
-            out.numpy(), self._start[block], self._place, self._value, g.numpy()
+            out.numpy(), self._start[block], self._place, self._value, rows, 0, g.shape[1]
         )
 
     def correlate(self, g: Tensor, shifts: int) -> Tensor:
@@ -79,7 +80,7 @@ class Channels:
         out = g.new_zeros(shifts, self._start.shape[1] - 1, padded.shape[2])
         use_torch_threads()
         for block, start in enumerate(self._start):
-            spikes_cpu.add_shifted_correlation(
+            spikes_cpu.add_correlation(
                 out.numpy(), start, self._place, self._value, rows, block * self.rows, self.batch
             )
         return out[..., : g.shape[2]]

@@ -122,42 +122,6 @@ def by_channel(x: NDArray, rows: int) -> tuple[NDArray, NDArray, NDArray]:
 
 
 @njit(parallel=True, cache=True)
-def add_correlation(
-    out: NDArray, start: NDArray, place: NDArray, value: NDArray, g: NDArray
-) -> None:
-    """out[r] += xᵀ @ g[r], for the rows of one block of ``by_channel``.
-
-    Shape:
-        start ``[pre + 1]``, g ``[R, M, post]`` → out ``[R, pre, post]``; post a multiple of
-        ``NARROW``.
-    """
-    count, rows, post = g.shape
-    pre = out.shape[1]
-    x, y = g.reshape(-1), out.reshape(-1)
-    strips = (post + WIDE - 1) // WIDE
-    for task in prange(count * strips):
-        r = task // strips
-        column = (task % strips) * WIDE
-        last = min(post, column + WIDE)
-        while column < last:
-            base = r * rows * post + column
-            wide = last - column >= WIDE
-            for c in range(pre):
-                at = (r * pre + c) * post + column
-                if wide:
-                    a = load_tile(y, at)
-                    for i in range(start[c], start[c + 1]):
-                        a = add_one_tap(a, value, i, x, base + place[i] * post)
-                    store_tile(y, at, a)
-                else:
-                    b = load_strip(y, at)
-                    for i in range(start[c], start[c + 1]):
-                        b = add_one_tap(b, value, i, x, base + place[i] * post)
-                    store_tile(y, at, b)
-            column += WIDE if wide else NARROW
-
-
-@njit(parallel=True, cache=True)
 def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in x ``[M, C]``, row by row.
 
@@ -230,7 +194,7 @@ def convolve(
 
 
 @njit(parallel=True, cache=True)
-def add_shifted_correlation(
+def add_correlation(
     out: NDArray,
     start: NDArray,
     place: NDArray,
@@ -239,7 +203,9 @@ def add_shifted_correlation(
     first: int,
     stride: int,
 ) -> None:
-    """out[j] += Σ_m x[m]ᵀ g[m + j · stride], for the rows of one block, which begins at ``first``.
+    """out[j] += Σ_m x[m]ᵀ g[m + j · stride], for the rows m of one block, from ``first`` on.
+
+    Rows beyond the last of g count as zeros.
 
     Shape:
         start ``[pre + 1]``, g ``[M, post]`` → out ``[J, pre, post]``; post a multiple of
