@@ -109,7 +109,8 @@ def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
     if max_count is None or split.counts is None:
         return split
     clipped = copy.copy(split)
-    clipped.counts = None if max_count == 1 else split.counts.clamp(max=max_count)
+    largest = min(max_count, torch.iinfo(split.counts.dtype).max)
+    clipped.counts = None if max_count == 1 else split.counts.clamp(max=largest)
     return clipped
 
 

@@ -149,9 +149,9 @@ def _check_some(report: FileReport, digests: Digests, some: Recordings, *, n_uni
     report.units_out_of_range += int(((units < 0) | (units >= n_units)).sum())
     report.ragged_recordings += int((counts != sizes(some.units)).sum())
     report.empty_recordings += int((counts == 0).sum())
-    # A step back counts if both events are of one recording; NaN compares as no step back.
+    # A step back counts if both events are of one recording and both times are some.
     owners = np.repeat(np.arange(len(some)), counts)
-    back = (np.diff(times) < 0) & (owners[1:] == owners[:-1])
+    back = (times[1:] < times[:-1]) & (owners[1:] == owners[:-1]) & finite[1:] & finite[:-1]
     report.unsorted_recordings += len(np.unique(owners[1:][back]))
     found = defects(some, n_units=n_units, n_classes=len(report.class_names))
     report.defective_recordings += len(found)

@@ -32,7 +32,7 @@ from snn_delays.errors import UsageError
 # Seconds without a connection, or without a byte, after which a server counts as gone.
 TIMEOUT_S = 30.0
 # How often in a row an attempt may bring nothing new.
-_IDLE_ATTEMPTS = 3
+_IDLE_ATTEMPTS = 2
 # What is lost when a connection breaks off is less than this.
 _PIECE = 1 << 16
 # The largest file in use has 2.4 GB; who sends more than this sends something else.
@@ -172,7 +172,7 @@ class _Download:
                 return self._attempt(url, progress, bar)
             except _TRANSIENT as error:
                 idle = 0 if self._have() > before else idle + 1
-                if idle == _IDLE_ATTEMPTS or before == self._have() == 0:
+                if idle == _IDLE_ATTEMPTS:
                     raise
                 _log.warning("%s: %s. Going on.", url, _reason(error))
                 self.resumed = self._have() > 0

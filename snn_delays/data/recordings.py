@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from snn_delays.data.header import Header
+from snn_delays.data.heaps import check_lists
 from snn_delays.data.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
@@ -54,6 +55,8 @@ def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Ite
     Raises:
         UsageError: an array missing or damaged.
     """
+    for name in ("times", "units"):
+        check_lists(file, source, f"spikes/{name}")
     all_times, all_units = (source.array(file, f"spikes/{name}") for name in ("times", "units"))
     for start in range(0, len(header.labels), _RECORDINGS_PER_CHUNK):
         chunk = slice(start, start + _RECORDINGS_PER_CHUNK)

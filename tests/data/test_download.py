@@ -153,7 +153,6 @@ def test_a_server_that_stalls_counts_as_gone(
     assert path.read_bytes() == CONTENT
     path.unlink()
     server.answers = [stalled] * 99
-    monkeypatch.setattr(download_module, "_IDLE_ATTEMPTS", 2)
     server.files["/file"] = b"ab"  # of which one byte arrives, and no more
     began = time.monotonic()
     message = refusal(f"{server.url}/file", path)
