@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from snn_delays.data.binning import bin_events, check_grid, merge_equal
 from snn_delays.data.events import stream_events
@@ -75,7 +80,7 @@ def read_binned(
             max_time_ms=grid.max_time_ms,
             name=f"{source.path}",
         )
-        parts.append(merge_equal(binned))
+        parts.append(_apart(merge_equal(binned)))
         class_names, speaker_sex = events.class_names, events.speaker_sex
         skipped += events.skipped
         valid += len(events.times)
@@ -87,6 +92,22 @@ def read_binned(
         limit = "" if grid.max_time_ms is None else f" before max_time_ms = {grid.max_time_ms:g}"
         raise source.error(f"has no valid events{limit}: expected at least 1, got 0")
     return BinnedFile(source.path, split, class_names, valid, invalid, speaker_sex, tuple(skipped))
+
+
+def _apart(split: SpikeSplit) -> SpikeSplit:
+    """The same events in memory of their own, which the system has back once they are joined.
+
+    Between the many small blocks of reading, an allocator could give nothing of it back, and the
+    largest data sets would need all their events twice over.
+    """
+    part = copy.copy(split)
+    for name in ("steps", "channels", "counts"):
+        values = getattr(split, name).numpy()
+        block = mmap.mmap(-1, max(values.nbytes, 1))
+        mine = np.frombuffer(block, values.dtype, len(values))
+        mine[:] = values
+        setattr(part, name, torch.from_numpy(mine))
+    return part
 
 
 def shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:

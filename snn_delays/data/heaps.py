@@ -11,7 +11,8 @@ Reference:
 
 from __future__ import annotations
 
-import mmap
+import io
+import os
 import struct
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ from snn_delays.data.spike_file import SpikeFile
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _NOWHERE = np.uint64(2**64 - 1)
+_PIECE = 1 << 24
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEADER = struct.Struct("<8sQ")  # signature and version, size of the collection with this
 _OBJECT = struct.Struct("<HH4xQ")  # index, reference count, size without this and padding
@@ -42,14 +44,13 @@ def check_lists(file: h5py.File, source: SpikeFile, name: str) -> None:
             return
         item_size = np.dtype(h5py.check_vlen_dtype(array.dtype)).itemsize
         blocks = list(_blocks(array))
-        with (
-            source.path.open("rb") as raw,
-            mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
+        # Unbuffered, and not mapped: a few bytes here and there, of a file of gigabytes.
+        with source.path.open("rb", buffering=0) as raw:
+            size = raw.seek(0, os.SEEK_END)
             if array.id.get_create_plist().get_nfilters():
-                damage = _any_damage(content)
+                damage = _any_damage(raw, size)
             else:
-                damage = _damage(content, blocks, item_size)
+                damage = _damage(raw, size, blocks, item_size)
     if damage:
         raise source.error(f"is damaged: expected whole lists in {name}, got {damage}")
 
@@ -67,18 +68,18 @@ def _blocks(array: h5py.Dataset) -> Iterator[tuple[int, int]]:
             yield chunk.byte_offset, chunk.size
 
 
-def _damage(content: mmap.mmap, blocks: list[tuple[int, int]], item_size: int) -> str:
+def _damage(raw: io.FileIO, file_size: int, blocks: list[tuple[int, int]], item_size: int) -> str:
     """What is wrong, or nothing."""
     heaps: dict[int, dict[int, int]] = {}
     for first, size in blocks:
-        if first + size > len(content):
+        if first + size > file_size:
             return f"references beyond the end, at byte {first}"
-        references = np.frombuffer(content[first : first + size], dtype=_REFERENCE)
+        references = np.frombuffer(_bytes(raw, first, size), dtype=_REFERENCE)
         # What was never written, such as the rest of a last chunk, refers to nowhere.
         used = references[(references["length"] > 0) & (references["address"] != _NOWHERE)]
         for length, address, index in used.tolist():
             if address not in heaps:
-                heap = _walk(content, address)
+                heap = _walk(raw, file_size, address)
                 if isinstance(heap, str):
                     return heap
                 heaps[address] = heap
@@ -88,31 +89,34 @@ def _damage(content: mmap.mmap, blocks: list[tuple[int, int]], item_size: int) -
     return ""
 
 
-def _any_damage(content: mmap.mmap) -> str:
+def _any_damage(raw: io.FileIO, file_size: int) -> str:
     """What is wrong with a collection, wherever in the file its signature is; or nothing."""
-    address = content.find(_SIGNATURE)
-    while address >= 0:
-        if isinstance(heap := _walk(content, address), str):
-            return heap
-        address = content.find(_SIGNATURE, address + 1)
+    for first in range(0, file_size, _PIECE):
+        # A little more than a piece, for a signature that lies across its end.
+        piece = _bytes(raw, first, min(_PIECE + len(_SIGNATURE) - 1, file_size - first))
+        place = piece.find(_SIGNATURE)
+        while place >= 0:
+            if isinstance(heap := _walk(raw, file_size, first + place), str):
+                return heap
+            place = piece.find(_SIGNATURE, place + 1)
     return ""
 
 
-def _walk(content: mmap.mmap, address: int) -> dict[int, int] | str:
+def _walk(raw: io.FileIO, file_size: int, address: int) -> dict[int, int] | str:
     """Index and size in bytes of every object of a collection; or what is wrong."""
     where = f"at byte {address}"
-    if address + _HEADER.size > len(content):
+    if address + _HEADER.size > file_size:
         return f"a reference beyond the end, {where}"
-    signature, size = _HEADER.unpack_from(content, address)
+    signature, size = _HEADER.unpack(_bytes(raw, address, _HEADER.size))
     if signature != _SIGNATURE:
         return f"no collection of lists {where}"
     end = address + size
-    if size < _HEADER.size or end > len(content):
+    if size < _HEADER.size or end > file_size:
         return f"a collection of {size} bytes {where}"
     found: dict[int, int] = {}
     place = address + _HEADER.size
     while place + _OBJECT.size <= end:
-        index, _, length = _OBJECT.unpack_from(content, place)
+        index, _, length = _OBJECT.unpack(_bytes(raw, place, _OBJECT.size))
         # Of free space, index 0, the size counts all of it; else it stops before the padding.
         step = length if index == 0 else _OBJECT.size + -(-length // 8) * 8
         if step < _OBJECT.size or place + step > end:
@@ -121,3 +125,16 @@ def _walk(content: mmap.mmap, address: int) -> dict[int, int] | str:
             found[index] = length
         place += step
     return found
+
+
+def _bytes(raw: io.FileIO, first: int, size: int) -> bytes:
+    """So many bytes from there on.
+
+    Raises:
+        OSError: the file system refuses, or the file has become shorter meanwhile.
+    """
+    raw.seek(first)
+    content = raw.read(size)
+    if len(content) != size:
+        raise OSError(f"expected {size} bytes at {first}, got {len(content)}")
+    return content

@@ -17,7 +17,7 @@ from snn_delays.errors import UsageError
 
 OnBad = Literal["refuse", "skip"]
 
-_RECORDINGS_PER_CHUNK = 512
+_RECORDINGS_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
