@@ -104,6 +104,7 @@ def _train(cfg: DictConfig) -> None:
         "best_epoch": best_epoch(rows),
         "parameters": parameters,
         "invalid_events": data.invalid_events,
+        "skipped_recordings": data.skipped_recordings,
     }
     # On the CPU, as snn-delays-evaluate does it, so that it finds the same numbers.
     net.cpu()
@@ -322,7 +323,7 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
         log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
 
 
-def _command(program: str, config_name: str, task: Callable[[DictConfig], None]) -> None:
+def command(program: str, config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
     prepare_cpu()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
@@ -346,6 +347,9 @@ def _command(program: str, config_name: str, task: Callable[[DictConfig], None])
         guarded(task, cfg)
 
     guarded(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job))
+
+
+_command = command
 
 
 def _explain(error: BaseException) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from snn_delays.data.binning import bin_events, check_grid, merge_equal
 from snn_delays.data.events import stream_events
 from snn_delays.data.loaded import SpikeData
+from snn_delays.data.recordings import OnBad
 from snn_delays.data.spike_file import SpikeFile
 from snn_delays.data.split import SpikeSplit
 from snn_delays.errors import UsageError
@@ -42,9 +48,14 @@ class BinnedFile:
     class_names: tuple[str, ...]
     valid_events: int
     invalid_events: int
+    speaker_sex: dict[int, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    """The recordings that were left out, and why: "recording 7 is ragged: …"."""
 
 
-def read_binned(source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> BinnedFile:
+def read_binned(
+    source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad = "refuse"
+) -> BinnedFile:
     """Read and bin a file piece by piece, so that only the binned form is ever held in full.
 
     Raises:
@@ -52,12 +63,15 @@ def read_binned(source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> Bi
     """
     parts: list[SpikeSplit] = []
     class_names: tuple[str, ...] = ()
+    speaker_sex: dict[int, str] = {}
+    skipped: list[str] = []
     valid = invalid = 0
     for events in stream_events(
         source.path,
         dataset_name=source.dataset_name,
         n_units=n_units,
         how_to_get=source.how_to_get,
+        on_bad=on_bad,
     ):
         binned = bin_events(
             events,
@@ -66,15 +80,34 @@ def read_binned(source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> Bi
             max_time_ms=grid.max_time_ms,
             name=f"{source.path}",
         )
-        parts.append(merge_equal(binned))
-        class_names = events.class_names
+        parts.append(_apart(merge_equal(binned)))
+        class_names, speaker_sex = events.class_names, events.speaker_sex
+        skipped += events.skipped
         valid += len(events.times)
         invalid += events.invalid_events
-    split = SpikeSplit.concatenate(parts, name)
+    split = SpikeSplit.join(parts, name)
+    if not len(split):
+        raise source.error(f"has no sound recording: expected at least 1, got {skipped[0]}")
     if not len(split.steps):
         limit = "" if grid.max_time_ms is None else f" before max_time_ms = {grid.max_time_ms:g}"
         raise source.error(f"has no valid events{limit}: expected at least 1, got 0")
-    return BinnedFile(source.path, split, class_names, valid, invalid)
+    return BinnedFile(source.path, split, class_names, valid, invalid, speaker_sex, tuple(skipped))
+
+
+def _apart(split: SpikeSplit) -> SpikeSplit:
+    """The same events in memory of their own, which the system has back once they are joined.
+
+    Between the many small blocks of reading, an allocator could give nothing of it back, and the
+    largest data sets would need all their events twice over.
+    """
+    part = copy.copy(split)
+    for name in ("steps", "channels", "counts"):
+        values = getattr(split, name).numpy()
+        block = mmap.mmap(-1, max(values.nbytes, 1))
+        mine = np.frombuffer(block, values.dtype, len(values))
+        mine[:] = values
+        setattr(part, name, torch.from_numpy(mine))
+    return part
 
 
 def shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:
@@ -112,6 +145,26 @@ def count_invalid(files: Sequence[BinnedFile], dataset_name: str) -> int:
     return invalid
 
 
+def count_skipped(files: Sequence[BinnedFile], dataset_name: str) -> int:
+    """How many recordings were left out of all files; warns of each file where any was."""
+    for file in files:
+        if file.skipped:
+            _log.warning(
+                "%s: on_bad=skip left out %d of %d recordings of %s, at first: %s.",
+                dataset_name,
+                len(file.skipped),
+                len(file.skipped) + len(file.split),
+                file.path,
+                file.skipped[0],
+            )
+    return sum(len(file.skipped) for file in files)
+
+
+def shared_speaker_sex(files: Sequence[BinnedFile]) -> dict[int, str]:
+    """What any of the files says of a speaker; the first one's word counts."""
+    return {who: sex for file in reversed(files) for who, sex in file.speaker_sex.items()}
+
+
 def official_splits(
     train: BinnedFile, valid: BinnedFile, test: BinnedFile, *, dataset_name: str, dt_ms: float
 ) -> SpikeData:
@@ -129,4 +182,6 @@ def official_splits(
         dt_ms=dt_ms,
         split="official",
         invalid_events=count_invalid(files, dataset_name),
+        skipped_recordings=count_skipped(files, dataset_name),
+        speaker_sex=shared_speaker_sex(files),
     )

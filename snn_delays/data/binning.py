@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -94,6 +95,39 @@ def merge_equal(split: SpikeSplit) -> SpikeSplit:
     )
 
 
+def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
+    """The same with at most ``max_count`` spikes in a cell of the grid; 1 makes input binary.
+
+    Args:
+        split: as :func:`merge_equal` gives it.
+        max_count: None for no limit.
+
+    Raises:
+        UsageError: no whole number >= 1.
+    """
+    check_max_count(max_count)
+    if max_count is None or split.counts is None:
+        return split
+    clipped = copy.copy(split)
+    largest = min(max_count, torch.iinfo(split.counts.dtype).max)
+    clipped.counts = None if max_count == 1 else split.counts.clamp(max=largest)
+    return clipped
+
+
+def check_max_count(max_count: int | None) -> None:
+    """Refuse a limit that is none, before a large file is read for it.
+
+    Raises:
+        UsageError: no whole number >= 1.
+    """
+    whole = isinstance(max_count, int) and not isinstance(max_count, bool)
+    if max_count is not None and not (whole and 1 <= max_count <= 2**31 - 1):
+        raise UsageError(
+            "max_count must be a whole number of spikes >= 1 (1: binary), or None for no limit, "
+            f"got {max_count!r}."
+        )
+
+
 def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
     """Refuse a grid that is none, before a large file is read for it.
 
@@ -109,4 +143,6 @@ def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
 
 
 def _compact(values: np.ndarray, largest: int) -> np.ndarray:
-    return values.astype(np.int16 if largest <= np.iinfo(np.int16).max else np.int32)
+    """In the smallest integers that hold them: 100 steps and 140 channels are bytes."""
+    kinds = (np.uint8, np.int16, np.int32)
+    return values.astype(next(kind for kind in kinds if largest <= np.iinfo(kind).max))

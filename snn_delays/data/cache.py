@@ -18,12 +18,13 @@ from snn_delays.atomic import write_atomically
 from snn_delays.data import source_hash
 from snn_delays.data.array_file import DamagedError, map_arrays, write_arrays
 from snn_delays.data.binned_file import BinnedFile, Grid, read_binned
+from snn_delays.data.recordings import OnBad
 from snn_delays.data.spike_file import SpikeFile
 from snn_delays.data.split import SpikeSplit
 from snn_delays.errors import UsageError
 
 # Part of every key: raise it when the same file and settings come to mean other arrays.
-_VERSION = 1
+_VERSION = 2
 _FOLDER = ".snn_delays_cache"
 _VARIABLE = "SNN_DELAYS_CACHE"
 _ARRAYS = ("steps", "channels", "counts", "offsets", "labels", "speakers")
@@ -52,7 +53,15 @@ class BinnedCache:
         self.dataset_name = dataset_name
         self._complained = False
 
-    def read(self, source: SpikeFile, *, n_units: int, grid: Grid, name: str) -> BinnedFile:
+    def read(
+        self,
+        source: SpikeFile,
+        *,
+        n_units: int,
+        grid: Grid,
+        name: str,
+        on_bad: OnBad = "refuse",
+    ) -> BinnedFile:
         """As :func:`~snn_delays.data.binned_file.read_binned`, but quicker the second time.
 
         Raises:
@@ -60,9 +69,10 @@ class BinnedCache:
         """
         identity = self._identity(source.path) if self.folders else None
         if identity is None:  # Where the file cannot be read, this says why.
-            return read_binned(source, n_units=n_units, grid=grid, name=name)
+            return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
         stamp, content = identity
         settings = {"version": _VERSION, "source_sha256": content, "n_units": n_units}
+        settings["on_bad"] = on_bad
         settings |= {
             key: value if value is None else float(value) for key, value in asdict(grid).items()
         }
@@ -71,7 +81,7 @@ class BinnedCache:
         found = self._find(file_name, settings, source.path, name)
         if found is not None:
             return found
-        binned = read_binned(source, n_units=n_units, grid=grid, name=name)
+        binned = read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
         # Not if another file has taken its place meanwhile: its hash would be the wrong one.
         if self._same(source.path, stamp):
             self._keep(file_name, settings, binned)
@@ -125,6 +135,8 @@ class BinnedCache:
             "class_names": binned.class_names,
             "valid_events": binned.valid_events,
             "invalid_events": binned.invalid_events,
+            "speaker_sex": sorted(binned.speaker_sex.items()),
+            "skipped": binned.skipped,
         }
         arrays = {key: getattr(binned.split, key).numpy() for key in _ARRAYS}
 
@@ -185,6 +197,8 @@ def _load(path: Path, settings: dict[str, Any], source: Path, name: str) -> Binn
             class_names=tuple(about["class_names"]),
             valid_events=about["valid_events"],
             invalid_events=about["invalid_events"],
+            speaker_sex=dict(about["speaker_sex"]),
+            skipped=tuple(about["skipped"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError("lacks a part") from error

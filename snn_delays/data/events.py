@@ -5,6 +5,7 @@
     labels         [n] integer
     extra/speaker  [n] integer or text, optional
     extra/keys     [classes] names of the labels, optional
+    extra/meta_info/gender  [speakers] text, optional
 
 Reference:
     Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
@@ -13,18 +14,24 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from snn_delays.data.header import Header, read_header
+from snn_delays.data.recordings import (
+    OnBad,
+    Recordings,
+    check_on_bad,
+    defects,
+    label_defect,
+    sizes,
+    stream_recordings,
+)
 from snn_delays.data.spike_file import SpikeFile
-
-_RECORDINGS_PER_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,10 @@ class Events:
     n_units: int
     invalid_events: int
     """How many events were left out because their time is NaN, infinite or negative."""
+    speaker_sex: dict[int, str] = field(default_factory=dict)
+    """What the file says of its speakers, such as "female"; of some or none."""
+    skipped: tuple[str, ...] = ()
+    """The recordings that were left out, and why: "recording 7 is ragged: …"."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,11 +83,17 @@ def read_events(
         class_names=parts[0].class_names,
         n_units=n_units,
         invalid_events=sum(part.invalid_events for part in parts),
+        speaker_sex=parts[0].speaker_sex,
     )
 
 
 def stream_events(
-    path: Path | str, *, dataset_name: str, n_units: int = 700, how_to_get: str
+    path: Path | str,
+    *,
+    dataset_name: str,
+    n_units: int = 700,
+    how_to_get: str,
+    on_bad: OnBad = "refuse",
 ) -> Iterator[Events]:
     """Read a file in pieces of a few hundred recordings, at least one piece.
 
@@ -85,61 +102,56 @@ def stream_events(
         dataset_name: named in errors.
         n_units: units are 0 … ``n_units`` − 1.
         how_to_get: the sentence that ends every error: where to get a whole file.
+        on_bad: what becomes of recordings whose lists do not match or that have a unit or label
+            out of range: "refuse" the file, or "skip" them; :attr:`Events.skipped` names them.
 
     Raises:
         UsageError: one line with the path: missing, damaged or not HDF5; an array missing or of
             another kind; no recordings; times, units or labels that do not match; a unit or label
             out of range.
     """
+    check_on_bad(on_bad)
     source = SpikeFile(Path(path), dataset_name, how_to_get)
     with source.open() as file:
         header = read_header(file, source)
-        arrays = source.array(file, "spikes/times"), source.array(file, "spikes/units")
-        for start in range(0, len(header.labels), _RECORDINGS_PER_CHUNK):
-            yield _read_chunk(source, header, *arrays, start=start, n_units=n_units)
+        wrong_labels = np.flatnonzero(~header.labels_in_range)
+        if on_bad == "refuse" and wrong_labels.size:  # before gigabytes are read
+            i = int(wrong_labels[0])
+            defect = label_defect(int(header.labels[i]), len(header.class_names))
+            raise source.error(f"recording {i} {defect}")
+        for some in stream_recordings(file, source, header):
+            yield _events(source, header, some, n_units=n_units, on_bad=on_bad)
 
 
-def _read_chunk(
-    source: SpikeFile,
-    header: Header,
-    all_times: h5py.Dataset,
-    all_units: h5py.Dataset,
-    *,
-    start: int,
-    n_units: int,
+def _events(
+    source: SpikeFile, header: Header, some: Recordings, *, n_units: int, on_bad: OnBad
 ) -> Events:
-    chunk = slice(start, start + _RECORDINGS_PER_CHUNK)
-    with source.reading():
-        times_of, units_of = all_times[chunk], all_units[chunk]
-    counts = np.array([len(times) for times in times_of], dtype=np.int64)
-    unit_counts = np.array([len(units) for units in units_of], dtype=np.int64)
-    if (ragged := np.flatnonzero(counts != unit_counts)).size:
-        i = ragged[0]
-        raise source.error(
-            f"recording {start + i} is ragged: expected as many units as times, "
-            f"got {unit_counts[i]} units and {counts[i]} times"
-        )
+    bad = defects(some, n_units=n_units, n_classes=len(header.class_names))
+    skipped = tuple(f"recording {some.start + i} {reason}" for i, reason in bad.items())
+    if bad and on_bad == "refuse":
+        raise source.error(skipped[0])
+    if bad:
+        some = some.subset(np.setdiff1d(np.arange(len(some)), list(bad)))
+    offsets = _offsets(sizes(some.times))
     # float64 first: times are float16, which overflows at 65504 and so cannot hold microseconds.
-    times = np.concatenate(times_of).astype(np.float64)
-    units = np.concatenate(units_of)
-    offsets = _offsets(counts)
-    if (outside := np.flatnonzero((units < 0) | (units >= n_units))).size:
-        i = np.searchsorted(offsets, outside[0], side="right") - 1
-        raise source.error(
-            f"recording {start + i} has a unit out of range: expected 0 to {n_units - 1}, "
-            f"got {units[outside[0]]}"
-        )
+    times = _joined(some.times).astype(np.float64)
     valid = np.isfinite(times) & (times >= 0)
     return Events(
         times=times[valid],
-        units=units[valid].astype(np.int64),
+        units=_joined(some.units)[valid].astype(np.int64),
         offsets=_offsets(valid)[offsets],
-        labels=header.labels[chunk],
-        speakers=header.speakers[chunk],
+        labels=some.labels,
+        speakers=some.speakers,
         class_names=header.class_names,
         n_units=n_units,
         invalid_events=int(np.count_nonzero(~valid)),
+        speaker_sex=header.speaker_sex,
+        skipped=skipped,
     )
+
+
+def _joined(lists: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(lists) if len(lists) else np.zeros(0)
 
 
 def _offsets(counts: np.ndarray) -> Int64[np.ndarray, " n_plus_1"]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from snn_delays.data.spike_file import SpikeFile
+
+_MOST_CLASSES = 1_000
+_MOST_SPEAKERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -17,33 +20,38 @@ class Header:
     """Labels and speakers of all recordings, and what the labels are called.
 
     Shape:
-        ``labels``, ``speakers`` (-1 where unknown) ``[n]``.
+        ``labels``, ``speakers`` (-1 where unknown) ``[n]``. A label may have no name.
     """
 
     labels: Int64[np.ndarray, " n"]
     speakers: Int64[np.ndarray, " n"]
     class_names: tuple[str, ...]
+    speaker_sex: dict[int, str]
+
+    @property
+    def labels_in_range(self) -> Bool[np.ndarray, " n"]:
+        """Which of the labels have a name."""
+        return (self.labels >= 0) & (self.labels < len(self.class_names))
 
 
 def read_header(file: h5py.File, source: SpikeFile) -> Header:
     """Read and check everything but the events themselves.
 
     Raises:
-        UsageError: an array missing, of another kind or of another length; no recordings; a label
-            that is negative or has no name.
+        UsageError: an array missing, of another kind or of another length; no recordings; more
+            classes or recordings than there can be.
     """
     n = _n_recordings(file, source)
     labels = _per_recording(file, source, "labels", n)
     if labels.dtype.kind not in "iu":
         raise source.error(f"has wrong labels: expected integers, got {labels.dtype}")
     labels = labels.astype(np.int64)
-    names = _class_names(file, source, labels)
-    if (outside := np.flatnonzero((labels < 0) | (labels >= len(names)))).size:
-        raise source.error(
-            f"recording {outside[0]} has a label out of range: expected 0 to {len(names) - 1} "
-            f"({len(names)} class names), got {labels[outside[0]]}"
-        )
-    return Header(labels, _speakers(file, source, n), names)
+    return Header(
+        labels,
+        _speakers(file, source, n),
+        _class_names(file, source, labels),
+        _speaker_sex(file, source),
+    )
 
 
 def _n_recordings(file: h5py.File, source: SpikeFile) -> int:
@@ -56,6 +64,10 @@ def _n_recordings(file: h5py.File, source: SpikeFile) -> int:
         )
     if times == 0:
         raise source.error("holds no recordings: expected at least 1, got 0")
+    with source.reading():
+        size = source.path.stat().st_size
+    if times > size:  # A damaged number, before memory is asked for on its word.
+        raise source.error(f"is damaged: expected recordings in {size} bytes, got {times} of them")
     return times
 
 
@@ -75,13 +87,13 @@ def _n_lists(file: h5py.File, source: SpikeFile, name: str, *, kinds: str, expec
 def _per_recording(file: h5py.File, source: SpikeFile, name: str, n: int) -> np.ndarray:
     array = source.array(file, name)
     with source.reading():
-        values = np.asarray(array[()])
-    if values.shape != (n,):
+        shape = array.shape
+    if shape != (n,):
         raise source.error(
-            f"does not match: expected {n} entries in {name}, one per recording, "
-            f"got shape {values.shape}"
+            f"does not match: expected {n} entries in {name}, one per recording, got shape {shape}"
         )
-    return values
+    with source.reading():
+        return np.asarray(array[()])
 
 
 def _speakers(file: h5py.File, source: SpikeFile, n: int) -> Int64[np.ndarray, " n"]:
@@ -102,11 +114,35 @@ def _class_names(
     with source.reading():
         named = "extra/keys" in file
     if not named:
-        return tuple(str(label) for label in range(int(labels.max()) + 1))
+        largest = int(labels.max())
+        if largest >= _MOST_CLASSES:
+            raise source.error(
+                f"has no class names and a label {largest}: expected labels below {_MOST_CLASSES}, "
+                "or extra/keys"
+            )
+        return tuple(str(label) for label in range(largest + 1))
     array = source.array(file, "extra/keys")
     with source.reading():
-        keys = np.atleast_1d(array[()]).ravel().tolist()
+        size = array.size
+    if not size or size > _MOST_CLASSES:
+        raise source.error(f"has {size} class names: expected 1 to {_MOST_CLASSES}")
+    with source.reading():
+        return _texts(array[()])
+
+
+def _speaker_sex(file: h5py.File, source: SpikeFile) -> dict[int, str]:
+    """Sex of every speaker, where the file has a list of it, one entry per speaker."""
+    with source.reading():
+        array = file.get("extra/meta_info/gender")
+        if not isinstance(array, h5py.Dataset):
+            return {}
+        if len(array.shape) != 1 or array.shape[0] > _MOST_SPEAKERS:
+            return {}
+        return dict(enumerate(_texts(array[()])))
+
+
+def _texts(values: np.ndarray | bytes | str) -> tuple[str, ...]:
     return tuple(
-        key.decode("utf-8", errors="replace") if isinstance(key, bytes) else str(key)
-        for key in keys
+        text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
+        for text in np.atleast_1d(values).ravel().tolist()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from snn_delays.data.interface import Split
 
@@ -19,6 +19,8 @@ class SpikeData:
             share of every class of it ("stratified"), a file or list of its own ("official"), a
             hash of the file names ("hash"), or the test file itself ("paper").
         invalid_events: how many events were left out since their time is no time.
+        skipped_recordings: how many recordings were left out since they are defective.
+        speaker_sex: sex of each speaker as the files have it; of some or none.
     """
 
     train: Split
@@ -28,6 +30,8 @@ class SpikeData:
     dt_ms: float
     split: str
     invalid_events: int
+    skipped_recordings: int = 0
+    speaker_sex: dict[int, str] = field(default_factory=dict)
 
     @property
     def n_channels(self) -> int:

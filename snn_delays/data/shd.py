@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.data.binned_file import Grid, count_invalid, shared_class_names
+from snn_delays.data.binned_file import (
+    Grid,
+    count_invalid,
+    count_skipped,
+    shared_class_names,
+    shared_speaker_sex,
+)
+from snn_delays.data.binning import check_max_count
 from snn_delays.data.cache import BinnedCache, CacheChoice, cache_folders
-from snn_delays.data.heidelberg import read_official
+from snn_delays.data.heidelberg import SHD_FILES, fetch_official, read_official
 from snn_delays.data.loaded import SpikeData
+from snn_delays.data.recordings import OnBad, check_on_bad
 from snn_delays.data.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
 
@@ -30,6 +38,10 @@ def load_shd(
     valid_speakers: Sequence[int] | None = None,
     seed: int = 0,
     cache: CacheChoice = None,
+    max_count: int | None = None,
+    on_bad: OnBad = "refuse",
+    download: bool = False,
+    base_url: str | None = None,
 ) -> SpikeData:
     """Load SHD, or other data in its format, from ``root/shd_train.h5`` and ``root/shd_test.h5``.
 
@@ -47,6 +59,12 @@ def load_shd(
         seed: of what is drawn.
         cache: where to keep the binned files: a folder, False for nowhere; None for the folder
             in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
+        max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
+            limit.
+        on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
+            range, naming it; or "skip" such recordings, with a warning that counts them.
+        download: get what is missing in ``root`` first.
+        base_url: the folder of a server to get it from; None for the official one.
 
     Raises:
         UsageError: a setting out of range; a file missing, damaged or not in the format.
@@ -57,11 +75,23 @@ def load_shd(
         raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
     check_fraction(valid_fraction)
     grid = Grid(dt_ms, pool, max_time_ms)
+    check_max_count(max_count)
+    check_on_bad(on_bad)
 
     root = Path(root).expanduser()
+    if download:
+        fetch_official(root, SHD_FILES, base_url)
     store = BinnedCache(cache_folders(root, cache), "SHD")
     files = [
-        read_official(root, f"shd_{name}.h5", cache=store, grid=grid, name=name)
+        read_official(
+            root,
+            f"shd_{name}.h5",
+            cache=store,
+            grid=grid,
+            name=name,
+            max_count=max_count,
+            on_bad=on_bad,
+        )
         for name in ("train", "test")
     ]
     train, test = (file.split for file in files)
@@ -87,4 +117,6 @@ def load_shd(
         dt_ms=dt_ms,
         split=split,
         invalid_events=count_invalid(files, "SHD"),
+        skipped_recordings=count_skipped(files, "SHD"),
+        speaker_sex=shared_speaker_sex(files),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64, Integer
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from snn_delays.data.batch import SparseBatch
@@ -44,8 +44,8 @@ class SpikeSplit(Split):
     def __init__(
         self,
         *,
-        steps: Int[Tensor, " E"],
-        channels: Int[Tensor, " E"],
+        steps: Integer[Tensor, " E"],
+        channels: Integer[Tensor, " E"],
         counts: Integer[Tensor, " E"] | None = None,
         offsets: Int64[Tensor, " n_plus_1"],
         labels: Int64[Tensor, " n"],
@@ -111,26 +111,32 @@ class SpikeSplit(Split):
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
         """One split of all recordings of ``parts``, which have the same channels."""
-        own = [part._own() for part in parts]
-        counts = None
-        if any(part.counts is not None for part in own):
-            counts = torch.cat(
-                [
-                    torch.ones(len(part.steps), dtype=torch.uint8)
-                    if part.counts is None
-                    else part.counts
-                    for part in own
-                ]
-            )
-        sizes = torch.cat([part.offsets.diff() for part in own])
+        return cls.join([part._own() for part in parts], name)
+
+    @classmethod
+    def join(cls, parts: list[SpikeSplit], name: str) -> SpikeSplit:
+        """As :meth:`concatenate`, for parts that are no subsets, and emptying the list.
+
+        Of what the parts hold, if nobody else does, only a third is ever there twice.
+        """
+        columns = {
+            key: [getattr(part, key) for part in parts]
+            for key in ("steps", "channels", "counts", "labels", "speakers")
+        }
+        if any(counts is not None for counts in columns["counts"]):
+            columns["counts"] = [
+                torch.ones(len(steps), dtype=torch.uint8) if counts is None else counts
+                for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
+            ]
+        else:
+            del columns["counts"]
+        offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
+        n_channels = parts[0].n_channels
+        parts.clear()
         return cls(
-            steps=torch.cat([part.steps for part in own]),
-            channels=torch.cat([part.channels for part in own]),
-            counts=counts,
-            offsets=_offsets(sizes),
-            labels=torch.cat([part.labels for part in own]),
-            speakers=torch.cat([part.speakers for part in own]),
-            n_channels=own[0].n_channels,
+            **{key: torch.cat(columns.pop(key)) for key in list(columns)},
+            offsets=offsets,
+            n_channels=n_channels,
             name=name,
         )
 
@@ -174,7 +180,9 @@ def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def _lengths(steps: Int[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]) -> Int64[Tensor, " n"]:
+def _lengths(
+    steps: Integer[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]
+) -> Int64[Tensor, " n"]:
     """Last step + 1 of every recording; 1 for a recording without events."""
     lengths = torch.ones(len(offsets) - 1, dtype=torch.int64)
     occupied = offsets.diff() > 0

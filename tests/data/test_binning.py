@@ -134,10 +134,16 @@ def test_an_event_at_max_time_is_left_out() -> None:
 
 
 def test_steps_are_held_as_narrowly_as_they_fit() -> None:
-    short = bin_events(events_of([[(0.5, 0)]]), dt_ms=10.0, name="train")
-    long = bin_events(events_of([[(40.0, 0)]]), dt_ms=1.0, name="train")
-    assert (short.steps.dtype, long.steps.dtype) == (torch.int16, torch.int32)
-    assert long.steps.tolist() == [40_000]
+    for last, dtype in (
+        (0.255, torch.uint8),
+        (0.256, torch.int16),
+        (32.767, torch.int16),
+        (32.768, torch.int32),
+        (40.0, torch.int32),
+    ):
+        split = bin_events(events_of([[(last + 1e-6, 0)]]), dt_ms=1.0, name="train")
+        assert split.steps.dtype == dtype
+        assert split.steps.tolist() == [round(1000 * last)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data import events as events_module
+from snn_delays.data import recordings as recordings_module
 from snn_delays.data.events import Events, read_events, stream_events
 from snn_delays.errors import UsageError
 
@@ -114,7 +114,7 @@ def test_pieces_make_the_whole(write_file: Any, monkeypatch: pytest.MonkeyPatch)
         rng.integers(0, 5, 23),
     )
     whole = read(path)
-    monkeypatch.setattr(events_module, "_RECORDINGS_PER_CHUNK", 4)
+    monkeypatch.setattr(recordings_module, "_RECORDINGS_PER_CHUNK", 4)
     pieces = list(stream_events(path, dataset_name="SHD", how_to_get=HOW_TO_GET))
     assert [len(piece) for piece in pieces] == [4, 4, 4, 4, 4, 3]
     again = read(path)

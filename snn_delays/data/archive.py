@@ -1,0 +1,165 @@
+"""Unpacking archives that others made: nothing outside the folder, no links, no floods."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snn_delays.atomic import replacing
+from snn_delays.errors import UsageError
+
+_PIECE = 1 << 20
+_MOST_MEMBERS = 1_000_000
+# What the readers raise, depending on which byte is damaged.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeError,
+    ValueError,
+)
+
+_log = logging.getLogger("snn_delays")
+
+
+def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> None:
+    """Unpack the one file called ``name``, in whatever folder of a zip, as ``path``.
+
+    It is there in full, its checksum right, or not at all.
+
+    Raises:
+        UsageError: the archive is damaged, has no such file or several, holds links or paths
+            that lead outside, or the file has more than ``max_bytes``; the file system refuses.
+    """
+    with (
+        replacing(path) as unfinished,
+        unfinished.open("wb") as target,
+        _reading(archive),
+        zipfile.ZipFile(archive) as file,
+    ):
+        found = _only_member(archive, file, name)
+        if found.file_size > max_bytes:
+            raise _refusal(archive, f"{name} would have {found.file_size:,} bytes")
+        with file.open(found) as member, _bar(name, found.file_size) as advance:
+            # The declared size bounds what is read, the checksum is compared at the end.
+            while piece := member.read(_PIECE):
+                target.write(piece)
+                advance(len(piece))
+
+
+def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
+    """Unpack a whole tar file, plain or gzip, as the new folder ``folder``.
+
+    It is there in full or not at all.
+
+    Raises:
+        UsageError: the archive is damaged, holds anything but files and folders, leads outside,
+            or unpacks to more than ``max_bytes``; the file system refuses.
+    """
+    unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}.tmp")
+    try:
+        unfinished.mkdir(parents=True)
+        size = archive.stat().st_size
+        with _reading(archive), archive.open("rb") as raw, _bar(archive.name, size) as advance:
+            unpacked = gzip.GzipFile(fileobj=raw) if _is_gzip(archive) else raw
+            # As a stream, since a search through a compressed file would read it again and again.
+            with tarfile.open(fileobj=unpacked, mode="r|") as file:
+                total, place = 0, 0
+                for count, member in enumerate(file):
+                    _check_path(archive, member.name)
+                    if not (member.isreg() or member.isdir()):
+                        raise _refusal(archive, f"{member.name!r} is neither file nor folder")
+                    total += member.size
+                    if total > max_bytes or count >= _MOST_MEMBERS:
+                        raise _refusal(
+                            archive, f"more than {max_bytes:,} bytes or {_MOST_MEMBERS:,} files"
+                        )
+                    file.extract(member, unfinished, filter="data")
+                    advance(raw.tell() - place)
+                    place = raw.tell()
+            # To the end, where gzip keeps its checksum: truncated files would pass for short ones.
+            while unpacked.read(_PIECE):
+                pass
+        unfinished.rename(folder)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise UsageError(
+            f"cannot unpack {archive} into {folder.parent}: {reason}. Make room, or choose a "
+            "folder that can be written to."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _only_member(archive: Path, file: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    for one in file.infolist():
+        _check_path(archive, one.filename)
+        if stat.S_ISLNK(one.external_attr >> 16):
+            raise _refusal(archive, f"{one.filename!r} is a link")
+    found = [one for one in file.infolist() if _last_part(one.filename) == name]
+    if len(found) != 1:
+        raise _refusal(archive, f"expected one file called {name}, got {len(found)}")
+    return found[0]
+
+
+def _check_path(archive: Path, name: str) -> None:
+    """Refuse a member whose path leads anywhere but down from where the archive is unpacked."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0] or "\0" in name:
+        raise _refusal(archive, f"the path {name!r} leads outside")
+
+
+def _is_gzip(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _last_part(name: str) -> str:
+    return "" if name.endswith("/") else PurePosixPath(name).name
+
+
+def _refusal(archive: Path, reason: str) -> UsageError:
+    return UsageError(f"{archive} is not unpacked: {reason}. Delete it and get it again.")
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Whatever a damaged archive makes its reader raise becomes one line."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _refusal(archive, f"it is damaged ({reason})") from error
+
+
+@contextmanager
+def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    console = Console(stderr=True)
+    _log.info("unpacking %s", name)
+    with Progress(
+        TextColumn(f"unpacking {name}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.advance(task, done)

@@ -1,0 +1,272 @@
+"""A page of pictures of a data set: what its recordings look like, and how they are spread."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from snn_delays.atomic import write_atomically
+from snn_delays.data import SpikeData, SpikeSplit
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+}
+_COLOURS = {"train": "#4477aa", "validation": "#ccbb44", "test": "#ee6677"}
+_PER_CLASS = 3
+# Recordings of each split that the means over time and over counts are taken from.
+_SAMPLED = 2_000
+_BATCH = 64
+# Above this, speakers are counted by how many recordings they have.
+_MOST_SPEAKERS = 40
+
+
+def draw_page(data: SpikeData, path: Path, *, title: str, seed: int = 0) -> None:
+    """Write a PNG page: rasters of some recordings of each class, and five distributions.
+
+    Args:
+        data: of any loader.
+        path: the file; missing folders are made.
+        title: stands on top.
+        seed: of which recordings are shown, and which are counted where all would be too many.
+
+    Raises:
+        UsageError: the file system refuses.
+    """
+    splits = _splits(data)
+    rng = np.random.default_rng(seed)
+    columns = min(data.n_classes, 5 if data.n_classes <= 20 else 7)
+    rows = math.ceil(data.n_classes / columns)
+    tops = 0.4 + 1.45 * rows
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(13, tops + 6.4), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[tops, 6.0]).flat
+        _draw_rasters(upper, data, rows, columns, rng)
+        (time, bins, duration), (classes, speakers) = _panels(lower)
+        found = {name: _statistics(split, rng) for name, split in splits.items()}
+        _draw_over_time(time, found, data.dt_ms)
+        _draw_bins(bins, found)
+        _draw_durations(duration, splits, data.dt_ms)
+        _draw_classes(classes, splits, data.class_names)
+        _draw_speakers(speakers, splits, data.speaker_sex)
+        image = io.BytesIO()
+        figure.savefig(image, dpi=110, format="png")
+    write_atomically(path, image.getvalue())
+
+
+def _splits(data: SpikeData) -> dict[str, SpikeSplit]:
+    """Those that differ: validation on the test recordings is the test split again."""
+    splits = {"train": data.train, "validation": data.valid, "test": data.test}
+    if not data.clean_split:
+        del splits["validation"]
+    return splits
+
+
+def _panels(figure: SubFigure) -> tuple[list[Axes], list[Axes]]:
+    upper, lower = figure.subfigures(2, 1, squeeze=False).flat
+    return list(upper.subplots(1, 3)), list(lower.subplots(1, 2, width_ratios=[1.5, 1]))
+
+
+def _draw_rasters(
+    figure: SubFigure, data: SpikeData, rows: int, columns: int, rng: np.random.Generator
+) -> None:
+    """One panel per class: some of its training recordings one after the other, on one scale."""
+    labels = data.train.labels.numpy()
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == label))[:_PER_CLASS]
+        for label in range(data.n_classes)
+    ]
+    shown = np.concatenate(chosen)
+    lengths = data.train.lengths.numpy()
+    steps = int(lengths[shown].max()) if len(shown) else 1
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for label, axis in enumerate(axes.flat):
+        if label >= data.n_classes:
+            axis.set_visible(False)
+            continue
+        axis.set_title(data.class_names[label], fontsize=9, fontweight="bold", pad=3)
+        for place, index in enumerate(chosen[label]):
+            batch = data.train.collate([int(index)])
+            counts = batch.spikes[:, 0].numpy().T
+            largest = max(float(counts.max(initial=0)), 1e-12)
+            left = place * steps
+            axis.imshow(
+                np.sqrt(np.maximum(counts, 0) / largest),
+                cmap="Greys",
+                vmin=0,
+                vmax=1,
+                origin="lower",
+                aspect="auto",
+                interpolation="antialiased",
+                extent=(left, left + counts.shape[1], 0, data.n_channels),
+            )
+        for place in range(1, _PER_CLASS):
+            axis.axvline(place * steps, color="0.8", linewidth=0.8)
+        axis.set(xlim=(0, _PER_CLASS * steps), ylim=(0, data.n_channels))
+        axis.set_xticks(
+            [place * steps for place in range(_PER_CLASS)],
+            ["0"] * _PER_CLASS,
+        )
+    seconds = steps * data.dt_ms / 1000
+    figure.supxlabel(
+        f"up to {_PER_CLASS} training recordings of each class, each from its own 0 to "
+        f"{seconds:.2f} s",
+        fontsize=9,
+    )
+    figure.supylabel("channel", fontsize=9)
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Of the recordings that were looked at: mean spikes per recording in each step, and how many
+    cells of the grid (step × channel) hold 1, 2, … spikes, as a share of all cells."""
+
+    per_step: np.ndarray
+    values: np.ndarray
+    shares: np.ndarray
+
+
+def _statistics(split: SpikeSplit, rng: np.random.Generator) -> _Statistics:
+    some = np.sort(rng.permutation(len(split))[:_SAMPLED])
+    per_step = np.zeros(int(split.lengths[some].max()))
+    cells: dict[float, int] = {}
+    total = 0
+    for first in range(0, len(some), _BATCH):
+        batch = split.collate(some[first : first + _BATCH])
+        spikes = batch.spikes.numpy()
+        per_step[: len(spikes)] += spikes.sum((1, 2), dtype=np.float64)
+        total += int(batch.lengths.sum()) * split.n_channels
+        # To half a spike: input may be a current, and then there is no end of different values.
+        values, counts = np.unique(np.rint(2 * spikes[spikes != 0]) / 2, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            cells[value] = cells.get(value, 0) + count
+    values = np.array(sorted(cells))
+    return _Statistics(
+        per_step / len(some), values, np.array([cells[value] for value in values]) / total
+    )
+
+
+def _draw_over_time(axis: Axes, found: dict[str, _Statistics], dt_ms: float) -> None:
+    for name, statistics in found.items():
+        seconds = (np.arange(len(statistics.per_step)) + 0.5) * dt_ms / 1000
+        axis.plot(seconds, statistics.per_step, color=_COLOURS[name], label=name, linewidth=1.4)
+    axis.set(
+        title="when they fire",
+        xlabel="time (s)",
+        ylabel=f"spikes per step of {dt_ms:g} ms",
+        xlim=(0, None),
+        ylim=(0, None),
+    )
+    axis.legend(frameon=False)
+
+
+def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
+    for name, statistics in found.items():
+        axis.plot(
+            statistics.values,
+            100 * statistics.shares,
+            "o-",
+            color=_COLOURS[name],
+            markersize=3,
+            linewidth=1,
+            label=f"{name}: {100 * (1 - statistics.shares.sum()):.1f} % silent",
+        )
+    axis.set(
+        title="spikes per bin (step × channel)",
+        xlabel="spikes in a bin",
+        ylabel="share of bins (%)",
+        yscale="log",
+    )
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.legend(frameon=False)
+
+
+def _draw_durations(axis: Axes, splits: dict[str, SpikeSplit], dt_ms: float) -> None:
+    seconds = {name: split.lengths.numpy() * dt_ms / 1000 for name, split in splits.items()}
+    edges = np.linspace(0, max(float(of.max()) for of in seconds.values()), 41)
+    for name, of in seconds.items():
+        counts, _ = np.histogram(of, edges)
+        axis.stairs(100 * counts / len(of), edges, color=_COLOURS[name], linewidth=1.4)
+        axis.axvline(float(np.median(of)), color=_COLOURS[name], linewidth=0.8, linestyle=":")
+    axis.set(
+        title="duration (median dotted)",
+        xlabel="last spike (s)",
+        ylabel="recordings (%)",
+        xlim=(0, None),
+    )
+
+
+def _draw_classes(axis: Axes, splits: dict[str, SpikeSplit], class_names: Sequence[str]) -> None:
+    counts = {
+        name: np.bincount(split.labels.numpy(), minlength=len(class_names))
+        for name, split in splits.items()
+    }
+    _stack(axis, counts, list(class_names))
+    axis.set(title="recordings per class", ylabel="recordings")
+    axis.legend(
+        [f"{name}: {len(split):,}" for name, split in splits.items()],
+        frameon=False,
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+    )
+
+
+def _draw_speakers(axis: Axes, splits: dict[str, SpikeSplit], speaker_sex: dict[int, str]) -> None:
+    known = {name: split.speakers[split.speakers >= 0].numpy() for name, split in splits.items()}
+    everybody = np.unique(np.concatenate(list(known.values())))
+    if not len(everybody):
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "speakers unknown", ha="center", color="0.5")
+        return
+    if len(everybody) <= _MOST_SPEAKERS:
+        counts = {
+            name: (of[:, None] == everybody).sum(0) if len(of) else np.zeros(len(everybody))
+            for name, of in known.items()
+        }
+        names = [f"{who}{speaker_sex.get(int(who), '')[:1]}" for who in everybody]
+        _stack(axis, counts, names)
+        sexes = ", ".join(f"{sex[:1]}: {sex}" for sex in sorted(set(speaker_sex.values())))
+        axis.set(title="recordings per speaker", ylabel="recordings")
+        axis.set_xlabel(f"speaker ({sexes})" if sexes else "speaker")
+        return
+    for name, of in known.items():
+        if len(of):
+            each = np.unique(of, return_counts=True)[1]
+            axis.ecdf(each, complementary=True, color=_COLOURS[name], label=f"{len(each)} speakers")
+    axis.set(
+        title=f"recordings per speaker ({len(everybody):,} speakers)",
+        xlabel="at least so many recordings",
+        ylabel="share of speakers",
+        xscale="log",
+        ylim=(0, 1),
+    )
+    axis.legend(frameon=False)
+
+
+def _stack(axis: Axes, counts: dict[str, np.ndarray], names: list[str]) -> None:
+    """Bars of the splits one upon the other."""
+    places = np.arange(len(names))
+    bottom = np.zeros(len(names))
+    for split, of in counts.items():
+        axis.bar(places, of, 0.8, bottom, color=_COLOURS[split])
+        bottom += of
+    long = sum(map(len, names)) > 70
+    axis.set_xticks(places, names, rotation=90 if long else 0)
+    axis.set_xlim(-0.6, len(names) - 0.4)
