@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from snn_delays.atomic import write_atomically
-from snn_delays.data import SpikeData, SpikeSplit
+from snn_delays.data import SpikeData, Split
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -68,7 +68,7 @@ def draw_page(data: SpikeData, path: Path, *, title: str, seed: int = 0) -> None
     write_atomically(path, image.getvalue())
 
 
-def _splits(data: SpikeData) -> dict[str, SpikeSplit]:
+def _splits(data: SpikeData) -> dict[str, Split]:
     """Those that differ: validation on the test recordings is the test split again."""
     splits = {"train": data.train, "validation": data.valid, "test": data.test}
     if not data.clean_split:
@@ -140,7 +140,7 @@ class _Statistics:
     shares: np.ndarray
 
 
-def _statistics(split: SpikeSplit, rng: np.random.Generator) -> _Statistics:
+def _statistics(split: Split, rng: np.random.Generator) -> _Statistics:
     some = np.sort(rng.permutation(len(split))[:_SAMPLED])
     per_step = np.zeros(int(split.lengths[some].max()))
     cells: dict[float, int] = {}
@@ -196,7 +196,7 @@ def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
     axis.legend(frameon=False)
 
 
-def _draw_durations(axis: Axes, splits: dict[str, SpikeSplit], dt_ms: float) -> None:
+def _draw_durations(axis: Axes, splits: dict[str, Split], dt_ms: float) -> None:
     seconds = {name: split.lengths.numpy() * dt_ms / 1000 for name, split in splits.items()}
     edges = np.linspace(0, max(float(of.max()) for of in seconds.values()), 41)
     for name, of in seconds.items():
@@ -211,7 +211,7 @@ def _draw_durations(axis: Axes, splits: dict[str, SpikeSplit], dt_ms: float) -> 
     )
 
 
-def _draw_classes(axis: Axes, splits: dict[str, SpikeSplit], class_names: Sequence[str]) -> None:
+def _draw_classes(axis: Axes, splits: dict[str, Split], class_names: Sequence[str]) -> None:
     counts = {
         name: np.bincount(split.labels.numpy(), minlength=len(class_names))
         for name, split in splits.items()
@@ -228,7 +228,7 @@ def _draw_classes(axis: Axes, splits: dict[str, SpikeSplit], class_names: Sequen
     )
 
 
-def _draw_speakers(axis: Axes, splits: dict[str, SpikeSplit], speaker_sex: dict[int, str]) -> None:
+def _draw_speakers(axis: Axes, splits: dict[str, Split], speaker_sex: dict[int, str]) -> None:
     known = {name: split.speakers[split.speakers >= 0].numpy() for name, split in splits.items()}
     everybody = np.unique(np.concatenate(list(known.values())))
     if not len(everybody):

@@ -115,6 +115,7 @@ class FeatureSplit(Split):
     ) -> None:
         self.parts = list(parts)
         self.labels, self.speakers = labels, speakers
+        self.lengths = torch.full_like(labels, self.parts[0].shape[1])
         self.scale, self.encoder = scale, encoder
         self.n_channels = encoder.channels(len(scale.mean))
         self.name = name
@@ -147,6 +148,7 @@ class FeatureSplit(Split):
         chosen = self._chosen(indices)
         part = copy.copy(self)
         part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
+        part.lengths = self.lengths[chosen]
         part.name = name
         part._places = self._places[chosen.numpy()]
         return part

@@ -45,12 +45,14 @@ class Split(Dataset[int], ABC):
 
     Attributes:
         labels, speakers: class and speaker of every recording ``[n]``; speaker -1 where unknown.
+        lengths: steps of every recording ``[n]``.
         n_channels: number of input channels C.
         name: what the split is called in logs and errors, such as "train".
     """
 
     labels: Int64[Tensor, " n"]
     speakers: Int64[Tensor, " n"]
+    lengths: Int64[Tensor, " n"]
     n_channels: int
     name: str
 
