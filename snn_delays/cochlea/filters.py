@@ -107,11 +107,11 @@ class FilterBank:
             rows = rows.conj()
         folded = rows[:, :HALF] * spectrum[:HALF]
         folded += rows[:, HALF:] * spectrum[HALF:]
-        return fft.irfft(folded, BINS)
+        return np.asarray(fft.irfft(folded, BINS))
 
 
 def _spectrum(sound: Float[np.ndarray, " samples"]) -> Complex64[np.ndarray, " half"]:
-    return _folded(fft.rfft(sound, 2 * BINS)[:BINS]).astype(np.complex64)
+    return _folded(np.asarray(fft.rfft(sound, 2 * BINS))[:BINS]).astype(np.complex64)
 
 
 def _folded(y: np.ndarray) -> np.ndarray:

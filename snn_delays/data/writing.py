@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from snn_delays.atomic import replacing
 
@@ -19,7 +19,7 @@ def write_events(
     path: Path | str,
     *,
     times: Float[np.ndarray, " E"],
-    units: Int[np.ndarray, " E"],
+    units: Integer[np.ndarray, " E"],
     offsets: Int[np.ndarray, " n_plus_1"],
     labels: Int[np.ndarray, " n"],
     speakers: Int[np.ndarray, " n"] | Sequence[str] | None,

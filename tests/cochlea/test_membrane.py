@@ -14,7 +14,9 @@ def test_units_have_the_published_best_frequencies(unit: int, best: float):
     place = membrane.places(700)[[unit]]
     frequency = np.geomspace(20, 24_000, 4000)
     # Where stiffness and mass cancel; the travelling wave is largest a little before that.
-    resonance = frequency[np.abs(membrane._xi(place[:, None], 2 * np.pi * frequency)[0].real).argmin()]
+    resonance = frequency[
+        np.abs(membrane._xi(place[:, None], 2 * np.pi * frequency)[0].real).argmin()
+    ]
     assert resonance == pytest.approx(best, rel=0.02)
     velocity = membrane.membrane_velocity(place, frequency)
     largest = frequency[np.abs(velocity[0]).argmax()]
