@@ -139,6 +139,11 @@ class _Statistics:
     values: np.ndarray
     shares: np.ndarray
 
+    @property
+    def counts(self) -> bool:
+        """Whether the input is spikes; else it is a current."""
+        return bool((self.values > 0).all() and (self.values % 1 == 0).all())
+
 
 def _statistics(split: Split, rng: np.random.Generator) -> _Statistics:
     some = np.sort(rng.permutation(len(split))[:_SAMPLED])
@@ -164,12 +169,13 @@ def _draw_over_time(axis: Axes, found: dict[str, _Statistics], dt_ms: float) -> 
     for name, statistics in found.items():
         seconds = (np.arange(len(statistics.per_step)) + 0.5) * dt_ms / 1000
         axis.plot(seconds, statistics.per_step, color=_COLOURS[name], label=name, linewidth=1.4)
+    spikes = all(statistics.counts for statistics in found.values())
     axis.set(
-        title="when they fire",
+        title="when they fire" if spikes else "input over time",
         xlabel="time (s)",
-        ylabel=f"spikes per step of {dt_ms:g} ms",
+        ylabel=f"{'spikes' if spikes else 'input'} per step of {dt_ms:g} ms",
         xlim=(0, None),
-        ylim=(0, None),
+        ylim=(0 if spikes else None, None),
     )
     axis.legend(frameon=False)
 
@@ -183,11 +189,12 @@ def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
             color=_COLOURS[name],
             markersize=3,
             linewidth=1,
-            label=f"{name}: {100 * (1 - statistics.shares.sum()):.1f} % silent",
+            label=f"{name}: {abs(100 * (1 - statistics.shares.sum())):.1f} % silent",
         )
+    what = "spikes" if all(statistics.counts for statistics in found.values()) else "input"
     axis.set(
-        title="spikes per bin (step × channel)",
-        xlabel="spikes in a bin",
+        title=f"{what} per bin (step × channel)",
+        xlabel=f"{what} in a bin",
         ylabel="share of bins (%)",
         yscale="log",
     )

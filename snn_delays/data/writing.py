@@ -8,24 +8,27 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from snn_delays.atomic import replacing
+
+_RECORDINGS_PER_CHUNK = 512
 
 
 def write_events(
     path: Path | str,
     *,
     times: Float[np.ndarray, " E"],
-    units: Int[np.ndarray, " E"],
+    units: Integer[np.ndarray, " E"],
     offsets: Int[np.ndarray, " n_plus_1"],
     labels: Int[np.ndarray, " n"],
-    speakers: Int[np.ndarray, " n"],
+    speakers: Int[np.ndarray, " n"] | Sequence[str] | None,
     class_names: Sequence[str],
 ) -> None:
     """Write a file that :func:`~snn_delays.data.events.read_events` reads, all of it or nothing.
 
-    Arguments are as in :class:`~snn_delays.data.events.Events`. As in SHD, times are rounded to
+    Arguments are as in :class:`~snn_delays.data.events.Events`; speakers may also be names, or None
+    where nobody knows them. As in SHD, times are rounded to
     float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s and 0.98 ms from 1 s.
     Missing folders are made; an existing file is replaced.
 
@@ -33,18 +36,30 @@ def write_events(
         UsageError: the file system refuses.
     """
     with replacing(Path(path)) as unfinished, h5py.File(unfinished, "w") as file:
-        _write_lists(file, "spikes/times", times.astype(np.float16), offsets)
-        _write_lists(file, "spikes/units", units.astype(np.uint16), offsets)
+        _write_lists(file, "spikes/times", times, offsets, np.float16)
+        _write_lists(file, "spikes/units", units, offsets, np.uint16)
         file["labels"] = labels.astype(np.uint16)
-        file["extra/speaker"] = speakers.astype(np.uint16)
+        if isinstance(speakers, np.ndarray):
+            file["extra/speaker"] = speakers.astype(np.uint16)
+        elif speakers is not None:
+            file["extra/speaker"] = np.array([name.encode() for name in speakers])
         file["extra/keys"] = np.array([name.encode() for name in class_names])
 
 
 def _write_lists(
-    file: h5py.File, name: str, values: np.ndarray, offsets: Int[np.ndarray, " n_plus_1"]
+    file: h5py.File,
+    name: str,
+    values: np.ndarray,
+    offsets: Int[np.ndarray, " n_plus_1"],
+    kind: type[np.generic],
 ) -> None:
-    lists = np.empty(len(offsets) - 1, dtype=object)
-    # One by one: NumPy would make a matrix of lists that happen to be equally long.
-    for i, (first, last) in enumerate(pairwise(offsets)):
-        lists[i] = values[first:last]
-    file.create_dataset(name, data=lists, dtype=h5py.vlen_dtype(values.dtype))
+    n = len(offsets) - 1
+    dataset = file.create_dataset(name, (n,), dtype=h5py.vlen_dtype(kind))
+    # Piece by piece, as the values may be mapped from a file larger than memory.
+    for start in range(0, n, _RECORDINGS_PER_CHUNK):
+        bounds = offsets[start : start + _RECORDINGS_PER_CHUNK + 1]
+        lists = np.empty(len(bounds) - 1, dtype=object)
+        # One by one: NumPy would make a matrix of lists that happen to be equally long.
+        for i, (first, last) in enumerate(pairwise(bounds)):
+            lists[i] = values[first:last].astype(kind)
+        dataset[start : start + len(lists)] = lists

@@ -1,0 +1,19 @@
+"""From sound to the spikes of SHD: the cochlea model of Cramer et al. (2020, arXiv:1910.07407)."""
+
+from snn_delays.cochlea.ear import Ear, presented
+from snn_delays.cochlea.encode import Encoder
+from snn_delays.cochlea.filters import FilterBank, filter_table
+from snn_delays.cochlea.official import official_parts
+from snn_delays.cochlea.recordings import Collection, Recording, find_recordings
+
+__all__ = [
+    "Collection",
+    "Ear",
+    "Encoder",
+    "FilterBank",
+    "Recording",
+    "filter_table",
+    "find_recordings",
+    "official_parts",
+    "presented",
+]
