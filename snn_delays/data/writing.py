@@ -53,13 +53,16 @@ def _write_lists(
     offsets: Int[np.ndarray, " n_plus_1"],
     kind: type[np.generic],
 ) -> None:
-    n = len(offsets) - 1
-    dataset = file.create_dataset(name, (n,), dtype=h5py.vlen_dtype(kind))
+    n, lists_of_kind = len(offsets) - 1, h5py.vlen_dtype(kind)
+    dataset = file.create_dataset(name, (n,), dtype=lists_of_kind)
     # Piece by piece, as the values may be mapped from a file larger than memory.
     for start in range(0, n, _RECORDINGS_PER_CHUNK):
         bounds = offsets[start : start + _RECORDINGS_PER_CHUNK + 1]
-        lists = np.empty(len(bounds) - 1, dtype=object)
-        # One by one: NumPy would make a matrix of lists that happen to be equally long.
+        lists = np.empty(len(bounds) - 1, dtype=lists_of_kind)
+        # One by one: NumPy would make a matrix of lists that happen to be equally long. And below
+        # h5py's indexing, which would do so too.
         for i, (first, last) in enumerate(pairwise(bounds)):
             lists[i] = values[first:last].astype(kind)
-        dataset[start : start + len(lists)] = lists
+        place = dataset.id.get_space()
+        place.select_hyperslab((start,), lists.shape)
+        dataset.id.write(h5py.h5s.create_simple(lists.shape), place, lists)
