@@ -160,7 +160,7 @@ def test_damage_inside(write_file: Any) -> None:
     content = path.read_bytes()
     assert b"GCOL" in content  # the heap that holds the lists
     path.write_bytes(content.replace(b"GCOL", b"gone"))
-    assert "cannot be read: expected a whole HDF5 file" in refusal(path)
+    assert "is damaged: expected whole lists in spikes/times, got no collection" in refusal(path)
 
 
 @pytest.mark.parametrize("part", ["times", "units", "labels"])
