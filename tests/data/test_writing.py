@@ -11,7 +11,6 @@ import pytest
 from snn_delays.data.events import read_events
 from snn_delays.data.writing import write_events
 
-
 NAMES = [f"s{i % 7}" for i in range(1300)]
 
 
