@@ -74,10 +74,11 @@ def shifted_sum(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) 
         return dense.convolve(x, _dense(coefficients, first, max_delay)).contiguous()
     # Delays look back, rows are read forwards: the last tap first.
     parts, offsets = _parts(coefficients.flip(-1))
+    back = _table(parts)
     behind = _table(offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1))
     out = x.new_empty(*x.shape[:2], coefficients.shape[0])
     for samples in _groups(x):
-        _accumulate(out, _to_lanes(x, samples), samples, behind, _table(parts))
+        _accumulate(out, _to_lanes(x, samples), samples, behind, back)
     return out
 
 

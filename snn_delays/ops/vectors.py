@@ -65,18 +65,6 @@ def load(_typing, array, index):
 
 
 @intrinsic
-def store(_typing, array, index, value):
-    """array[index : index + LANES] = value; no check of bounds."""
-
-    def code(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments, value)
-        builder.store(arguments[2], pointer).align = array.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), code
-
-
-@intrinsic
 def splat(_typing, number):
     """A vector of equal numbers."""
     vector = Vector(number)
