@@ -25,9 +25,11 @@ def step(
         latest before it; synapses of (pre, delay j) from start[pre, j] up to start[pre, j + 1].
     """
     steps, batch, channels = ring.shape
-    out[:] = 0
+    # Plain loops: whole-array assignments would take two seconds more to compile.
     for n in range(batch):
         y = out[n]
+        for i in range(len(y)):
+            y[i] = 0
         for j in range(steps + 1):
             row = x[n] if j == 0 else ring[(slot - j) % steps, n]
             for pre in range(channels):
@@ -35,4 +37,6 @@ def step(
                 if spike != 0:
                     for e in range(start[pre, j], start[pre, j + 1]):
                         y[post[e]] += coefficient[e] * spike
-    ring[slot] = x
+        oldest = ring[slot, n]
+        for pre in range(channels):
+            oldest[pre] = x[n, pre]
