@@ -10,6 +10,7 @@ import soxr
 from jaxtyping import Float64
 
 from snn_delays.cochlea.filters import SOUND_RATE
+from snn_delays.data.audio import BadAudioError, require_whole
 from snn_delays.errors import UsageError
 
 # SHD's times are float16, whose steps are 16 ms from 16 s on.
@@ -27,6 +28,11 @@ def check_sound(path: Path) -> float:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
+    if info.format == "WAV":  # cut within its samples it would pass for a shorter one
+        try:
+            require_whole(path)
+        except BadAudioError as damage:
+            raise UsageError(f"{path} {damage}. {_REPLACE}") from damage
     if info.frames <= 0 or info.samplerate <= 0:
         raise UsageError(f"{path} is empty: expected sound, got {info.frames} samples. {_REPLACE}")
     seconds = info.frames / info.samplerate

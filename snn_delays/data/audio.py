@@ -34,7 +34,7 @@ def read_audio(
     Raises:
         BadAudioError: no such file, no bytes, no audio, truncated, no samples, not finite.
     """
-    _require_whole(path)
+    require_whole(path)
     try:
         with soundfile.SoundFile(path) as file:
             own_rate = file.samplerate
@@ -63,7 +63,7 @@ def length(path: Path) -> tuple[int, int]:
     Raises:
         BadAudioError: as :func:`read_audio`.
     """
-    _require_whole(path)
+    require_whole(path)
     try:
         with soundfile.SoundFile(path) as file:
             return file.frames, file.samplerate
@@ -71,8 +71,12 @@ def length(path: Path) -> tuple[int, int]:
         raise BadAudioError("cannot be read as audio") from error
 
 
-def _require_whole(path: Path) -> None:
-    """Find what libsndfile would say less clearly, or not at all."""
+def require_whole(path: Path) -> None:
+    """Find what libsndfile would say less clearly, or not at all.
+
+    Raises:
+        BadAudioError: no bytes, a wav file cut short, something else than sound.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(12)

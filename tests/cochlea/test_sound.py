@@ -85,3 +85,12 @@ def test_a_cut_file_gives_a_line_or_what_is_left(write_tone: WriteTone, suffix: 
             refused.append(str(error))
     assert refused
     assert all(len(line.splitlines()) == 1 for line in refused)
+
+
+def test_a_wav_cut_within_its_samples_is_no_shorter_clip(tmp_path: Path) -> None:
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, np.zeros(4800), 48_000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="cut.wav is truncated: expected .* bytes, got"):
+        check_sound(path)
