@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, Source, SynapseTable
+from snn_delays.export.table import (
+    INTEGER_RESETS,
+    DelayTable,
+    IntegerNeuronTable,
+    LayerTable,
+    NeuronTable,
+    Source,
+    SynapseTable,
+)
 
 FORMAT = "snn-delays-table"
 VERSION = 1
@@ -59,7 +67,10 @@ def _write_layer(group: h5py.Group, layer: LayerTable) -> None:
     neuron = group.create_group("neuron")
     _write_text(neuron, "model", layer.neuron.model)
     _write_text(neuron, "reset", layer.neuron.reset)
-    for name in ("beta", "v_threshold", "v_reset"):
+    if isinstance(layer.neuron, IntegerNeuronTable):
+        neuron.attrs["decay_shift"] = layer.neuron.decay_shift
+        neuron.attrs["weight_shift"] = layer.neuron.weight_shift
+    for name in ("decay" if layer.integer else "beta", "v_threshold", "v_reset"):
         _write_array(neuron, name, getattr(layer.neuron, name))
 
 
@@ -132,7 +143,6 @@ def _read(file: h5py.File) -> DelayTable:
 
 def _read_layer(group: h5py.Group) -> LayerTable:
     try:
-        neuron = _group(group, "neuron")
         return LayerTable(
             source=_source(group),
             target=_integer(group, "target"),
@@ -144,15 +154,25 @@ def _read_layer(group: h5py.Group) -> LayerTable:
                 *(_array(group, name) for name in ("pre", "post", "delay", "weight"))
             ),
             bias=_array(group, "bias"),
-            neuron=NeuronTable(
-                _text(neuron, "model"),
-                _text(neuron, "reset"),
-                *(_array(neuron, name) for name in ("beta", "v_threshold", "v_reset")),
-            ),
+            neuron=_read_neurons(_group(group, "neuron")),
             weight_scale=_number(group, "weight_scale"),
         )
     except UsageError as error:
         raise UsageError(f"{group.name}: {error}") from error
+
+
+def _read_neurons(group: h5py.Group) -> NeuronTable | IntegerNeuronTable:
+    model, reset = _text(group, "model"), _text(group, "reset")
+    if model in INTEGER_RESETS:
+        return IntegerNeuronTable(
+            model,
+            reset,
+            *(_array(group, name) for name in ("decay", "v_threshold", "v_reset")),
+            decay_shift=_integer(group, "decay_shift"),
+            weight_shift=_integer(group, "weight_shift"),
+        )
+    arrays = (_array(group, name) for name in ("beta", "v_threshold", "v_reset"))
+    return NeuronTable(model, reset, *arrays)
 
 
 def _source(group: h5py.Group) -> Source:

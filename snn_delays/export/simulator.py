@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.table import DelayTable, LayerTable
+from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -96,7 +96,7 @@ class Simulator:
             x = layer.step(x)
             fired.append(x)
         self._layers[-1].step(x)
-        return tuple(fired), self._layers[-1].v.copy()
+        return tuple(fired), self._layers[-1].potentials
 
 
 class _RunningLayer:
@@ -110,12 +110,17 @@ class _RunningLayer:
         # Sized by the delays in use: max_delay may be a chip's limit, far above them.
         self._slots = int(rows.delay.max(initial=0)) + 1
         self._cell = rows.delay[order].astype(np.int64) * layer.n_post + rows.post[order]
-        self._weight = layer.current_weight[order].astype(np.float64)
+        # Integer layers too: float64 holds whole numbers exactly up to 2^53.
+        if isinstance(layer.neuron, IntegerNeuronTable):
+            weight = rows.weight.astype(np.float64) * (1 << layer.neuron.weight_shift)
+        else:
+            weight = layer.current_weight.astype(np.float64)
+        self._weight = weight[order]
         self._bias = layer.bias.astype(np.float64)
         self._neuron = layer.neuron
-        self._beta = layer.neuron.beta.astype(np.float64)
         self._threshold = layer.neuron.v_threshold.astype(np.float64)
         self._v_reset = layer.neuron.v_reset.astype(np.float64)
+        self._unit = layer.unit
         self._ring = np.zeros((self._slots, layer.n_post))
         self.reset()
 
@@ -131,13 +136,25 @@ class _RunningLayer:
         self._ring[self._now] = 0
         self._now = (self._now + 1) % self._slots
         # v_reset is 0 for every reset but the hard one, so that one line serves all.
-        self.v = self._v_reset + self._beta * (self.v - self._v_reset) + current
+        self.v = self._v_reset + self._kept(self.v - self._v_reset) + current
         spikes = self.v >= self._threshold
         if self._neuron.reset == "hard":
             self.v[spikes] = self._v_reset[spikes]
         elif self._neuron.reset == "soft":
             self.v[spikes] -= self._threshold[spikes]
         return spikes
+
+    def _kept(self, v: Float64) -> Float64:
+        """What a step's leak leaves of v; integer neurons drop the fraction towards zero."""
+        if isinstance(self._neuron, IntegerNeuronTable):
+            product = np.abs(v).astype(np.int64) * self._neuron.decay
+            return np.sign(v) * (product >> self._neuron.decay_shift).astype(np.float64)
+        return self._neuron.beta.astype(np.float64) * v
+
+    @property
+    def potentials(self) -> Float64:
+        """v in the network's own unit, which integer layers count in fractions of."""
+        return self.v * self._unit
 
     def _send(self, x: NDArray[np.generic]) -> None:
         pre = np.flatnonzero(x)

@@ -8,6 +8,12 @@ At every step, for every layer in order, with x its source's spikes (or the inpu
     LIF: spike where v ≥ v_threshold, then v ← v_reset ("hard") or v ← v − v_threshold ("soft")
     LI:  never spikes; v is what the readout sees
 
+Integer layers (``IntegerNeuronTable``) hold whole numbers only, in units of
+weight_scale / 2^weight_shift, and ``⌊…⌋₀`` drops the fraction towards zero:
+
+    I[post] = bias[post] + Σ weight · 2^weight_shift · x[t − delay, pre]
+    v ← v_reset + ⌊(v − v_reset) · decay / 2^decay_shift⌋₀ + I
+
 v starts at v_reset. The same format on disk is described in docs/table-format.md. Whatever
 changes a network on its way to a chip is a function from one ``DelayTable`` to another.
 """
@@ -25,6 +31,9 @@ from snn_delays.errors import UsageError
 
 READOUTS = ("sum_softmax", "max", "mean")
 RESETS = {"LIF": ("hard", "soft"), "LI": ("none",)}
+INTEGER_RESETS = {f"Int{model}": resets for model, resets in RESETS.items()}
+NEVER = np.iinfo(np.int32).max  # the threshold of integer neurons that never spike
+MAX_SHIFT = 24
 WEIGHT_TYPES = (np.float32, np.int8, np.int16)
 
 Source = int | Literal["input"]
@@ -71,6 +80,69 @@ class NeuronTable:
         if self.model == "LIF":
             _require_finite("neuron v_threshold", self.v_threshold)
 
+    @property
+    def spiking(self) -> bool:
+        return self.model == "LIF"
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNeuronTable:
+    """The neurons of one layer in integer arithmetic, as chips have them.
+
+    Args:
+        model: ``IntLIF``, or ``IntLI``, which never spikes.
+        decay: the share of v kept per step is decay / 2^decay_shift, 0 … 1.
+        weight_shift: v counts in weight_scale / 2^weight_shift, finer than weights by these bits.
+
+    Shape:
+        decay, v_threshold, v_reset: int32 ``[n_post]``.
+
+    A value that the model does not use has one agreed filling: v_reset is 0 unless the reset is
+    hard, and an IntLI neuron's v_threshold is 2³¹ − 1.
+
+    Raises:
+        UsageError: unknown model or reset, wrong shape or type, a value out of range.
+    """
+
+    model: str
+    reset: str
+    decay: Ints
+    v_threshold: Ints
+    v_reset: Ints
+    decay_shift: int
+    weight_shift: int
+
+    def __post_init__(self) -> None:
+        _require_member("neuron model", self.model, tuple(INTEGER_RESETS))
+        _require_member(f"reset of {self.model} neurons", self.reset, INTEGER_RESETS[self.model])
+        for name, shift in (("decay", self.decay_shift), ("weight", self.weight_shift)):
+            if not 0 <= shift <= MAX_SHIFT:
+                raise UsageError(
+                    f"neuron {name}_shift must be within 0 … {MAX_SHIFT}, got {shift}."
+                )
+        _require_vector("neuron decay", self.decay, (np.int32,))
+        for name, values in (("v_threshold", self.v_threshold), ("v_reset", self.v_reset)):
+            _require_vector(f"neuron {name}", values, (np.int32,), self.decay.size)
+        _require_within("neuron decay", self.decay, 0, 1 << self.decay_shift)
+        if self.reset != "hard" and np.any(self.v_reset != 0):
+            raise UsageError(
+                f"neuron v_reset must be 0 when reset is {self.reset!r}; "
+                f"got {_range(self.v_reset)}."
+            )
+        if self.model == "IntLI" and np.any(self.v_threshold != NEVER):
+            raise UsageError(
+                f"neuron v_threshold of IntLI neurons must be {NEVER}: they never spike."
+            )
+
+    @property
+    def beta(self) -> NDArray[np.float64]:
+        """float64 ``[n_post]``: the share of v kept per step."""
+        return self.decay / float(1 << self.decay_shift)
+
+    @property
+    def spiking(self) -> bool:
+        return self.model == "IntLIF"
+
 
 @dataclass(frozen=True, eq=False)
 class SynapseTable:
@@ -107,7 +179,8 @@ class LayerTable:
     Args:
         source: where spikes come from: ``"input"`` or a layer's index.
         target: the layer's own index.
-        bias: float32 ``[n_post]``, added to the input current at every step.
+        bias: float32 ``[n_post]`` (int32 for integer neurons), added to the input current at
+            every step.
         min_delay, max_delay: steps; the range that the layer's delays may use.
         weight_scale: what integer weights are multiplied by; 1 for float weights.
 
@@ -122,8 +195,8 @@ class LayerTable:
     min_delay: int
     max_delay: int
     synapses: SynapseTable
-    bias: Floats
-    neuron: NeuronTable
+    bias: Floats | Ints
+    neuron: NeuronTable | IntegerNeuronTable
     weight_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -135,9 +208,11 @@ class LayerTable:
                 "delays must satisfy 0 <= min_delay <= max_delay, "
                 f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
             )
-        _require_vector("bias", self.bias, (np.float32,), self.n_post)
+        _require_vector("bias", self.bias, (np.int32 if self.integer else np.float32,), self.n_post)
         _require_finite("bias", self.bias)
-        _require_vector("neuron beta", self.neuron.beta, (np.float32,), self.n_post)
+        _require_vector(
+            "neuron v_reset", self.neuron.v_reset, (self.neuron.v_reset.dtype.type,), self.n_post
+        )
         _require_within("synapse pre", self.synapses.pre, 0, self.n_pre - 1)
         _require_within("synapse post", self.synapses.post, 0, self.n_post - 1)
         _require_within("synapse delay", self.synapses.delay, self.min_delay, self.max_delay)
@@ -145,6 +220,20 @@ class LayerTable:
             raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
         if self.synapses.weight.dtype == np.float32 and self.weight_scale != 1:
             raise UsageError(f"weight_scale of float weights must be 1, got {self.weight_scale}.")
+        if self.integer and self.synapses.weight.dtype == np.float32:
+            raise UsageError(f"{self.neuron.model} neurons need integer weights, got float32.")
+
+    @property
+    def integer(self) -> bool:
+        """Whether the layer is whole numbers only."""
+        return isinstance(self.neuron, IntegerNeuronTable)
+
+    @property
+    def unit(self) -> float:
+        """What 1 of v, bias and v_threshold is worth: 1 but in integer layers."""
+        if isinstance(self.neuron, IntegerNeuronTable):
+            return self.weight_scale / (1 << self.neuron.weight_shift)
+        return 1.0
 
     @property
     def current_weight(self) -> NDArray[np.floating]:
@@ -156,7 +245,7 @@ class LayerTable:
 
 @dataclass(frozen=True, eq=False)
 class DelayTable:
-    """A whole network: hidden LIF layers in a chain, then one LI layer that is read out.
+    """A whole network: hidden spiking layers in a chain, then one layer that is read out.
 
     Args:
         dt_ms: duration of a step.
@@ -188,8 +277,9 @@ class DelayTable:
         source, size = "input", self.input_channels
         for index, layer in enumerate(self.layers):
             _require_place(index, layer, source, size)
-            expected = "LI" if index == len(self.layers) - 1 else "LIF"
-            if layer.neuron.model != expected:
+            last = index == len(self.layers) - 1
+            if layer.neuron.spiking == last:
+                expected = "LI or IntLI" if last else "LIF or IntLIF"
                 raise UsageError(
                     f"layer {index} of {len(self.layers)} must have {expected} neurons "
                     f"(the last layer is the readout), got {layer.neuron.model}."

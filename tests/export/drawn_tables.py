@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, SynapseTable
+from snn_delays.export.table import (
+    NEVER,
+    DelayTable,
+    IntegerNeuronTable,
+    LayerTable,
+    NeuronTable,
+    SynapseTable,
+)
 
 
 def random_table(
@@ -23,6 +30,7 @@ def random_table(
     density: float = 0.8,
     tail_steps: int = 4,
     readout: str = "sum_softmax",
+    integer: bool = False,
 ) -> DelayTable:
     """Every constant differs from neuron to neuron, and rows come in no order."""
     rng = np.random.default_rng(seed)
@@ -37,9 +45,33 @@ def random_table(
         last = index == len(sizes) - 2
         hard = reset == "hard" and not last
 
+        def whole(low: int, high: int, n: int = n_post) -> np.ndarray:
+            return rng.integers(low, high, n).astype(np.int32)
+
         def drawn(low: float, high: float, n: int = n_post) -> np.ndarray:
             return rng.uniform(low, high, n).astype(np.float32)
 
+        none = np.zeros(n_post)
+        if integer:
+            bias = whole(-80, 80)
+            neuron = IntegerNeuronTable(
+                model="IntLI" if last else "IntLIF",
+                reset="none" if last else reset,
+                decay=whole(0, 65),
+                v_threshold=np.full(n_post, NEVER, np.int32) if last else whole(60, 400),
+                v_reset=whole(-100, 50) if hard else none.astype(np.int32),
+                decay_shift=6,
+                weight_shift=2,
+            )
+        else:
+            bias = drawn(-0.3, 0.3)
+            neuron = NeuronTable(
+                model="LI" if last else "LIF",
+                reset="none" if last else reset,
+                beta=drawn(0, 1),
+                v_threshold=np.full(n_post, np.inf, np.float32) if last else drawn(0.3, 1),
+                v_reset=drawn(-0.5, 0.2) if hard else none.astype(np.float32),
+            )
         layers.append(
             LayerTable(
                 source="input" if index == 0 else index - 1,
@@ -54,14 +86,8 @@ def random_table(
                     rng.integers(min_delay, max_delay + 1, len(pre)).astype(np.int32),
                     weight,
                 ),
-                bias=drawn(-0.3, 0.3),
-                neuron=NeuronTable(
-                    model="LI" if last else "LIF",
-                    reset="none" if last else reset,
-                    beta=drawn(0, 1),
-                    v_threshold=np.full(n_post, np.inf, np.float32) if last else drawn(0.3, 1),
-                    v_reset=drawn(-0.5, 0.2) if hard else np.zeros(n_post, np.float32),
-                ),
+                bias=bias,
+                neuron=neuron,
                 weight_scale=scale,
             )
         )
@@ -78,16 +104,19 @@ def random_table(
 
 @st.composite
 def tables(draw: st.DrawFn) -> DelayTable:
+    integer = draw(st.booleans())
+    weight_types = ["int8", "int16"] if integer else ["float32", "int8", "int16"]
     return random_table(
         draw(st.integers(0, 2**31)),
         tuple(draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))),
         max_delay=draw(st.integers(1, 9)),
         min_delay=draw(st.integers(0, 1)),
         reset=draw(st.sampled_from(["hard", "soft"])),
-        weight_type=draw(st.sampled_from(["float32", "int8", "int16"])),
+        weight_type=draw(st.sampled_from(weight_types)),
         density=draw(st.sampled_from([0.0, 0.5, 1.0])),  # 0: layers without a synapse
         tail_steps=draw(st.integers(0, 5)),
         readout=draw(st.sampled_from(["sum_softmax", "max", "mean"])),
+        integer=integer,
     )
 
 

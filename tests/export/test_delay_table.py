@@ -31,7 +31,7 @@ def test_weights_are_currents() -> None:
         ({"class_names": ("a",)}, "class_names must name the 2 neurons"),
         ({"input_channels": 5}, "layer 0 must have n_pre = 5"),
         ({"layers": ()}, "at least one layer"),
-        ({"layers": (HIDDEN,)}, "must have LI neurons"),
+        ({"layers": (HIDDEN,)}, "must have LI or IntLI neurons"),
         ({"layers": (LAST, HIDDEN)}, "must lead from 'input' to 0"),
         ({"layers": (HIDDEN, replace(LAST, source=1))}, "recurrent groups need a later version"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from drawn_tables import random_table, tables
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.export.simulator import Simulation, Simulator, predict, scores, simulate
-from snn_delays.export.table import DelayTable
+from snn_delays.export.table import DelayTable, IntegerNeuronTable, NeuronTable
 
 
 def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
@@ -29,14 +32,24 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
                 for s in range(len(rows)):
                     if rows.post[s] == post and rows.delay[s] <= t:
                         arrived = x[t - rows.delay[s], rows.pre[s]]
-                        current += float(rows.weight[s]) * layer.weight_scale * arrived
+                        if isinstance(neuron, IntegerNeuronTable):
+                            current += int(rows.weight[s]) * 2**neuron.weight_shift * arrived
+                        else:
+                            current += float(rows.weight[s]) * layer.weight_scale * arrived
                 rest = float(neuron.v_reset[post]) if neuron.reset == "hard" else 0.0
-                v[post] = rest + float(neuron.beta[post]) * (v[post] - rest) + current
-                if neuron.model == "LIF" and v[post] >= neuron.v_threshold[post]:
+                kept = v[post] - rest
+                if isinstance(neuron, IntegerNeuronTable):
+                    kept = math.trunc(
+                        Fraction(int(kept) * int(neuron.decay[post]), 2**neuron.decay_shift)
+                    )
+                else:
+                    kept *= float(neuron.beta[post])
+                v[post] = rest + kept + current
+                if neuron.spiking and v[post] >= neuron.v_threshold[post]:
                     fired[t, post] = True
                     v[post] = rest if neuron.reset == "hard" else v[post] - neuron.v_threshold[post]
-                potentials[t, post] = v[post]
-        if neuron.model == "LIF":
+                potentials[t, post] = v[post] * layer.unit
+        if neuron.spiking:
             spikes.append(fired)
         x = fired.astype(float)
     return Simulation(potentials, tuple(spikes))
@@ -64,6 +77,9 @@ def test_the_cases_do_spike() -> None:
         table = random_table(6, (8, 8, 8, 3), reset=reset)
         rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes]
         assert all(0.05 < rate < 0.95 for rate in rates)
+        table = random_table(6, (8, 8, 8, 3), reset=reset, integer=True, weight_type="int8")
+        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes]
+        assert all(0.05 < rate < 0.95 for rate in rates)
 
 
 def test_a_spike_arrives_after_its_delay() -> None:
@@ -74,6 +90,7 @@ def test_a_spike_arrives_after_its_delay() -> None:
             layer.synapses.delay[:] = delay
             layer.synapses.weight[:] = 1
             layer.bias[:] = 0
+            assert isinstance(layer.neuron, NeuronTable)
             layer.neuron.beta[:] = 0
             layer.neuron.v_reset[:] = 0
         table.layers[0].neuron.v_threshold[:] = 1
