@@ -210,9 +210,10 @@ class LayerTable:
             )
         _require_vector("bias", self.bias, (np.int32 if self.integer else np.float32,), self.n_post)
         _require_finite("bias", self.bias)
-        _require_vector(
-            "neuron v_reset", self.neuron.v_reset, (self.neuron.v_reset.dtype.type,), self.n_post
-        )
+        if isinstance(self.neuron, IntegerNeuronTable):
+            _require_vector("neuron decay", self.neuron.decay, (np.int32,), self.n_post)
+        else:
+            _require_vector("neuron beta", self.neuron.beta, (np.float32,), self.n_post)
         _require_within("synapse pre", self.synapses.pre, 0, self.n_pre - 1)
         _require_within("synapse post", self.synapses.post, 0, self.n_post - 1)
         _require_within("synapse delay", self.synapses.delay, self.min_delay, self.max_delay)
