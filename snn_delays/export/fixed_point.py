@@ -1,0 +1,106 @@
+"""Neurons in whole numbers: from a table with integer weights to one of integers only.
+
+Everything counts in unit = weight_scale / 2^weight_shift. With u = v − v_reset
+
+    float     v ← v_reset + beta · u + bias + Σ weight · x               fires at v ≥ v_threshold
+    integer   v ← v_reset + trunc(u · decay / 2^decay_shift) + bias + Σ (weight << weight_shift) · x
+
+A bias is rounded to the unit and the leak's fraction is dropped; weights, and with them the
+threshold (rounded up: v takes whole values only), lose nothing. This is the arithmetic of
+Loihi's membranes (12 bits of decay, 6 of shift): Davies et al., "Loihi" (2018, IEEE Micro 38).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import UsageError
+from snn_delays.export.table import (
+    MAX_SHIFT,
+    NEVER,
+    DelayTable,
+    IntegerNeuronTable,
+    LayerTable,
+    NeuronTable,
+)
+
+Leak = Literal["multiplier", "shift"]
+LEAKS: tuple[str, ...] = ("multiplier", "shift")
+
+
+def fixed_point(
+    table: DelayTable, *, leak: Leak = "multiplier", decay_shift: int = 12, weight_shift: int = 6
+) -> DelayTable:
+    """The table in integer arithmetic only.
+
+    Args:
+        leak: ``"multiplier"`` rounds beta to decay_shift bits; ``"shift"`` takes the nearest
+            share that needs no multiplier: v >> s, or v − (v >> s) as far as rounding goes.
+        decay_shift, weight_shift: bits of beta, and of v below one weight.
+
+    Raises:
+        UsageError: float weights, an unknown leak, shifts out of range, a number beyond 32 bits.
+    """
+    if leak not in LEAKS:
+        raise UsageError(f"leak must be one of {', '.join(LEAKS)}, got {leak!r}.")
+    for name, shift in (("decay_shift", decay_shift), ("weight_shift", weight_shift)):
+        if not isinstance(shift, int) or not 0 <= shift <= MAX_SHIFT:
+            raise UsageError(f"{name} must be a whole number from 0 to {MAX_SHIFT}, got {shift!r}.")
+    layers = []
+    for index, layer in enumerate(table.layers):
+        try:
+            layers.append(_integer_layer(layer, leak, decay_shift, weight_shift))
+        except UsageError as error:
+            raise UsageError(f"layer {index}: {error}") from error
+    return replace(table, layers=tuple(layers))
+
+
+def _integer_layer(layer: LayerTable, leak: str, decay_shift: int, weight_shift: int) -> LayerTable:
+    neuron = layer.neuron
+    if not isinstance(neuron, NeuronTable):
+        raise UsageError("its neurons are integer ones already.")
+    if layer.synapses.weight.dtype == np.float32:
+        raise UsageError("integer neurons need integer weights. Quantise them first (bits=8).")
+    beta = neuron.beta.astype(np.float64)
+    if leak == "shift":
+        beta = _nearest(beta, np.array(_shift_shares(decay_shift)))
+    unit = layer.weight_scale / 2**weight_shift
+    threshold = np.full(layer.n_post, NEVER, np.int32)
+    if neuron.spiking:
+        threshold = _int32("v_threshold", np.ceil(neuron.v_threshold / unit), weight_shift)
+    return replace(
+        layer,
+        bias=_int32("bias", np.rint(layer.bias / unit), weight_shift),
+        neuron=IntegerNeuronTable(
+            model=f"Int{neuron.model}",
+            reset=neuron.reset,
+            decay=np.rint(beta * 2**decay_shift).astype(np.int32),
+            v_threshold=threshold,
+            v_reset=_int32("v_reset", np.rint(neuron.v_reset / unit), weight_shift),
+            decay_shift=decay_shift,
+            weight_shift=weight_shift,
+        ),
+    )
+
+
+def _shift_shares(decay_shift: int) -> list[float]:
+    """Shares of v that one shift, and at most one subtraction, leave: 2^−s and 1 − 2^−s."""
+    powers = [2.0**-s for s in range(decay_shift + 1)]
+    return sorted({0.0, *powers, *(1 - power for power in powers)})
+
+
+def _nearest(values: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    return grid[np.abs(values[:, None] - grid).argmin(axis=1)]
+
+
+def _int32(name: str, values: NDArray[np.floating], weight_shift: int) -> NDArray[np.int32]:
+    if values.size and np.abs(values).max() >= NEVER:
+        raise UsageError(
+            f"{name} takes {np.abs(values).max():.3g} units, more than 32 bits hold. "
+            f"Use a smaller weight_shift (now {weight_shift}) or fewer bits."
+        )
+    return values.astype(np.int32)
