@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from snn_delays.cli import _command
+from snn_delays.cli_command import command
 from snn_delays.cochlea import Collection, Encoder, find_recordings, official_parts
 from snn_delays.errors import UsageError
 
@@ -18,7 +18,7 @@ log = logging.getLogger("snn_delays")
 
 def encode() -> None:
     """Entry point of ``snn-delays-encode``."""
-    _command("snn-delays-encode", "encode", _encode)
+    command("snn-delays-encode", "encode", _encode)
 
 
 def _encode(cfg: DictConfig) -> None:

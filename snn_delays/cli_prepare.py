@@ -11,7 +11,8 @@ from omegaconf import DictConfig, open_dict
 
 from snn_delays import console
 from snn_delays.atomic import write_atomically
-from snn_delays.cli import _load_data, command
+from snn_delays.cli_command import command
+from snn_delays.cli_runs import load_data
 from snn_delays.data.check import FileReport, Report, check_files
 from snn_delays.data.gsc_download import fetch_gsc
 from snn_delays.data.heidelberg import (
@@ -49,7 +50,7 @@ def _prepare(cfg: DictConfig) -> None:
         _fetch(loader, dataset.root, base_url)
     if check:
         _check(loader, dataset, folder)
-    data = _load_data(dataset)
+    data = load_data(dataset)
     if cfg.plot:
         from snn_delays.data_page import draw_page  # matplotlib, only where it is wanted
 

@@ -103,9 +103,9 @@ class DelayLayer(base.MemoryModule):
         self.out_features = out_features
         self.max_delay = max_delay
         self.kernel_count = kernel_count
-        self.granularity = granularity
-        self.interpolation = interpolation
-        self.method = method
+        self.granularity: Granularity = granularity
+        self.interpolation: Interpolation = interpolation
+        self.method: Method = method
         self.sigma = max_delay / 2 + 0.27 if sigma is None else sigma
         self.step_mode = step_mode
         self.way: str | None = None  # how the last sequence was computed
@@ -174,19 +174,23 @@ class DelayLayer(base.MemoryModule):
         # What came before matters to the first steps only; after a reset that is silence.
         heard = 0 if self.history is None else self.max_delay
         whole = torch.cat([self._past(x.shape[1], x), x]) if heard else x
-        settings = {
-            "sigma": self.sigma,
-            "max_delay": self.max_delay,
-            "interpolation": self.interpolation,
-        }
-        self.way = plan.way(whole, self.weight, **settings, method=self.method)
-        y = plan.delay_convolution(whole, self.weight, self.delay, **settings, method=self.way)
+        y = self._convolve(whole)
         if whole.shape[0] < self.max_delay:
             silence = x.new_zeros(self.max_delay - whole.shape[0], *x.shape[1:])
             whole = torch.cat([silence, whole])
         # A copy: the ring is written in place, while autograd may still need `whole`.
         self.history, self.slot = whole[whole.shape[0] - self.max_delay :].clone(), 0
         return self._biased(y[heard:])
+
+    def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
+        """The layer's equation without bias, for an x that nothing precedes."""
+        settings = {
+            "sigma": self.sigma,
+            "max_delay": self.max_delay,
+            "interpolation": self.interpolation,
+        }
+        self.way = plan.way(x, self.weight, **settings, method=self.method)
+        return plan.delay_convolution(x, self.weight, self.delay, **settings, method=self.way)
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._check(x, ("N",))

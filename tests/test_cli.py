@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays import cli
+from snn_delays import cli, cli_export
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.export import read_table
 
@@ -32,7 +32,7 @@ class Shell:
         """Output of a command that succeeds."""
         self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
-        getattr(cli, command)()
+        getattr(cli_export if command == "export" else cli, command)()
         return self.capsys.readouterr().out
 
     def fails(self, command: str, *arguments: str) -> str:

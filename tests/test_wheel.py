@@ -28,14 +28,19 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
         archive.extractall(site)
     assert yaml_files(site / "snn_delays/conf") == yaml_files(ROOT / "conf")
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
-    for command in ("train", "evaluate", "export"):
-        assert f"snn-delays-{command} = snn_delays.cli:{command}" in entry_points.read_text()
-    assert "snn-delays-prepare = snn_delays.cli_prepare:prepare" in entry_points.read_text()
-    assert "snn-delays-encode = snn_delays.cli_encode:encode" in entry_points.read_text()
+    for command, module in (
+        ("train", "cli"),
+        ("evaluate", "cli"),
+        ("export", "cli_export"),
+        ("prepare", "cli_prepare"),
+        ("encode", "cli_encode"),
+    ):
+        assert f"snn-delays-{command} = snn_delays.{module}:{command}" in entry_points.read_text()
+    where = "from snn_delays.cli_command import CONF; print(CONF)"
     # From another folder, with the unpacked wheel in place of the checkout.
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from snn_delays.cli import CONF, train; print(CONF); train()"),
+            *(sys.executable, "-c", f"from snn_delays.cli import train; {where}; train()"),
             *("--cfg", "job", "dataset=shd"),
         ],
         cwd=tmp_path,

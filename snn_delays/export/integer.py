@@ -74,7 +74,7 @@ def integer_table(net: DelaySNN, *, dt_ms: float, class_names: Sequence[str]) ->
 
 
 def _layer(index: int, block: Block) -> LayerTable:
-    contacts = fold_norm(_contacts(block.delay), block.norm)
+    contacts = folded_contacts(block)
     n_post, n_pre, _ = contacts.weight.shape
     return LayerTable(
         source="input" if index == 0 else index - 1,
@@ -87,6 +87,15 @@ def _layer(index: int, block: Block) -> LayerTable:
         bias=contacts.bias.astype(np.float32),
         neuron=_neurons(block.neuron, n_post),
     )
+
+
+def folded_contacts(block: Block) -> Contacts:
+    """The block's synapses with its normalisation inside weight and bias, delays rounded.
+
+    Raises:
+        UsageError: a connection or normalisation that the table cannot express.
+    """
+    return fold_norm(_contacts(block.delay), block.norm)
 
 
 def _contacts(connection: nn.Module) -> Contacts:

@@ -151,10 +151,28 @@ def _best_scale(
 ) -> Float64:
     """The scale of least error, ``[n_post]`` or ``[1]``."""
     rows = layer.synapses
+    importance = np.ones(len(rows)) if sent is None else sent.variance[rows.pre]
     group = rows.post if by_neuron else np.zeros_like(rows.post)
     groups = layer.n_post if by_neuron else 1
-    weight = rows.weight.astype(np.float64)
-    importance = np.ones(len(rows)) if sent is None else sent.variance[rows.pre]
+    return _search(rows.weight.astype(np.float64), importance, group, groups, levels, power_of_two)
+
+
+def least_error_scale(weight: Float64, levels: int) -> Float64:
+    """Per row of ``weight [rows, n]``, the scale of least squared error ``[rows]``."""
+    group = np.repeat(np.arange(len(weight)), weight.shape[1])
+    flat = weight.ravel()
+    return _search(flat, np.ones_like(flat), group, len(weight), levels, power_of_two=False)
+
+
+def _search(
+    weight: Float64,
+    importance: Float64,
+    group: NDArray[np.integer],
+    groups: int,
+    levels: int,
+    power_of_two: bool,
+) -> Float64:
+    """Per group, the scale of least squared error, ``[groups]``."""
     largest = np.zeros(groups)
     np.maximum.at(largest, group, np.abs(weight))
     # A neuron without synapses keeps its own unit.

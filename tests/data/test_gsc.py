@@ -266,7 +266,8 @@ def test_from_wav_to_a_table_as_a_user_types_it(tmp_path: Path) -> None:
     write_speech(tmp_path / "gsc", train=8, valid=3, test=3)
     script = """
 import sys
-from snn_delays.cli import export, train
+from snn_delays.cli import train
+from snn_delays.cli_export import export
 sys.argv[1:] = '''experiment=gsc_mini dataset.root=gsc dataset.n_mels=24 model.hidden=[16,16]
     model.max_delay=12 trainer.epochs=2 trainer.batch_size=8 trainer.accelerator=cpu
     run=run'''.split()

@@ -1,0 +1,113 @@
+"""Runs as the command lines find them: configuration, data and network of a run's folder."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from snn_delays.checkpoint import RunFolder
+from snn_delays.cli_command import one_line
+from snn_delays.data import SpikeData
+from snn_delays.errors import UsageError
+from snn_delays.network import DelaySNN
+
+log = logging.getLogger("snn_delays")
+
+
+def load_run(
+    run: RunFolder, checkpoint: str, root: str | None
+) -> tuple[DictConfig, SpikeData, DelaySNN]:
+    """Configuration, data and trained network of a run."""
+    if checkpoint not in ("best", "last"):
+        raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
+    config = load_config(run)
+    saved = run.load_checkpoint(checkpoint)
+    if root is not None:
+        config.dataset.root = root
+    data = load_data(config.dataset)
+    net = build_network(plain(config.model), data)
+    try:
+        net.load_state_dict(saved["network"])
+    except (KeyError, RuntimeError) as error:
+        raise UsageError(
+            f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: "
+            f"{one_line(error)}"
+        ) from error
+    return config, data, net
+
+
+def load_config(run: RunFolder) -> DictConfig:
+    if not run.config.is_file():
+        raise UsageError(
+            f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
+        )
+    try:
+        config = OmegaConf.load(run.config)
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
+    if not isinstance(config, DictConfig) or not {"dataset", "model", "trainer"} <= set(config):
+        raise UsageError(
+            f"{run.config} is not the configuration of a run: expected dataset, model and trainer. "
+            "Restore the file that snn-delays-train wrote there."
+        )
+    return config
+
+
+def build_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
+    """The network of ``conf/model`` for the channels, classes and time step of ``data``."""
+    model = dict(model)
+    delays = model.pop("delays")
+    if delays not in ("learned", "fixed", "none"):
+        raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
+    hidden = model.pop("hidden")
+    if not isinstance(hidden, list):
+        raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
+    sizes = [data.n_channels, *hidden, data.n_classes]
+    tau_ms, max_delay = model.pop("tau_ms"), model.pop("max_delay")
+    if not isinstance(tau_ms, int | float):
+        raise UsageError(f"model.tau_ms must be a number of milliseconds, got {tau_ms!r}.")
+    return DelaySNN(
+        sizes,
+        0 if delays == "none" else max_delay,
+        learn_delays=delays == "learned",
+        tau=tau_ms / data.dt_ms,
+        **model,
+    )
+
+
+def load_data(dataset: DictConfig) -> SpikeData:
+    data: SpikeData = instantiate("dataset", dataset)
+    log.info(
+        f"data: {len(data.train)} train, {len(data.valid)} validation "
+        f"({data.split}), {len(data.test)} test; {data.n_channels} channels, "
+        f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
+    )
+    return data
+
+
+def instantiate(section: str, settings: DictConfig) -> Any:
+    """The object that a section of the configuration stands for."""
+    try:
+        return hydra.utils.instantiate(settings)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, TypeError | ValueError) or isinstance(
+            error.__cause__, UsageError
+        ):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+        raise UsageError(
+            f"{section}: a setting is unknown or of the wrong kind ({one_line(error.__cause__)}), "
+            f"got {given}. --help shows what each should look like."
+        ) from error
+
+
+def plain(section: DictConfig) -> dict[str, Any]:
+    """A section of the configuration as a dictionary."""
+    settings = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}

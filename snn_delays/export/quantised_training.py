@@ -1,0 +1,170 @@
+"""Training that already meets what a chip will do: integer delays, weights on a coarse grid.
+
+Forward, every delay is rounded and every weight is scale · n, |n| <= 2^(bits − 1) − 1. Backward,
+rounding counts as the identity (straight through): weights learn as if they were free, delays
+feel the slope of their interpolation kernel, and the scale learns too.
+
+Reference:
+    Bengio, Léonard, Courville (2013, arXiv:1308.3432) for the straight-through gradient;
+    Esser et al., "Learned step size quantization" (2020, arXiv:1902.08153) for the scale's.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from snn_delays.errors import UsageError
+from snn_delays.export.integer import folded_contacts
+from snn_delays.export.quantise import BITS, SCALES, Scale, least_error_scale
+from snn_delays.layers import DelayLayer
+from snn_delays.network import Block, DelaySNN
+from snn_delays.ops import plan
+
+
+def folded(net: DelaySNN, max_delay: int | None = None) -> DelaySNN:
+    """A copy of ``net`` with normalisation inside weights and biases.
+
+    It is built like ``DelaySNN(batch_norm=False, bias=True)``. Its delays are still real.
+
+    Args:
+        max_delay: a smaller range to bring all delays into.
+
+    Raises:
+        UsageError: a connection or normalisation that cannot be folded, a larger range than the
+            network's.
+    """
+    if max_delay is not None and not 0 < max_delay <= net.max_delay:
+        raise UsageError(
+            f"finetune.max_delay must be from 1 to the network's {net.max_delay} steps, "
+            f"got {max_delay!r}."
+        )
+    twin = copy.deepcopy(net)
+    for block in twin.blocks:
+        assert isinstance(block, Block)
+        contacts = folded_contacts(block)
+        weight = block.delay.weight
+        assert isinstance(weight, nn.Parameter)
+        with torch.no_grad():
+            weight.copy_(torch.from_numpy(contacts.weight).view_as(weight))
+        block.delay.bias = nn.Parameter(torch.from_numpy(contacts.bias).to(weight))
+        block.norm = nn.Identity()
+        if max_delay is not None and isinstance(block.delay, DelayLayer):
+            block.delay.max_delay = max_delay
+            block.delay.clamp_delays_()
+    twin.max_delay = net.max_delay if max_delay is None else max_delay
+    return twin
+
+
+def make_quantisation_aware_(net: DelaySNN, bits: int, scale: Scale = "layer") -> DelaySNN:
+    """Let ``net``, which must not normalise, train and act with rounded delays and weights.
+
+    Changed in place and returned. Its state dict holds the free weights and the scales.
+
+    Args:
+        bits: 2 (ternary) … 16, as in ``quantised``.
+        scale: one per ``"layer"`` or per ``"neuron"``; the readout always has one.
+
+    Raises:
+        UsageError: bits or scale out of range, a network with normalisation.
+    """
+    if bits not in BITS:
+        raise UsageError(f"bits must be a whole number from 2 (ternary) to 16, got {bits!r}.")
+    if scale not in SCALES:
+        raise UsageError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
+    levels = 2 ** (bits - 1) - 1
+    for index, block in enumerate(net.blocks):
+        assert isinstance(block, Block)
+        if not isinstance(block.norm, nn.Identity):
+            raise UsageError("normalisation must be folded before weights are quantised.")
+        if isinstance(block.delay, DelayLayer):
+            block.delay = StraightThroughDelayLayer.of(block.delay)
+        by_neuron = scale == "neuron" and index < len(net.blocks) - 1
+        weight = block.delay.weight
+        assert isinstance(weight, Tensor)
+        parametrize.register_parametrization(
+            block.delay, "weight", QuantisedWeight(weight, levels, by_neuron=by_neuron)
+        )
+    return net
+
+
+def trained_scales(net: DelaySNN) -> list[NDArray[np.float64]] | None:
+    """The scales that a quantisation-aware network was trained with; None for any other."""
+    found = [module for module in net.modules() if isinstance(module, QuantisedWeight)]
+    scales = [module.log_scale.detach().exp().double().flatten().numpy() for module in found]
+    return scales or None
+
+
+class QuantisedWeight(nn.Module):
+    """w → scale · clamp(round(w / scale), −L, L), with gradients for w and log scale.
+
+    Args:
+        weight: to start from: the scale of least squared error.
+        levels: L.
+        by_neuron: one scale per row instead of one in all.
+
+    Shape:
+        ``[post, …]`` → the same.
+    """
+
+    def __init__(self, weight: Tensor, levels: int, *, by_neuron: bool) -> None:
+        super().__init__()
+        self.levels = levels
+        rows = weight.detach().flatten(1).double().cpu().numpy()
+        scale = least_error_scale(rows if by_neuron else rows.reshape(1, -1), levels)
+        shape = (-1, *[1] * (weight.dim() - 1))
+        # Its logarithm: an optimiser's step is then a share of it, and it stays positive.
+        self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).view(shape))
+        # Keeps the scale's steps in proportion to those of the weights it sums over.
+        self.damping = (weight.numel() / len(scale) * levels) ** -0.5
+
+    def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        slow = self.log_scale * self.damping
+        scale = (slow + (self.log_scale - slow).detach()).exp()
+        number = (weight / scale).clamp(-self.levels, self.levels)
+        return scale * (number + (number.round() - number).detach())
+
+
+class StraightThroughDelayLayer(DelayLayer):
+    """A ``DelayLayer`` that acts with rounded delays and moves them by the slope at width σ."""
+
+    @classmethod
+    def of(cls, layer: DelayLayer) -> StraightThroughDelayLayer:
+        """The same synapses, parameters shared."""
+        twin = cls(
+            layer.in_features,
+            layer.out_features,
+            layer.max_delay,
+            kernel_count=layer.kernel_count,
+            granularity=layer.granularity,
+            interpolation=layer.interpolation,
+            sigma=layer.sigma,
+            bias=layer.bias is not None,
+            method=layer.method,
+        )
+        twin.weight, twin.delay, twin.bias = layer.weight, layer.delay, layer.bias
+        return twin
+
+    def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
+        weight, limits = self.weight, (self.max_delay, self.interpolation)
+        steps = self.delay.detach().round().clamp(0, self.max_delay)
+        y = _convolved(x, weight, steps, 0.0, *limits)
+        self.way = "taps"
+        if not (torch.is_grad_enabled() and self.delay.requires_grad and self.sigma):
+            return y
+        slope = _convolved(x.detach(), weight.detach(), self.delay, self.sigma, *limits)
+        return y + (slope - slope.detach())
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, delay: Tensor, sigma: float, max_delay: int, interpolation: str
+) -> Tensor:
+    return plan.delay_convolution(
+        x, weight, delay, sigma=sigma, max_delay=max_delay, interpolation=interpolation
+    )
