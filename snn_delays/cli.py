@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from snn_delays import console, report
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
+from snn_delays.cli_finetune import finetuned_config, starting_network
 from snn_delays.cli_runs import build_network, instantiate, load_config, load_data, load_run, plain
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
@@ -38,15 +39,20 @@ def _train(cfg: DictConfig) -> None:
     resumed = bool(cfg.resume)
     if resumed:
         cfg = _resumed_config(run)
+    elif cfg.get("finetune"):
+        cfg, run = finetuned_config(cfg, list(HydraConfig.get().overrides.task))
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     resume = resumed and run.checkpoint("last").exists()
     settings = _train_settings(cfg)
     if not isinstance(cfg.dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
-    data = load_data(cfg.dataset)
-    torch.manual_seed(settings.seed)
-    net = build_network(plain(cfg.model), data)
+    if cfg.get("finetune") and not resume:
+        data, net = starting_network(cfg)
+    else:
+        data = load_data(cfg.dataset)
+        torch.manual_seed(settings.seed)
+        net = build_network(cfg, data)
     if cfg.schedule.start is None:
         cfg.schedule.start = cfg.model.max_delay / 2 + 0.27
     schedule = instantiate("schedule", cfg.schedule)

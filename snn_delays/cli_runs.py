@@ -14,6 +14,7 @@ from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import one_line
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
+from snn_delays.export.quantised_training import make_quantisation_aware_
 from snn_delays.network import DelaySNN
 
 log = logging.getLogger("snn_delays")
@@ -30,7 +31,7 @@ def load_run(
     if root is not None:
         config.dataset.root = root
     data = load_data(config.dataset)
-    net = build_network(plain(config.model), data)
+    net = build_network(config, data)
     try:
         net.load_state_dict(saved["network"])
     except (KeyError, RuntimeError) as error:
@@ -58,9 +59,16 @@ def load_config(run: RunFolder) -> DictConfig:
     return config
 
 
-def build_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
-    """The network of ``conf/model`` for the channels, classes and time step of ``data``."""
-    model = dict(model)
+def build_network(config: DictConfig, data: SpikeData) -> DelaySNN:
+    """The network of a run's configuration, for the channels, classes and time step of ``data``."""
+    net = _plain_network(plain(config.model), data)
+    if finetune := config.get("finetune"):
+        make_quantisation_aware_(net, finetune.bits, finetune.scale)
+    return net
+
+
+def _plain_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
+    """The network of ``conf/model``."""
     delays = model.pop("delays")
     if delays not in ("learned", "fixed", "none"):
         raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
