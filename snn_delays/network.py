@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,20 @@ from snn_delays.interpolation import Interpolation
 from snn_delays.layers import DelayLayer, Granularity, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.ops.plan import Method
+
+
+class Classifier(Protocol):
+    """What evaluation asks of a network: ``DelaySNN``, or a table run in torch."""
+
+    tail: int
+    readout: Any
+    training: bool
+
+    def __call__(self, x: Tensor, return_spikes: bool = False) -> Any: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class Block(nn.Module):

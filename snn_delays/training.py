@@ -21,7 +21,7 @@ from snn_delays.data import SpikeData, Split
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
-from snn_delays.network import DelaySNN
+from snn_delays.network import Classifier, DelaySNN
 from snn_delays.schedules import Schedule
 
 _log = logging.getLogger("snn_delays")
@@ -115,7 +115,7 @@ class Evaluation:
         return (self.predictions == self.labels)[chosen].double().mean().item()
 
 
-def evaluate(net: DelaySNN, split: Split, batch_size: int = 256) -> Evaluation:
+def evaluate(net: Classifier, split: Split, batch_size: int = 256) -> Evaluation:
     """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept.
 
     Raises:
@@ -125,7 +125,7 @@ def evaluate(net: DelaySNN, split: Split, batch_size: int = 256) -> Evaluation:
         raise UsageError(f"batch_size must be a whole number >= 1, got {batch_size!r}.")
     device = next(net.parameters()).device
     training = net.training
-    net.eval()
+    net.train(False)
     losses_, answers, labels, speakers = [], [], [], []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):

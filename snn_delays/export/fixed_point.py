@@ -33,7 +33,13 @@ LEAKS: tuple[str, ...] = ("multiplier", "shift")
 
 
 def fixed_point(
-    table: DelayTable, *, leak: Leak = "multiplier", decay_shift: int = 12, weight_shift: int = 6
+    table: DelayTable,
+    *,
+    leak: Leak = "multiplier",
+    decay_shift: int = 12,
+    weight_shift: int = 6,
+    threshold_shift: int = 0,
+    bias_bits: int | None = None,
 ) -> DelayTable:
     """The table in integer arithmetic only.
 
@@ -41,25 +47,39 @@ def fixed_point(
         leak: ``"multiplier"`` rounds beta to decay_shift bits; ``"shift"`` takes the nearest
             share that needs no multiplier: v >> s, or v − (v >> s) as far as rounding goes.
         decay_shift, weight_shift: bits of beta, and of v below one weight.
+        threshold_shift: thresholds are multiples of 2^threshold_shift.
+        bias_bits: biases are signed numbers of so many bits, times a power of two; None: free.
 
     Raises:
         UsageError: float weights, an unknown leak, shifts out of range, a number beyond 32 bits.
     """
     if leak not in LEAKS:
         raise UsageError(f"leak must be one of {', '.join(LEAKS)}, got {leak!r}.")
-    for name, shift in (("decay_shift", decay_shift), ("weight_shift", weight_shift)):
+    shifts = {
+        "decay_shift": decay_shift,
+        "weight_shift": weight_shift,
+        "threshold_shift": threshold_shift,
+    }
+    for name, shift in shifts.items():
         if not isinstance(shift, int) or not 0 <= shift <= MAX_SHIFT:
             raise UsageError(f"{name} must be a whole number from 0 to {MAX_SHIFT}, got {shift!r}.")
     layers = []
     for index, layer in enumerate(table.layers):
         try:
-            layers.append(_integer_layer(layer, leak, decay_shift, weight_shift))
+            layers.append(_integer_layer(layer, leak, bias_bits, **shifts))
         except UsageError as error:
             raise UsageError(f"layer {index}: {error}") from error
     return replace(table, layers=tuple(layers))
 
 
-def _integer_layer(layer: LayerTable, leak: str, decay_shift: int, weight_shift: int) -> LayerTable:
+def _integer_layer(
+    layer: LayerTable,
+    leak: str,
+    bias_bits: int | None,
+    decay_shift: int,
+    weight_shift: int,
+    threshold_shift: int,
+) -> LayerTable:
     neuron = layer.neuron
     if not isinstance(neuron, NeuronTable):
         raise UsageError("its neurons are integer ones already.")
@@ -71,10 +91,12 @@ def _integer_layer(layer: LayerTable, leak: str, decay_shift: int, weight_shift:
     unit = layer.weight_scale / 2**weight_shift
     threshold = np.full(layer.n_post, NEVER, np.int32)
     if neuron.spiking:
-        threshold = _int32("v_threshold", np.ceil(neuron.v_threshold / unit), weight_shift)
+        grid = 2**threshold_shift
+        threshold = np.ceil(neuron.v_threshold / unit / grid) * grid
+        threshold = _int32("v_threshold", threshold, weight_shift)
     return replace(
         layer,
-        bias=_int32("bias", np.rint(layer.bias / unit), weight_shift),
+        bias=_int32("bias", _with_exponent(layer.bias / unit, bias_bits), weight_shift),
         neuron=IntegerNeuronTable(
             model=f"Int{neuron.model}",
             reset=neuron.reset,
@@ -85,6 +107,16 @@ def _integer_layer(layer: LayerTable, leak: str, decay_shift: int, weight_shift:
             weight_shift=weight_shift,
         ),
     )
+
+
+def _with_exponent(values: NDArray[np.floating], bits: int | None) -> NDArray[np.float64]:
+    """The nearest whole numbers; with ``bits``, the nearest mantissa · 2^exponent."""
+    values = values.astype(np.float64)
+    if bits is None:
+        return np.rint(values)
+    most = 2 ** (bits - 1) - 1
+    exponent = np.ceil(np.log2(np.maximum(np.abs(np.rint(values)) / most, 1)))
+    return np.rint(values / 2**exponent) * 2**exponent
 
 
 def _shift_shares(decay_shift: int) -> list[float]:

@@ -101,6 +101,12 @@ def trained_scales(net: DelaySNN) -> list[NDArray[np.float64]] | None:
     return scales or None
 
 
+def trained_bits(net: DelaySNN) -> int | None:
+    """Bits of the weights of a quantisation-aware network; None for any other."""
+    levels = {module.levels for module in net.modules() if isinstance(module, QuantisedWeight)}
+    return max(levels).bit_length() + 1 if levels else None
+
+
 class QuantisedWeight(nn.Module):
     """w → scale · clamp(round(w / scale), −L, L), with gradients for w and log scale.
 

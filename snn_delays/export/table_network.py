@@ -43,6 +43,12 @@ class TableNetwork(nn.Module):
         self.readout = table.readout
         self.layers = nn.ModuleList(_Layer(layer) for layer in table.layers)
 
+    def membrane_bits(self) -> list[int] | None:
+        """Bits, sign included, that v has needed so far in each layer; None for float layers."""
+        if not all(layer.shifts for layer in self.layers):
+            return None
+        return [int(layer.largest_v).bit_length() + 1 for layer in self.layers]
+
     @torch.no_grad()
     def forward(
         self, x: Float[Tensor, "time batch channels"], return_spikes: bool = False
@@ -81,6 +87,7 @@ class _Layer(nn.Module):
         )
         weight, delay = contacts(rows, layer.n_pre, layer.n_post)
         self.dtype, self.scale = torch.float64, layer.weight_scale
+        self.largest_v = 0.0  # of any neuron at any step so far, in its own counting
         self.largest_sum = float(np.abs(weight).sum((1, 2)).max(initial=0))
         if rows.weight.dtype != np.float32 and self.largest_sum * 64 < _EXACT[torch.float32]:
             self.dtype = torch.float32  # quicker, and exact up to 64 spikes a step and channel
@@ -102,13 +109,16 @@ class _Layer(nn.Module):
         current = self._current(x) + self.bias
         v = self.v_reset.expand(current.shape[1:])
         potentials, spikes = torch.empty_like(current), torch.empty_like(current, dtype=torch.bool)
+        peak = v.abs()
         for t, now in enumerate(current):
             v = self.v_reset + self._kept(v - self.v_reset) + now
+            peak = torch.maximum(peak, v.abs())
             spikes[t] = fired = v >= self.v_threshold
             if self.spiking:
                 after = self.v_reset if self.reset == "hard" else v - self.v_threshold
                 v = torch.where(fired, after, v)
             potentials[t] = v
+        self.largest_v = max(self.largest_v, float(peak.max()) if peak.numel() else 0.0)
         return spikes if self.spiking else potentials.double() * self.unit
 
     def _current(self, x: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from snn_delays.data import Split
 from snn_delays.errors import UsageError
-from snn_delays.export.simulator import Simulator, predict
+from snn_delays.export.simulator import Simulation, Simulator, predict
 from snn_delays.export.table import DelayTable
+from snn_delays.export.table_network import TableNetwork
 from snn_delays.losses import score
 from snn_delays.network import DelaySNN
 
@@ -31,6 +32,8 @@ class Agreement:
         spikes_total: hidden spikes of the network.
         spikes_differing: (step, neuron) pairs where only one of the two fired.
         samples_with_difference: samples with at least one such pair.
+        potentials_max_difference: largest |v − v| of the readout at any step; 0 for integer
+            neurons, which agree to the bit.
     """
 
     samples: int
@@ -40,16 +43,18 @@ class Agreement:
     spikes_total: int
     spikes_differing: int
     samples_with_difference: int
+    potentials_max_difference: float
 
 
 @torch.no_grad()
 def compare(
     table: DelayTable,
-    rounded_net: DelaySNN,
+    rounded_net: DelaySNN | TableNetwork,
     split: Split,
     *,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[NDArray[np.float32], Simulation], None] | None = None,
 ) -> Agreement:
     """Run table and network over a split, each sample over its own steps and the tail.
 
@@ -57,8 +62,9 @@ def compare(
     runs sample by sample and never sees the batch's padding.
 
     Args:
-        rounded_net: ``net.rounded()``, or a network whose delays are integers.
+        rounded_net: ``net.rounded()``, or another network whose delays are integers.
         progress: called as ``progress(samples done, samples in all)`` after every sample.
+        watch: called as ``watch(counts, simulation)`` with every sample and what the table did.
 
     Raises:
         UsageError: an empty split, or a table, network and split of unlike sizes.
@@ -75,13 +81,17 @@ def compare(
     simulator = Simulator(table)
     right_network = right_table = predictions_differing = 0
     spikes_total = spikes_differing = samples_with_difference = 0
+    apart = 0.0
     for done, sample in enumerate(_torch_samples(rounded_net, split, batch_size), start=1):
         simulation = simulator.run(sample.counts)
         prediction = predict(simulation, table.readout)
+        if watch is not None:
+            watch(sample.counts, simulation)
         differing = sum(
             int(np.count_nonzero(by_network != by_table))
             for by_network, by_table in zip(sample.spikes, simulation.spikes, strict=True)
         )
+        apart = max(apart, float(np.abs(sample.potentials - simulation.potentials).max(initial=0)))
         right_network += sample.prediction == sample.label
         right_table += prediction == sample.label
         predictions_differing += sample.prediction != prediction
@@ -98,6 +108,7 @@ def compare(
         spikes_total=spikes_total,
         spikes_differing=spikes_differing,
         samples_with_difference=samples_with_difference,
+        potentials_max_difference=apart,
     )
 
 
@@ -107,22 +118,26 @@ class _Sample(NamedTuple):
     counts: NDArray[np.float32]  # [T, input_channels]
     label: int
     prediction: int
+    potentials: NDArray[np.floating]  # [T + tail, classes]
     spikes: list[NDArray[np.bool_]]  # [T + tail, n_post] per hidden layer
 
 
-def _torch_samples(net: DelaySNN, split: Split, batch_size: int) -> Iterator[_Sample]:
+def _torch_samples(
+    net: DelaySNN | TableNetwork, split: Split, batch_size: int
+) -> Iterator[_Sample]:
     net.eval()
     device = next(net.parameters()).device
     for batch in DataLoader(split, batch_size=batch_size, collate_fn=split.collate):
         potentials, hidden = net(batch.spikes.to(device), return_spikes=True)
         lengths = batch.lengths + net.tail
         predictions = score(potentials, lengths.to(device), net.readout).argmax(dim=1)
-        counts = batch.spikes.numpy()
+        counts, v = batch.spikes.numpy(), potentials.cpu().numpy()
         fired = [spikes.bool().cpu().numpy() for spikes in hidden]
         for n in range(len(batch.labels)):
             yield _Sample(
                 counts=counts[: batch.lengths[n], n],
                 label=int(batch.labels[n]),
                 prediction=int(predictions[n]),
+                potentials=v[: lengths[n], n],
                 spikes=[spikes[: lengths[n], n] for spikes in fired],
             )

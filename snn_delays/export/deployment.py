@@ -1,0 +1,183 @@
+"""From a trained network to the table that a chip runs, step by step.
+
+    as trained → delays rounded → weights quantised → adapted to the chip
+
+Every step is a network of its own, so that a report can say what each one costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from snn_delays.errors import UsageError
+from snn_delays.export.adapt import AdaptedDelays, adapt_delays
+from snn_delays.export.chips import ChipProfile
+from snn_delays.export.fixed_point import Leak, fixed_point
+from snn_delays.export.integer import integer_table
+from snn_delays.export.quantise import Scale, activity, quantised
+from snn_delays.export.quantised_training import trained_bits, trained_scales
+from snn_delays.export.table import DelayTable
+from snn_delays.export.table_network import TableNetwork
+from snn_delays.export.violations import violations
+from snn_delays.network import DelaySNN
+
+
+@dataclass(frozen=True)
+class DeploySettings:
+    """What the deployed network is to look like.
+
+    Args:
+        bits: of the weights, 2 (ternary) … 16; None: those that the network was fine-tuned with,
+            else the chip's, else float weights.
+        scale: of the weights, per ``"layer"`` or ``"neuron"``.
+        chip: whose limits to keep to.
+        delays: what to do with delays beyond the chip's: ``refuse``, ``clip`` or ``rescale``.
+        fixed_point: integer neurons. A chip whose neurons are integer ones has them anyway, with
+            its own shifts.
+        leak, decay_shift, weight_shift: see ``fixed_point``.
+    """
+
+    bits: int | None = None
+    scale: Scale = "layer"
+    chip: ChipProfile | None = None
+    delays: str = "refuse"
+    fixed_point: bool = False
+    leak: Leak = "multiplier"
+    decay_shift: int = 12
+    weight_shift: int = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The network after one step; ``network`` takes and gives what ``DelaySNN`` does."""
+
+    name: str
+    network: nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """The table to write, the networks on the way to it, and how delays were made to fit."""
+
+    table: DelayTable
+    stages: tuple[Stage, ...]
+    adapted: AdaptedDelays | None
+
+
+def deploy(
+    net: DelaySNN,
+    settings: DeploySettings,
+    *,
+    dt_ms: float,
+    class_names: Sequence[str],
+    samples: Sequence[NDArray[np.generic]] = (),
+    largest_count: int | None = None,
+) -> Deployment:
+    """Take a trained network to its table.
+
+    Args:
+        net: in evaluation mode; left as it is.
+        dt_ms: duration of a step.
+        class_names: one per neuron of the last layer.
+        samples: recordings ``[T, input_channels]`` of the training split to calibrate scales and
+            biases with, if weights are quantised.
+        largest_count: most spikes that an input channel has in one step, where known.
+
+    Raises:
+        UsageError: a network that no table can hold, or a table that the chip cannot take: each
+            reason with the number of synapses or neurons it concerns.
+    """
+    table = integer_table(net, dt_ms=dt_ms, class_names=class_names)
+    stages = [
+        Stage("as trained (σ-kernels)", net),
+        Stage("delays rounded", net.rounded()),
+    ]
+    if trained_bits(net) is not None:  # it rounds in training already
+        stages = [Stage("fine-tuned, as deployed", net)]
+    bits = _bits(net, settings)
+    scales = trained_scales(net) if bits == trained_bits(net) else None
+
+    def small(one: DelayTable) -> DelayTable:
+        if bits is None:
+            return one
+        calibration = activity(one, samples) if samples and scales is None else None
+        power = bool(settings.chip and settings.chip.weights.power_of_two)
+        return quantised(
+            one,
+            bits,
+            scale=settings.scale,
+            calibration=calibration,
+            scales=None if power else scales,
+            power_of_two=power,
+        )
+
+    def whole(one: DelayTable) -> DelayTable:
+        chip = settings.chip.membrane if settings.chip else None
+        if chip and chip.arithmetic == "integer":
+            return fixed_point(
+                one,
+                leak=settings.leak,
+                decay_shift=_or(chip.decay_shift, settings.decay_shift),
+                weight_shift=_or(chip.weight_shift, settings.weight_shift),
+                threshold_shift=chip.threshold_shift or 0,
+                bias_bits=chip.bias_bits,
+            )
+        if settings.fixed_point:
+            return fixed_point(
+                one,
+                leak=settings.leak,
+                decay_shift=settings.decay_shift,
+                weight_shift=settings.weight_shift,
+            )
+        return one
+
+    adapted = None
+    if settings.chip:
+        adapted = adapt_delays(table, settings.chip, settings.delays)
+    final = small(table)
+    if bits is not None:
+        stages.append(Stage(f"{_bit_words(bits)} weights", TableNetwork(final)))
+    if settings.chip and adapted:
+        final = whole(small(adapted.table))
+        _require_fit(final, settings.chip, largest_count)
+        stages.append(Stage(f"adapted to {settings.chip.name}", TableNetwork(final)))
+    elif settings.fixed_point:
+        final = whole(final)
+        stages.append(Stage("integer neurons", TableNetwork(final)))
+    return Deployment(final, tuple(stages), adapted)
+
+
+def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
+    """Bits of the weights, from whoever has a say in them."""
+    trained = trained_bits(net)
+    chip = settings.chip.weights.bits if settings.chip else None
+    if settings.bits is not None:
+        for name, limit in (("the network was fine-tuned for", trained), ("the chip has", chip)):
+            if limit is not None and settings.bits > limit:
+                raise UsageError(f"bits={settings.bits}: {name} {limit}. Leave bits out.")
+        return settings.bits
+    if trained is not None and chip is not None:
+        return min(trained, chip)
+    bits = trained or chip
+    if bits is None and settings.fixed_point:
+        raise UsageError("fixed_point=true needs integer weights: give bits=8, or fewer.")
+    return bits
+
+
+def _require_fit(table: DelayTable, chip: ChipProfile, largest_count: int | None) -> None:
+    found = violations(table, chip, largest_count)
+    if found:
+        raise UsageError(f"{chip.name} cannot take this network: {'; '.join(found)}.")
+
+
+def _bit_words(bits: int) -> str:
+    return "ternary" if bits == 2 else f"{bits}-bit"
+
+
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
