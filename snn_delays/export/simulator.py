@@ -136,13 +136,13 @@ class _Packed:
     """A table and its state as the flat arrays of ``simulator_cpu.advance``.
 
     Synapses are sorted by pre, then delay, then post: what one spike sends is read in one stretch,
-    8 bytes a synapse, and written in the order of the ring.
+    8 bytes a synapse, and written in the order in which it arrives.
     """
 
     def __init__(self, table: DelayTable, loops: ModuleType) -> None:
         plan = np.zeros((len(table.layers), loops.COLUMNS), np.int64)
         synapses, constants, firsts = [], [], []
-        first = neurons = ring = stored = 0
+        first = neurons = window = stored = 0
         for row, layer in zip(plan, table.layers, strict=True):
             rows = layer.synapses
             slots = int(rows.delay.max(initial=0)) + 1
@@ -151,13 +151,15 @@ class _Packed:
                     f"simulate: layer {layer.target}: delays up to {slots - 1} steps into "
                     f"{layer.n_post} neurons need too much memory. Use a longer time step."
                 )
-            row[loops.N_PRE], row[loops.N_POST], row[loops.SLOTS] = layer.n_pre, layer.n_post, slots
-            row[loops.FIRST], row[loops.NEURONS], row[loops.RING] = first, neurons, ring
+            row[loops.N_POST], row[loops.SLOTS] = layer.n_post, slots
+            row[loops.FIRST], row[loops.NEURONS], row[loops.WINDOW] = first, neurons, window
             row[loops.RESET] = {"none": loops.NONE, "hard": loops.HARD, "soft": loops.SOFT}[
                 layer.neuron.reset
             ]
-            integer = isinstance(layer.neuron, IntegerNeuronTable)
-            row[loops.DECAY_SHIFT] = layer.neuron.decay_shift if integer else -1
+            neuron = layer.neuron
+            row[loops.DECAY_SHIFT] = (
+                neuron.decay_shift if isinstance(neuron, IntegerNeuronTable) else -1
+            )
             order = np.lexsort((rows.post, rows.delay, rows.pre))
             firsts.append(stored + np.searchsorted(rows.pre[order], np.arange(layer.n_pre + 1)))
             cell = rows.delay[order].astype(np.int64) * layer.n_post + rows.post[order]
@@ -165,10 +167,12 @@ class _Packed:
             synapses.append((cell.astype(np.uint32), rows.weight[order].astype(np.float32)))
             constants.append(_constants(layer))
             first += layer.n_pre + 1
-            neurons, ring, stored = neurons + layer.n_post, ring + slots * layer.n_post, stored + len(rows)
+            neurons += layer.n_post
+            window += 2 * slots * layer.n_post
+            stored += len(rows)
         self._v_reset = np.concatenate(constants, axis=1)[loops.V_RESET].copy()
         self._v = self._v_reset.copy()
-        self._ring = np.zeros(ring)
+        self._window = np.zeros(window)
         self._now = np.zeros(len(plan), np.int64)
         room = max(table.input_channels, *(layer.n_post for layer in table.layers))
         self.arrays = (
@@ -179,7 +183,7 @@ class _Packed:
             *(np.concatenate(column) for column in zip(*synapses, strict=True)),
             np.concatenate(constants, axis=1),
             self._v,
-            self._ring,
+            self._window,
             self._now,
             np.zeros(room, np.int64),
             np.zeros(room),
@@ -187,7 +191,7 @@ class _Packed:
 
     def reset(self) -> None:
         self._v[:] = self._v_reset
-        self._ring[:] = 0
+        self._window[:] = 0
         self._now[:] = 0
 
 

@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 # Columns of a layer's row in ``plan``; a decay shift below 0 marks a float layer.
-N_PRE, N_POST, SLOTS, FIRST, NEURONS, RING, RESET, DECAY_SHIFT = range(8)
-COLUMNS = 8
+N_POST, SLOTS, FIRST, NEURONS, WINDOW, RESET, DECAY_SHIFT = range(7)
+COLUMNS = 7
 NONE, HARD, SOFT = range(3)  # of the column RESET
 BIAS, DECAY, THRESHOLD, V_RESET = range(4)  # rows of ``neuron``
 GOOD, NOT_FINITE, NOT_WHOLE, TOO_LARGE, OUT_OF_RANGE = range(5)
@@ -50,7 +50,7 @@ def advance(
     weight: NDArray,
     neuron: NDArray,
     v: NDArray,
-    ring: NDArray,
+    window: NDArray,
     now: NDArray,
     place: NDArray,
     amount: NDArray,
@@ -60,9 +60,10 @@ def advance(
     Shape:
         potentials ``[T + tail, n_classes]`` and fired ``[T + tail, hidden neurons]``, which must
         be zeros, are written; counts ``[T, C]``. plan ``[layers, COLUMNS]``; scale and now, the
-        slot that arrives next, ``[layers]``. Of layer l, presynaptic neuron p has the synapses
-        first[plan[l, FIRST] + p] up to the next entry; cell is delay · n_post + post.
-        neuron ``[4, neurons]``, v ``[neurons]``, ring flat; place and amount are room to work in.
+        row of its window that arrives next, ``[layers]``. Of layer l, presynaptic neuron p has the
+        synapses first[plan[l, FIRST] + p] up to the next entry; cell is delay · n_post + post.
+        neuron ``[4, neurons]``, v ``[neurons]``; window holds 2 · slots rows of n_post for every
+        layer; place and amount are room to work in.
 
     Returns:
         -1, or the index of an integer layer whose membrane left ±2^53.
@@ -78,26 +79,24 @@ def advance(
                     spikes += 1
         for layer in range(layers):
             row = plan[layer]
-            n_post, size = row[N_POST], row[SLOTS] * row[N_POST]
-            cells = ring[row[RING] : row[RING] + size]
-            # Unsigned, so that numba leaves out what negative indices would take.
-            base, end = np.uint64(now[layer] * n_post), np.uint64(size)
+            n_post, slots = row[N_POST], row[SLOTS]
+            # The coming steps' currents: row d of n_post arrives in d steps. They move on through
+            # memory twice their size, which takes less than wrapping every synapse around a ring.
+            waiting = window[row[WINDOW] + now[layer] * n_post : row[WINDOW] + 2 * slots * n_post]
             for i in range(spikes):
                 value = amount[i]
                 pre = row[FIRST] + place[i]
-                for e in range(first[pre], first[pre + 1]):
-                    at = base + cell[e]
-                    if at >= end:
-                        at -= end
-                    cells[at] += weight[e] * value
+                cells = cell[first[pre] : first[pre + 1]]
+                weights = weight[first[pre] : first[pre + 1]]
+                for e in range(len(cells)):
+                    waiting[cells[e]] += weights[e] * value
             spikes = 0
             reset, shift = row[RESET], row[DECAY_SHIFT]
-            arriving = cells[now[layer] * n_post : (now[layer] + 1) * n_post]
             begin = row[NEURONS]
             for post in range(n_post):
                 n = begin + post
-                current = neuron[BIAS, n] + scale[layer] * arriving[post]
-                arriving[post] = 0
+                current = neuron[BIAS, n] + scale[layer] * waiting[post]
+                waiting[post] = 0
                 rest = neuron[V_RESET, n]
                 kept = v[n] - rest
                 if shift < 0:
@@ -120,5 +119,11 @@ def advance(
                 v[n] = now_v
                 if layer == layers - 1:
                     potentials[t, post] = now_v * unit
-            now[layer] = now[layer] + 1 if now[layer] + 1 < row[SLOTS] else 0
+            now[layer] += 1
+            if now[layer] == slots:
+                now[layer] = 0
+                begin, half = row[WINDOW], slots * n_post
+                for i in range(half):
+                    window[begin + i] = window[begin + half + i]
+                    window[begin + half + i] = 0
     return -1

@@ -85,8 +85,10 @@ class _RunningLayer:
         self._cell = rows.delay[order].astype(np.int64) * layer.n_post + rows.post[order]
         self._weight = rows.weight[order].astype(np.float64)
         neuron = layer.neuron
-        integer = isinstance(neuron, IntegerNeuronTable)
-        self._scale = float(1 << neuron.weight_shift) if integer else layer.weight_scale
+        if isinstance(neuron, IntegerNeuronTable):
+            self._scale = float(1 << neuron.weight_shift)
+        else:
+            self._scale = layer.weight_scale
         self._bias = layer.bias.astype(np.float64)
         self._neuron, self._index = neuron, layer.target
         self._threshold = neuron.v_threshold.astype(np.float64)
