@@ -18,8 +18,8 @@ def synaptic_operations(
         operations[layer] = Σ_t Σ_pre  events[t, pre] · (synapses of the layer from pre)
 
     An input of 3 spikes in a step is 3 events. Where the input is not whole numbers (currents),
-    each one that is not zero is one event: it takes one multiplication per synapse. Spikes whose delay leads
-    beyond the end of the sample count: they have been sent.
+    each one that is not zero is one event: it takes one multiplication per synapse. Spikes whose
+    delay leads beyond the end of the sample count: they have been sent.
 
     Shape:
         counts ``[T, input_channels]``, what ``simulation`` was run on.
