@@ -32,6 +32,7 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
         assert f"snn-delays-{command} = snn_delays.cli:{command}" in entry_points.read_text()
     assert "snn-delays-prepare = snn_delays.cli_prepare:prepare" in entry_points.read_text()
     assert "snn-delays-encode = snn_delays.cli_encode:encode" in entry_points.read_text()
+    assert "snn-delays-simulate = snn_delays.cli_simulate:simulate" in entry_points.read_text()
     # From another folder, with the unpacked wheel in place of the checkout.
     done = subprocess.run(
         [
