@@ -34,6 +34,7 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
         ("export", "cli_export"),
         ("prepare", "cli_prepare"),
         ("encode", "cli_encode"),
+        ("simulate", "cli_simulate"),
     ):
         assert f"snn-delays-{command} = snn_delays.{module}:{command}" in entry_points.read_text()
     where = "from snn_delays.cli_command import CONF; print(CONF)"

@@ -1,8 +1,10 @@
-"""The event-driven simulator against a loop over single synapses."""
+"""The compiled simulator, its NumPy twin, and a loop over single synapses do the same."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.export.simulator import Simulation, Simulator, predict, scores, simulate
+from snn_delays.export.simulator_numpy import NumpySimulator
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, NeuronTable
 
 
@@ -56,19 +59,132 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
 
 
 def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:
-    """Counts above 1 among them."""
-    return np.random.default_rng(seed).poisson(0.5, (steps, table.input_channels))
+    """Counts above 1 among them, and some below 0."""
+    counts = np.random.default_rng(seed).poisson(0.6, (steps, table.input_channels))
+    return np.where(counts > 2, -2, counts)
+
+
+def assert_equal(got: Simulation, expected: Simulation) -> None:
+    """To the last bit."""
+    assert len(got.spikes) == len(expected.spikes)
+    for one, other in zip(got.spikes, expected.spikes, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    np.testing.assert_array_equal(got.potentials, expected.potentials, strict=True)
 
 
 @given(table=tables(), steps=st.integers(0, 12), seed=st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equals_the_loop_over_synapses(table: DelayTable, steps: int, seed: int) -> None:
     counts = draw_counts(seed, steps, table)
     expected, got = synapse_by_synapse(table, counts), simulate(table, counts)
+    assert_equal(NumpySimulator(table).run(counts), got)
+    if all(layer.integer for layer in table.layers):
+        assert_equal(got, expected)
     assert len(got.spikes) == len(expected.spikes) == len(table.layers) - 1
     for one, other in zip(got.spikes, expected.spikes, strict=True):
         np.testing.assert_array_equal(one, other, strict=True)
     np.testing.assert_allclose(got.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
+
+
+@given(table=tables(), steps=st.integers(0, 12), seed=st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_currents_as_input(table: DelayTable, steps: int, seed: int) -> None:
+    counts = np.random.default_rng(seed).normal(0, 1, (steps, table.input_channels))
+    if table.layers[0].integer:
+        counts = np.rint(3 * counts)
+    got = simulate(table, counts)
+    assert_equal(NumpySimulator(table).run(counts), got)
+    expected = synapse_by_synapse(table, counts)
+    np.testing.assert_allclose(got.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
+
+
+@given(
+    table=tables(),
+    steps=st.integers(0, 40),
+    cuts=st.lists(st.integers(0, 40), max_size=3),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=40, deadline=None)
+def test_steps_chunks_and_whole_samples_agree(
+    table: DelayTable, steps: int, cuts: list[int], seed: int
+) -> None:
+    table = replace(table, tail_steps=0)
+    counts = draw_counts(seed, steps, table)
+    whole, streaming = simulate(table, counts), Simulator(table)
+    assert_equal(
+        joined([streaming.advance(part) for part in np.split(counts, sorted(cuts))]), whole
+    )
+    for simulator in (streaming, NumpySimulator(table)):
+        simulator.reset()
+        found = [simulator.step(now) for now in counts]
+        for t, (fired, potentials) in enumerate(found):
+            np.testing.assert_array_equal(potentials, whole.potentials[t], strict=True)
+            for layer, spikes in enumerate(fired):
+                np.testing.assert_array_equal(spikes, whole.spikes[layer][t], strict=True)
+
+
+def joined(parts: list[Simulation]) -> Simulation:
+    """Chunks of one sample, one after another."""
+    return Simulation(
+        np.concatenate([part.potentials for part in parts]),
+        tuple(np.concatenate(layer) for layer in zip(*(p.spikes for p in parts), strict=True)),
+    )
+
+
+def test_a_tail_is_silence() -> None:
+    table = random_table(3, (6, 7, 5, 3), tail_steps=11)
+    counts = draw_counts(5, 9, table)
+    silent = np.concatenate([counts, np.zeros((11, 6))])
+    assert_equal(simulate(table, counts), simulate(replace(table, tail_steps=0), silent))
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_delays_beyond_the_sample(integer: bool) -> None:
+    """What arrives after the end changes nothing, and is gone in the next sample."""
+    table = random_table(
+        4, (6, 7, 3), max_delay=70, tail_steps=0, integer=integer, weight_type="int8"
+    )
+    counts = draw_counts(6, 10, table)
+    padded = np.concatenate([counts, np.zeros((90, 6), int)])
+    expected, simulator = synapse_by_synapse(table, padded), Simulator(table)
+    silence = synapse_by_synapse(table, 0 * padded)
+    assert (expected.potentials[70:] != silence.potentials[70:]).any()
+    for _ in range(2):
+        found, longer = simulator.run(counts), simulator.run(padded)
+        np.testing.assert_allclose(longer.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(longer.potentials[:10], found.potentials)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        np.asfortranarray,
+        lambda counts: np.repeat(counts, 2, axis=1)[:, ::2],
+        lambda counts: counts.astype(np.uint8),
+        lambda counts: counts.astype(np.float16),
+        lambda counts: counts.astype(">i4"),
+        lambda counts: np.frombuffer(counts.astype(float).tobytes()).reshape(counts.shape),
+    ],
+    ids=["Fortran order", "strided", "uint8", "float16", "other byte order", "read-only"],
+)
+def test_any_array_of_numbers_will_do(prepare: Callable[[np.ndarray], np.ndarray]) -> None:
+    table = random_table(10, (5, 6, 3), integer=True, weight_type="int16")
+    counts = np.abs(draw_counts(4, 9, table))
+    given_counts = prepare(counts)
+    before = given_counts.copy()
+    assert_equal(simulate(table, given_counts), simulate(table, counts))
+    np.testing.assert_array_equal(given_counts, before, strict=True)
+
+
+def test_what_a_step_returned_is_never_changed_by_the_next() -> None:
+    table = random_table(8, (5, 6, 4, 3))
+    simulator = Simulator(table)
+    fired, potentials = simulator.step(np.ones(5))
+    kept = [part.copy() for part in (*fired, potentials)]
+    for _ in range(20):
+        simulator.step(np.full(5, 2))
+    for part, copy in zip((*fired, potentials), kept, strict=True):
+        np.testing.assert_array_equal(part, copy)
 
 
 def test_the_cases_do_spike() -> None:
@@ -110,17 +226,6 @@ def test_runs_do_not_leak_into_each_other() -> None:
     np.testing.assert_array_equal(simulator.run(counts).potentials, first)
 
 
-def test_step_by_step_equals_run() -> None:
-    table = random_table(8, (5, 6, 4, 3), tail_steps=0)
-    counts = draw_counts(3, 15, table)
-    whole, simulator = simulate(table, counts), Simulator(table)
-    for t, now in enumerate(counts):
-        fired, potentials = simulator.step(now)
-        np.testing.assert_array_equal(potentials, whole.potentials[t])
-        for layer, spikes in enumerate(fired):
-            np.testing.assert_array_equal(spikes, whole.spikes[layer][t])
-
-
 def test_scores() -> None:
     v = np.array([[0.0, np.log(3)], [900.0, 900.0]])
     np.testing.assert_allclose(scores(v, "sum_softmax"), [0.25 + 0.5, 0.75 + 0.5])
@@ -128,15 +233,6 @@ def test_scores() -> None:
     np.testing.assert_allclose(scores(v, "mean"), [450, 450 + np.log(3) / 2])
     assert predict(Simulation(v, ()), "mean") == 1
     assert predict(Simulation(v, ()), "max") == 0
-
-
-@pytest.mark.parametrize(
-    "counts",
-    [np.zeros((4, 3)), np.zeros(5), np.zeros((4, 5, 1)), np.full((4, 5), np.nan), np.zeros(())],
-)
-def test_unusable_counts(counts: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="counts must be"):
-        simulate(random_table(9, (5, 3)), counts)
 
 
 def test_unusable_readout() -> None:
