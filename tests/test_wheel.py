@@ -27,6 +27,9 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert yaml_files(site / "snn_delays/conf") == yaml_files(ROOT / "conf")
+    chips = {path.name for path in (site / "snn_delays/export/chips").glob("*.toml")}
+    assert chips == {path.name for path in (ROOT / "snn_delays/export/chips").glob("*.toml")}
+    assert "loihi1.toml" in chips
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
     for command, module in (
         ("train", "cli"),

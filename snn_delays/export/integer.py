@@ -22,6 +22,7 @@ from spikingjelly.activation_based import neuron as spikingjelly
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
+from snn_delays.export.merge import merged
 from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, SynapseTable
 from snn_delays.layers import DelayLayer
 from snn_delays.network import Block, DelaySNN
@@ -153,17 +154,8 @@ def merged_synapses(weight: Float64, delay: NDArray[np.int64]) -> SynapseTable:
     Shape:
         weight, delay: ``[post, pre, k]``.
     """
-    n_post, n_pre, _ = weight.shape
-    post = np.arange(n_post)[:, None, None]
-    pre = np.arange(n_pre)[None, :, None]
-    steps = int(delay.max(initial=0)) + 1
-    # One number per (pre, post, delay), in the order of the rows.
-    keys, row = np.unique((pre * n_post + post) * steps + delay, return_inverse=True)
-    summed = np.bincount(row.ravel(), weights=weight.ravel(), minlength=len(keys))
-    summed = summed.astype(np.float32)
-    kept = summed != 0
-    columns = np.unravel_index(keys[kept], (n_pre, n_post, steps))
-    return SynapseTable(*(column.astype(np.int32) for column in columns), weight=summed[kept])
+    post, pre, _ = np.indices(weight.shape)
+    return merged(pre.ravel(), post.ravel(), delay.ravel(), weight.ravel()).synapses
 
 
 def _neurons(neuron: nn.Module, n_post: int) -> NeuronTable:

@@ -1,0 +1,291 @@
+"""What a chip can take, as data: ``chips/*.toml``, every number with its source beside it.
+
+A value is a number, ``"none"`` (there is no such limit, or the chip computes in floating point)
+or ``"unknown"`` (we found no public source). Both of the latter are ``None`` in a profile;
+``ChipProfile.unknown`` lists which are merely unknown. A user's own file has the same keys.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snn_delays.errors import UsageError
+
+CHIPS = ("loihi1", "loihi2", "spinnaker1", "spinnaker2", "truenorth", "nest", "generic")
+FOLDER = Path(__file__).parent / "chips"
+
+
+@dataclass(frozen=True)
+class DelayLimits:
+    """Steps. ``native_max``: what needs no extra cores; ``granularity``: synapse, axon or none."""
+
+    min: int
+    max: int | None
+    native_max: int | None
+    granularity: str
+    source: str
+
+    @property
+    def text(self) -> str:
+        """The range in words: ``1 … 15 steps``."""
+        return f"{self.min} … {'any' if self.max is None else self.max} steps"
+
+
+@dataclass(frozen=True)
+class WeightLimits:
+    """Signed integers ``low`` … ``high``; ``distinct_per_neuron``: different values into one.
+
+    ``power_of_two``: whether the scale must be a power of two.
+    """
+
+    bits: int | None
+    low: int | None
+    high: int | None
+    distinct_per_neuron: int | None
+    power_of_two: bool | None
+    source: str
+
+
+@dataclass(frozen=True)
+class FanLimits:
+    """Different sources into one neuron, and different targets of one."""
+
+    fan_in: int | None
+    fan_out: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class NeuronLimits:
+    """Models and resets by the table's names (LIF stands for IntLIF too).
+
+    ``leak``: exponential (a share of v is kept) or linear (a constant is taken away);
+    ``reset_to_zero``: a hard reset leads to 0 only; ``multiple_input_spikes``: an input may carry
+    more than one spike per step; ``dt_ms``: the chip's tick, where it is fixed.
+    """
+
+    models: tuple[str, ...]
+    resets: tuple[str, ...]
+    reset_to_zero: bool | None
+    leak: str | None
+    multiple_input_spikes: bool | None
+    dt_ms: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class MembraneLimits:
+    """How v is computed: ``arithmetic`` is integer, fixed (fixed point) or float.
+
+    Args:
+        bits: width of v, sign included.
+        decay_shift, weight_shift: as in ``IntegerNeuronTable``.
+        bias_bits, bias_exponent_max: bias = signed mantissa · 2^(0 … exponent).
+        threshold_bits, threshold_shift: threshold = unsigned mantissa · 2^shift.
+        threshold_strict: fires above the threshold, not at it.
+    """
+
+    arithmetic: str | None
+    bits: int | None
+    decay_shift: int | None
+    weight_shift: int | None
+    bias_bits: int | None
+    bias_exponent_max: int | None
+    threshold_bits: int | None
+    threshold_shift: int | None
+    threshold_strict: bool | None
+    source: str
+
+
+@dataclass(frozen=True)
+class ChipProfile:
+    """What a chip can take. ``unknown``: names like ``membrane.bits`` that nobody has told us."""
+
+    name: str
+    description: str
+    delay: DelayLimits
+    weights: WeightLimits
+    fan: FanLimits
+    neuron: NeuronLimits
+    membrane: MembraneLimits
+    unknown: tuple[str, ...]
+
+
+class _Key(NamedTuple):
+    """What a key may hold: a kind, and for words the choice; ``open``: none and unknown too."""
+
+    kind: str
+    choice: tuple[str, ...] = ()
+    open: bool = True
+    least: int = 0
+
+    @property
+    def expected(self) -> str:
+        words = {
+            "whole": f"a whole number >= {self.least}",
+            "signed": "a whole number",
+            "number": "a number > 0",
+            "switch": "true or false",
+            "text": "text",
+            "word": " or ".join(f'"{word}"' for word in self.choice),
+            "words": "a list of " + ", ".join(f'"{word}"' for word in self.choice),
+        }[self.kind]
+        return words + (', "none" or "unknown"' if self.open else "")
+
+    def accepts(self, value: Any) -> bool:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return {
+            "whole": whole and value >= self.least,
+            "signed": whole,
+            "number": (whole or isinstance(value, float)) and 0 < value < float("inf"),
+            "switch": isinstance(value, bool),
+            "text": isinstance(value, str) and bool(value),
+            "word": isinstance(value, str) and value in self.choice,
+            "words": isinstance(value, list)
+            and bool(value)
+            and all(isinstance(word, str) and word in self.choice for word in value),
+        }[self.kind]
+
+
+_TEXT = _Key("text", open=False)
+_COUNT = _Key("whole", least=1)
+_SHIFT = _Key("whole")
+_SWITCH = _Key("switch")
+_SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
+    "delay": (
+        DelayLimits,
+        {
+            "min": _Key("whole", open=False),
+            "max": _SHIFT,
+            "native_max": _SHIFT,
+            "granularity": _Key("word", ("synapse", "axon", "none"), open=False),
+            "source": _TEXT,
+        },
+    ),
+    "weights": (
+        WeightLimits,
+        {
+            "bits": _Key("whole", least=2),
+            "low": _Key("signed"),
+            "high": _Key("signed"),
+            "distinct_per_neuron": _COUNT,
+            "power_of_two": _SWITCH,
+            "source": _TEXT,
+        },
+    ),
+    "fan": (FanLimits, {"fan_in": _COUNT, "fan_out": _COUNT, "source": _TEXT}),
+    "neuron": (
+        NeuronLimits,
+        {
+            "models": _Key("words", ("LIF", "LI"), open=False),
+            "resets": _Key("words", ("hard", "soft"), open=False),
+            "reset_to_zero": _SWITCH,
+            "leak": _Key("word", ("exponential", "linear")),
+            "multiple_input_spikes": _SWITCH,
+            "dt_ms": _Key("number"),
+            "source": _TEXT,
+        },
+    ),
+    "membrane": (
+        MembraneLimits,
+        {
+            "arithmetic": _Key("word", ("integer", "fixed", "float")),
+            "bits": _Key("whole", least=2),
+            "decay_shift": _SHIFT,
+            "weight_shift": _SHIFT,
+            "bias_bits": _Key("whole", least=2),
+            "bias_exponent_max": _SHIFT,
+            "threshold_bits": _COUNT,
+            "threshold_shift": _SHIFT,
+            "threshold_strict": _SWITCH,
+            "source": _TEXT,
+        },
+    ),
+}
+
+
+def load_chip(name_or_path: str | Path) -> ChipProfile:
+    """A profile of ``CHIPS`` by name, or the one in a user's TOML file.
+
+    Raises:
+        UsageError: neither a known name nor a file, or a file that is damaged, lacks a key, has
+            an unknown one, or holds a value that its key cannot.
+    """
+    if name_or_path in CHIPS:
+        return _read(FOLDER / f"{name_or_path}.toml")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UsageError(
+            f"chip must be one of {', '.join(CHIPS)} or the path of a TOML profile, "
+            f"got {str(name_or_path)!r}."
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> ChipProfile:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: not readable as TOML: {reason}. Mend that line.") from error
+    try:
+        return _profile(content)
+    except UsageError as error:
+        raise UsageError(f"{path}: not a chip profile: {error}") from error
+
+
+def _profile(content: dict[str, Any]) -> ChipProfile:
+    _require_keys("", content, ("name", "description", *_SECTIONS))
+    for name in ("name", "description"):
+        _require_value(name, content[name], _TEXT)
+    unknown: list[str] = []
+    limits = {name: _section(name, content[name], unknown) for name in _SECTIONS}
+    profile = ChipProfile(
+        name=content["name"], description=content["description"], **limits, unknown=tuple(unknown)
+    )
+    _require_order("delay", profile.delay.min, profile.delay.native_max, profile.delay.max)
+    _require_order("weights", profile.weights.low, profile.weights.high)
+    return profile
+
+
+def _section(name: str, content: Any, unknown: list[str]) -> Any:
+    kind, keys = _SECTIONS[name]
+    if not isinstance(content, dict):
+        raise UsageError(f"[{name}] must be a section, got {content!r}.")
+    _require_keys(f"{name}.", content, tuple(keys))
+    values = {}
+    for key, expected in keys.items():
+        value = content[key]
+        if expected.open and value in ("none", "unknown"):
+            if value == "unknown":
+                unknown.append(f"{name}.{key}")
+            value = None
+        else:
+            _require_value(f"{name}.{key}", value, expected)
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def _require_keys(prefix: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in content:
+        if key not in keys:
+            (nearest,) = get_close_matches(key, keys, n=1, cutoff=0)
+            raise UsageError(f"unknown key {prefix}{key}; did you mean {prefix}{nearest}?")
+    missing = [prefix + key for key in keys if key not in content]
+    if missing:
+        raise UsageError(f'missing {", ".join(missing)}; what nobody knows is "unknown".')
+
+
+def _require_value(name: str, value: Any, expected: _Key) -> None:
+    if not expected.accepts(value):
+        raise UsageError(f"{name} must be {expected.expected}, got {value!r}.")
+
+
+def _require_order(name: str, *values: int | None) -> None:
+    known = [value for value in values if value is not None]
+    if known != sorted(known):
+        raise UsageError(f"{name} must not decrease from its lowest to its highest, got {known}.")
