@@ -125,6 +125,7 @@ def deploy(
                 decay_shift=_or(chip.decay_shift, settings.decay_shift),
                 weight_shift=_or(chip.weight_shift, settings.weight_shift),
                 threshold_shift=chip.threshold_shift or 0,
+                threshold_offset=int(bool(chip.threshold_strict)),
                 bias_bits=chip.bias_bits,
             )
         if settings.fixed_point:

@@ -5,8 +5,8 @@ Everything counts in unit = weight_scale / 2^weight_shift. With u = v − v_rese
     float     v ← v_reset + beta · u + bias + Σ weight · x               fires at v ≥ v_threshold
     integer   v ← v_reset + trunc(u · decay / 2^decay_shift) + bias + Σ (weight << weight_shift) · x
 
-A bias is rounded to the unit and the leak's fraction is dropped; weights, and with them the
-threshold (rounded up: v takes whole values only), lose nothing. This is the arithmetic of
+A bias is rounded to the unit and the leak's fraction is dropped; weights, and the threshold
+(rounded up: v takes whole values only), lose nothing where the chip has no coarser grid for it. This is the arithmetic of
 Loihi's membranes (12 bits of decay, 6 of shift): Davies et al., "Loihi" (2018, IEEE Micro 38).
 """
 
@@ -39,6 +39,7 @@ def fixed_point(
     decay_shift: int = 12,
     weight_shift: int = 6,
     threshold_shift: int = 0,
+    threshold_offset: int = 0,
     bias_bits: int | None = None,
 ) -> DelayTable:
     """The table in integer arithmetic only.
@@ -47,7 +48,8 @@ def fixed_point(
         leak: ``"multiplier"`` rounds beta to decay_shift bits; ``"shift"`` takes the nearest
             share that needs no multiplier: v >> s, or v − (v >> s) as far as rounding goes.
         decay_shift, weight_shift: bits of beta, and of v below one weight.
-        threshold_shift: thresholds are multiples of 2^threshold_shift.
+        threshold_shift, threshold_offset: thresholds are multiples of 2^threshold_shift plus the
+            offset, which is 1 where a chip fires above its threshold and not at it.
         bias_bits: biases are signed numbers of so many bits, times a power of two; None: free.
 
     Raises:
@@ -66,7 +68,7 @@ def fixed_point(
     layers = []
     for index, layer in enumerate(table.layers):
         try:
-            layers.append(_integer_layer(layer, leak, bias_bits, **shifts))
+            layers.append(_integer_layer(layer, leak, bias_bits, threshold_offset, **shifts))
         except UsageError as error:
             raise UsageError(f"layer {index}: {error}") from error
     return replace(table, layers=tuple(layers))
@@ -76,6 +78,7 @@ def _integer_layer(
     layer: LayerTable,
     leak: str,
     bias_bits: int | None,
+    threshold_offset: int,
     decay_shift: int,
     weight_shift: int,
     threshold_shift: int,
@@ -92,7 +95,8 @@ def _integer_layer(
     threshold = np.full(layer.n_post, NEVER, np.int32)
     if neuron.spiking:
         grid = 2**threshold_shift
-        threshold = np.ceil(neuron.v_threshold / unit / grid) * grid
+        threshold = np.ceil(neuron.v_threshold / unit) - threshold_offset
+        threshold = np.rint(threshold / grid) * grid + threshold_offset
         threshold = _int32("v_threshold", threshold, weight_shift)
     return replace(
         layer,

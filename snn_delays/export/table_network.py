@@ -45,9 +45,10 @@ class TableNetwork(nn.Module):
 
     def membrane_bits(self) -> list[int] | None:
         """Bits, sign included, that v has needed so far in each layer; None for float layers."""
-        if not all(layer.shifts for layer in self.layers):
+        whole = [layer for layer in self.layers if isinstance(layer, _Layer) and layer.shifts]
+        if len(whole) < len(self.layers):
             return None
-        return [int(layer.largest_v).bit_length() + 1 for layer in self.layers]
+        return [int(layer.largest_v).bit_length() + 1 for layer in whole]
 
     @torch.no_grad()
     def forward(

@@ -1,0 +1,83 @@
+"""The report of an export, as a person reads it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from snn_delays import console
+
+log = logging.getLogger("snn_delays")
+
+
+def print_report(report: dict[str, Any], dt_ms: float) -> None:
+    """Tables of what ``deployment_report`` found."""
+    console.print_table(
+        f"test accuracy, {report['samples']} samples",
+        ["network", "accuracy", "answers changed by this step"],
+        [
+            [row["name"], console.percent(row["accuracy"]), str(row["changed"]) if index else "–"]
+            for index, row in enumerate(report["stages"])
+        ],
+    )
+    layers = report["layers"]
+    console.print_table(
+        "per layer; operations and spikes per sample",
+        [
+            *("layer", "neurons", "synapses", "spikes", "operations"),
+            *("events waiting, most", "delay ring", "spike history"),
+        ],
+        [
+            [
+                str(index),
+                f"{row['neurons']:,}",
+                f"{row['synapses']:,}",
+                f"{row['spikes_per_sample']:,.0f}" if index < len(layers) - 1 else "–",
+                f"{row['synaptic_operations_per_sample']:,.0f}",
+                f"{row['events_in_flight_max']:,}",
+                _bytes(row["ring_bytes"]),
+                _bytes(row["history_bytes"]),
+            ]
+            for index, row in enumerate(layers)
+        ],
+    )
+    log.info(delay_line(layers))
+    if report["membrane_bits"]:
+        log.info(f"Integer potentials took {max(report['membrane_bits'])} bits, sign included.")
+    if report["chip"]:
+        _print_chip(report["chip"])
+
+
+def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
+    """The delays of all synapses as one line of bars: how many have 0, 1, 2, … steps."""
+    longest = max(len(row["delay_histogram"]) for row in layers)
+    totals = [0] * longest
+    for row in layers:
+        for delay, count in enumerate(row["delay_histogram"]):
+            totals[delay] += count
+    per_bar = -(-longest // width)
+    bars = [sum(totals[at : at + per_bar]) for at in range(0, longest, per_bar)]
+    most = max(*bars, 1)
+    line = "".join("▁▂▃▄▅▆▇█"[min(7, 8 * count // most)] if count else " " for count in bars)
+    return f"delays 0 … {longest - 1} steps: |{line}|"
+
+
+def _print_chip(chip: dict[str, Any]) -> None:
+    said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
+    total = sum(chip["synapses"])
+    if chip["rescaled_by"] != 1:
+        said.append(f"delays times {chip['rescaled_by']:.3f}")
+    said.append(
+        f"{sum(chip['clipped']):,} of {total:,} delays clipped ({100 * chip['clipped_share']:.1f} %)"
+    )
+    if joined := sum(chip["joined"]):
+        said.append(f"{joined:,} synapses joined with another of their pair")
+    if beyond := sum(chip["beyond_native"]):
+        said.append(f"{beyond:,} delays need the chip's extensions")
+    log.info(f"{chip['name']}: {'; '.join(said)}.")
+    if chip["not_checked"]:
+        log.info(f"Not checked, since no public source says: {', '.join(chip['not_checked'])}.")
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1024:,.1f} KiB"
