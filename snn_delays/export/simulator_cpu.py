@@ -81,7 +81,8 @@ def advance(
             row = plan[layer]
             n_post, slots = row[N_POST], row[SLOTS]
             # The coming steps' currents: row d of n_post arrives in d steps. They move on through
-            # memory twice their size, which takes less than wrapping every synapse around a ring.
+            # memory twice their size, which takes less than wrapping every synapse around a ring;
+            # what has arrived stays behind, until the second half is moved over it.
             waiting = window[row[WINDOW] + now[layer] * n_post : row[WINDOW] + 2 * slots * n_post]
             for i in range(spikes):
                 value = amount[i]
@@ -96,7 +97,6 @@ def advance(
             for post in range(n_post):
                 n = begin + post
                 current = neuron[BIAS, n] + scale[layer] * waiting[post]
-                waiting[post] = 0
                 rest = neuron[V_RESET, n]
                 kept = v[n] - rest
                 if shift < 0:
