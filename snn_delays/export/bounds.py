@@ -14,6 +14,9 @@ from snn_delays.errors import UsageError
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 EXACT = 1 << 53
+# Short of that by twice an int32, so that v − v_reset is exact too, and a sum that is not cannot
+# round back into the range.
+MEMBRANE = EXACT - (1 << 32)
 
 
 def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float64]:

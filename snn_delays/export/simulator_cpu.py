@@ -9,13 +9,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from snn_delays.export.bounds import MEMBRANE
+
 # Columns of a layer's row in ``plan``; a decay shift below 0 marks a float layer.
 N_POST, SLOTS, FIRST, NEURONS, WINDOW, RESET, DECAY_SHIFT = range(7)
 COLUMNS = 7
 NONE, HARD, SOFT = range(3)  # of the column RESET
 BIAS, DECAY, THRESHOLD, V_RESET = range(4)  # rows of ``neuron``
 GOOD, NOT_FINITE, NOT_WHOLE, TOO_LARGE, OUT_OF_RANGE = range(5)
-EXACT = 2.0**53
 
 
 @njit(cache=True)
@@ -81,7 +82,8 @@ def advance(
             row = plan[layer]
             n_post, slots = row[N_POST], row[SLOTS]
             # The coming steps' currents: row d of n_post arrives in d steps. They move on through
-            # memory twice their size, which takes less than wrapping every synapse around a ring.
+            # memory twice their size, which takes less than wrapping every synapse around a ring;
+            # what has arrived stays behind, until the second half is moved over it.
             waiting = window[row[WINDOW] + now[layer] * n_post : row[WINDOW] + 2 * slots * n_post]
             for i in range(spikes):
                 value = amount[i]
@@ -96,7 +98,6 @@ def advance(
             for post in range(n_post):
                 n = begin + post
                 current = neuron[BIAS, n] + scale[layer] * waiting[post]
-                waiting[post] = 0
                 rest = neuron[V_RESET, n]
                 kept = v[n] - rest
                 if shift < 0:
@@ -108,7 +109,7 @@ def advance(
                     whole = high * decay + (((m - (high << shift)) * decay) >> shift)
                     kept = np.float64(whole) if kept >= 0 else -np.float64(whole)
                 now_v = rest + kept + current
-                if shift >= 0 and abs(now_v) > EXACT:
+                if shift >= 0 and abs(now_v) > MEMBRANE:
                     return layer
                 if reset != NONE and now_v >= neuron[THRESHOLD, n]:
                     now_v = rest if reset == HARD else now_v - neuron[THRESHOLD, n]

@@ -110,7 +110,8 @@ class _RunningLayer:
         self._now = (self._now + 1) % self._slots
         # v_reset is 0 for every reset but the hard one, so that one line serves all.
         self.v = self._v_reset + self._kept(self.v - self._v_reset) + current
-        if isinstance(self._neuron, IntegerNeuronTable) and np.any(np.abs(self.v) > bounds.EXACT):
+        integer = isinstance(self._neuron, IntegerNeuronTable)
+        if integer and np.any(np.abs(self.v) > bounds.MEMBRANE):
             raise bounds.out_of_range(self._index)
         if not self._neuron.spiking:
             return np.zeros(len(self.v), bool)
