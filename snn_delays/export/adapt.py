@@ -42,6 +42,8 @@ class AdaptedDelays:
             were added to it.
         cancelled: per layer, such sums that are zero and left out.
         beyond_native: per layer, synapses that need the chip's delay extensions.
+        transport: steps that each layer takes on the chip whatever its delays; the table and its
+            simulation leave them out, and a run on the chip is as many steps per layer longer.
     """
 
     table: DelayTable
@@ -52,6 +54,7 @@ class AdaptedDelays:
     joined: tuple[int, ...]
     cancelled: tuple[int, ...]
     beyond_native: tuple[int, ...]
+    transport: int
 
     @property
     def latency(self) -> tuple[int, ...]:
@@ -141,6 +144,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
         beyond_native=tuple(
             int(np.count_nonzero(layer.synapses.delay > native)) for layer in layers
         ),
+        transport=limits.transport or 0,
     )
 
 

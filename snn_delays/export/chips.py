@@ -21,12 +21,17 @@ FOLDER = Path(__file__).parent / "chips"
 
 @dataclass(frozen=True)
 class DelayLimits:
-    """Steps. ``native_max``: what needs no extra cores; ``granularity``: synapse, axon or none."""
+    """Steps.
+
+    ``native_max``: what needs no extra cores; ``granularity``: synapse, axon or none;
+    ``transport``: what every connection takes on top of its delay, latency and nothing else.
+    """
 
     min: int
     max: int | None
     native_max: int | None
     granularity: str
+    transport: int | None
     source: str
 
     @property
@@ -153,16 +158,17 @@ class _Key(NamedTuple):
 
 _TEXT = _Key("text", open=False)
 _COUNT = _Key("whole", least=1)
-_SHIFT = _Key("whole")
+_STEPS = _Key("whole")
 _SWITCH = _Key("switch")
 _SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
     "delay": (
         DelayLimits,
         {
             "min": _Key("whole", open=False),
-            "max": _SHIFT,
-            "native_max": _SHIFT,
+            "max": _STEPS,
+            "native_max": _STEPS,
             "granularity": _Key("word", ("synapse", "axon", "none"), open=False),
+            "transport": _STEPS,
             "source": _TEXT,
         },
     ),
@@ -195,12 +201,12 @@ _SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
         {
             "arithmetic": _Key("word", ("integer", "fixed", "float")),
             "bits": _Key("whole", least=2),
-            "decay_shift": _SHIFT,
-            "weight_shift": _SHIFT,
+            "decay_shift": _STEPS,
+            "weight_shift": _STEPS,
             "bias_bits": _Key("whole", least=2),
-            "bias_exponent_max": _SHIFT,
+            "bias_exponent_max": _STEPS,
             "threshold_bits": _COUNT,
-            "threshold_shift": _SHIFT,
+            "threshold_shift": _STEPS,
             "threshold_strict": _SWITCH,
             "source": _TEXT,
         },

@@ -112,6 +112,13 @@ def test_a_table_that_fits_is_left_alone():
         np.testing.assert_array_equal(two, one)
 
 
+def test_transport_is_reported_and_left_out_of_the_table():
+    table = random_table(0, (4, 5, 3), max_delay=6)
+    adapted = adapt_delays(table, load_chip("loihi1"))
+    assert (adapted.transport, adapted.total_latency) == (1, 0)
+    assert_same(adapted.table, table)
+
+
 def test_adapting_twice_is_adapting_once():
     table = random_table(1, (4, 5, 3), max_delay=6)
     for how in ("clip", "rescale"):

@@ -54,6 +54,7 @@ def test_the_numbers_of_the_field():
         "nest": None,
         "generic": 8,
     }
+    assert [name for name in CHIPS if load_chip(name).delay.transport] == ["loihi1", "loihi2"]
     loihi = load_chip("loihi1").membrane
     assert (loihi.bits, loihi.decay_shift, loihi.weight_shift) == (24, 12, 6)
 
