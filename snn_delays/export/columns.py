@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def whole(name: str, values: Float64, dtype: type[np.integer] = np.int32) -> NDArray[np.integer]:
+def whole(name: str, values: Float64, dtype: type[np.integer] = np.int32) -> NDArray[Any]:
     """The values as integers.
 
     Raises:

@@ -1,7 +1,8 @@
-"""Are two delay tables the same network? The order of synapses does not matter, every digit does."""
+"""Are two delay tables the same network? Order of synapses does not matter, every digit does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
@@ -11,8 +12,8 @@ from snn_delays.export.table import DelayTable, LayerTable, SynapseTable
 
 _NETWORK = ("dt_ms", "readout", "tail_steps", "input_channels", "class_names")
 _LAYER = ("source", "target", "n_pre", "n_post", "min_delay", "max_delay", "weight_scale")
-_NEURON = ("model", "reset", "beta", "decay", "v_threshold", "v_reset")
-_SHIFTS = ("decay_shift", "weight_shift")
+_NEURON = ("model", "reset", "beta", "v_threshold", "v_reset")
+_INTEGER_NEURON = ("decay", "decay_shift", "weight_shift")
 
 
 def canonical(synapses: SynapseTable) -> SynapseTable:
@@ -48,20 +49,18 @@ def same_network(a: DelayTable, b: DelayTable) -> str | None:
     return next((found for found in differences if found), None)
 
 
-def _layer(a: LayerTable, b: LayerTable) -> list[str | None]:
-    found = [_different(name, getattr(a, name), getattr(b, name)) for name in _LAYER]
+def _layer(a: LayerTable, b: LayerTable) -> Iterator[str | None]:
+    for name in _LAYER:
+        yield _different(name, getattr(a, name), getattr(b, name))
     if type(a.neuron) is not type(b.neuron):
-        return [*found, f"neuron: {a.neuron.model} and {b.neuron.model}"]
-    names = (*_NEURON, *_SHIFTS) if a.integer else _NEURON
-    for name in names:
-        if hasattr(a.neuron, name):
-            one, other = getattr(a.neuron, name), getattr(b.neuron, name)
-            found.append(_different(f"neuron {name}", one, other))
-    found.append(_different("bias", a.bias, b.bias))
+        yield f"neuron: {a.neuron.model} and {b.neuron.model}"
+        return
+    for name in (*_NEURON, *_INTEGER_NEURON) if a.integer else _NEURON:
+        yield _different(f"neuron {name}", getattr(a.neuron, name), getattr(b.neuron, name))
+    yield _different("bias", a.bias, b.bias)
     one, other = canonical(a.synapses), canonical(b.synapses)
-    for name in ("pre", "post", "delay"):
-        found.append(_different(f"synapse {name}", getattr(one, name), getattr(other, name)))
-    return [*found, _different("synapse weight", one.weight, other.weight)]
+    for name in ("pre", "post", "delay", "weight"):
+        yield _different(f"synapse {name}", getattr(one, name), getattr(other, name))
 
 
 def _different(name: str, a: object, b: object) -> str | None:
