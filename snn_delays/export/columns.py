@@ -139,7 +139,7 @@ def single(values: Float64) -> NDArray[np.float32]:
 def multiples(name: str, values: Float64, unit_name: str, unit: float) -> Float64:
     """How many units each value is, as whole numbers.
 
-    Numbers that another program wrote in single precision are still recognised up to 10^4 units.
+    Numbers in single precision are still recognised up to 80,000 units.
 
     Raises:
         UsageError: a value that is no whole multiple of the unit.
@@ -147,7 +147,7 @@ def multiples(name: str, values: Float64, unit_name: str, unit: float) -> Float6
     with np.errstate(all="ignore"):
         units = values / unit
         nearest = np.rint(units)
-        far = ~(np.abs(units - nearest) <= 1e-3)
+        far = ~(np.abs(units - nearest) <= 5e-3)
     if far.any():
         row = int(np.flatnonzero(far)[0])
         raise UsageError(
