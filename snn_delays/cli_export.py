@@ -190,12 +190,13 @@ def _proof(
         + f", {agreement.predictions_differing} of {agreement.samples} answers."
     )
     exact = report["membrane_bits"] is not None
-    bits = settings.chip.membrane.bits if settings.chip else None
-    if exact and bits is not None and max(report["membrane_bits"]) > bits:
-        raise UsageError(
-            f"potentials need {max(report['membrane_bits'])} bits, {settings.chip.name} has {bits}. "  # pyright: ignore[reportOptionalMemberAccess]
-            "Use fewer bits for the weights."
-        )
+    if exact and settings.chip and settings.chip.membrane.bits is not None:
+        needed, bits = max(report["membrane_bits"]), settings.chip.membrane.bits
+        if needed > bits:
+            raise UsageError(
+                f"potentials need {needed} bits, {settings.chip.name} has {bits}. Use fewer bits "
+                "for the weights."
+            )
     limit = 0 if exact else MAX_DIFFERING * agreement.spikes_total
     if agreement.spikes_differing > limit or (exact and agreement.potentials_max_difference):
         raise UsageError(
@@ -209,9 +210,7 @@ def _proof(
 def _nest(table: DelayTable, split: Split, count: int) -> dict[str, Any]:
     """The first test samples in NEST, spike by spike."""
     chosen = range(min(count, len(split)))
-    samples = []
-    for index in chosen:
-        samples.append(split.collate([index]).spikes[:, 0].numpy())
+    samples = [split.collate([index]).spikes[:, 0].numpy() for index in chosen]
     log.info(f"measuring: {len(samples)} samples in NEST")
     agreement = compare_with_nest(table, samples)
     log.info(

@@ -67,9 +67,8 @@ def _print_chip(chip: dict[str, Any]) -> None:
     total = sum(chip["synapses"])
     if chip["rescaled_by"] != 1:
         said.append(f"delays times {chip['rescaled_by']:.3f}")
-    said.append(
-        f"{sum(chip['clipped']):,} of {total:,} delays clipped ({100 * chip['clipped_share']:.1f} %)"
-    )
+    share = console.percent(chip["clipped_share"])
+    said.append(f"{sum(chip['clipped']):,} of {total:,} delays clipped ({share})")
     if joined := sum(chip["joined"]):
         said.append(f"{joined:,} synapses joined with another of their pair")
     if beyond := sum(chip["beyond_native"]):

@@ -12,9 +12,11 @@ Reference:
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -40,19 +42,31 @@ def check_lists(file: h5py.File, source: SpikeFile, name: str) -> None:
     """
     array = source.array(file, name)
     with source.reading():
-        if file.userblock_size or file.id.get_create_plist().get_sizes() != (8, 8):
-            return
         item_size = np.dtype(h5py.check_vlen_dtype(array.dtype)).itemsize
-        blocks = list(_blocks(array))
-        # Unbuffered, and not mapped: a few bytes here and there, of a file of gigabytes.
-        with source.path.open("rb", buffering=0) as raw:
-            size = raw.seek(0, os.SEEK_END)
-            if array.id.get_create_plist().get_nfilters():
-                damage = _any_damage(raw, size)
-            else:
-                damage = _damage(raw, size, blocks, item_size)
+        damage = damaged_lists(source.path, file, array, item_size)
     if damage:
         raise source.error(f"is damaged: expected whole lists in {name}, got {damage}")
+
+
+def damaged_lists(path: Path, file: h5py.File, array: h5py.Dataset, item_size: int) -> str:
+    """What is wrong with the lists, or strings of variable length, of an array; or nothing.
+
+    Args:
+        file: the open file, which has the array; ``path`` is where it lies.
+        item_size: bytes of a list's element, 1 for strings.
+
+    Raises:
+        OSError, RuntimeError, ValueError: what h5py and the file system raise.
+    """
+    if file.userblock_size or file.id.get_create_plist().get_sizes() != (8, 8):
+        return ""
+    blocks = list(_blocks(array))
+    # Unbuffered, and not mapped: a few bytes here and there, of a file of gigabytes.
+    with path.open("rb", buffering=0) as raw:
+        size = raw.seek(0, os.SEEK_END)
+        if array.id.get_create_plist().get_nfilters():
+            return _any_damage(raw, size)
+        return _damage(raw, size, blocks, item_size)
 
 
 def _blocks(array: h5py.Dataset) -> Iterator[tuple[int, int]]:
@@ -61,7 +75,7 @@ def _blocks(array: h5py.Dataset) -> Iterator[tuple[int, int]]:
     if layout.get_layout() == h5py.h5d.CONTIGUOUS:
         offset = array.id.get_offset()
         if offset is not None:
-            yield offset, array.shape[0] * _REFERENCE.itemsize
+            yield offset, math.prod(array.shape) * _REFERENCE.itemsize
     elif layout.get_layout() == h5py.h5d.CHUNKED:
         for i in range(array.id.get_num_chunks()):
             chunk = array.id.get_chunk_info(i)

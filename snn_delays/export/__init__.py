@@ -4,17 +4,25 @@ from snn_delays.export.activity import synaptic_operations
 from snn_delays.export.adapt import AdaptedDelays, adapt_delays
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
 from snn_delays.export.cost import InFlight, LayerCost, events_in_flight, table_cost
-from snn_delays.export.csv import write_csv
+from snn_delays.export.csv import read_csv, write_csv
+from snn_delays.export.equality import same_network
+from snn_delays.export.formats import FORMATS, write_verified
 from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.integer import integer_table
+from snn_delays.export.nir_file import read_nir, write_nir
+from snn_delays.export.nir_graph import to_nir
+from snn_delays.export.nir_import import from_nir
+from snn_delays.export.pynn import read_pynn, write_pynn
 from snn_delays.export.simulation import Simulation, predict, scores
 from snn_delays.export.simulator import Simulator, simulate
+from snn_delays.export.sonata import read_sonata, write_sonata
 from snn_delays.export.table import DelayTable
 from snn_delays.export.verify import Agreement, compare
 from snn_delays.export.violations import unknowns, violations
 
 __all__ = [
     "CHIPS",
+    "FORMATS",
     "AdaptedDelays",
     "Agreement",
     "ChipProfile",
@@ -26,16 +34,27 @@ __all__ = [
     "adapt_delays",
     "compare",
     "events_in_flight",
+    "from_nir",
     "integer_table",
     "load_chip",
     "predict",
+    "read_csv",
+    "read_nir",
+    "read_pynn",
+    "read_sonata",
     "read_table",
+    "same_network",
     "scores",
     "simulate",
     "synaptic_operations",
     "table_cost",
+    "to_nir",
     "unknowns",
     "violations",
     "write_csv",
+    "write_nir",
+    "write_pynn",
+    "write_sonata",
     "write_table",
+    "write_verified",
 ]

@@ -1,34 +1,58 @@
-"""The synapses of a delay table as text: one CSV per layer, for spreadsheets and scripts."""
+"""A network as text: one CSV of synapses and one of neurons per layer, and ``network.json``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.atomic import write_atomically
+from snn_delays.export.columns import naming, parse_columns, read_text, write_columns
+from snn_delays.export.sidecar import (
+    read_header,
+    read_neurons,
+    remove_header,
+    whole_network,
+    write_header,
+    write_neurons,
+)
 from snn_delays.export.table import DelayTable, LayerTable
 
-HEADER = "pre,post,delay,weight"
+COLUMNS = ("pre", "post", "delay", "weight")
+HEADER = ",".join(COLUMNS)
 
 
 def write_csv(table: DelayTable, folder: Path | str) -> list[Path]:
-    """Write ``layer_0.csv``, ``layer_1.csv``, … and return their paths.
+    """Write ``layer_0.csv``, …, ``neurons_0.csv``, … and ``network.json``; return their paths.
 
     Columns ``pre,post,delay,weight``: delay in steps, weight as the current that one spike adds
-    (weight_scale included), with as many digits as reading it back exactly takes. Bias and
-    neurons are in the HDF5 table only.
+    (weight_scale included), with as many digits as reading it back exactly takes.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
-    paths = [Path(folder) / f"layer_{layer.target}.csv" for layer in table.layers]
+    folder = Path(folder)
+    remove_header(folder)
+    paths = [folder / f"layer_{index}.csv" for index in range(len(table.layers))]
     for path, layer in zip(paths, table.layers, strict=True):
-        write_atomically(path, _text(layer).encode("ascii"))
-    return paths
+        rows = layer.synapses
+        write_columns(path, HEADER, (rows.pre, rows.post, rows.delay, layer.current_weight), ",")
+    return [*paths, *write_neurons(table, folder), write_header(table, folder)]
 
 
-def _text(layer: LayerTable) -> str:
-    rows = layer.synapses
-    # str() of a NumPy float is the shortest decimal that reads back as the same float.
-    columns = (rows.pre, rows.post, rows.delay, layer.current_weight)
-    lines = zip(*(column.astype(str).tolist() for column in columns), strict=True)
-    return "\n".join([HEADER, *map(",".join, lines), ""])
+def read_csv(folder: Path | str) -> DelayTable:
+    """Read what ``write_csv`` wrote: the same table, rows in the same order.
+
+    Raises:
+        UsageError: one line with the path of the file that is missing, damaged or out of range.
+    """
+    folder = Path(folder)
+    header = read_header(folder)
+    layers: list[LayerTable] = []
+    for index, layer in enumerate(header.layers):
+        bias, neuron = read_neurons(folder, index, layer)
+        path = folder / f"layer_{index}.csv"
+        first, _, body = read_text(path, "CSV layer").partition("\n")
+        with naming(path, "CSV layer"):
+            names = [name.strip() for name in first.split(",")]
+            columns = parse_columns(body, names, COLUMNS, ",")
+            synapses = layer.synapses(*(columns[name] for name in COLUMNS))
+            layers.append(layer.layer(synapses, bias, neuron))
+    return whole_network(header, layers, folder)

@@ -6,8 +6,9 @@ Everything counts in unit = weight_scale / 2^weight_shift. With u = v − v_rese
     integer   v ← v_reset + trunc(u · decay / 2^decay_shift) + bias + Σ (weight << weight_shift) · x
 
 A bias is rounded to the unit and the leak's fraction is dropped; weights, and the threshold
-(rounded up: v takes whole values only), lose nothing where the chip has no coarser grid for it. This is the arithmetic of
-Loihi's membranes (12 bits of decay, 6 of shift): Davies et al., "Loihi" (2018, IEEE Micro 38).
+(rounded up: v takes whole values only), lose nothing where the chip has no coarser grid for it.
+This is the arithmetic of Loihi's membranes (12 bits of decay, 6 of shift): Davies et al.,
+"Loihi" (2018, IEEE Micro 38).
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""NIR graphs on disk: ``network.nir``, HDF5 as the package ``nir`` writes and reads it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import nir
+
+from snn_delays.atomic import write_atomically
+from snn_delays.data.heaps import damaged_lists
+from snn_delays.errors import UsageError
+from snn_delays.export.columns import naming, one_line
+from snn_delays.export.hdf5_fields import DAMAGE, is_absurd
+from snn_delays.export.nir_graph import to_nir
+from snn_delays.export.nir_import import from_nir
+from snn_delays.export.table import DelayTable
+
+FILE = "network.nir"
+
+# What nir raises beside h5py's errors when a field is missing or of another type.
+_REFUSALS = (*DAMAGE, AssertionError, AttributeError, LookupError, ArithmeticError)
+
+
+def write_nir(table: DelayTable, folder: Path | str) -> list[Path]:
+    """Write the graph of ``to_nir`` to ``network.nir`` and return its path.
+
+    Raises:
+        UsageError: as ``to_nir``, or the folder cannot be written to.
+    """
+    path = Path(folder) / FILE
+    buffer = io.BytesIO()
+    nir.write(buffer, to_nir(table))  # pyright: ignore[reportArgumentType]  (any binary file)
+    write_atomically(path, buffer.getvalue())
+    return [path]
+
+
+def read_nir(
+    path: Path | str,
+    *,
+    dt_ms: float | None = None,
+    readout: str = "mean",
+    class_names: Sequence[str] | None = None,
+    tail_steps: int | None = None,
+) -> DelayTable:
+    """Read a graph, ours or another program's, as ``from_nir`` does.
+
+    Args:
+        path: the file, or the folder that ``write_nir`` was given.
+
+    Raises:
+        UsageError: one line with the path: no such file, not NIR, damaged, or as ``from_nir``.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    with naming(path, "NIR network"):
+        return from_nir(
+            read_graph(path),
+            dt_ms=dt_ms,
+            readout=readout,
+            class_names=class_names,
+            tail_steps=tail_steps,
+        )
+
+
+def read_graph(path: Path) -> nir.NIRGraph:
+    """The graph of a file, which may be damaged.
+
+    Raises:
+        UsageError: no such file, not readable, or not a graph.
+    """
+    if not path.is_file():
+        raise UsageError("no such file. Write one with write_nir.")
+    with _readable():
+        _require_sound(path)
+        graph = nir.read(path)
+    if not isinstance(graph, nir.NIRGraph):
+        raise UsageError(f"expected a NIRGraph, got a single {type(graph).__name__}.")
+    return graph
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
+    except _REFUSALS as error:
+        raise UsageError(
+            f"cannot be read (truncated, damaged or not NIR): {one_line(error)}. Export it again."
+        ) from error
+
+
+def _require_sound(path: Path) -> None:
+    """Refuse what would keep HDF5 busy for ever, or take all memory."""
+    with h5py.File(path, "r") as file:
+        arrays: list[h5py.Dataset] = []
+
+        def keep(_: str, member: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(member, h5py.Dataset):
+                arrays.append(member)
+
+        file.visititems(keep)
+        for array in arrays:
+            if is_absurd(array):
+                raise UsageError(f"{array.name} claims {array.size} elements, which are not there.")
+            kind = h5py.check_string_dtype(array.dtype)
+            varying = kind is not None and kind.length is None
+            if varying and (damage := damaged_lists(path, file, array, item_size=1)):
+                raise UsageError(f"{array.name} is damaged: {damage}.")
