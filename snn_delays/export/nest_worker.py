@@ -21,6 +21,7 @@ of d steps is part of step s + d, for generators and neurons alike; d must be at
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def _tau(beta: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def main(folder: Path) -> None:
     try:
-        import nest  # type: ignore[reportMissingImports]  # an optional extra
+        nest: Any = importlib.import_module("nest")  # an optional extra, without types
     except ImportError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(NEST_MISSING)

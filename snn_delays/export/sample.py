@@ -44,5 +44,5 @@ def write_sample(
             member = zipfile.ZipInfo(f"{name}.npy")
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+                np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
     write_atomically(Path(path), buffer.getvalue())
