@@ -9,10 +9,12 @@ from snn_delays.export.equality import same_network
 from snn_delays.export.formats import FORMATS, write_verified
 from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.integer import integer_table
+from snn_delays.export.nest_check import NestAgreement, compare_with_nest, run_in_nest
 from snn_delays.export.nir_file import read_nir, write_nir
 from snn_delays.export.nir_graph import to_nir
 from snn_delays.export.nir_import import from_nir
 from snn_delays.export.pynn import read_pynn, write_pynn
+from snn_delays.export.sample import write_sample
 from snn_delays.export.simulation import Simulation, predict, scores
 from snn_delays.export.simulator import Simulator, simulate
 from snn_delays.export.sonata import read_sonata, write_sonata
@@ -29,10 +31,12 @@ __all__ = [
     "DelayTable",
     "InFlight",
     "LayerCost",
+    "NestAgreement",
     "Simulation",
     "Simulator",
     "adapt_delays",
     "compare",
+    "compare_with_nest",
     "events_in_flight",
     "from_nir",
     "integer_table",
@@ -43,6 +47,7 @@ __all__ = [
     "read_pynn",
     "read_sonata",
     "read_table",
+    "run_in_nest",
     "same_network",
     "scores",
     "simulate",
@@ -54,6 +59,7 @@ __all__ = [
     "write_csv",
     "write_nir",
     "write_pynn",
+    "write_sample",
     "write_sonata",
     "write_table",
     "write_verified",

@@ -1,0 +1,54 @@
+"""What the examples share: the class that potentials stand for, and a comparison of spikes.
+
+sample.npz  counts [T, channels]; potentials [T + tail, classes] and spikes_0, spikes_1, …
+            [T + tail, neurons], one per hidden layer, as the exporter found them
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def prediction(potentials: np.ndarray, readout: str) -> int:
+    """The class of the readout's potentials ``[steps, classes]``."""
+    if readout == "sum_softmax":
+        shares = np.exp(potentials - potentials.max(axis=1, keepdims=True))
+        return int((shares / shares.sum(axis=1, keepdims=True)).sum(axis=0).argmax())
+    return int({"max": potentials.max, "mean": potentials.mean}[readout](axis=0).argmax())
+
+
+def compare(
+    simulator: str,
+    reference: Path,
+    readout: str,
+    class_names: Sequence[str],
+    spikes: Sequence[np.ndarray],
+    potentials: np.ndarray,
+) -> int:
+    """Print the class found and how many spikes agree.
+
+    Returns the exit status: 1 if more than 1 spike in 10,000 differs, or the class does.
+    """
+    found = prediction(potentials, readout)
+    with np.load(reference) as sample:
+        expected = [sample[f"spikes_{index}"] for index in range(len(spikes))]
+        gap = float(np.abs(potentials - sample["potentials"]).max())
+        label, answer = int(sample["label"]), int(sample["prediction"])
+    total = sum(int(fired.sum()) for fired in expected)
+    differing = sum(int((a != b).sum()) for a, b in zip(expected, spikes, strict=True))
+    print(
+        f"{simulator}: class {class_names[found]} (reference {class_names[answer]}, "
+        f"true {class_names[label]}); {total - differing} of {total} hidden spikes agree, "
+        f"{differing} differ; potentials differ by at most {gap:.1e}"
+    )
+    return int(differing > 1e-4 * total or found != answer)
+
+
+def refuse(why: str) -> None:
+    """End with one line for whoever typed the command."""
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
