@@ -90,7 +90,8 @@ def _known_keys() -> list[str]:
     keys = []
     for file in CONF.rglob("*.yaml"):
         group = file.parent.relative_to(CONF).as_posix()
-        prefix = "" if group in (".", "experiment") else f"{group}."
+        whole = "@package _global_" in file.read_text(encoding="utf-8")
+        prefix = "" if group == "." or whole else f"{group}."
         keys += [
             f"{prefix}{key}" for key in OmegaConf.load(file) if key not in ("defaults", "hydra")
         ]

@@ -183,20 +183,19 @@ def _proof(
         progress=lambda what: log.info(f"measuring: {what}"),
     )
     print_report(report, data.dt_ms)
+    needed: list[int] = report["membrane_bits"] or []
+    exact = bool(needed)
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
         f"{agreement.spikes_total:,} differ"
-        + (" (float ties)" if report["membrane_bits"] is None else "")
+        + ("" if exact else " (float ties)")
         + f", {agreement.predictions_differing} of {agreement.samples} answers."
     )
-    exact = report["membrane_bits"] is not None
-    if exact and settings.chip and settings.chip.membrane.bits is not None:
-        needed, bits = max(report["membrane_bits"]), settings.chip.membrane.bits
-        if needed > bits:
-            raise UsageError(
-                f"potentials need {needed} bits, {settings.chip.name} has {bits}. Use fewer bits "
-                "for the weights."
-            )
+    bits = settings.chip.membrane.bits if settings.chip else None
+    if exact and bits is not None and max(needed) > bits:
+        raise UsageError(
+            f"potentials need {max(needed)} bits, the chip has {bits}. Use fewer bits for weights."
+        )
     limit = 0 if exact else MAX_DIFFERING * agreement.spikes_total
     if agreement.spikes_differing > limit or (exact and agreement.potentials_max_difference):
         raise UsageError(

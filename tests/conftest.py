@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from typed_commands import runs, shell, there  # noqa: E402, F401
 
 settings.register_profile(
     "snn_delays", derandomize=True, deadline=None, max_examples=30, database=None

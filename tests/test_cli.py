@@ -6,75 +6,14 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays import cli, cli_export
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.export import read_table
-
-SMALL = ("dataset.root=data", "dataset.n_train=96", "dataset.n_valid=32", "dataset.n_test=32")
-SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
-
-
-class Shell:
-    """Runs the entry points in this process, from a folder of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, command: str, *arguments: str) -> str:
-        """Output of a command that succeeds."""
-        self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
-        getattr(cli_export if command == "export" else cli, command)()
-        return self.capsys.readouterr().out
-
-    def fails(self, command: str, *arguments: str) -> str:
-        """The one line that a command ends with, exit code 2."""
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            self(command, *arguments)
-        assert stopped.value.code == 2
-        (line,) = self.capsys.readouterr().err.splitlines()
-        assert line.startswith(f"snn-delays-{command}: error: ")
-        assert "Traceback" not in line
-        return line
-
-
-@pytest.fixture
-def shell(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
-) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one finished run of each kind of delays, made by the real command."""
-    folder = tmp_path_factory.mktemp("cli")
-    for delays in ("learned", "none"):
-        subprocess.run(
-            [
-                *(sys.executable, "-c", "from snn_delays.cli import train; train()"),
-                *(*SMALL, *SHORT, f"model.delays={delays}", f"run=runs/{delays}"),
-            ],
-            cwd=folder,
-            check=True,
-            timeout=240,
-        )
-    return folder
-
-
-@pytest.fixture
-def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_a_run_leaves_its_files(there: Path):
@@ -125,18 +64,6 @@ def test_evaluate_compares_runs_and_finds_data_that_moved(there: Path, shell: Sh
         (there / "moved").rename(there / "data")
     assert "learned" in out
     assert "none" in out
-
-
-@pytest.mark.parametrize("delays", ["learned", "none"])
-def test_export_writes_a_table_that_its_simulator_confirms(there: Path, shell: Shell, delays: str):
-    out = shell("export", f"run=runs/{delays}")
-    table = read_table(there / f"runs/{delays}/export/delays.h5")
-    assert len(table.layers) == 2
-    assert (there / f"runs/{delays}/export/layer_1.csv").is_file()
-    assert ": 0 of" in out
-    assert "0 of 32 answers" in out
-    if delays == "none":
-        assert all((layer.synapses.delay == 0).all() for layer in table.layers)
 
 
 def test_a_run_is_never_overwritten(there: Path, shell: Shell):
@@ -243,11 +170,6 @@ WRONG = {
         ("run=nowhere", "nowhere/config.yaml not found"),
         ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
         ("run=runs/learned batch_size=0", "batch_size"),
-    ],
-    "export": [
-        ("run=nowhere", "nowhere/config.yaml not found"),
-        ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
-        ("run=runs/learned export.folder=/proc/nothing", "cannot write /proc/nothing"),
     ],
 }
 

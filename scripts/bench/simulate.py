@@ -29,7 +29,7 @@ from numba import njit
 from timing import alternate, machine, versions
 
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli import _load_run
+from snn_delays.cli_runs import load_run
 from snn_delays.export import DelayTable, Simulator, integer_table
 from snn_delays.export.simulator_numpy import NumpySimulator
 from snn_delays.export.table import LayerTable, NeuronTable, SynapseTable
@@ -117,7 +117,7 @@ def drawn_counts(channels: int, samples: int, steps: int) -> Counts:
 
 def trained(folder: Path, root: str | None, samples: int) -> tuple[DelayTable, Counts]:
     """The run's best network, and test samples spread over the file."""
-    _, data, net = _load_run(RunFolder(folder), "best", root)
+    _, data, net = load_run(RunFolder(folder), "best", root)
     table = integer_table(net.eval().rounded(), dt_ms=data.dt_ms, class_names=data.class_names)
     taken = min(samples, len(data.test))
     chosen = [index * len(data.test) // taken for index in range(taken)]

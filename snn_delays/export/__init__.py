@@ -9,6 +9,7 @@ from snn_delays.export.equality import same_network
 from snn_delays.export.formats import FORMATS, write_verified
 from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.integer import integer_table
+from snn_delays.export.loading import load_table
 from snn_delays.export.nest_check import NestAgreement, compare_with_nest, run_in_nest
 from snn_delays.export.nir_file import read_nir, write_nir
 from snn_delays.export.nir_graph import to_nir
@@ -41,6 +42,7 @@ __all__ = [
     "from_nir",
     "integer_table",
     "load_chip",
+    "load_table",
     "predict",
     "read_csv",
     "read_nir",

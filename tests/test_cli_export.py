@@ -1,0 +1,179 @@
+"""``snn-delays-export``: tables, chips, formats, reports, and what is never overwritten."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typed_commands import Shell
+
+from snn_delays.export import load_table, read_csv, read_nir, read_pynn, read_sonata, read_table
+from snn_delays.export.equality import same_network
+
+
+def report_of(folder: Path | str) -> dict[str, Any]:
+    return json.loads((Path(folder) / "report.json").read_text())
+
+
+@pytest.mark.parametrize("delays", ["learned", "none"])
+def test_a_table_that_its_simulator_confirms(there: Path, shell: Shell, delays: str):
+    out = shell("export", f"run=runs/{delays}")
+    folder = there / f"runs/{delays}/export"
+    table = read_table(folder / "delays.h5")
+    assert len(table.layers) == 2
+    assert (folder / "csv/layer_1.csv").is_file()
+    assert ": 0 of" in out
+    assert "0 of 32 answers" in out
+    report = report_of(folder)
+    names = [stage["name"] for stage in report["stages"]]
+    assert names == ["as trained (σ-kernels)", "delays rounded", "simulated from the file"]
+    summary = json.loads((there / f"runs/{delays}/summary.json").read_text())["best"]["test"]
+    assert report["stages"][0]["accuracy"] == summary["float"]["accuracy"]
+    assert report["stages"][2]["accuracy"] == summary["rounded"]["accuracy"]
+    assert report["stages"][2]["changed"] == report["agreement"]["spikes_differing"] == 0
+    for row, layer in zip(report["layers"], table.layers, strict=True):
+        assert row["synapses"] == sum(row["delay_histogram"]) == len(layer.synapses)
+    if delays == "none":
+        assert all((layer.synapses.delay == 0).all() for layer in table.layers)
+        assert report["layers"][0]["events_in_flight_max"] == 0
+
+
+def test_integers_only_agree_to_the_bit(there: Path, shell: Shell):
+    out = shell(
+        *("export", "run=runs/learned", "bits=5", "scale=neuron", "fixed_point=true"),
+        *("leak=shift", "folder=whole"),
+    )
+    report = report_of("whole")
+    assert [stage["name"] for stage in report["stages"]][2:] == [
+        "5-bit weights",
+        "integer neurons",
+        "simulated from the file",
+    ]
+    assert report["agreement"]["potentials_max_difference"] == 0
+    assert report["agreement"]["spikes_differing"] == 0
+    assert report["agreement"]["spikes_total"] > 10
+    assert "Integer potentials took" in out
+    table = read_table("whole/delays.h5")
+    assert all(layer.integer for layer in table.layers)
+    assert max(int(np.abs(layer.synapses.weight).max()) for layer in table.layers) == 15
+    assert load_table("whole/delays.h5").sizes == [12, 8, 8]
+
+
+def test_every_format_is_the_same_network(there: Path, shell: Shell):
+    shell("export", "run=runs/learned", "formats=all", "folder=every", "verify=false")
+    table = read_table("every/delays.h5")
+    readers = {"csv": read_csv, "pynn": read_pynn, "sonata": read_sonata, "nir": read_nir}
+    for name, read in readers.items():
+        assert same_network(read(Path("every") / name), table) is None
+    with np.load("every/sample.npz") as sample:
+        assert sample["counts"].shape[1] == 12
+
+
+@pytest.mark.parametrize(
+    ("chip", "latency", "weights"),
+    [("loihi2", 0, np.int8), ("spinnaker1", 2, np.int16), ("nest", 2, np.float32)],
+)
+def test_chips(there: Path, shell: Shell, chip: str, latency: int, weights: type):
+    out = shell("export", "run=runs/learned", f"chip={chip}", f"folder={chip}")
+    report, table = report_of(chip), read_table(f"{chip}/delays.h5")
+    assert report["chip"]["name"] == chip
+    assert report["chip"]["latency_steps"] == latency
+    assert report["chip"]["clipped_share"] == 0
+    assert report["stages"][-2]["name"] == f"adapted to {chip}"
+    assert {layer.synapses.weight.dtype for layer in table.layers} == {np.dtype(weights)}
+    assert min(int(layer.synapses.delay.min()) for layer in table.layers) >= latency // 2
+    assert f"{chip}: latency + {latency} steps" in out
+
+
+def test_a_chip_with_short_delays_is_never_silent(there: Path, shell: Shell):
+    line = shell.fails("export", "run=runs/learned", "chip=spinnaker2", "folder=short")
+    assert "synapses have delays above the 8 steps of spinnaker2" in line
+    assert not Path("short").exists()
+    for how, factor in (("clip", 1), ("rescale", 7 / 24)):
+        out = shell(
+            *("export", "run=runs/learned", "chip=spinnaker2", f"delays={how}"),
+            *("folder=short", "verify=simulator"),
+        )
+        chip = report_of("short")["chip"]
+        assert chip["rescaled_by"] == pytest.approx(factor, abs=0.02)
+        assert (chip["clipped_share"] > 0.3) == (how == "clip")
+        assert "delays clipped" in out
+        table = read_table("short/delays.h5")
+        assert max(int(layer.synapses.delay.max()) for layer in table.layers) == 8
+
+
+def test_a_chip_of_ones_own(there: Path, shell: Shell):
+    from snn_delays.export.chips import FOLDER
+
+    mine = (FOLDER / "generic.toml").read_text().replace('name = "generic"', 'name = "mine"')
+    Path("mine.toml").write_text(mine)
+    assert "mine: latency + 0 steps" in shell(
+        "export", "run=runs/learned", "chip=mine.toml", "folder=own"
+    )
+
+
+def test_another_runs_export_is_not_overwritten(there: Path, shell: Shell):
+    shell("export", "run=runs/learned", "folder=kept", "verify=false")
+    before = Path("kept/delays.h5").read_bytes()
+    line = shell.fails("export", "run=runs/none", "folder=kept")
+    assert "kept holds the export of" in line
+    assert "force=true" in line
+    assert Path("kept/delays.h5").read_bytes() == before
+    shell("export", "run=runs/learned", "folder=kept", "verify=false", "bits=4")
+    assert Path("kept/delays.h5").read_bytes() != before
+    shell("export", "run=runs/none", "folder=kept", "verify=false", "force=true")
+    Path("kept/report.json").write_text("{}")
+    line = shell.fails("export", "run=runs/none", "folder=kept")
+    assert "an export that does not say whose it is" in line
+
+
+def test_a_run_that_moved_keeps_its_export(there: Path, shell: Shell):
+    shutil.copytree("runs/learned", "runs/moved")
+    shell("export", "run=runs/learned", "folder=here", "verify=false")
+    shell("export", "run=runs/moved", "folder=here", "verify=false")
+    shutil.rmtree("runs/moved")
+
+
+def test_nest_agrees(there: Path, shell: Shell):
+    pytest.importorskip("nest")
+    out = shell("export", "run=runs/learned", "verify=nest", "verify_samples=12", "folder=proof")
+    nest = report_of("proof")["nest"]
+    assert nest["samples"] == 12
+    assert nest["spikes_total"] > 5
+    assert nest["spikes_differing"] <= nest["spikes_total"] * 1e-4
+    assert "NEST against the simulator, 12 samples" in out
+
+
+MISTAKES = [
+    ("run=nowhere", "nowhere/config.yaml not found"),
+    ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
+    ("run=runs/learned folder=/proc/nothing", "cannot write /proc/nothing"),
+    ("run=runs/learned export.folder=x", "no such setting: export.folder; did you mean"),
+    ("run=runs/learned chip=loihi9", "chip must be one of loihi1, loihi2"),
+    ("run=runs/learned chip=truenorth delays=clip", "one delay per axon"),
+    ("run=runs/learned bits=1", "bits must be a whole number from 2 (ternary) to 16, got 1"),
+    ("run=runs/learned bits=many", "bits must be a whole number from 2"),
+    ("run=runs/learned bits=9 chip=loihi2", "bits=9: the chip has 8. Leave bits out"),
+    ("run=runs/learned scale=row", "scale must be one of layer, neuron; got 'row'"),
+    ("run=runs/learned delays=clip", "delays=clip is for a chip's limits: give chip=NAME"),
+    ("run=runs/learned fixed_point=true", "fixed_point=true needs integer weights: give bits=8"),
+    ("run=runs/learned bits=8 fixed_point=true weight_shift=99", "weight_shift must be"),
+    ("run=runs/learned bits=8 fixed_point=true leak=half", "leak must be one of multiplier"),
+    ("run=runs/learned formats=[xml]", "formats must be of csv, pynn, sonata, nir"),
+    ("run=runs/learned verify=brian", "verify must be one of simulator, nest, false"),
+    ("run=runs/learned bits=8 fixed_point=true verify=nest", "NEST's neurons are floating-point"),
+    ("run=runs/learned calibration=-1", "calibration must be a whole number >= 0, got -1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
+def test_a_mistake_ends_in_one_line(there: Path, shell: Shell, arguments: str, expected: str):
+    given = arguments.split()
+    if "folder=" not in arguments:
+        given.append("folder=mistake")
+    assert expected in shell.fails("export", *given)
+    assert not Path("mistake").exists()
