@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from snn_delays.export import (
 from snn_delays.export.table import NeuronTable, SynapseTable
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "scripts" / "examples"
+needs_nest = pytest.mark.skipif(
+    find_spec("nest") is None, reason="nest-simulator is not installed (no wheel for this platform)"
+)
 OTHER_PYTHON = os.environ.get("SNN_DELAYS_BRIAN2_PYTHON")
 needs_brian2 = pytest.mark.skipif(
     OTHER_PYTHON is None,
@@ -128,12 +132,14 @@ def assert_agrees(result: subprocess.CompletedProcess[str]) -> None:
     assert float(found[3]) < 1e-6
 
 
+@needs_nest
 @pytest.mark.parametrize("readout", ["sum_softmax", "max", "mean"])
 def test_nest(readout: str, tmp_path: Path) -> None:
     export(small_table(readout=readout), tmp_path)
     assert_agrees(run("nest", "delays.h5", tmp_path))
 
 
+@needs_nest
 def test_a_difference_is_told(tmp_path: Path) -> None:
     export(small_table(), tmp_path, wrong=3)
     result = run("nest", "delays.h5", tmp_path)
@@ -141,6 +147,7 @@ def test_a_difference_is_told(tmp_path: Path) -> None:
     assert " 3 differ" in result.stdout
 
 
+@needs_nest
 def test_a_network_that_nest_cannot_run(tmp_path: Path) -> None:
     export(small_table(reset="soft"), tmp_path)
     result = run("nest", "delays.h5", tmp_path)
