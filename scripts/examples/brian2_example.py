@@ -13,15 +13,15 @@ the other within a step, as in the table: a delay of 0 arrives in the same step,
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import brian2 as b2
-import h5py
+import delay_table
 import numpy as np
 from brian2 import ms
-from reference import compare, refuse
+from reference import compare
 
 NEURON = """
 v : 1
@@ -31,7 +31,7 @@ beta : 1 (constant)
 v_threshold : 1 (constant)
 v_reset : 1 (constant)
 """
-RESETS = {b"hard": "v = v_reset", b"soft": "v -= v_threshold", b"none": None}
+RESETS = {"hard": "v = v_reset", "soft": "v -= v_threshold", "none": None}
 
 
 def spike_source(counts: np.ndarray, dt) -> tuple[b2.SpikeGeneratorGroup, int]:
@@ -47,62 +47,54 @@ def spike_source(counts: np.ndarray, dt) -> tuple[b2.SpikeGeneratorGroup, int]:
     return source, bits
 
 
-def create(index: int, group: h5py.Group, source, bits: int, dt) -> tuple:
+def create(index: int, layer: dict[str, Any], source, bits: int, dt) -> tuple:
     """One layer's neurons and the synapses that lead to them.
 
     Within every step: ``synapses_<index>`` deliver, neurons ``update_<index>``, compare with
     the ``threshold_<index>`` and ``reset_<index>``.
     """
-    neuron = group["neuron"]
-    if "beta" not in neuron:
-        refuse(f"layer {index}: this example runs float neurons, not integer ones.")
-    n = int(group.attrs["n_post"])
-    spiking = neuron.attrs["model"] == b"LIF"
+    spiking = layer["model"] == "LIF"
     threshold = "v >= v_threshold" if spiking else None
-    reset = RESETS[bytes(neuron.attrs["reset"])]
-    layer = b2.NeuronGroup(n, NEURON, threshold=threshold, reset=reset, dt=dt)
-    for name in ("beta", "v_threshold", "v_reset"):
-        setattr(layer, name, neuron[name][:].astype(float))
-    layer.bias, layer.v = group["bias"][:].astype(float), layer.v_reset
-    layer.run_regularly(
+    neurons = b2.NeuronGroup(
+        layer["n_post"], NEURON, threshold=threshold, reset=RESETS[layer["reset"]], dt=dt
+    )
+    for name in ("bias", "beta", "v_threshold", "v_reset"):
+        setattr(neurons, name, layer[name])
+    neurons.v = layer["v_reset"]
+    neurons.run_regularly(
         "v = v_reset + beta * (v - v_reset) + bias + I\nI = 0", dt, when=f"update_{index}"
     )
     if spiking:
-        layer.set_event_schedule("spike", when=f"threshold_{index}")
-        layer.resetter["spike"].when = f"reset_{index}"
-    pre, post, delay = (group[name][:] for name in ("pre", "post", "delay"))
-    weight = group["weight"][:] * float(group.attrs["weight_scale"])
-    synapses = b2.Synapses(source, layer, "w : 1 (constant)", on_pre="I_post += w", dt=dt)
-    n_pre = int(group.attrs["n_pre"])
-    synapses.connect(
-        i=np.concatenate([pre + bit * n_pre for bit in range(bits)]), j=np.tile(post, bits)
-    )
+        neurons.set_event_schedule("spike", when=f"threshold_{index}")
+        neurons.resetter["spike"].when = f"reset_{index}"
+    synapses = b2.Synapses(source, neurons, "w : 1 (constant)", on_pre="I_post += w", dt=dt)
+    pre = np.concatenate([layer["pre"] + bit * layer["n_pre"] for bit in range(bits)])
+    synapses.connect(i=pre, j=np.tile(layer["post"], bits))
     if len(pre):
-        synapses.w = np.concatenate([weight * 2.0**bit for bit in range(bits)])
-        synapses.delay = np.tile(delay, bits) * dt
+        synapses.w = np.concatenate([layer["weight"] * 2.0**bit for bit in range(bits)])
+        synapses.delay = np.tile(layer["delay"], bits) * dt
     synapses.pre.when = f"synapses_{index}"
-    return layer, synapses
+    return neurons, synapses
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("table", type=Path, help="delays.h5")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
     b2.prefs.codegen.target = "numpy"  # runs at once; "cython" compiles first
     with np.load(given.spikes) as sample:
         counts = sample["counts"].astype(int)
-    with h5py.File(given.table, "r") as file:
-        dt = float(file.attrs["dt_ms"]) * ms
-        steps = len(counts) + int(file.attrs["tail_steps"])
-        readout, names = file.attrs["readout"].decode(), json.loads(file.attrs["class_names"])
-        source, bits = spike_source(counts, dt)
-        network, layers = b2.Network(source), []
-        for index in range(len(file["layers"])):
-            layer, synapses = create(index, file[f"layers/{index}"], source, bits, dt)
-            network.add(layer, synapses)
-            layers.append(layer)
-            source, bits = layer, 1
+    table = delay_table.read(given.table)
+    dt = table["dt_ms"] * ms
+    steps = len(counts) + table["tail_steps"]
+    source, bits = spike_source(counts, dt)
+    network, layers = b2.Network(source), []
+    for index, layer in enumerate(table["layers"]):
+        neurons, synapses = create(index, layer, source, bits, dt)
+        network.add(neurons, synapses)
+        layers.append(neurons)
+        source, bits = neurons, 1
     parts = ("synapses", "update", "threshold", "reset")
     slots = [f"{part}_{index}" for index in range(len(layers)) for part in parts]
     network.schedule = ["start", "groups", "inputs", *slots, "end"]
@@ -110,12 +102,11 @@ def main() -> int:
     meter = b2.StateMonitor(layers[-1], "v", record=True, when="end", dt=dt)
     network.add(monitors, meter)
     network.run(steps * dt)
-    spikes = []
-    for layer, monitor in zip(layers[:-1], monitors, strict=True):
-        spikes.append(np.zeros((steps, len(layer)), bool))
-        spikes[-1][np.round(monitor.t / dt).astype(int), monitor.i] = True
-    name = f"Brian2 {b2.__version__}"
-    return compare(name, given.spikes, readout, names, spikes, np.asarray(meter.v).T)
+    spikes = [np.zeros((steps, len(layer)), bool) for layer in layers[:-1]]
+    for fired, monitor in zip(spikes, monitors, strict=True):
+        fired[np.round(monitor.t / dt).astype(int), monitor.i] = True
+    potentials = np.asarray(meter.v).T
+    return compare(f"Brian2 {b2.__version__}", given.spikes, table, spikes, potentials)
 
 
 if __name__ == "__main__":

@@ -10,74 +10,68 @@ docs/table-format.md, sample.npz in reference.py.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import h5py
+import delay_table
 import nest
 import numpy as np
 from reference import compare, refuse
 
 
-def build(file: h5py.File) -> tuple[list, list, list]:
-    """Create the network; returns the neurons of every layer, their I_e, and their lags.
+def build(table: dict[str, Any]) -> tuple[Any, list, list, list]:
+    """Create the network: the input, and of every layer the neurons, their I_e, and the lag.
 
     NEST's shortest delay is one step. A layer with a delay of 0 gets all its delays one step
     longer; it and the layers after it then lag one more step, and their bias must start later.
     """
     dt = nest.resolution
-    source = nest.Create("spike_generator", int(file.attrs["input_channels"]))
-    inputs, layers, currents, lags, lag = source, [], [], [], 0
-    for index in range(len(file["layers"])):
-        layer, neuron = file[f"layers/{index}"], file[f"layers/{index}/neuron"]
-        if neuron.attrs["reset"] not in (b"hard", b"none") or "beta" not in neuron:
-            refuse(f"layer {index}: NEST knows float neurons with a hard reset only.")
+    inputs = source = nest.Create("spike_generator", table["input_channels"])
+    layers, currents, lags, lag = [], [], [], 0
+    for index, layer in enumerate(table["layers"]):
+        if layer["reset"] == "soft":
+            refuse(f"layer {index}: NEST's iaf_psc_delta knows the hard reset only.")
         # 0 and 1 have no finite time constant; the nearest numbers that do act the same.
-        beta = np.clip(neuron["beta"][:].astype(float), 1e-300, 1 - 1e-16)
-        tau, v_reset = -dt / np.log(beta), neuron["v_reset"][:].astype(float)
-        neurons = nest.Create("iaf_psc_delta", len(beta))
+        tau = -dt / np.log(np.clip(layer["beta"], 1e-300, 1 - 1e-16))
+        neurons = nest.Create("iaf_psc_delta", layer["n_post"])
         neurons.set(
             C_m=1.0,
             t_ref=0.0,
             tau_m=tau,
-            E_L=v_reset,
-            V_reset=v_reset,
-            V_m=v_reset,
-            V_th=np.minimum(neuron["v_threshold"][:].astype(float), 1e300),
+            E_L=layer["v_reset"],
+            V_reset=layer["v_reset"],
+            V_m=layer["v_reset"],
+            V_th=np.minimum(layer["v_threshold"], 1e300),
         )
-        shift = int(layer["delay"][:].min(initial=1) == 0)
-        nest.Connect(
-            np.array(source.tolist())[layer["pre"][:]],
-            np.array(neurons.tolist())[layer["post"][:]],
-            "one_to_one",
-            {
-                "weight": layer["weight"][:] * float(layer.attrs["weight_scale"]),
-                "delay": (layer["delay"][:] + shift) * dt,
-            },
-        )
+        shift = int(layer["delay"].min(initial=1) == 0)
+        if len(layer["pre"]):
+            nest.Connect(
+                np.array(source.tolist())[layer["pre"]],
+                np.array(neurons.tolist())[layer["post"]],
+                "one_to_one",
+                {"weight": layer["weight"], "delay": (layer["delay"] + shift) * dt},
+            )
         # A current I_e adds I_e · tau / C_m · (1 − beta) per step.
         layers.append(neurons)
-        currents.append(layer["bias"][:].astype(float) / (tau * -np.expm1(-dt / tau)))
+        currents.append(layer["bias"] / (tau * -np.expm1(-dt / tau)))
         lags.append(lag := lag + shift)
         source = neurons
-    return [inputs, *layers], currents, lags
+    return inputs, layers, currents, lags
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("table", type=Path, help="delays.h5")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
     with np.load(given.spikes) as sample:
         counts = sample["counts"].astype(int)
     nest.verbosity = nest.VerbosityLevel.ERROR
-    with h5py.File(given.table, "r") as file:
-        dt = float(file.attrs["dt_ms"])
-        steps = len(counts) + int(file.attrs["tail_steps"])
-        readout, names = file.attrs["readout"].decode(), json.loads(file.attrs["class_names"])
-        nest.resolution = dt
-        (inputs, *layers), currents, lags = build(file)
+    table = delay_table.read(given.table)
+    nest.resolution = dt = table["dt_ms"]
+    inputs, layers, currents, lags = build(table)
+    steps = len(counts) + table["tail_steps"]
     # NEST stamps what happens in step t, from t·dt to (t + 1)·dt, with the end of that step.
     inputs.set(
         [
@@ -89,7 +83,7 @@ def main() -> int:
         ]
     )
     recorders = [nest.Create("spike_recorder") for _ in layers[:-1]]
-    for layer, recorder in zip(layers, recorders, strict=False):
+    for layer, recorder in zip(layers[:-1], recorders, strict=True):
         nest.Connect(layer, recorder, "all_to_all", {"delay": dt})
     meter = nest.Create("multimeter", {"record_from": ["V_m"], "interval": dt})
     nest.Connect(meter, layers[-1], "all_to_all", {"delay": dt})
@@ -102,7 +96,7 @@ def main() -> int:
     # To the end, and one step more: the multimeter hands its readings over a step later.
     nest.Simulate((steps + 1) * dt)
 
-    def table(recorder, layer, lag: int, values) -> np.ndarray:
+    def recorded(recorder, layer, lag: int, values) -> np.ndarray:
         """What was recorded as ``[steps, neurons]``, the lag taken off."""
         at = np.round(np.asarray(recorder.events["times"]) / dt).astype(int) - 1 - lag
         neuron = np.asarray(recorder.events["senders"], int) - layer.tolist()[0]
@@ -111,9 +105,10 @@ def main() -> int:
         found[at[during], neuron[during]] = np.broadcast_to(values, at.shape)[during]
         return found
 
-    spikes = [table(r, layer, lag, True) for r, layer, lag in zip(recorders, layers, lags)]  # noqa: B905
-    potentials = table(meter, layers[-1], lags[-1], meter.events["V_m"])
-    return compare(f"NEST {nest.__version__}", given.spikes, readout, names, spikes, potentials)
+    hidden = zip(recorders, layers[:-1], lags[:-1], strict=True)
+    spikes = [recorded(recorder, layer, lag, True) for recorder, layer, lag in hidden]
+    potentials = recorded(meter, layers[-1], lags[-1], meter.events["V_m"])
+    return compare(f"NEST {nest.__version__}", given.spikes, table, spikes, potentials)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -24,16 +25,21 @@ def prediction(potentials: np.ndarray, readout: str) -> int:
 def compare(
     simulator: str,
     reference: Path,
-    readout: str,
-    class_names: Sequence[str],
+    network: dict[str, Any],
     spikes: Sequence[np.ndarray],
     potentials: np.ndarray,
 ) -> int:
     """Print the class found and how many spikes agree.
 
+    Args:
+        reference: sample.npz.
+        network: with its ``readout`` and ``class_names``.
+        spikes: bool ``[T + tail, neurons]`` per hidden layer.
+        potentials: ``[T + tail, classes]``.
+
     Returns the exit status: 1 if more than 1 spike in 10,000 differs, or the class does.
     """
-    found = prediction(potentials, readout)
+    found, class_names = prediction(potentials, network["readout"]), network["class_names"]
     with np.load(reference) as sample:
         expected = [sample[f"spikes_{index}"] for index in range(len(spikes))]
         gap = float(np.abs(potentials - sample["potentials"]).max())
@@ -48,7 +54,7 @@ def compare(
     return int(differing > 1e-4 * total or found != answer)
 
 
-def refuse(why: str) -> None:
+def refuse(why: str) -> NoReturn:
     """End with one line for whoever typed the command."""
     print(f"error: {why}", file=sys.stderr)
     sys.exit(2)

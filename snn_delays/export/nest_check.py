@@ -197,7 +197,7 @@ def _wait_for(path: Path, worker: subprocess.Popen[bytes], patience_s: float) ->
         if status == nest_worker.NEST_MISSING:
             raise UsageError(
                 f"NEST cannot be imported by {sys.executable} ({_last_line(path.parent)}). "
-                "Install it with: pip install 'snn-delays[verify]'."
+                "Install it with: pip install 'snn-delays[verify]' (Linux and macOS)."
             )
         if status is not None:
             raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from snn_delays.network import DelaySNN
 from snn_delays.schedules import Exponential
 from snn_delays.training import TrainSettings, train
 
+needs_nest = pytest.mark.skipif(
+    find_spec("nest") is None, reason="nest-simulator is not installed (no wheel for this platform)"
+)
 TINY = random_table(0, (2, 3, 2))
 
 
@@ -72,6 +76,7 @@ def chain(*delays: tuple[int, ...], threshold: float = 1.0) -> DelayTable:
     return DelayTable(tuple(layers), 10.0, ("a",), "max", 80, 1, "a test")
 
 
+@needs_nest
 @pytest.mark.parametrize(
     ("delays", "arrivals", "latency"),
     [
@@ -102,6 +107,7 @@ def test_an_impulse_arrives_when_the_delays_say(
     assert latencies(table)[-1] == latency
 
 
+@needs_nest
 def test_several_spikes_in_one_step_add_up_and_equality_fires() -> None:
     table = chain((2,), (1,), threshold=3.0)
     counts = np.array([[2.0], [3.0], [0.0], [7.0]])
@@ -110,6 +116,7 @@ def test_several_spikes_in_one_step_add_up_and_equality_fires() -> None:
     assert found.potentials[:, 0].tolist() == [0] * 4 + [1] * 2 + [2] * 78
 
 
+@needs_nest
 @pytest.mark.parametrize(
     "options",
     [
@@ -135,6 +142,7 @@ def test_random_tables_agree(options: dict[str, Any]) -> None:
     assert found.seconds > 0
 
 
+@needs_nest
 def test_layers_may_need_a_longer_delay_or_not() -> None:
     # Delays from 0, from 2, from 0: the second layer lags no more than the first.
     layers = [
@@ -152,6 +160,7 @@ def test_layers_may_need_a_longer_delay_or_not() -> None:
     assert found.potentials_max_difference < 1e-12
 
 
+@needs_nest
 def test_neurons_without_leak_and_without_memory() -> None:
     table = random_table(8, (5, 10, 3))
     layers = []
@@ -166,6 +175,7 @@ def test_neurons_without_leak_and_without_memory() -> None:
     assert found.potentials_max_difference < 1e-10
 
 
+@needs_nest
 def test_thresholds_far_below_zero() -> None:
     # NEST's own rest is at −70 mV; nothing of that must be left.
     table = random_table(9, (5, 10, 3))
@@ -178,6 +188,7 @@ def test_thresholds_far_below_zero() -> None:
     assert found.spikes_differing == 0
 
 
+@needs_nest
 def test_nothing_of_a_sample_is_left_for_the_next() -> None:
     # Long delays and a short tail: much is still on its way when a sample ends.
     table = random_table(6, (4, 20, 20, 3), max_delay=40, tail_steps=0)
@@ -195,6 +206,7 @@ def test_nothing_of_a_sample_is_left_for_the_next() -> None:
     assert sum(int(spikes.sum()) for one in forward for spikes in one.spikes) > 100
 
 
+@needs_nest
 def test_a_trained_network_in_nest(tmp_path: Path) -> None:
     data = load_synthetic(tmp_path / "data", n_train=200, n_valid=40, n_test=60, n_classes=3)
     net = DelaySNN([data.n_channels, 24, 16, data.n_classes], max_delay=24)
@@ -220,6 +232,7 @@ class Quiet:
     def epoch(self, _: object) -> None: ...
 
 
+@needs_nest
 def test_differences_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = chain((0,), (1,), (1,))
     counts = np.array([[1.0], [0.0], [1.0]])
