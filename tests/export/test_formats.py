@@ -232,7 +232,8 @@ HEADER_CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "layer 0: 'source' must be an integer": lambda c: c["layers"][0].__setitem__("source", "eye"),
     "layer 1: 'n_post' is missing": lambda c: c["layers"][1].pop("n_post"),
     "layer 0: weight_type must be": lambda c: c["layers"][0].__setitem__("weight_type", "int4"),
-    "neuron model must be one of": lambda c: c["layers"][0].__setitem__("model", "AdLIF"),
+    "layer 0: model must be one of": lambda c: c["layers"][0].__setitem__("model", "AdLIF"),
+    "layer 1: reset must be one of none": lambda c: c["layers"][1].__setitem__("reset", "hard"),
     "columns must be bias, decay": lambda c: c["layers"][0].update(
         model="IntLIF", decay_shift=4, weight_shift=2
     ),

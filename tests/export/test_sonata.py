@@ -128,9 +128,22 @@ def test_rows_that_another_program_reordered(tmp_path: Path) -> None:
             values = group[f"0/{name}"][()]
             del group[f"0/{name}"]
             group[f"0/{name}"] = values[order]
-        group["edge_group_index"][()] = np.argsort(order)
+        refill(group, "edge_group_index", np.argsort(order))
         group["source_node_id"].attrs["node_population"] = "input"  # of variable length
     assert_same(read_sonata(tmp_path), table)
+
+
+def test_a_hole_of_zeros_is_noticed(tmp_path: Path) -> None:
+    """Zeros are a valid Fletcher checksum of zeros."""
+    write_sonata(random_table(0, (5, 4), density=1.0), tmp_path)
+    path = tmp_path / "edges.h5"
+    with h5py.File(path) as file:
+        chunk = file["edges/input_to_layer_0/0/syn_weight"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="edges.h5: .* array 'syn_weight' is not what was written"):
+        read_sonata(tmp_path)
 
 
 def refill(group: h5py.Group, name: str, values: np.ndarray) -> None:
@@ -138,6 +151,7 @@ def refill(group: h5py.Group, name: str, values: np.ndarray) -> None:
     del group[name]
     group[name] = values
     group[name].attrs.update(attributes)
+    group[name].attrs.pop("crc32")
 
 
 E = "edges/input_to_layer_0"
