@@ -83,7 +83,7 @@ def parse_columns(
     """
     missing = [name for name in expected if name not in names]
     if missing or len(set(names)) != len(names):
-        raise UsageError(f"columns must be {', '.join(expected)}; got {', '.join(names)!r}.")
+        raise UsageError(f"columns must be {', '.join(expected)}; got {','.join(names)[:60]!r}.")
     if not body.strip():
         return {name: np.zeros(0) for name in expected}
     try:

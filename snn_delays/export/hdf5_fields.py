@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import h5py
@@ -32,11 +33,22 @@ def write_text(group: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
 def write_array(
     group: h5py.Group, name: str, values: NDArray[np.generic], *, gzip: bool = True
 ) -> h5py.Dataset:
-    """An array with checksums."""
+    """An array with checksums.
+
+    A block of zeros has Fletcher's checksum of zero, which gzip notices; without gzip the whole
+    array's CRC stands beside it, as the attribute ``crc32``.
+    """
     if values.size == 0:  # HDF5 has no chunks of size 0, hence no filters either
         return group.create_dataset(name, data=values)
     packed = {"compression": "gzip", "shuffle": True} if gzip else {}
-    return group.create_dataset(name, data=values, fletcher32=True, **packed)
+    member = group.create_dataset(name, data=values, fletcher32=True, **packed)
+    if not gzip:
+        member.attrs["crc32"] = np.uint32(_crc32(values))
+    return member
+
+
+def _crc32(values: NDArray[np.generic]) -> int:
+    return zlib.crc32(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def attribute(group: h5py.Group | h5py.Dataset, name: str) -> Any:
@@ -123,9 +135,15 @@ def array(group: h5py.Group, name: str) -> NDArray[Any]:
     """The elements of ``dataset``, in this machine's byte order.
 
     Raises:
-        UsageError: as ``dataset``.
+        UsageError: as ``dataset``, or other elements than its attribute ``crc32`` stands for.
     """
-    values = dataset(group, name)[()]
+    member = dataset(group, name)
+    values = member[()]
+    if "crc32" in member.attrs and member.attrs["crc32"] != _crc32(values):
+        raise UsageError(
+            f"array {name!r} is not what was written (crc32). Export it again, or delete the "
+            "attribute 'crc32' if the change was meant."
+        )
     # Another program may have written the other byte order; the numbers are the same.
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 

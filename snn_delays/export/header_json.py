@@ -10,7 +10,7 @@ from typing import Any
 from snn_delays.errors import UsageError
 from snn_delays.export.columns import one_line
 from snn_delays.export.header import LayerHeader, NetworkHeader
-from snn_delays.export.table import INTEGER_RESETS
+from snn_delays.export.table import INTEGER_RESETS, READOUTS, RESETS
 
 FORMAT = "snn-delays-network"
 VERSION = 1
@@ -40,7 +40,7 @@ def from_json(text: str) -> NetworkHeader:
         raise UsageError(f"not readable JSON: {one_line(error)}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         got = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise UsageError(f"format must be {FORMAT!r}, got {got!r}.")
+        raise UsageError(f"format must be {FORMAT!r}, got {got!r:.60}.")
     version = _integer(content, "version")
     if version > VERSION:
         raise UsageError(
@@ -57,7 +57,7 @@ def from_json(text: str) -> NetworkHeader:
     return NetworkHeader(
         dt_ms=dt_ms,
         class_names=_names(content, "class_names"),
-        readout=_text(content, "readout"),
+        readout=_member(content, "readout", READOUTS),
         tail_steps=_integer(content, "tail_steps"),
         input_channels=_integer(content, "input_channels"),
         created_by=_text(content, "created_by"),
@@ -70,10 +70,8 @@ def _layer_from_json(index: int, content: Any) -> LayerHeader:
         raise UsageError(f"layer {index} must be an object, got {content!r:.60}.")
     try:
         source = _field(content, "source")
-        weight_type, model = _text(content, "weight_type"), _text(content, "model")
-        if weight_type not in WEIGHT_TYPES:
-            expected = ", ".join(WEIGHT_TYPES)
-            raise UsageError(f"weight_type must be one of {expected}; got {weight_type!r}.")
+        weight_type = _member(content, "weight_type", WEIGHT_TYPES)
+        model = _member(content, "model", (*RESETS, *INTEGER_RESETS))
         integer = model in INTEGER_RESETS
         return LayerHeader(
             source="input" if source == "input" else _integer(content, "source"),
@@ -85,7 +83,7 @@ def _layer_from_json(index: int, content: Any) -> LayerHeader:
             weight_scale=_number(content, "weight_scale"),
             weight_type=weight_type,
             model=model,
-            reset=_text(content, "reset"),
+            reset=_member(content, "reset", (RESETS | INTEGER_RESETS)[model]),
             decay_shift=_integer(content, "decay_shift") if integer else None,
             weight_shift=_integer(content, "weight_shift") if integer else None,
         )
@@ -103,6 +101,13 @@ def _text(content: dict[str, Any], name: str) -> str:
     value = _field(content, name)
     if not _is_text(value):
         raise UsageError(f"{name!r} must be a string, got {value!r:.60}.")
+    return value
+
+
+def _member(content: dict[str, Any], name: str, expected: tuple[str, ...]) -> str:
+    value = _text(content, name)
+    if value not in expected:
+        raise UsageError(f"{name} must be one of {', '.join(expected)}; got {value!r:.60}.")
     return value
 
 

@@ -30,8 +30,9 @@ def from_nir(
 ) -> DelayTable:
     """The table of a graph; rows sorted by pre, post and delay.
 
-    A graph of ``to_nir`` brings everything along and gives the same table. Of another program's
-    graph, neurons are stepped by forward Euler with dt:
+    A graph of ``to_nir`` gives the same table: weights and delays from its branches, all else
+    from its metadata, which must agree with its nodes. Of another program's graph, neurons are
+    stepped by forward Euler with dt:
 
         v ← v + dt/τ · ((v_leak − v) + r·I)   LIF, LI
         v ← v + dt · r·I                      IF, I
@@ -58,6 +59,7 @@ def from_nir(
             raise UsageError(
                 f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms}."
             )
+        _require_spiking(stages[:-1])
         layers = [_euler(index, stage, dt_ms) for index, stage in enumerate(stages)]
     except UsageError as error:
         raise UsageError(f"NIR: {error}") from error
@@ -76,6 +78,15 @@ def from_nir(
     )
 
 
+def _require_spiking(hidden: list[Stage]) -> None:
+    for stage in hidden:
+        if not isinstance(stage.node, _SPIKING):
+            raise UsageError(
+                f"node {stage.name!r} is {type(stage.node).__name__}, which never spikes, but "
+                "layers follow it; only the last one may be LI or I."
+            )
+
+
 def _restored(
     graph: nir.NIRGraph, stages: list[Stage], own: Any, dt_ms: float | None
 ) -> DelayTable:
@@ -86,7 +97,7 @@ def _restored(
         raise UsageError(f"the graph says dt_ms = {header.dt_ms}, got {dt_ms}. Leave it out.")
     if len(stages) != len(header.layers):
         raise UsageError(f"metadata names {len(header.layers)} layers, got {len(stages)}.")
-    layers = []
+    layers: list[LayerTable] = []
     for layer, stage in zip(header.layers, stages, strict=True):
         bias, neuron = layer.neurons(_own_arrays(stage, layer))
         synapses = layer.synapses(*_rows(stage, header.dt_ms))
