@@ -15,10 +15,10 @@ from snn_delays.cli_command import command
 from snn_delays.cli_runs import load_config, load_data
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
-from snn_delays.export.activity import input_events
 from snn_delays.export.hdf5 import read_table
+from snn_delays.export.simulator.activity import input_events
+from snn_delays.export.simulator.trials import Recording, Sample, Trial, trials
 from snn_delays.export.table import DelayTable
-from snn_delays.export.trials import Recording, Sample, Trial, trials
 
 log = logging.getLogger("snn_delays")
 

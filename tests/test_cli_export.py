@@ -107,7 +107,7 @@ def test_a_chip_with_short_delays_is_never_silent(there: Path, shell: Shell):
 
 
 def test_a_chip_of_ones_own(there: Path, shell: Shell):
-    from snn_delays.export.chips import FOLDER
+    from snn_delays.export.chips.profile import FOLDER
 
     mine = (FOLDER / "generic.toml").read_text().replace('name = "generic"', 'name = "mine"')
     Path("mine.toml").write_text(mine)

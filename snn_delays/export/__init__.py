@@ -1,27 +1,27 @@
 """A trained network as a table of integer delays, and proof that the table acts the same."""
 
-from snn_delays.export.activity import synaptic_operations
-from snn_delays.export.adapt import AdaptedDelays, adapt_delays
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
+from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
+from snn_delays.export.chips.violations import unknowns, violations
 from snn_delays.export.cost import InFlight, LayerCost, events_in_flight, table_cost
-from snn_delays.export.csv import read_csv, write_csv
 from snn_delays.export.equality import same_network
 from snn_delays.export.formats import FORMATS, write_verified
+from snn_delays.export.formats.csv import read_csv, write_csv
+from snn_delays.export.formats.nir_file import read_nir, write_nir
+from snn_delays.export.formats.nir_graph import to_nir
+from snn_delays.export.formats.nir_import import from_nir
+from snn_delays.export.formats.pynn import read_pynn, write_pynn
+from snn_delays.export.formats.sonata import read_sonata, write_sonata
 from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.integer import integer_table
 from snn_delays.export.loading import load_table
 from snn_delays.export.nest_check import NestAgreement, compare_with_nest, run_in_nest
-from snn_delays.export.nir_file import read_nir, write_nir
-from snn_delays.export.nir_graph import to_nir
-from snn_delays.export.nir_import import from_nir
-from snn_delays.export.pynn import read_pynn, write_pynn
 from snn_delays.export.sample import write_sample
-from snn_delays.export.simulation import Simulation, predict, scores
 from snn_delays.export.simulator import Simulator, simulate
-from snn_delays.export.sonata import read_sonata, write_sonata
+from snn_delays.export.simulator.activity import synaptic_operations
+from snn_delays.export.simulator.simulation import Simulation, predict, scores
 from snn_delays.export.table import DelayTable
 from snn_delays.export.verify import Agreement, compare
-from snn_delays.export.violations import unknowns, violations
 
 __all__ = [
     "CHIPS",

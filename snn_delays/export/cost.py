@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.chips import ChipProfile
+from snn_delays.export.chips.profile import ChipProfile
 from snn_delays.export.table import DelayTable, LayerTable
 
 FLOAT_BITS = 32  # of v and its currents, where no integer width is known

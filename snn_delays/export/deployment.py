@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from snn_delays.errors import UsageError
-from snn_delays.export.adapt import AdaptedDelays, adapt_delays
-from snn_delays.export.chips import ChipProfile
+from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
+from snn_delays.export.chips.profile import ChipProfile
+from snn_delays.export.chips.violations import violations
 from snn_delays.export.fixed_point import Leak, fixed_point
 from snn_delays.export.integer import integer_table
 from snn_delays.export.quantise import Scale, activity, quantised
 from snn_delays.export.quantised_training import trained_bits, trained_scales
 from snn_delays.export.table import DelayTable
 from snn_delays.export.table_network import TableNetwork
-from snn_delays.export.violations import violations
 from snn_delays.network import DelaySNN
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data import Split
-from snn_delays.export.activity import synaptic_operations
-from snn_delays.export.chips import ChipProfile
+from snn_delays.export.chips.profile import ChipProfile
+from snn_delays.export.chips.violations import unknowns
 from snn_delays.export.cost import events_in_flight, table_cost
 from snn_delays.export.deployment import Deployment
 from snn_delays.export.simulator import Simulation
+from snn_delays.export.simulator.activity import synaptic_operations
 from snn_delays.export.table import DelayTable
 from snn_delays.export.table_network import TableNetwork
 from snn_delays.export.verify import Agreement, compare
-from snn_delays.export.violations import unknowns
 from snn_delays.training import evaluate
 
 Report = dict[str, Any]

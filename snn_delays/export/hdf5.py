@@ -11,7 +11,7 @@ import numpy as np
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import one_line
+from snn_delays.export.formats.columns import one_line
 from snn_delays.export.hdf5_fields import (
     DAMAGE,
     array,

@@ -13,8 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
-from snn_delays.export.adapt import adapt_delays
 from snn_delays.export.chips import ChipProfile, load_chip
+from snn_delays.export.chips.adapt import adapt_delays
 from snn_delays.export.simulator import scores, simulate
 from snn_delays.export.table import DelayTable
 

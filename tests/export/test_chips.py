@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snn_delays.errors import UsageError
-from snn_delays.export.chips import CHIPS, FOLDER, load_chip
+from snn_delays.export.chips.profile import CHIPS, FOLDER, load_chip
 
 SECTIONS = ("delay", "weights", "fan", "neuron", "membrane")
 

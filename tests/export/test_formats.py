@@ -14,12 +14,11 @@ from drawn_tables import assert_same, random_table, tables
 from hypothesis import given, settings
 
 from snn_delays.errors import UsageError
-from snn_delays.export import formats
-from snn_delays.export.csv import read_csv, write_csv
 from snn_delays.export.equality import canonical, same_network
-from snn_delays.export.formats import FORMATS, write_verified
-from snn_delays.export.pynn import read_pynn, write_pynn
-from snn_delays.export.sonata import read_sonata, write_sonata
+from snn_delays.export.formats import FORMATS, write_verified, written
+from snn_delays.export.formats.csv import read_csv, write_csv
+from snn_delays.export.formats.pynn import read_pynn, write_pynn
+from snn_delays.export.formats.sonata import read_sonata, write_sonata
 from snn_delays.export.table import DelayTable, SynapseTable
 
 IN_ORDER = {
@@ -108,7 +107,7 @@ def test_a_writer_that_loses_something_is_found_out(
         rounded = replace(rows, weight=rows.weight.round(2))
         return write_csv(replace(table, layers=(replace(layer, synapses=rounded),)), folder)
 
-    monkeypatch.setitem(formats._PAIRS, "csv", (careless, read_csv))
+    monkeypatch.setitem(written._PAIRS, "csv", (careless, read_csv))
     with pytest.raises(UsageError, match=r"layer 0: synapse weight: .* Do not deploy") as refused:
         write_verified(random_table(0, (3, 2)), tmp_path, ["csv"])
     assert str(tmp_path / "csv") in str(refused.value)

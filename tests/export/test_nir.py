@@ -17,9 +17,9 @@ from nir_euler import run_graph
 
 from snn_delays.errors import UsageError
 from snn_delays.export.equality import canonical, same_network
-from snn_delays.export.nir_file import read_nir, write_nir
-from snn_delays.export.nir_graph import METADATA, NO_LEAK, to_nir
-from snn_delays.export.nir_import import from_nir
+from snn_delays.export.formats.nir_file import read_nir, write_nir
+from snn_delays.export.formats.nir_graph import METADATA, NO_LEAK, to_nir
+from snn_delays.export.formats.nir_import import from_nir
 from snn_delays.export.simulator import simulate
 from snn_delays.export.table import DelayTable, SynapseTable
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.export.simulator import Simulation, Simulator, predict, scores, simulate
-from snn_delays.export.simulator_numpy import NumpySimulator
+from snn_delays.export.simulator.numpy_twin import NumpySimulator
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, NeuronTable
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
-from snn_delays.export import simulator as module
-from snn_delays.export.bounds import MEMBRANE
 from snn_delays.export.simulator import Simulator
-from snn_delays.export.simulator_numpy import NumpySimulator
+from snn_delays.export.simulator import events as module
+from snn_delays.export.simulator.bounds import MEMBRANE
+from snn_delays.export.simulator.numpy_twin import NumpySimulator
 from snn_delays.export.table import DelayTable, IntegerNeuronTable
 
 BOTH = pytest.mark.parametrize("make", [Simulator, NumpySimulator])

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
-from snn_delays.export.sonata import edge_index, read_sonata, write_sonata
+from snn_delays.export.formats.sonata import edge_index, read_sonata, write_sonata
 from snn_delays.export.table import DelayTable
 
 

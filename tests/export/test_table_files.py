@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.export.csv import write_csv
+from snn_delays.export.formats.csv import write_csv
 from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.table import DelayTable
 

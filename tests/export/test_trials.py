@@ -10,7 +10,7 @@ from drawn_tables import random_table
 
 from snn_delays.errors import UsageError
 from snn_delays.export import predict, simulate, synaptic_operations
-from snn_delays.export.trials import Recording, Sample, trials
+from snn_delays.export.simulator.trials import Recording, Sample, trials
 
 
 def draw_samples(channels: int, currents: bool = False) -> list[Sample]:

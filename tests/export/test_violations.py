@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from drawn_tables import random_table
 
-from snn_delays.export.adapt import adapt_delays
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
+from snn_delays.export.chips.adapt import adapt_delays
+from snn_delays.export.chips.violations import unknowns, violations
 from snn_delays.export.table import NEVER, DelayTable, IntegerNeuronTable
-from snn_delays.export.violations import unknowns, violations
 
 GENERIC = load_chip("generic")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.export.chips import ChipProfile, MembraneLimits
+from snn_delays.export.chips.profile import ChipProfile, MembraneLimits
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 

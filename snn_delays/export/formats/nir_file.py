@@ -13,10 +13,10 @@ import nir
 from snn_delays.atomic import write_atomically
 from snn_delays.data.heaps import damaged_lists
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import naming, one_line
+from snn_delays.export.formats.columns import naming, one_line
+from snn_delays.export.formats.nir_graph import to_nir
+from snn_delays.export.formats.nir_import import from_nir
 from snn_delays.export.hdf5_fields import DAMAGE, is_absurd
-from snn_delays.export.nir_graph import to_nir
-from snn_delays.export.nir_import import from_nir
 from snn_delays.export.table import DelayTable
 
 FILE = "network.nir"

@@ -1,4 +1,4 @@
-"""What a chip can take, as data: ``chips/*.toml``, every number with its source beside it.
+"""What a chip can take, as data: ``*.toml`` in this folder, every number with its source.
 
 A value is a number, ``"none"`` (there is no such limit, or the chip computes in floating point)
 or ``"unknown"`` (we found no public source). Both of the latter are ``None`` in a profile;
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from snn_delays.errors import UsageError
 
 CHIPS = ("loihi1", "loihi2", "spinnaker1", "spinnaker2", "truenorth", "nest", "generic")
-FOLDER = Path(__file__).parent / "chips"
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)

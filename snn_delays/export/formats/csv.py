@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.export.columns import naming, parse_columns, read_text, write_columns
-from snn_delays.export.sidecar import (
+from snn_delays.export.formats.columns import naming, parse_columns, read_text, write_columns
+from snn_delays.export.formats.sidecar import (
     read_header,
     read_neurons,
     remove_header,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.export import bounds
-from snn_delays.export.simulation import Bools, Float64, Simulation
+from snn_delays.export.simulator import bounds
+from snn_delays.export.simulator.simulation import Bools, Float64, Simulation
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export import bounds
-from snn_delays.export.simulation import Bools, Float64, Simulation, predict, scores
+from snn_delays.export.simulator import bounds
+from snn_delays.export.simulator.simulation import Bools, Float64, Simulation, predict, scores
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 loops: ModuleType | None
 try:
-    from snn_delays.export import simulator_cpu as loops
+    from snn_delays.export.simulator import events_cpu as loops
 except ImportError:  # numba
     loops = None
 
@@ -61,7 +61,7 @@ class Simulator:
         if loops is None:
             raise UsageError(
                 "Simulator needs numba: pip install numba. Without it "
-                "snn_delays.export.simulator_numpy.NumpySimulator does the same, slowly."
+                "snn_delays.export.simulator.numpy_twin.NumpySimulator does the same, slowly."
             )
         self.table = table
         self._largest = float(bounds.largest_counts(table))
@@ -133,7 +133,7 @@ class Simulator:
 
 
 class _Packed:
-    """A table and its state as the flat arrays of ``simulator_cpu.advance``.
+    """A table and its state as the flat arrays of ``events_cpu.advance``.
 
     Synapses are sorted by pre, then delay, then post: what one spike sends is read in one stretch,
     8 bytes a synapse, and written in the order in which it arrives.

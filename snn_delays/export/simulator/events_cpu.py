@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from snn_delays.export.bounds import MEMBRANE
+from snn_delays.export.simulator.bounds import MEMBRANE
 
 # Columns of a layer's row in ``plan``; a decay shift below 0 marks a float layer.
 N_POST, SLOTS, FIRST, NEURONS, WINDOW, RESET, DECAY_SHIFT = range(7)

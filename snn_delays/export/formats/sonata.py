@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import Float64, multiples, naming, one_line
+from snn_delays.export.formats.columns import Float64, multiples, naming, one_line
+from snn_delays.export.formats.header import LayerHeader, header_of
+from snn_delays.export.formats.sidecar import (
+    read_header,
+    remove_header,
+    whole_network,
+    write_header,
+)
 from snn_delays.export.hdf5_fields import (
     DAMAGE,
     array,
@@ -33,8 +40,6 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.header import LayerHeader, header_of
-from snn_delays.export.sidecar import read_header, remove_header, whole_network, write_header
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, NeuronTable
 
 MAGIC = np.uint32(0x0A7A)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import naming, parse_columns, read_text, write_columns
-from snn_delays.export.header import LayerHeader, NetworkHeader, header_of
-from snn_delays.export.header_json import from_json, to_json
+from snn_delays.export.formats.columns import naming, parse_columns, read_text, write_columns
+from snn_delays.export.formats.header import LayerHeader, NetworkHeader, header_of
+from snn_delays.export.formats.header_json import from_json, to_json
 from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, NeuronTable
 
 HEADER_FILE = "network.json"

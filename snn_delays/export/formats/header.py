@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import multiples, single, whole
+from snn_delays.export.formats.columns import multiples, single, whole
 from snn_delays.export.table import (
     INTEGER_RESETS,
     DelayTable,

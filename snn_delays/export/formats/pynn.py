@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import (
+from snn_delays.export.formats.columns import (
     multiples,
     naming,
     parse_columns,
     read_text,
     write_columns,
 )
-from snn_delays.export.sidecar import (
+from snn_delays.export.formats.sidecar import (
     read_header,
     read_neurons,
     remove_header,

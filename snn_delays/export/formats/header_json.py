@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import one_line
-from snn_delays.export.header import LayerHeader, NetworkHeader
+from snn_delays.export.formats.columns import one_line
+from snn_delays.export.formats.header import LayerHeader, NetworkHeader
 from snn_delays.export.table import INTEGER_RESETS, READOUTS, RESETS
 
 FORMAT = "snn-delays-network"

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.export.activity import synaptic_operations
-from snn_delays.export.simulation import Simulation, predict
 from snn_delays.export.simulator import Simulator
+from snn_delays.export.simulator.activity import synaptic_operations
+from snn_delays.export.simulator.simulation import Simulation, predict
 from snn_delays.export.table import DelayTable
 
 

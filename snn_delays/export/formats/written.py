@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from snn_delays.errors import UsageError
-from snn_delays.export.csv import read_csv, write_csv
 from snn_delays.export.equality import same_network
-from snn_delays.export.nir_file import read_nir, write_nir
-from snn_delays.export.pynn import read_pynn, write_pynn
-from snn_delays.export.sonata import read_sonata, write_sonata
+from snn_delays.export.formats.csv import read_csv, write_csv
+from snn_delays.export.formats.nir_file import read_nir, write_nir
+from snn_delays.export.formats.pynn import read_pynn, write_pynn
+from snn_delays.export.formats.sonata import read_sonata, write_sonata
 from snn_delays.export.table import DelayTable
 
 Writer = Callable[[DelayTable, Path], list[Path]]

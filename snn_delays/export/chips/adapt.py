@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.chips import ChipProfile
+from snn_delays.export.chips.profile import ChipProfile
 from snn_delays.export.merge import merged
 from snn_delays.export.table import DelayTable, LayerTable
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.columns import Float64, multiples, single, whole
-from snn_delays.export.header import LayerHeader
-from snn_delays.export.header_json import from_json
-from snn_delays.export.nir_chain import Stage, chain, vector
-from snn_delays.export.nir_graph import METADATA, to_nir
+from snn_delays.export.formats.columns import Float64, multiples, single, whole
+from snn_delays.export.formats.header import LayerHeader
+from snn_delays.export.formats.header_json import from_json
+from snn_delays.export.formats.nir_chain import Stage, chain, vector
+from snn_delays.export.formats.nir_graph import METADATA, to_nir
 from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, SynapseTable
 
 _SPIKING = (nir.LIF, nir.IF)

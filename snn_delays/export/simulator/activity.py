@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.simulation import Simulation
+from snn_delays.export.simulator.simulation import Simulation
 from snn_delays.export.table import DelayTable
 
 

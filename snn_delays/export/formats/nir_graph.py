@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.header import LayerHeader, header_of
-from snn_delays.export.header_json import to_json
+from snn_delays.export.formats.header import LayerHeader, header_of
+from snn_delays.export.formats.header_json import to_json
 from snn_delays.export.table import DelayTable, LayerTable
 
 METADATA = "snn_delays"

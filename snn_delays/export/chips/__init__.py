@@ -1,0 +1,15 @@
+"""What chips can take, as data, and tables made to fit them."""
+
+from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
+from snn_delays.export.chips.profile import CHIPS, ChipProfile, load_chip
+from snn_delays.export.chips.violations import unknowns, violations
+
+__all__ = [
+    "CHIPS",
+    "AdaptedDelays",
+    "ChipProfile",
+    "adapt_delays",
+    "load_chip",
+    "unknowns",
+    "violations",
+]
