@@ -83,7 +83,7 @@ def _export(cfg: DictConfig) -> None:
 
 def _settings(cfg: DictConfig) -> DeploySettings:
     choices = {
-        "scale": ("layer", "neuron"),
+        "scale": ("layer", "neuron", None),
         "delays": ("refuse", "clip", "rescale"),
         "leak": ("multiplier", "shift"),
         "verify": ("simulator", "nest", False),
@@ -92,7 +92,7 @@ def _settings(cfg: DictConfig) -> DeploySettings:
     }
     for name, known in choices.items():
         if cfg[name] not in known:
-            words = ", ".join(str(one).lower() for one in known)
+            words = ", ".join("null" if one is None else str(one).lower() for one in known)
             raise UsageError(f"{name} must be one of {words}; got {cfg[name]!r}.")
     for name, least in (("calibration", 0), ("verify_samples", 1)):
         if not isinstance(cfg[name], int) or cfg[name] < least:
@@ -101,7 +101,8 @@ def _settings(cfg: DictConfig) -> DeploySettings:
         raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
     return DeploySettings(
         bits=cfg.bits,
-        scale=cfg.scale,
+        # Chips whose neurons share one threshold are not rare.
+        scale=cfg.scale or ("neuron" if cfg.chip is None else "layer"),
         chip=None if cfg.chip is None else load_chip(str(cfg.chip)),
         delays=cfg.delays,
         fixed_point=cfg.fixed_point,

@@ -64,6 +64,8 @@ def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
 
 def _print_chip(chip: dict[str, Any]) -> None:
     said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
+    if transport := chip["transport_per_layer"]:
+        said.append(f"the chip itself takes {transport} more per layer, which the table leaves out")
     total = sum(chip["synapses"])
     if chip["rescaled_by"] != 1:
         said.append(f"delays times {chip['rescaled_by']:.3f}")

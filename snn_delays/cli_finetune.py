@@ -11,6 +11,7 @@ from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_runs import load_config, load_run
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
+from snn_delays.export.chips import load_chip
 from snn_delays.export.quantised_training import folded, make_quantisation_aware_
 from snn_delays.network import DelaySNN
 
@@ -46,12 +47,25 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
         "_target_": "snn_delays.schedules.Constant",
         "start": float(settings.sigma),
     }
-    names = ("checkpoint", "bits", "scale", "max_delay")
+    chip = None if settings.chip is None else load_chip(str(settings.chip))
+    bits, max_delay = settings.bits, settings.max_delay
+    if bits is None:
+        bits = chip.weights.bits if chip and chip.weights.bits else 4
+    if max_delay is None and chip and chip.delay.max is not None:
+        # What is trained from 0 on is shifted to the chip's shortest delay on export.
+        max_delay = min(base.model.max_delay, chip.delay.max - chip.delay.min)
     config.finetune = {
         "base": str(Path(str(cfg.run)).resolve()),
-        **{name: settings[name] for name in names},
+        "checkpoint": settings.checkpoint,
+        "bits": bits,
+        "scale": settings.scale,
+        "max_delay": max_delay,
     }
-    return config, RunFolder(Path(str(settings.folder)))
+    folder = settings.folder
+    if folder is None:
+        name = f"for-{chip.name}" if chip else f"quantised-{bits}bit"
+        folder = Path(str(cfg.run)) / name
+    return config, RunFolder(Path(str(folder)))
 
 
 def settings_name(overrides: list[str]) -> str:

@@ -158,7 +158,7 @@ MISTAKES = [
     ("run=runs/learned bits=1", "bits must be a whole number from 2 (ternary) to 16, got 1"),
     ("run=runs/learned bits=many", "bits must be a whole number from 2"),
     ("run=runs/learned bits=9 chip=loihi2", "bits=9: the chip has 8. Leave bits out"),
-    ("run=runs/learned scale=row", "scale must be one of layer, neuron; got 'row'"),
+    ("run=runs/learned scale=row", "scale must be one of layer, neuron, null; got 'row'"),
     ("run=runs/learned delays=clip", "delays=clip is for a chip's limits: give chip=NAME"),
     ("run=runs/learned fixed_point=true", "fixed_point=true needs integer weights: give bits=8"),
     ("run=runs/learned bits=8 fixed_point=true weight_shift=99", "weight_shift must be"),

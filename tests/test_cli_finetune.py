@@ -15,6 +15,7 @@ from snn_delays import console
 from snn_delays.checkpoint import Row
 from snn_delays.export import read_table
 
+FOR_CHIP = "runs/base/for-spinnaker2"
 QUICK = ("finetune=quantise", "finetune.epochs=2")
 
 
@@ -22,7 +23,8 @@ QUICK = ("finetune=quantise", "finetune.epochs=2")
 def base(there: Path) -> str:
     """A run to go on from, which other tests do not share."""
     shutil.copytree("runs/learned", "runs/base", dirs_exist_ok=True)
-    shutil.rmtree("runs/base/quantised-4bit", ignore_errors=True)
+    for tuned in ("runs/base/quantised-4bit", FOR_CHIP):
+        shutil.rmtree(tuned, ignore_errors=True)
     return "run=runs/base"
 
 
@@ -71,11 +73,12 @@ def test_resumed_it_gives_the_same_numbers(
 
 
 def test_for_a_smaller_range_of_delays(there: Path, shell: Shell, base: str):
-    shell("train", base, *QUICK, "finetune.bits=5", "finetune.max_delay=7", "finetune.folder=s2")
-    model, old = (OmegaConf.load(f"{run}/config.yaml").model for run in ("s2", "runs/base"))
+    shell("train", base, *QUICK, "finetune.chip=spinnaker2")
+    model, old = (OmegaConf.load(f"{run}/config.yaml").model for run in (FOR_CHIP, "runs/base"))
     assert (model.max_delay, old.max_delay) == (7, 24)
+    assert OmegaConf.load(f"{FOR_CHIP}/config.yaml").finetune.bits == 5
     assert model.tail == 24  # half a kernel of the trained network per layer
-    shell("export", "run=s2", "chip=spinnaker2", "folder=chip")
+    shell("export", f"run={FOR_CHIP}", "chip=spinnaker2", "folder=chip")
     report = json.loads(Path("chip/report.json").read_text())
     assert report["chip"]["clipped_share"] == 0
     (low, high) = zip(

@@ -128,6 +128,7 @@ def _chip(deployment: Deployment, chip: ChipProfile | None, dt_ms: float) -> Rep
         "latency_steps": adapted.total_latency,
         "latency_ms": adapted.total_latency * dt_ms,
         "shift_per_layer": adapted.shift,
+        "transport_per_layer": adapted.transport,
         "rescaled_by": adapted.factor,
         "synapses": list(adapted.synapses),
         "clipped": list(adapted.clipped),

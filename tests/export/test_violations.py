@@ -204,6 +204,6 @@ def test_the_width_of_v_and_its_shifts():
 
 def test_unknown_limits_are_listed_and_not_checked():
     chip = load_chip("spinnaker2")
-    assert "membrane: decay shift" in unknowns(chip)
+    assert "membrane.decay_shift" in unknowns(chip)
     assert unknowns(load_chip("nest")) == []
     assert not any("decay_shift" in line for line in violations(loihi_table(), chip))

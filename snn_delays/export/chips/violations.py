@@ -46,8 +46,8 @@ def violations(
 
 
 def unknowns(profile: ChipProfile) -> list[str]:
-    """The limits that ``violations`` cannot check since no public source states them."""
-    return [name.replace(".", ": ").replace("_", " ") for name in profile.unknown]
+    """The keys of the profile that ``violations`` cannot check: no public source states them."""
+    return list(profile.unknown)
 
 
 def _delays(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
