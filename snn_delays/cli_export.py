@@ -71,9 +71,12 @@ def _export(cfg: DictConfig) -> None:
     write_sample(folder / "sample.npz", counts, int(data.test.labels[0]), simulation, answer)
     synapses = sum(len(layer.synapses) for layer in table.layers)
     also = "".join(f", {name}/" for name in formats)
-    log.info(f"{path}{also}: {len(table.layers)} layers, {synapses:,} synapses, read back.")
+    size = path.stat().st_size
+    log.info(
+        f"{path}{also}: {len(table.layers)} layers, {synapses:,} synapses, {size:,} bytes, read back."
+    )
     if cfg.verify is not False:
-        report = {"origin": origin, "table_file_bytes": path.stat().st_size}
+        report = {"origin": origin, "table_file_bytes": size}
         report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
         if cfg.verify == "nest":
             report["nest"] = _nest(table, data.test, cfg.verify_samples)
@@ -228,4 +231,4 @@ def _nest(table: DelayTable, split: Split, count: int) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
