@@ -72,9 +72,7 @@ def _export(cfg: DictConfig) -> None:
     synapses = sum(len(layer.synapses) for layer in table.layers)
     also = "".join(f", {name}/" for name in formats)
     size = path.stat().st_size
-    log.info(
-        f"{path}{also}: {len(table.layers)} layers, {synapses:,} synapses, {size:,} bytes, read back."
-    )
+    log.info(f"{path}{also}: {synapses:,} synapses, {size / 1e6:.2f} MB, read back.")
     if cfg.verify is not False:
         report = {"origin": origin, "table_file_bytes": size}
         report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
