@@ -36,6 +36,9 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
             run(*args)
         except KeyboardInterrupt:
             sys.exit(130)
+        except BrokenPipeError:  # whoever read the output, head for one, has left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
         except Exception as error:
             if traceback_wanted:
                 raise
