@@ -21,7 +21,7 @@ import brian2 as b2
 import delay_table
 import numpy as np
 from brian2 import ms
-from reference import compare
+from reference import compare, require
 
 NEURON = """
 v : 1
@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument("table", type=Path, help="delays.h5")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
+    require(given.table, given.spikes)
     b2.prefs.codegen.target = "numpy"  # runs at once; "cython" compiles first
     with np.load(given.spikes) as sample:
         counts = sample["counts"].astype(int)

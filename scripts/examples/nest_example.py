@@ -17,7 +17,7 @@ from typing import Any
 import delay_table
 import nest
 import numpy as np
-from reference import compare, refuse
+from reference import compare, refuse, require
 
 
 def build(table: dict[str, Any]) -> tuple[Any, list, list, list]:
@@ -65,6 +65,7 @@ def main() -> int:
     parser.add_argument("table", type=Path, help="delays.h5")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
+    require(given.table, given.spikes)
     with np.load(given.spikes) as sample:
         counts = sample["counts"].astype(int)
     nest.verbosity = nest.VerbosityLevel.ERROR

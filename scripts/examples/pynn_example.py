@@ -24,7 +24,7 @@ import pyNN
 import pyNN.brian2 as sim
 from pyNN.brian2.simulator import state
 from pyNN.parameters import Sequence
-from reference import compare, refuse
+from reference import compare, refuse, require
 
 
 def create(folder: Path, index: int, layer: dict, dt: float) -> tuple:
@@ -70,6 +70,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="pynn/")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
+    require(given.folder / "network.json", given.spikes)
     header = json.loads((given.folder / "network.json").read_text(encoding="utf-8"))
     dt = float(header["dt_ms"])
     with np.load(given.spikes) as sample:

@@ -44,6 +44,8 @@ def compare(
         expected = [sample[f"spikes_{index}"] for index in range(len(spikes))]
         gap = float(np.abs(potentials - sample["potentials"]).max())
         label, answer = int(sample["label"]), int(sample["prediction"])
+    if [fired.shape for fired in expected] != [fired.shape for fired in spikes]:
+        refuse(f"{reference} is not a sample of this network.")
     total = sum(int(fired.sum()) for fired in expected)
     differing = sum(int((a != b).sum()) for a, b in zip(expected, spikes, strict=True))
     print(
@@ -52,6 +54,13 @@ def compare(
         f"{differing} differ; potentials differ by at most {gap:.1e}"
     )
     return int(differing > 1e-4 * total or found != answer)
+
+
+def require(*paths: Path) -> None:
+    """End with one line if a file that ``snn-delays-export`` writes is not there."""
+    for path in paths:
+        if not path.is_file():
+            refuse(f"{path}: no such file. snn-delays-export writes it (formats=all for pynn/).")
 
 
 def refuse(why: str) -> NoReturn:
