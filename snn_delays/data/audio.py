@@ -1,13 +1,14 @@
-"""One recording from a file: whatever its rate, depth and channels, one channel of one second."""
+"""Sound from a file: whatever its rate, depth and channels, one channel at the rate asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
 import soxr
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 # Writers that did not know how long a recording would become leave one of these as its size.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -17,13 +18,19 @@ class BadAudioError(Exception):
     """A file that holds no sound one could use; the message reads on after the path."""
 
 
+class UnreadableAudioError(BadAudioError):
+    """What libsndfile refuses; ``reason`` is the error's words in one line."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.reason = " ".join(str(error).split())
+        why = self.reason.removeprefix(f"Error opening {str(path)!r}: ")
+        super().__init__(f"cannot be read as audio: {why}")
+
+
 def read_audio(
     path: Path, *, rate: int, samples: int, start: int = 0
 ) -> Float32[np.ndarray, " samples"]:
-    """Read sound as mono at ``rate``, cut or filled up with silence to ``samples``.
-
-    Channels are averaged; depths from 8 to 32 bits and floats all become −1 … 1. Another rate
-    than the file's is reached with the band-limited resampler that librosa uses too, soxr.
+    """Read a stretch of sound as mono at ``rate``, cut or filled up with silence to ``samples``.
 
     Args:
         path: a wav file, or any other that libsndfile reads.
@@ -35,26 +42,56 @@ def read_audio(
         BadAudioError: no such file, no bytes, no audio, truncated, no samples, not finite.
     """
     require_whole(path)
+    mono = read_mono(path, rate=rate, dtype="float32", start=start, samples=samples)
+    if len(mono) >= samples:
+        return mono[:samples]
+    return np.pad(mono, (0, samples - len(mono)))
+
+
+def read_mono(
+    path: Path,
+    *,
+    rate: int,
+    dtype: Literal["float32", "float64"],
+    start: int = 0,
+    samples: int | None = None,
+) -> Float[np.ndarray, " samples"]:
+    """Read sound as mono at ``rate``.
+
+    Channels are averaged; depths from 8 to 32 bits and floats all become −1 … 1. Another rate
+    than the file's is reached with the band-limited resampler that librosa uses too, soxr.
+
+    Args:
+        path: a file that libsndfile reads.
+        rate: samples per second of the result.
+        dtype: of the result, and of all arithmetic.
+        start: where to begin, in samples of the file.
+        samples: about how many of the result are wanted, fewer where the file ends before; None
+            for all that the file promises.
+
+    Raises:
+        BadAudioError: no audio, no samples or fewer than promised, not finite.
+    """
     try:
         with soundfile.SoundFile(path) as file:
-            own_rate = file.samplerate
-            wanted = samples if own_rate == rate else -(-samples * own_rate // rate) + 1
+            promised, own_rate = file.frames, file.samplerate
+            if samples is None:
+                wanted = -1
+            else:
+                wanted = samples if own_rate == rate else -(-samples * own_rate // rate) + 1
             if start:
                 file.seek(min(start, file.frames))
-            sound = file.read(wanted, dtype="float32", always_2d=True)
+            sound = file.read(wanted, dtype=dtype, always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split()).removeprefix(f"Error opening {str(path)!r}: ")
-        raise BadAudioError(f"cannot be read as audio: {reason}") from error
+        raise UnreadableAudioError(path, error) from error
+    if samples is None and len(sound) < promised - start:
+        raise BadAudioError(f"is cut short: expected {promised - start} samples, got {len(sound)}")
     if not len(sound):
         raise BadAudioError("has no samples: expected about a second of sound")
     mono = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if not np.isfinite(mono).all():
         raise BadAudioError("holds samples that are NaN or infinite")
-    if own_rate != rate:
-        mono = soxr.resample(mono, own_rate, rate, quality="HQ")
-    if len(mono) >= samples:
-        return mono[:samples]
-    return np.pad(mono, (0, samples - len(mono)))
+    return mono if own_rate == rate else soxr.resample(mono, own_rate, rate, quality="HQ")
 
 
 def length(path: Path) -> tuple[int, int]:
