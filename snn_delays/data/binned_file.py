@@ -171,16 +171,34 @@ def official_splits(
     """The data set that has a file of its own for each split.
 
     Raises:
-        UsageError: the files name their classes differently.
+        UsageError: as :func:`data_of`.
     """
     files = (train, valid, test)
+    splits = (train.split, valid.split, test.split)
+    return data_of(files, splits, split="official", dataset_name=dataset_name, dt_ms=dt_ms)
+
+
+def data_of(
+    files: Sequence[BinnedFile],
+    splits: tuple[SpikeSplit, SpikeSplit, SpikeSplit],
+    *,
+    split: str,
+    dataset_name: str,
+    dt_ms: float,
+) -> SpikeData:
+    """The data set of these files, from which train, valid and test were taken; warns of defects.
+
+    Raises:
+        UsageError: the files name their classes differently.
+    """
+    train, valid, test = splits
     return SpikeData(
-        train=train.split,
-        valid=valid.split,
-        test=test.split,
+        train=train,
+        valid=valid,
+        test=test,
         class_names=shared_class_names(files),
         dt_ms=dt_ms,
-        split="official",
+        split=split,
         invalid_events=count_invalid(files, dataset_name),
         skipped_recordings=count_skipped(files, dataset_name),
         speaker_sex=shared_speaker_sex(files),

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from snn_delays.data.archive import unzip_member
 from snn_delays.data.binned_file import BinnedFile, Grid
-from snn_delays.data.binning import clip_counts
-from snn_delays.data.cache import BinnedCache
+from snn_delays.data.binning import check_max_count, clip_counts
+from snn_delays.data.cache import BinnedCache, CacheChoice, cache_folders
 from snn_delays.data.download import alone_in, fetch_file
-from snn_delays.data.recordings import OnBad
+from snn_delays.data.recordings import OnBad, check_on_bad
 from snn_delays.data.spike_file import SpikeFile
 
 URL = "https://zenkelab.org/datasets"
@@ -44,23 +44,49 @@ def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
 
 
 def read_official(
-    root: Path,
-    file_name: str,
+    root: Path | str,
+    dataset_name: str,
+    names: Sequence[str],
     *,
-    cache: BinnedCache,
     grid: Grid,
-    name: str,
-    max_count: int | None = None,
-    on_bad: OnBad = "refuse",
-) -> BinnedFile:
-    """Read and bin ``root/file_name``; counts are clipped afterwards, so that one cache serves all.
+    cache: CacheChoice,
+    max_count: int | None,
+    on_bad: OnBad,
+    download: bool,
+    base_url: str | None,
+) -> list[BinnedFile]:
+    """Read and bin the files of some splits; what is missing is downloaded first if it may be.
+
+    Counts are clipped afterwards, so that one cache serves all.
+
+    Args:
+        dataset_name: "SHD" or "SSC".
+        names: of the splits, as the files are named after them.
+        grid: how events are binned.
+        root, cache, max_count, on_bad, download, base_url: as in
+            :func:`~snn_delays.data.shd.load_shd`.
 
     Raises:
-        UsageError: as :func:`~snn_delays.data.binned_file.read_binned`.
+        UsageError: as there.
     """
-    source = official_file(root, file_name, cache.dataset_name)
-    binned = cache.read(source, n_units=N_UNITS, grid=grid, name=name, on_bad=on_bad)
-    return replace(binned, split=clip_counts(binned.split, max_count))
+    check_max_count(max_count)
+    check_on_bad(on_bad)
+    root = Path(root).expanduser()
+    files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
+    if download:
+        fetch_official(root, list(files), base_url)
+    store = BinnedCache(cache_folders(root, cache), dataset_name)
+    binned = (
+        store.read(
+            official_file(root, file_name, dataset_name),
+            n_units=N_UNITS,
+            grid=grid,
+            name=name,
+            on_bad=on_bad,
+        )
+        for file_name, name in files.items()
+    )
+    return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
 
 
 def fetch_official(

@@ -7,18 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.data.binned_file import (
-    Grid,
-    count_invalid,
-    count_skipped,
-    shared_class_names,
-    shared_speaker_sex,
-)
-from snn_delays.data.binning import check_max_count
-from snn_delays.data.cache import BinnedCache, CacheChoice, cache_folders
-from snn_delays.data.heidelberg import SHD_FILES, fetch_official, read_official
+from snn_delays.data.binned_file import Grid, data_of
+from snn_delays.data.cache import CacheChoice
+from snn_delays.data.heidelberg import read_official
 from snn_delays.data.loaded import SpikeData
-from snn_delays.data.recordings import OnBad, check_on_bad
+from snn_delays.data.recordings import OnBad
 from snn_delays.data.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
 
@@ -74,26 +67,17 @@ def load_shd(
     if valid_speakers is not None and split != "speaker":
         raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
     check_fraction(valid_fraction)
-    grid = Grid(dt_ms, pool, max_time_ms)
-    check_max_count(max_count)
-    check_on_bad(on_bad)
-
-    root = Path(root).expanduser()
-    if download:
-        fetch_official(root, SHD_FILES, base_url)
-    store = BinnedCache(cache_folders(root, cache), "SHD")
-    files = [
-        read_official(
-            root,
-            f"shd_{name}.h5",
-            cache=store,
-            grid=grid,
-            name=name,
-            max_count=max_count,
-            on_bad=on_bad,
-        )
-        for name in ("train", "test")
-    ]
+    files = read_official(
+        root,
+        "SHD",
+        ("train", "test"),
+        grid=Grid(dt_ms, pool, max_time_ms),
+        cache=cache,
+        max_count=max_count,
+        on_bad=on_bad,
+        download=download,
+        base_url=base_url,
+    )
     train, test = (file.split for file in files)
     if split == "paper":
         _log.warning(
@@ -109,14 +93,4 @@ def load_shd(
         else:
             kept, held = stratified(labels, speakers, valid_fraction, seed)
         train, valid = train.subset(kept, "train"), train.subset(held, "valid")
-    return SpikeData(
-        train=train,
-        valid=valid,
-        test=test,
-        class_names=shared_class_names(files),
-        dt_ms=dt_ms,
-        split=split,
-        invalid_events=count_invalid(files, "SHD"),
-        skipped_recordings=count_skipped(files, "SHD"),
-        speaker_sex=shared_speaker_sex(files),
-    )
+    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=dt_ms)
