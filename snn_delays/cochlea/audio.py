@@ -9,7 +9,12 @@ import soundfile
 from jaxtyping import Float64
 
 from snn_delays.cochlea.filters import SOUND_RATE
-from snn_delays.data.audio import BadAudioError, UnreadableAudioError, read_mono, require_whole
+from snn_delays.data.features.audio import (
+    BadAudioError,
+    UnreadableAudioError,
+    read_mono,
+    require_whole,
+)
 from snn_delays.errors import UsageError
 
 # SHD's times are float16, whose steps are 16 ms from 16 s on.

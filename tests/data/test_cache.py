@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from snn_delays.data import SpikeData, SpikeSplit, load_shd, load_ssc
-from snn_delays.data import cache as cache_module
-from snn_delays.data.array_file import DamagedError, map_arrays, write_arrays
-from snn_delays.data.cache import cache_folders
+from snn_delays.data.events import binned_cache as cache_module
+from snn_delays.data.files.array_file import DamagedError, map_arrays, write_arrays
+from snn_delays.data.files.cache_folder import cache_folders
 from snn_delays.errors import UsageError
 
 FOLDER = ".snn_delays_cache"
@@ -122,7 +122,7 @@ def test_number_of_units_and_version_are_part_of_the_key(
     shd_root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_shd(shd_root)
-    monkeypatch.setattr("snn_delays.data.heidelberg.N_UNITS", 800)
+    monkeypatch.setattr("snn_delays.data.heidelberg.official.N_UNITS", 800)
     assert load_shd(shd_root).n_channels == 160
     monkeypatch.setattr(cache_module, "_VERSION", cache_module._VERSION + 1)
     load_shd(shd_root)
@@ -134,7 +134,7 @@ def test_other_content_is_noticed_under_the_same_size_and_time(
     shd_root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, remembers: bool
 ) -> None:
     if remembers:  # files are not new enough for a second change to hide in the same tick
-        monkeypatch.setattr("snn_delays.data.source_hash._TICK_NS", 0)
+        monkeypatch.setattr("snn_delays.data.files.source_hash._TICK_NS", 0)
     path = shd_root / "shd_test.h5"
     before = load_shd(shd_root)
     assert bool(list((shd_root / FOLDER).glob("*.json"))) == remembers
@@ -152,13 +152,13 @@ def test_other_content_is_noticed_under_the_same_size_and_time(
 def test_a_remembered_file_is_not_hashed_again(
     shd_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snn_delays.data.source_hash._TICK_NS", 0)
+    monkeypatch.setattr("snn_delays.data.files.source_hash._TICK_NS", 0)
     data = load_shd(shd_root)
     notes = list((shd_root / FOLDER).glob("*.json"))
     hashed: list[Path] = []
     sha256 = cache_module.source_hash.sha256
     monkeypatch.setattr(
-        "snn_delays.data.source_hash.sha256", lambda path: hashed.append(path) or sha256(path)
+        "snn_delays.data.files.source_hash.sha256", lambda path: hashed.append(path) or sha256(path)
     )
     assert_same(load_shd(shd_root), data)
     assert not hashed
