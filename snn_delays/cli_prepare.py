@@ -13,9 +13,9 @@ from snn_delays import console
 from snn_delays.atomic import write_atomically
 from snn_delays.cli_command import command
 from snn_delays.cli_runs import load_data
-from snn_delays.data.check import FileReport, Report, check_files
-from snn_delays.data.gsc_download import fetch_gsc
-from snn_delays.data.heidelberg import (
+from snn_delays.data.events.check import FileReport, Report, check_files
+from snn_delays.data.gsc.download import fetch_gsc
+from snn_delays.data.heidelberg.official import (
     N_UNITS,
     SHD_FILES,
     SSC_FILES,

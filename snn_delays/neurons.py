@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -61,9 +60,13 @@ class _Swept:
             spikes, _, v = scan.sweep(x_seq.flatten(1), v, 1 - r, gain, *reset)
             self.v = v.view(x_seq.shape[1:])
             return spikes.view_as(x_seq)
-        sigmoid = isinstance(self.surrogate_function, surrogate.Sigmoid)
-        alpha = float(self.surrogate_function.alpha)  # pyright: ignore[reportArgumentType]
-        spikes, h = self._scan(x_seq.flatten(1), v, *reset, self.detach_reset, sigmoid, alpha)
+        firing = scan.Firing(
+            *reset,
+            detach_reset=self.detach_reset,
+            sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
+            alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
+        )
+        spikes, h = self._scan(x_seq.flatten(1), v, firing)
         spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
         if self.store_v_seq:
             self.v_seq = self._after_reset(h, spikes)
@@ -83,7 +86,7 @@ class _Swept:
         """1 / τ."""
         raise NotImplementedError
 
-    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
         """Spikes and potentials, with gradients."""
         raise NotImplementedError
 
@@ -96,9 +99,9 @@ class LIFNode(_Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMeth
     def _rate(self) -> float:
         return 1 / self.tau
 
-    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
         r = self._rate()
-        return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *settings)
+        return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *firing)
 
 
 class ParametricLIFNode(_Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
@@ -110,8 +113,8 @@ class ParametricLIFNode(_Swept, neuron.ParametricLIFNode):  # pyright: ignore[re
     def _rate(self) -> Tensor:
         return self.w.sigmoid()
 
-    def _scan(self, x: Tensor, v: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
-        return scan.parametric_lif(x, v, self._rate(), self.decay_input, *settings)
+    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
+        return scan.parametric_lif(x, v, self._rate(), self.decay_input, firing)
 
 
 def lif(

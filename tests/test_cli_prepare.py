@@ -16,8 +16,8 @@ import pytest
 from matplotlib.image import imread
 
 from snn_delays import cli_prepare
-from snn_delays.data import heidelberg
-from snn_delays.data.writing import write_events
+from snn_delays.data.events.writing import write_events
+from snn_delays.data.heidelberg import official
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 from server import Server, serving
@@ -88,7 +88,7 @@ def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 file.write(path, path.name)
             server.files[f"/{path.name}.zip"] = content.getvalue()
             md5 = hashlib.md5(content.getvalue()).hexdigest()
-            monkeypatch.setitem(heidelberg.MD5, path.name, md5)
+            monkeypatch.setitem(official.MD5, path.name, md5)
         yield server
 
 

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from jaxtyping import Float64
 
 from snn_delays.cochlea.filters import SOUND_RATE
-from snn_delays.data.audio import BadAudioError, require_whole
+from snn_delays.data.features.audio import (
+    BadAudioError,
+    UnreadableAudioError,
+    read_mono,
+    require_whole,
+)
 from snn_delays.errors import UsageError
 
 # SHD's times are float16, whose steps are 16 ms from 16 s on.
@@ -27,7 +31,7 @@ def check_sound(path: Path) -> float:
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, str(error)) from error
     if info.format == "WAV":  # cut within its samples it would pass for a shorter one
         try:
             require_whole(path)
@@ -52,28 +56,18 @@ def read_sound(path: Path) -> Float64[np.ndarray, " samples"]:
     """
     check_sound(path)
     try:
-        with soundfile.SoundFile(path) as file:
-            promised, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float64", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if len(samples) < promised:
-        raise UsageError(
-            f"{path} is cut short: expected {promised} samples, got {len(samples)}. {_REPLACE}"
-        )
-    sound = samples.mean(axis=1)
-    if not np.isfinite(sound).all():
-        raise UsageError(f"{path} holds samples that are NaN or infinite. {_REPLACE}")
-    if rate == SOUND_RATE:
-        return sound
-    return soxr.resample(sound, rate, SOUND_RATE, quality="HQ")
+        return read_mono(path, rate=SOUND_RATE, dtype="float64")
+    except UnreadableAudioError as refusal:
+        raise _unreadable(path, refusal.reason) from refusal
+    except BadAudioError as damage:
+        raise UsageError(f"{path} {damage}. {_REPLACE}") from damage
 
 
-def _unreadable(path: Path, error: Exception) -> UsageError:
+def _unreadable(path: Path, reason: str) -> UsageError:
     if not path.exists():
         return UsageError(f"{path} not found: expected a wav or flac file. Correct the path.")
     size = path.stat().st_size
-    reason = " ".join(str(error).split()).rstrip(".")
+    reason = " ".join(reason.split()).rstrip(".")
     return UsageError(
         f"{path} ({size:,} bytes) cannot be read: expected a whole wav or flac file, "
         f"got: {reason}. {_REPLACE}"

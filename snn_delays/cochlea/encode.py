@@ -23,7 +23,7 @@ from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.filters import HALF, FilterBank, filter_table
 from snn_delays.cochlea.recordings import Collection
 from snn_delays.cochlea.spool import Spool
-from snn_delays.data.writing import write_events
+from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
 
 # What is going on, how much of it is done, and how much there is.

@@ -1,13 +1,13 @@
 """Recordings: from files of events or audio to batches on a grid of time steps."""
 
-from snn_delays.data.batch import Batch, SparseBatch
-from snn_delays.data.gsc import load_gsc
-from snn_delays.data.interface import Split
-from snn_delays.data.loaded import SpikeData
-from snn_delays.data.shd import load_shd
-from snn_delays.data.split import SpikeSplit
-from snn_delays.data.ssc import load_ssc
-from snn_delays.data.synthetic import load_synthetic
+from snn_delays.data.gsc.loader import load_gsc
+from snn_delays.data.heidelberg.shd import load_shd
+from snn_delays.data.heidelberg.ssc import load_ssc
+from snn_delays.data.splits.batch import Batch, SparseBatch
+from snn_delays.data.splits.interface import Split
+from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.spike_split import SpikeSplit
+from snn_delays.data.synthetic.loader import load_synthetic
 
 __all__ = [
     "Batch",

@@ -21,31 +21,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from snn_delays.data.spike_file import SpikeFile
-
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _NOWHERE = np.uint64(2**64 - 1)
 _PIECE = 1 << 24
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEADER = struct.Struct("<8sQ")  # signature and version, size of the collection with this
 _OBJECT = struct.Struct("<HH4xQ")  # index, reference count, size without this and padding
-
-
-def check_lists(file: h5py.File, source: SpikeFile, name: str) -> None:
-    """Refuse an array of lists whose references or collections are damaged.
-
-    The references of a compressed array are not looked at, but all collections of the file are.
-    Files with a user block or unusual widths of addresses are taken as they are.
-
-    Raises:
-        UsageError: a reference that leads nowhere, or a collection that does not add up.
-    """
-    array = source.array(file, name)
-    with source.reading():
-        item_size = np.dtype(h5py.check_vlen_dtype(array.dtype)).itemsize
-        damage = damaged_lists(source.path, file, array, item_size)
-    if damage:
-        raise source.error(f"is damaged: expected whole lists in {name}, got {damage}")
 
 
 def damaged_lists(path: Path, file: h5py.File, array: h5py.Dataset, item_size: int) -> str:

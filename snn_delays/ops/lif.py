@@ -17,7 +17,7 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,22 @@ from snn_delays.ops.compiled import loops, use_torch_threads
 
 lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
 AVAILABLE = lif_cpu is not None
+
+
+class Firing(NamedTuple):
+    """When a neuron fires, what it falls back to, and what stands in for the step's slope.
+
+    Args:
+        soft: the reset subtracts the threshold; v_reset is 0 then.
+        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
+    """
+
+    v_threshold: float
+    v_reset: float
+    soft: bool
+    detach_reset: bool
+    sigmoid: bool
+    alpha: float
 
 
 @torch.library.custom_op("snn_delays::lif", mutates_args=())
@@ -44,8 +60,7 @@ def lif(
 ) -> tuple[Tensor, Tensor]:
     """Spikes and the potentials h that fired them, from the input currents; CPU only.
 
-    Args:
-        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
+    From v_threshold on the arguments are those of :class:`Firing`, one by one as torch wants them.
 
     Shape:
         x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
@@ -156,14 +171,12 @@ class _Parametric(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, *settings: Any
+        ctx, x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, firing: Firing
     ) -> tuple[Tensor, Tensor]:
-        ctx.v_threshold, ctx.v_reset, ctx.soft = settings[:3]
         r = float(rate)
-        decay, gain = 1 - r, r if decay_input else 1.0
-        ctx.settings = (decay, gain, *settings)
-        ctx.decay_input = decay_input
-        spikes, h, _ = sweep(x, v_first, decay, gain, *settings[:3])
+        ctx.decay, ctx.gain = 1 - r, r if decay_input else 1.0
+        ctx.decay_input, ctx.firing = decay_input, firing
+        spikes, h, _ = sweep(x, v_first, ctx.decay, ctx.gain, *firing[:3])
         ctx.save_for_backward(x, v_first, rate, spikes, h)
         ctx.set_materialize_grads(False)
         return spikes, h
@@ -172,38 +185,28 @@ class _Parametric(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, v_first, rate, spikes, h = ctx.saved_tensors
-        gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
+        firing: Firing = ctx.firing
+        gx, gv_first = _lif_backward(gspikes, gh, h, ctx.decay, ctx.gain, *firing)
         grate = None
         if ctx.needs_input_grad[2]:
             after = (
-                h - ctx.v_threshold * spikes
-                if ctx.soft
-                else h.lerp(torch.full_like(h, ctx.v_reset), spikes)
+                h - firing.v_threshold * spikes
+                if firing.soft
+                else h.lerp(torch.full_like(h, firing.v_reset), spikes)
             )
             before = torch.cat([v_first.unsqueeze(0), after[:-1]])
-            inflow = ctx.v_reset - before + (x if ctx.decay_input else 0)
-            grate = ((gx / ctx.settings[1]) * inflow).sum().to(rate.dtype).view_as(rate)
-        return gx, gv_first, grate, *(None for _ in range(len(ctx.settings) - 1))
+            inflow = firing.v_reset - before + (x if ctx.decay_input else 0)
+            grate = ((gx / ctx.gain) * inflow).sum().to(rate.dtype).view_as(rate)
+        return gx, gv_first, grate, None, None
 
 
 def parametric_lif(
-    x: Tensor,
-    v_first: Tensor,
-    rate: Tensor,
-    decay_input: bool,
-    v_threshold: float,
-    v_reset: float,
-    soft: bool,
-    detach_reset: bool,
-    sigmoid: bool,
-    alpha: float,
+    x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, firing: Firing
 ) -> tuple[Tensor, Tensor]:
-    """``lif`` with a learnable 1 / τ, ``rate``; the other arguments are those of ``lif``.
+    """``lif`` with a learnable 1 / τ, ``rate``.
 
     Reference:
         Fang et al., "Incorporating learnable membrane time constant to enhance learning of
         spiking neural networks" (2021, arXiv:2007.05785).
     """
-    return _Parametric.apply(  # pyright: ignore[reportReturnType]
-        x, v_first, rate, decay_input, v_threshold, v_reset, soft, detach_reset, sigmoid, alpha
-    )
+    return _Parametric.apply(x, v_first, rate, decay_input, firing)  # pyright: ignore[reportReturnType]

@@ -16,7 +16,7 @@ import soundfile
 from scipy import stats
 
 from snn_delays.cochlea import Ear, FilterBank, filter_table, presented
-from snn_delays.data.events import Events, read_events
+from snn_delays.data.events.reading import Events, read_events
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLIPS = 4  # of each

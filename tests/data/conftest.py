@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from snn_delays.data.events import binned_cache
+
 WriteFile = Callable[..., Path]
 
 
@@ -71,6 +73,27 @@ def shd_root(write_file: WriteFile) -> Path:
             name=f"shd_{name}.h5",
         )
     return path.parent
+
+
+@pytest.fixture
+def no_other_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches lie within the test's own folder."""
+    monkeypatch.delenv("SNN_DELAYS_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home-cache"))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were read and binned, in this order."""
+    names: list[str] = []
+
+    def counted(source: Any, **settings: Any) -> Any:
+        names.append(source.path.name)
+        return read(source, **settings)
+
+    read = binned_cache.read_binned
+    monkeypatch.setattr(binned_cache, "read_binned", counted)
+    return names
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_delays.data.check import check_files
-from snn_delays.data.events import stream_events
-from snn_delays.data.spike_file import SpikeFile
+from snn_delays.data.events.check import check_files
+from snn_delays.data.events.reading import stream_events
+from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
 # Far above what any file takes; who is stuck is ended, with its stack on stderr.

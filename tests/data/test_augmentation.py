@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from snn_delays.data import Batch
-from snn_delays.data.augment_events import (
+from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.augmentation.events import (
     Events,
     channel_jitter,
     event_drop,
@@ -19,8 +20,7 @@ from snn_delays.data.augment_events import (
     speed,
     time_jitter,
 )
-from snn_delays.data.augment_frames import channel_mask, channel_shift, cutmix, time_mask
-from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.augmentation.frames import channel_mask, channel_shift, cutmix, time_mask
 from snn_delays.errors import UsageError
 
 EVERYTHING = Augmentation(

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays.data.binning import bin_events, merge_equal
-from snn_delays.data.events import Events
+from snn_delays.data.events.binning import bin_events, merge_equal
+from snn_delays.data.events.reading import Events
 from snn_delays.errors import UsageError
 
 N_UNITS = 17

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data import recordings as recordings_module
-from snn_delays.data.events import Events, read_events, stream_events
+from snn_delays.data.events import recordings as recordings_module
+from snn_delays.data.events.reading import Events, read_events, stream_events
 from snn_delays.errors import UsageError
 
 HOW_TO_GET = "Download it from example.org."

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from drawn_speech import tone, write_speech, write_wav
 
-from snn_delays.data import feature_cache
-from snn_delays.data.feature_cache import Features, read_features
-from snn_delays.data.gsc_folder import find_clips
-from snn_delays.data.log_mel import LogMel
+from snn_delays.data.features import cache as feature_cache
+from snn_delays.data.features.cache import Features, read_features
+from snn_delays.data.features.log_mel import LogMel
+from snn_delays.data.gsc.folder import find_clips
 
 FRONT_END = LogMel(16_000, 12, 400, 160, 512, 20.0, 8000.0)
 
@@ -151,9 +151,9 @@ def test_a_build_that_was_killed_goes_on(root: Path, tmp_path: Path, computed: l
         f"""
         import os, time
         from pathlib import Path
-        from snn_delays.data import feature_cache, feature_part
-        from snn_delays.data.gsc_folder import find_clips
-        from snn_delays.data.log_mel import LogMel
+        from snn_delays.data.features import cache as feature_cache, part as feature_part
+        from snn_delays.data.gsc.folder import find_clips
+        from snn_delays.data.features.log_mel import LogMel
         feature_cache.CLIPS_PER_PART = 3
         keep, done = feature_cache.write_part, []
         def slow(path, key, part):

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from server import Server, serving, truncated
 
-from snn_delays.data import gsc_download, heidelberg, load_shd, load_ssc
-from snn_delays.data.gsc_download import ARCHIVE, fetch_gsc
-from snn_delays.data.heidelberg import SHD_FILES, SSC_FILES, fetch_official
+from snn_delays.data import load_shd, load_ssc
+from snn_delays.data.gsc import download as gsc_download
+from snn_delays.data.gsc.download import ARCHIVE, fetch_gsc
+from snn_delays.data.heidelberg import official
+from snn_delays.data.heidelberg.official import SHD_FILES, SSC_FILES, fetch_official
 from snn_delays.errors import UsageError
 
 GSC = {
@@ -37,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch, shd_root: Path) -> Iterator[Server]:
             with zipfile.ZipFile(content, "w") as file:
                 file.write(shd_root / ("shd_train.h5" if "train" in name else "shd_test.h5"), name)
             server.files[f"/{name}.zip"] = content.getvalue()
-            monkeypatch.setitem(heidelberg.MD5, name, hashlib.md5(content.getvalue()).hexdigest())
+            monkeypatch.setitem(official.MD5, name, hashlib.md5(content.getvalue()).hexdigest())
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w:gz") as file:
             for name, text in GSC.items():
@@ -54,9 +56,9 @@ def visible(root: Path) -> set[str]:
 
 
 def test_the_sums_are_those_of_all_files() -> None:
-    assert set(heidelberg.MD5) == {*SHD_FILES, *SSC_FILES}
-    assert len(set(heidelberg.MD5.values())) == 5
-    assert all(len(bytes.fromhex(md5)) == 16 for md5 in heidelberg.MD5.values())
+    assert set(official.MD5) == {*SHD_FILES, *SSC_FILES}
+    assert len(set(official.MD5.values())) == 5
+    assert all(len(bytes.fromhex(md5)) == 16 for md5 in official.MD5.values())
     assert len(bytes.fromhex(gsc_download.SHA256)) == 32
 
 
@@ -95,7 +97,7 @@ def test_without_a_network_one_line_says_what_to_do(server: Server, tmp_path: Pa
         load_shd(tmp_path / "new", download=True, base_url="http://127.0.0.1:9")
     assert str(caught.value).endswith(
         "Without a network: get https://zenkelab.org/datasets/shd_train.h5.zip elsewhere "
-        f"(md5 {heidelberg.MD5['shd_train.h5']}) and put it into {tmp_path / 'new'}."
+        f"(md5 {official.MD5['shd_train.h5']}) and put it into {tmp_path / 'new'}."
     )
     assert "\n" not in str(caught.value)
 

@@ -16,9 +16,9 @@ from drawn_speech import COMMANDS, RATE, tone, write_speech, write_wav
 from lightning_fabric import Fabric
 
 from snn_delays.data import SpikeData, load_gsc
-from snn_delays.data.feature_split import FeatureBatch
-from snn_delays.data.gsc_folder import Clip
-from snn_delays.data.gsc_task import Noise, _silence
+from snn_delays.data.features.split import FeatureBatch
+from snn_delays.data.gsc.folder import Clip
+from snn_delays.data.gsc.task import Noise, _silence
 from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table, read_table
 from snn_delays.network import DelaySNN

@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import pytest
 
-from snn_delays.data.log_mel import LogMel, log_mel
+from snn_delays.data.features.log_mel import LogMel, log_mel
 from snn_delays.errors import UsageError
 
 DEFAULT: dict[str, Any] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_delays.data.events import read_events
-from snn_delays.data.writing import write_events
+from snn_delays.data.events.reading import read_events
+from snn_delays.data.events.writing import write_events
 
 NAMES = [f"s{i % 7}" for i in range(1300)]
 

@@ -1,0 +1,97 @@
+"""Changes to a training batch that leave its meaning alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from snn_delays.data.augmentation.events import (
+    channel_jitter,
+    event_drop,
+    list_events,
+    speed,
+    time_jitter,
+)
+from snn_delays.data.augmentation.frames import channel_mask, channel_shift, cutmix, time_mask
+from snn_delays.data.splits.batch import Batch
+from snn_delays.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training batches are changed at random, in this order; everything off at first.
+
+    Every recording is changed by numbers of its own, and stays silent after its end. Random
+    numbers come from torch's global generator of the batch's device, which training seeds anew
+    in every epoch; what is off draws none.
+
+    Args:
+        event_drop: probability of each event to be lost, in [0, 1).
+        speed: durations are multiplied by a factor from 1 / (1 + speed) to 1 + speed.
+        time_jitter: every event moves by this standard deviation, in steps.
+        channel_jitter: every event moves by this standard deviation, in channels.
+        channel_shift: recordings move along the channels, at most so many of them.
+        time_mask: a span of steps falls silent, at most so many and half the recording.
+        channel_mask: a span of channels falls silent, at most so many and half of them.
+        cutmix: probability of each recording to get a span of its neighbour, in [0, 1].
+
+    The first four change single events and refuse currents; the others take both.
+
+    Raises:
+        UsageError: a strength out of range.
+    """
+
+    event_drop: float = 0.0
+    speed: float = 0.0
+    time_jitter: float = 0.0
+    channel_jitter: float = 0.0
+    channel_shift: int = 0
+    time_mask: int = 0
+    channel_mask: int = 0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, unit in (
+            ("channel_shift", "channels"),
+            ("time_mask", "steps"),
+            ("channel_mask", "channels"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise UsageError(
+                    f"augmentation.{name} must be a whole number of {unit} >= 0, got {value!r}."
+                )
+        for name in ("speed", "time_jitter", "channel_jitter", "event_drop", "cutmix"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value >= 0):
+                raise UsageError(f"augmentation.{name} must be a number >= 0, got {value!r}.")
+        # Lossy to the last event is no recording any more; mixing always is one.
+        if self.event_drop >= 1:
+            raise UsageError(f"augmentation.event_drop must be < 1, got {self.event_drop!r}.")
+        if self.cutmix > 1:
+            raise UsageError(f"augmentation.cutmix must be at most 1, got {self.cutmix!r}.")
+
+    def __call__(self, batch: Batch, n_classes: int) -> tuple[Batch, Tensor]:
+        """The changed batch, and what to compare the network's answers with.
+
+        Targets are class probabilities ``[N, n_classes]`` if recordings are mixed, whose batch then
+        has the label of each one's greater part; otherwise the labels ``[N]``.
+
+        Raises:
+            UsageError: currents, to a change that needs events; a shift beyond the last channel.
+        """
+        spikes, lengths = batch.spikes, batch.lengths
+        recordings, channels = spikes.shape[1:]
+        if self.event_drop or self.speed or self.time_jitter or self.channel_jitter:
+            events = event_drop(list_events(spikes), self.event_drop)
+            events, lengths = speed(events, lengths, self.speed)
+            events = time_jitter(events, lengths, self.time_jitter)
+            events = channel_jitter(events, channels, self.channel_jitter)
+            spikes = events.dense(int(lengths.max()), recordings, channels)
+        spikes = channel_shift(spikes, self.channel_shift)
+        spikes = time_mask(spikes, lengths, self.time_mask)
+        spikes = channel_mask(spikes, self.channel_mask)
+        return cutmix(batch._replace(spikes=spikes, lengths=lengths), n_classes, self.cutmix)

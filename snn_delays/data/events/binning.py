@@ -1,0 +1,148 @@
+"""From events at points in time to spike counts on a fixed grid."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+
+from snn_delays.data.events.reading import Events
+from snn_delays.data.splits.spike_split import SpikeSplit
+from snn_delays.errors import UsageError
+
+# A dense batch of longer recordings fits no memory: one stray event is likelier than a recording.
+_MAX_STEPS = 50_000
+
+
+def bin_events(
+    events: Events, *, dt_ms: float, pool: int = 5, max_time_ms: float | None = None, name: str
+) -> SpikeSplit:
+    """Put every event on the grid; events that share a step and a channel add up.
+
+        step = ⌊1000 · time / dt_ms⌋        channel = ⌊unit / pool⌋
+
+    The grid begins at t = 0 in every recording, not at its first event, so that the onset stays.
+
+    Args:
+        events: what :func:`~snn_delays.data.events.reading.read_events` gives.
+        dt_ms: duration of a step, in ms.
+        pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        name: what the split is called.
+
+    Raises:
+        UsageError: a setting out of range, or an event a million steps or more after t = 0.
+    """
+    check_grid(dt_ms=dt_ms, pool=pool, max_time_ms=max_time_ms)
+    times_ms, units, offsets = events.times * 1000, events.units, events.offsets
+    if max_time_ms is not None:
+        early = times_ms < max_time_ms
+        times_ms, units = times_ms[early], units[early]
+        offsets = np.concatenate([[0], np.cumsum(early, dtype=np.int64)])[offsets]
+    steps = np.floor(times_ms / dt_ms)
+    if steps.size and steps.max() >= _MAX_STEPS:
+        latest = int(steps.argmax())
+        raise UsageError(
+            f"{name}: expected every event within {_MAX_STEPS} steps, got one at "
+            f"{times_ms[latest]:g} ms, step {steps[latest]:.0f} at dt_ms = {dt_ms:g}. "
+            "Set max_time_ms to leave out what comes late, or choose a larger dt_ms."
+        )
+    n_channels = -(-events.n_units // pool)
+    return SpikeSplit(
+        steps=torch.from_numpy(_compact(steps, int(steps.max(initial=0)))),
+        channels=torch.from_numpy(_compact(units // pool, n_channels)),
+        offsets=torch.from_numpy(offsets),
+        labels=torch.from_numpy(events.labels),
+        speakers=torch.from_numpy(events.speakers),
+        n_channels=n_channels,
+        name=name,
+    )
+
+
+def merge_equal(split: SpikeSplit) -> SpikeSplit:
+    """The same batches from fewer events: one for each cell of the grid, with its count.
+
+    Args:
+        split: as :func:`bin_events` gives it.
+    """
+    n_steps = int(split.lengths.max()) if len(split) else 1
+    n_channels, per_recording = split.n_channels, n_steps * split.n_channels
+    # Recording, step, channel: in this order, as one number, in half the memory if it suffices.
+    small = len(split) * per_recording <= np.iinfo(np.int32).max
+    dtype = np.int32 if small else np.int64
+    first_cells = np.arange(len(split), dtype=dtype) * per_recording
+    cells = split.steps.numpy().astype(dtype)
+    cells *= n_channels
+    cells += split.channels.numpy()
+    cells += np.repeat(first_cells, split.offsets.diff().numpy())
+    cells.sort()
+    new = np.flatnonzero(np.concatenate([[True], cells[1:] != cells[:-1]])[: len(cells)])
+    counts = np.diff(new, append=len(cells))
+    cells = cells[new]
+    steps, channels = np.divmod(cells % per_recording, n_channels)
+    few = counts.max(initial=0) <= np.iinfo(np.uint8).max
+    return SpikeSplit(
+        steps=torch.from_numpy(steps.astype(split.steps.numpy().dtype)),
+        channels=torch.from_numpy(channels.astype(split.channels.numpy().dtype)),
+        counts=torch.from_numpy(counts.astype(np.uint8 if few else np.int32)),
+        offsets=torch.from_numpy(np.append(np.searchsorted(cells, first_cells), len(cells))),
+        labels=split.labels,
+        speakers=split.speakers,
+        n_channels=n_channels,
+        name=split.name,
+    )
+
+
+def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
+    """The same with at most ``max_count`` spikes in a cell of the grid; 1 makes input binary.
+
+    Args:
+        split: as :func:`merge_equal` gives it.
+        max_count: None for no limit.
+
+    Raises:
+        UsageError: no whole number >= 1.
+    """
+    check_max_count(max_count)
+    if max_count is None or split.counts is None:
+        return split
+    clipped = copy.copy(split)
+    largest = min(max_count, torch.iinfo(split.counts.dtype).max)
+    clipped.counts = None if max_count == 1 else split.counts.clamp(max=largest)
+    return clipped
+
+
+def check_max_count(max_count: int | None) -> None:
+    """Refuse a limit that is none, before a large file is read for it.
+
+    Raises:
+        UsageError: no whole number >= 1.
+    """
+    whole = isinstance(max_count, int) and not isinstance(max_count, bool)
+    if max_count is not None and not (whole and 1 <= max_count <= 2**31 - 1):
+        raise UsageError(
+            "max_count must be a whole number of spikes >= 1 (1: binary), or None for no limit, "
+            f"got {max_count!r}."
+        )
+
+
+def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
+    """Refuse a grid that is none, before a large file is read for it.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+    if not (math.isfinite(dt_ms) and dt_ms > 0):
+        raise UsageError(f"dt_ms must be a finite number of ms > 0, got {dt_ms!r}.")
+    if not isinstance(pool, int) or pool < 1:
+        raise UsageError(f"pool must be a whole number of units >= 1, got {pool!r}.")
+    if max_time_ms is not None and not max_time_ms > 0:
+        raise UsageError(f"max_time_ms must be > 0 ms, or None for no limit, got {max_time_ms!r}.")
+
+
+def _compact(values: np.ndarray, largest: int) -> np.ndarray:
+    """In the smallest integers that hold them: 100 steps and 140 channels are bytes."""
+    kinds = (np.uint8, np.int16, np.int32)
+    return values.astype(next(kind for kind in kinds if largest <= np.iinfo(kind).max))

@@ -1,0 +1,1 @@
+"""Sound as levels in mel bands, kept once computed, and as spikes."""

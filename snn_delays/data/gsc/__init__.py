@@ -1,0 +1,1 @@
+"""Google Speech Commands: spoken words as wav files."""

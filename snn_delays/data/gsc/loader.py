@@ -1,0 +1,168 @@
+"""Google Speech Commands: 35 English words (30 in version 0.01), thousands of speakers, as wav."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from snn_delays.data.features.cache import read_features
+from snn_delays.data.features.encoders import Encoder, EncoderName
+from snn_delays.data.features.log_mel import Frontend, log_mel
+from snn_delays.data.features.split import FeatureSplit, Scale
+from snn_delays.data.files.cache_folder import CacheChoice, cache_folders
+from snn_delays.data.gsc.folder import find_clips, noise_clips
+from snn_delays.data.gsc.lists import official_parts
+from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
+from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.errors import UsageError
+
+OnBad = Literal["refuse", "skip"]
+
+# Files named one by one in the log; a folder of nothing but damage needs no more.
+_NAMED = 20
+
+_log = logging.getLogger("snn_delays")
+
+
+def load_gsc(
+    root: Path | str,
+    *,
+    task: Task = "v2_35",
+    frontend: Frontend = "standard",
+    n_mels: int = 140,
+    dt_ms: float = 10.0,
+    window_ms: float = 25.0,
+    fmin: float = 20.0,
+    fmax: float | None = None,
+    encoder: EncoderName = "none",
+    threshold: float = 0.5,
+    on_bad: OnBad = "refuse",
+    seed: int = 0,
+    cache: CacheChoice = None,
+) -> SpikeData:
+    """Load Speech Commands from one folder of wav files per word.
+
+    Every recording becomes ``1000 / dt_ms + 1`` steps of ``n_mels`` levels: the logarithm of its
+    energy in mel bands, normalised per band over the training recordings; then an encoder makes
+    currents or spikes of them. Training, validation and test are the official lists'.
+
+    Args:
+        root: the folder of the words' folders.
+        task: "v2_35", every word there is; "v2_12", ten commands, unknown words and silence.
+        frontend: "standard", or "published", which leaves 53 of 140 bands empty; see
+            :func:`~snn_delays.data.features.log_mel.log_mel`.
+        n_mels: number of bands.
+        dt_ms: duration of a time step, in ms.
+        window_ms: length of sound that a step hears, in ms.
+        fmin, fmax: lower edge of the lowest band and upper edge of the highest, Hz; None for the
+            Nyquist frequency, 8 kHz.
+        encoder: "none" for currents; "delta", "level", "latency": see
+            ``data/features/encoders.py``.
+        threshold: of the encoder, in standard deviations of a band.
+        on_bad: what to do about files that hold no sound one could use: "refuse" to load, or
+            "skip" them, which the log counts.
+        seed: of the draw of unknown words and silence.
+        cache: where to keep the features: a folder, False for nowhere; None for the folder in
+            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
+            ``data/features/cache.py``.
+
+    Raises:
+        UsageError: a setting out of range; recordings missing, or damaged with on_bad="refuse".
+
+    Reference:
+        Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018,
+        arXiv:1804.03209).
+    """
+    for name, value, known in (("task", task, Task), ("on_bad", on_bad, OnBad)):
+        if value not in get_args(known):
+            raise UsageError(f"{name} must be {' or '.join(get_args(known))}, got {value!r}.")
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"dataset.seed must be a whole number >= 0, got {seed!r}.")
+    encode = Encoder(encoder, threshold)
+    front_end = log_mel(
+        frontend, dt_ms=dt_ms, n_mels=n_mels, window_ms=window_ms, fmin=fmin, fmax=fmax
+    )
+    root = Path(root).expanduser()
+    folders = cache_folders(root, cache)
+    chosen, split = _choose(root, task, seed, on_bad)
+    features = read_features(root, chosen.clips, front_end, folders)
+    good = np.ones(len(chosen.clips), bool)
+    good[list(features.bad)] = False
+    _settle({chosen.clips[i].name: why for i, why in features.bad.items()}, root, on_bad)
+
+    labels = torch.tensor(chosen.labels)
+    speakers = torch.tensor([clip.speaker for clip in chosen.clips])
+    where = {
+        part: np.flatnonzero(good & (np.array(chosen.parts) == part))
+        for part in ("train", "valid", "test")
+    }
+    for part, places in where.items():
+        if not len(places):
+            raise UsageError(
+                f"GSC: none of the {len(chosen.clips)} recordings in {root} is for {part}: "
+                "expected at least 1. The official lists, or the hash of file names, say which are."
+            )
+    scale = Scale.of(
+        features.sums[where["train"]],
+        features.squares[where["train"]],
+        steps=front_end.steps(front_end.rate),
+    )
+    whole = FeatureSplit(
+        features.parts,
+        places=features.places,
+        labels=labels,
+        speakers=speakers,
+        scale=scale,
+        encoder=encode,
+        name="all",
+    )
+    train, valid, test = (whole.subset(places, part) for part, places in where.items())
+    return SpikeData(
+        train=train,
+        valid=valid,
+        test=test,
+        class_names=chosen.class_names,
+        dt_ms=float(dt_ms),
+        split=split,
+        invalid_events=0,
+    )
+
+
+def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, str]:
+    """The recordings of the task, and where their parts come from."""
+    found = find_clips(root)
+    names = [clip.name for clips in found.values() for clip in clips]
+    told, split = official_parts(root, names)
+    parts = dict(zip(names, told, strict=True))
+    if task == "v2_35":
+        return every_word(found, parts), split
+    noise, bad = measure_noise(root, noise_clips(root))
+    _settle({clip.name: reason for clip, reason in bad.items()}, root, on_bad)
+    return ten_commands(found, parts, noise, seed), split
+
+
+def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:
+    """Say one line for each file that will not do; refuse, or say how many are skipped.
+
+    Raises:
+        UsageError: there are some, and they are to be refused.
+    """
+    if not bad:
+        return
+    first, *others = [f"{root / name} {reason}" for name, reason in bad.items()]
+    number = "1 recording" if not others else f"{len(bad)} recordings"
+    if on_bad == "refuse":
+        for line in others[: _NAMED - 1]:
+            _log.warning("GSC: %s.", line)
+        raise UsageError(
+            f"GSC: {first}{f' ({len(others)} more like it)' if others else ''}. Restore or delete "
+            f"{'it' if not others else 'them'}, or set on_bad=skip to do without {number}."
+        )
+    for line in [first, *others][:_NAMED]:
+        _log.warning("GSC: left out: %s.", line)
+    _log.warning("GSC: left out %s that cannot be used (on_bad=skip).", number)

@@ -1,0 +1,1 @@
+"""The Heidelberg data sets: SHD and SSC."""

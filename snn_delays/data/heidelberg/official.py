@@ -1,0 +1,124 @@
+"""What the two Heidelberg data sets, SHD and SSC, have in common.
+
+Reference:
+    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from snn_delays.data.events.binned_cache import BinnedCache
+from snn_delays.data.events.binned_file import BinnedFile, Grid
+from snn_delays.data.events.binning import check_max_count, clip_counts
+from snn_delays.data.events.recordings import OnBad, check_on_bad
+from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.files.archive import unzip_member
+from snn_delays.data.files.cache_folder import CacheChoice, cache_folders
+from snn_delays.data.files.download import alone_in, fetch_file
+
+URL = "https://zenkelab.org/datasets"
+N_UNITS = 700
+SHD_FILES = ("shd_train.h5", "shd_test.h5")
+SSC_FILES = ("ssc_train.h5", "ssc_valid.h5", "ssc_test.h5")
+# Of the zips. The .h5.gz files that also circulate come with conflicting sums.
+MD5 = {
+    "shd_train.h5": "f3252aeb598ac776c1b526422d90eecb",
+    "shd_test.h5": "1503a5064faa34311c398fb0a1ed0a6f",
+    "ssc_train.h5": "d102be95e7144fcc0553d1f45ba94170",
+    "ssc_valid.h5": "b4eee3516a4a90dd0c71a6ac23a8ae43",
+    "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
+}
+_MOST_BYTES = 20 * 2**30
+
+
+def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
+    """``root/file_name``, whose errors end with where to download it."""
+    how_to_get = (
+        f"Download {URL}/{file_name}.zip and unzip it into {root} (see datasets/README.md), or "
+        "let snn-delays-prepare or dataset.download=true do it."
+    )
+    return SpikeFile(root / file_name, dataset_name, how_to_get)
+
+
+def read_official(
+    root: Path | str,
+    dataset_name: str,
+    names: Sequence[str],
+    *,
+    grid: Grid,
+    cache: CacheChoice,
+    max_count: int | None,
+    on_bad: OnBad,
+    download: bool,
+    base_url: str | None,
+) -> list[BinnedFile]:
+    """Read and bin the files of some splits; what is missing is downloaded first if it may be.
+
+    Counts are clipped afterwards, so that one cache serves all.
+
+    Args:
+        dataset_name: "SHD" or "SSC".
+        names: of the splits, as the files are named after them.
+        grid: how events are binned.
+        root, cache, max_count, on_bad, download, base_url: as in
+            :func:`~snn_delays.data.heidelberg.shd.load_shd`.
+
+    Raises:
+        UsageError: as there.
+    """
+    check_max_count(max_count)
+    check_on_bad(on_bad)
+    root = Path(root).expanduser()
+    files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
+    if download:
+        fetch_official(root, list(files), base_url)
+    store = BinnedCache(cache_folders(root, cache), dataset_name)
+    binned = (
+        store.read(
+            official_file(root, file_name, dataset_name),
+            n_units=N_UNITS,
+            grid=grid,
+            name=name,
+            on_bad=on_bad,
+        )
+        for file_name, name in files.items()
+    )
+    return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
+
+
+def fetch_official(
+    root: Path | str, file_names: Sequence[str], base_url: str | None = None
+) -> None:
+    """Download and unpack those of the files that are missing in ``root``.
+
+    A file that is there is left alone, whatever is in it. A zip that lies in ``root`` is used if
+    it is the right one; it goes once it is unpacked.
+
+    Args:
+        root: the folder; made if missing.
+        file_names: some of ``SHD_FILES`` and ``SSC_FILES``.
+        base_url: the folder of a server that has ``<file_name>.zip``; None for the official one.
+
+    Raises:
+        UsageError: one line: no network, other content than expected, no room or no permission.
+    """
+    root = Path(root).expanduser()
+    for file_name in file_names:
+        path = root / file_name
+        if path.exists():
+            continue
+        by_hand = (
+            f"Without a network: get {URL}/{file_name}.zip elsewhere (md5 {MD5[file_name]}) and "
+            f"put it into {root}."
+        )
+        archive = root / f"{file_name}.zip"
+        url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
+        with alone_in(root, by_hand):
+            if not path.exists():  # Another process may have been quicker.
+                fetch_file(url, archive, f"md5:{MD5[file_name]}", by_hand=by_hand)
+                unzip_member(archive, file_name, path, max_bytes=_MOST_BYTES)
+                archive.unlink()

@@ -1,0 +1,97 @@
+"""Spiking Heidelberg Digits: spoken digits in German and English, 20 classes, 12 speakers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from snn_delays.data.events.binned_file import Grid, data_of
+from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.files.cache_folder import CacheChoice
+from snn_delays.data.heidelberg.official import read_official
+from snn_delays.data.heidelberg.validation import by_speaker, check_fraction, stratified
+from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.errors import UsageError
+
+ShdSplit = Literal["speaker", "stratified", "paper"]
+
+_log = logging.getLogger("snn_delays")
+
+
+def load_shd(
+    root: Path | str,
+    *,
+    dt_ms: float = 10.0,
+    pool: int = 5,
+    max_time_ms: float | None = None,
+    split: ShdSplit = "speaker",
+    valid_fraction: float = 0.1,
+    valid_speakers: Sequence[int] | None = None,
+    seed: int = 0,
+    cache: CacheChoice = None,
+    max_count: int | None = None,
+    on_bad: OnBad = "refuse",
+    download: bool = False,
+    base_url: str | None = None,
+) -> SpikeData:
+    """Load SHD, or other data in its format, from ``root/shd_train.h5`` and ``root/shd_test.h5``.
+
+    Args:
+        root: the folder of the two files.
+        dt_ms: duration of a time step, in ms.
+        pool: how many of the 700 neighbouring units make one channel.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        split: where validation recordings come from, as no official split exists. "speaker" holds
+            out all recordings of some training speakers, "stratified" the same share of every
+            class and speaker. "paper" trains on the whole training file and validates on the test
+            file, as the published code does; then test accuracy is no honest estimate.
+        valid_fraction: share of the training file to hold out; at least that for speakers.
+        valid_speakers: the speakers to hold out; None draws the fewest that make that share.
+        seed: of what is drawn.
+        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
+            ``data/events/binned_cache.py``.
+        max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
+            limit.
+        on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
+            range, naming it; or "skip" such recordings, with a warning that counts them.
+        download: get what is missing in ``root`` first.
+        base_url: the folder of a server to get it from; None for the official one.
+
+    Raises:
+        UsageError: a setting out of range; a file missing, damaged or not in the format.
+    """
+    if split not in get_args(ShdSplit):
+        raise UsageError(f"split must be one of {', '.join(get_args(ShdSplit))}, got {split!r}.")
+    if valid_speakers is not None and split != "speaker":
+        raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
+    check_fraction(valid_fraction)
+    files = read_official(
+        root,
+        "SHD",
+        ("train", "test"),
+        grid=Grid(dt_ms, pool, max_time_ms),
+        cache=cache,
+        max_count=max_count,
+        on_bad=on_bad,
+        download=download,
+        base_url=base_url,
+    )
+    train, test = (file.split for file in files)
+    if split == "paper":
+        _log.warning(
+            "SHD, split=paper: the TEST recordings choose the best epoch, as in the published "
+            "code, so that the test accuracy is NOT an honest estimate. "
+            "Use split=speaker or split=stratified for figures of your own."
+        )
+        valid = test
+    else:
+        labels, speakers = train.labels.numpy(), train.speakers.numpy()
+        if split == "speaker":
+            kept, held = by_speaker(speakers, valid_speakers, seed, valid_fraction)
+        else:
+            kept, held = stratified(labels, speakers, valid_fraction, seed)
+        train, valid = train.subset(kept, "train"), train.subset(held, "valid")
+    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=dt_ms)

@@ -1,0 +1,1 @@
+"""What training asks of a data set: splits, and batches of recordings side by side."""

@@ -1,0 +1,194 @@
+"""A split of a data set: binned once, held compactly, laid out densely batch by batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from snn_delays.data.splits.batch import SparseBatch
+from snn_delays.data.splits.interface import Indices, Split
+
+
+class SpikeSplit(Split):
+    """The recordings of one split as a flat list of binned events.
+
+    Its items are indices, which :meth:`collate` turns into a batch, so that laying out a batch is
+    one vectorised operation instead of one per recording::
+
+        DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate)
+
+    With ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
+    :class:`~snn_delays.data.splits.batch.SparseBatch`.
+
+    Args:
+        steps: time step of every event, recording after recording; in any order within one.
+        channels: input channel of every event.
+        counts: how many equal events each one stands for; None for one.
+        offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
+        labels, speakers: class and speaker of every recording; speaker -1 where unknown.
+        n_channels: number of input channels C.
+        name: what the split is called in logs and errors, such as "train".
+
+    Shape:
+        ``steps``, ``channels``, ``counts`` ``[E]`` for E events; ``offsets`` ``[n + 1]``;
+        ``labels``, ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset`
+        the first four stay those of the whole list, which may be a file mapped into memory, and
+        ``n`` is its own number of recordings in the rest.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: Integer[Tensor, " E"],
+        channels: Integer[Tensor, " E"],
+        counts: Integer[Tensor, " E"] | None = None,
+        offsets: Int64[Tensor, " n_plus_1"],
+        labels: Int64[Tensor, " n"],
+        speakers: Int64[Tensor, " n"],
+        n_channels: int,
+        name: str,
+    ) -> None:
+        self.steps = steps
+        self.channels = channels
+        self.counts = counts
+        self.offsets = offsets
+        self.labels = labels
+        self.speakers = speakers
+        self.lengths = _lengths(steps, offsets)
+        self.n_channels = n_channels
+        self.name = name
+        # Where in the list each recording of the split stands; None: all of them, in order.
+        self._places: Int64[Tensor, " n"] | None = None
+
+    def sparse(self, indices: Indices) -> SparseBatch:
+        """The events of the recordings ``indices``, and where in a dense batch they go.
+
+        Raises:
+            IndexError: an index outside 0 … n − 1.
+        """
+        chosen = self._chosen(indices)
+        lengths = self.lengths[chosen]
+        n_steps = int(lengths.max()) if len(chosen) else 0
+        shape = (n_steps, len(chosen), self.n_channels)
+        events, sizes = self._events(chosen)
+        # Half the memory to move wherever it suffices, which is nearly always.
+        small = n_steps * len(chosen) * self.n_channels <= np.iinfo(np.int32).max
+        cells = self.steps.numpy().take(events).astype(np.int32 if small else np.int64)
+        cells *= len(chosen)
+        cells += np.repeat(np.arange(len(chosen), dtype=cells.dtype), sizes)
+        cells *= self.n_channels
+        cells += self.channels.numpy().take(events)
+        return SparseBatch(
+            cells=torch.from_numpy(cells),
+            counts=_taken(self.counts, events),
+            shape=shape,
+            labels=self.labels[chosen],
+            lengths=lengths,
+            speakers=self.speakers[chosen],
+        )
+
+    def subset(self, indices: Indices, name: str) -> SpikeSplit:
+        """The recordings ``indices``, in that order, as a split of their own.
+
+        It shares the list of events, of which nothing is copied.
+
+        Raises:
+            IndexError: an index outside 0 … n − 1.
+        """
+        chosen = self._chosen(indices)
+        part = copy.copy(self)
+        part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
+        part.lengths = self.lengths[chosen]
+        part.name = name
+        part._places = chosen if self._places is None else self._places[chosen]
+        return part
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
+        """One split of all recordings of ``parts``, which have the same channels."""
+        return cls.join([part._own() for part in parts], name)
+
+    @classmethod
+    def join(cls, parts: list[SpikeSplit], name: str) -> SpikeSplit:
+        """As :meth:`concatenate`, for parts that are no subsets, and emptying the list.
+
+        Of what the parts hold, if nobody else does, only a third is ever there twice.
+        """
+        columns = {
+            key: [getattr(part, key) for part in parts]
+            for key in ("steps", "channels", "counts", "labels", "speakers")
+        }
+        if any(counts is not None for counts in columns["counts"]):
+            columns["counts"] = [
+                torch.ones(len(steps), dtype=torch.uint8) if counts is None else counts
+                for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
+            ]
+        else:
+            del columns["counts"]
+        offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
+        n_channels = parts[0].n_channels
+        parts.clear()
+        return cls(
+            **{key: torch.cat(columns.pop(key)) for key in list(columns)},
+            offsets=offsets,
+            n_channels=n_channels,
+            name=name,
+        )
+
+    def _own(self) -> SpikeSplit:
+        """This split with a list of its own events; itself if it has one."""
+        if self._places is None:
+            return self
+        events, sizes = self._events(torch.arange(len(self)))
+        return SpikeSplit(
+            steps=torch.from_numpy(self.steps.numpy().take(events)),
+            channels=torch.from_numpy(self.channels.numpy().take(events)),
+            counts=_taken(self.counts, events),
+            offsets=_offsets(torch.from_numpy(sizes)),
+            labels=self.labels,
+            speakers=self.speakers,
+            n_channels=self.n_channels,
+            name=self.name,
+        )
+
+    def _events(
+        self, chosen: Int64[Tensor, " N"]
+    ) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " N"]]:
+        """Where in the list the events of the chosen recordings stand, and how many each has."""
+        places = (chosen if self._places is None else self._places[chosen]).numpy()
+        offsets = self.offsets.numpy()
+        first = offsets[places]
+        sizes = offsets[places + 1] - first
+        # NumPy, since torch takes several times as long to repeat.
+        events = np.repeat(first - (sizes.cumsum() - sizes), sizes)
+        events += np.arange(len(events))
+        return events, sizes
+
+
+def _taken(
+    counts: Integer[Tensor, " all"] | None, events: Int64[np.ndarray, " E"]
+) -> Integer[Tensor, " E"] | None:
+    return None if counts is None else torch.from_numpy(counts.numpy().take(events))
+
+
+def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _lengths(
+    steps: Integer[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]
+) -> Int64[Tensor, " n"]:
+    """Last step + 1 of every recording; 1 for a recording without events."""
+    lengths = torch.ones(len(offsets) - 1, dtype=torch.int64)
+    occupied = offsets.diff() > 0
+    if occupied.any():
+        # Empty recordings own no events: the next occupied one begins where the last one ends.
+        starts = offsets[:-1][occupied].numpy()
+        last = np.maximum.reduceat(steps.numpy(), starts).astype(np.int64)
+        lengths[occupied] = torch.from_numpy(last) + 1
+    return lengths

@@ -1,0 +1,1 @@
+"""A task that only delays can solve, made from a seed."""

@@ -1,0 +1,91 @@
+"""Loading the synthetic task, which makes its own files on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from snn_delays.data.events.binned_file import BinnedFile, Grid, official_splits, read_binned
+from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.synthetic.task import SyntheticTask, generate_synthetic
+from snn_delays.errors import UsageError
+
+# Part of the files' names: raise it when the same settings come to mean other recordings.
+_VERSION = 1
+
+_log = logging.getLogger("snn_delays")
+
+
+def load_synthetic(
+    root: Path | str,
+    *,
+    n_train: int = 1000,
+    n_valid: int = 200,
+    n_test: int = 500,
+    n_classes: int = 8,
+    n_channels: int = 12,
+    pattern_steps: int = 24,
+    dt_ms: float = 10.0,
+    jitter: float = 0.3,
+    spurious: float = 1.0,
+    deletion: float = 0.05,
+    max_onset: int = 12,
+    seed: int = 0,
+) -> SpikeData:
+    """Load the task that only delays can solve; see ``synthetic/task.py``.
+
+    Its three files ``synthetic_<settings>_{train,valid,test}.h5`` are made in ``root`` on first
+    use, and again should they be damaged. Any number of processes may do so at once.
+
+    Args:
+        root: the folder for the files; made if missing.
+        n_train, n_valid, n_test: number of recordings.
+        n_classes, n_channels, pattern_steps, dt_ms, jitter, spurious, deletion, max_onset, seed:
+            see :class:`~snn_delays.data.synthetic.task.SyntheticTask`.
+
+    Raises:
+        UsageError: a setting out of range, or a folder that cannot be written to.
+    """
+    task = SyntheticTask(
+        n_classes=n_classes,
+        n_channels=n_channels,
+        pattern_steps=pattern_steps,
+        dt_ms=float(dt_ms),
+        jitter=float(jitter),
+        spurious=float(spurious),
+        deletion=float(deletion),
+        max_onset=max_onset,
+        seed=seed,
+    )
+    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise UsageError(f"synthetic: n_{name} must be a whole number >= 1, got {size!r}.")
+    folder = Path(root).expanduser()
+    settings = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
+    stem = f"synthetic_{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+    train, valid, test = (
+        _read_or_make(
+            folder / f"{stem}_{name}.h5", task, n_samples=sizes[name], part=part, name=name
+        )
+        for part, name in enumerate(sizes)
+    )
+    return official_splits(train, valid, test, dataset_name="synthetic", dt_ms=task.dt_ms)
+
+
+def _read_or_make(
+    path: Path, task: SyntheticTask, *, n_samples: int, part: int, name: str
+) -> BinnedFile:
+    source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
+    grid = Grid(task.dt_ms, pool=1, max_time_ms=None)
+    if path.exists():
+        try:
+            return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
+        except UsageError as damage:
+            _log.warning("%s Making it again.", damage)
+    generate_synthetic(path, task, n_samples=n_samples, part=part)
+    return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
