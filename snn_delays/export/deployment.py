@@ -20,7 +20,7 @@ from snn_delays.export.chips.profile import ChipProfile
 from snn_delays.export.chips.violations import violations
 from snn_delays.export.fixed_point import Leak, fixed_point
 from snn_delays.export.integer import integer_table
-from snn_delays.export.quantise import Scale, activity, quantised
+from snn_delays.export.quantise import BITS, Scale, activity, quantised, require_bits
 from snn_delays.export.quantised_training import trained_bits, trained_scales
 from snn_delays.export.table import DelayTable
 from snn_delays.export.table_network import TableNetwork
@@ -34,7 +34,8 @@ class DeploySettings:
     Args:
         bits: of the weights, 2 (ternary) … 16; None: those that the network was fine-tuned with,
             else the chip's, else float weights.
-        scale: of the weights, per ``"layer"`` or ``"neuron"``.
+        scale: of the weights, per ``"layer"`` or ``"neuron"``; None: as the network was fine-tuned,
+            else per neuron, but per layer for a chip, whose neurons may share one threshold.
         chip: whose limits to keep to.
         delays: what to do with delays beyond the chip's: ``refuse``, ``clip`` or ``rescale``.
         fixed_point: integer neurons. A chip whose neurons are integer ones has them anyway, with
@@ -43,7 +44,7 @@ class DeploySettings:
     """
 
     bits: int | None = None
-    scale: Scale = "layer"
+    scale: Scale | None = None
     chip: ChipProfile | None = None
     delays: str = "refuse"
     fixed_point: bool = False
@@ -77,6 +78,7 @@ def deploy(
     class_names: Sequence[str],
     samples: Sequence[NDArray[np.generic]] = (),
     largest_count: int | None = None,
+    graded: bool = False,
 ) -> Deployment:
     """Take a trained network to its table.
 
@@ -87,6 +89,7 @@ def deploy(
         samples: recordings ``[T, input_channels]`` of the training split to calibrate scales and
             biases with, if weights are quantised.
         largest_count: most spikes that an input channel has in one step, where known.
+        graded: the input is currents, not numbers of spikes.
 
     Raises:
         UsageError: a network that no table can hold, or a table that the chip cannot take: each
@@ -98,22 +101,18 @@ def deploy(
         Stage("delays rounded", net.rounded()),
     ]
     if trained_bits(net) is not None:  # it rounds in training already
-        stages = [Stage("fine-tuned, as deployed", net)]
+        stages = [Stage("as fine-tuned", net)]
     bits = _bits(net, settings)
-    scales = trained_scales(net) if bits == trained_bits(net) else None
+    power = bool(settings.chip and settings.chip.weights.power_of_two)
+    scales = trained_scales(net) if bits == trained_bits(net) and not power else None
+    scale = _scale(scales, settings)
 
     def small(one: DelayTable) -> DelayTable:
         if bits is None:
             return one
         calibration = activity(one, samples) if samples and scales is None else None
-        power = bool(settings.chip and settings.chip.weights.power_of_two)
         return quantised(
-            one,
-            bits,
-            scale=settings.scale,
-            calibration=calibration,
-            scales=None if power else scales,
-            power_of_two=power,
+            one, bits, scale=scale, calibration=calibration, scales=scales, power_of_two=power
         )
 
     def whole(one: DelayTable) -> DelayTable:
@@ -145,11 +144,16 @@ def deploy(
         stages.append(Stage(f"{_bit_words(bits)} weights", TableNetwork(final)))
     if settings.chip and adapted:
         final = whole(small(adapted.table))
-        _require_fit(final, settings.chip, largest_count)
+        _require_fit(final, settings.chip, largest_count, graded)
         stages.append(Stage(f"adapted to {settings.chip.name}", TableNetwork(final)))
     elif settings.fixed_point:
         final = whole(final)
         stages.append(Stage("integer neurons", TableNetwork(final)))
+    if graded and final.layers[0].integer:
+        raise UsageError(
+            "integer neurons take whole numbers of spikes, and this data set gives currents. Train "
+            "with an encoder that makes spikes (dataset.encoder=…), or export float neurons."
+        )
     return Deployment(final, tuple(stages), adapted)
 
 
@@ -157,7 +161,10 @@ def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
     """Bits of the weights, from whoever has a say in them."""
     trained = trained_bits(net)
     chip = settings.chip.weights.bits if settings.chip else None
+    if chip is not None:
+        chip = min(chip, BITS[-1])
     if settings.bits is not None:
+        require_bits(settings.bits)
         for name, limit in (("the network was fine-tuned for", trained), ("the chip has", chip)):
             if limit is not None and settings.bits > limit:
                 raise UsageError(f"bits={settings.bits}: {name} {limit}. Leave bits out.")
@@ -170,8 +177,23 @@ def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
     return bits
 
 
-def _require_fit(table: DelayTable, chip: ChipProfile, largest_count: int | None) -> None:
-    found = violations(table, chip, largest_count)
+def _scale(trained: Sequence[NDArray[np.float64]] | None, settings: DeploySettings) -> Scale:
+    """One scale per layer or per neuron, from whoever has a say in it."""
+    if trained is not None:
+        known: Scale = "neuron" if any(one.size > 1 for one in trained) else "layer"
+        if settings.scale not in (None, known):
+            raise UsageError(
+                f"scale={settings.scale}: the network was fine-tuned with one scale per {known}. "
+                f"Leave scale out, or fine-tune with finetune.scale={settings.scale}."
+            )
+        return known
+    return settings.scale or ("neuron" if settings.chip is None else "layer")
+
+
+def _require_fit(
+    table: DelayTable, chip: ChipProfile, largest_count: int | None, graded: bool
+) -> None:
+    found = violations(table, chip, largest_count, graded=graded)
     if found:
         raise UsageError(f"{chip.name} cannot take this network: {'; '.join(found)}.")
 

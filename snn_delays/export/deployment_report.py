@@ -18,7 +18,6 @@ from snn_delays.export.deployment import Deployment
 from snn_delays.export.simulator import Simulation
 from snn_delays.export.simulator.activity import synaptic_operations
 from snn_delays.export.table import DelayTable
-from snn_delays.export.table_network import TableNetwork
 from snn_delays.export.verify import Agreement, compare
 from snn_delays.training import evaluate
 
@@ -68,9 +67,9 @@ def deployment_report(
     return {
         "samples": agreement.samples,
         "stages": stages,
-        "agreement": asdict(agreement),
+        "agreement": {k: v for k, v in asdict(agreement).items() if k != "membrane_bits"},
         "chip": _chip(deployment, chip, table.dt_ms),
-        "membrane_bits": last.membrane_bits() if isinstance(last, TableNetwork) else None,
+        "membrane_bits": agreement.membrane_bits,
         "layers": _layers(table, chip, work),
     }, agreement
 

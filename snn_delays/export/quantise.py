@@ -32,6 +32,7 @@ Float64 = NDArray[np.float64]
 Scale = Literal["layer", "neuron"]
 SCALES: tuple[str, ...] = ("layer", "neuron")
 BITS = range(2, 17)  # 2 bits are ternary: −1, 0, 1
+_SELDOM = 1e-3  # least variance of a source, as a share of the layer's mean
 _CANDIDATES = 96  # ranges tried, equally spaced up to the largest weight
 
 
@@ -85,14 +86,14 @@ def quantised(
         calibration: ``activity(table, samples)``. Without it all sources count alike and biases
             stay.
         scales: per layer, scales ``[1]`` or ``[n_post]`` to use instead of searching: those that
-            the network was trained with. Biases then stay as well.
+            the network was trained with. Biases then stay as well, and no weight is cut off: the
+            sum of contacts that share a step becomes as many synapses as it takes.
         power_of_two: take scales that are powers of two only.
 
     Raises:
         UsageError: a table that has integer weights already, bits or scale out of range.
     """
-    if bits not in BITS:
-        raise UsageError(f"bits must be a whole number from 2 (ternary) to 16, got {bits!r}.")
+    require_bits(bits)
     if scale not in SCALES:
         raise UsageError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
     if any(layer.synapses.weight.dtype != np.float32 for layer in table.layers):
@@ -106,35 +107,50 @@ def quantised(
         else:
             by_neuron = scale == "neuron" and layer.neuron.spiking
             step = _best_scale(layer, levels, sent, by_neuron, power_of_two)
-        layers.append(_quantised_layer(layer, levels, step, sent))
+        layers.append(_quantised_layer(layer, levels, step, sent, cut=scales is None))
     return replace(table, layers=tuple(layers))
 
 
+def require_bits(bits: object) -> None:
+    """Raise a UsageError unless ``bits`` is a width that weights can have."""
+    if type(bits) is not int or bits not in BITS:
+        raise UsageError(f"bits must be a whole number from 2 (ternary) to 16, got {bits!r}.")
+
+
 def _quantised_layer(
-    layer: LayerTable, levels: int, step: Float64, sent: Activity | None
+    layer: LayerTable, levels: int, step: Float64, sent: Activity | None, *, cut: bool
 ) -> LayerTable:
-    """The layer with weights step · n; ``step`` is ``[1]`` or ``[n_post]``."""
+    """The layer with weights step · n; ``step`` is ``[1]`` or ``[n_post]``.
+
+    What is beyond the levels is cut off, or spread over several synapses.
+    """
     rows, neuron = layer.synapses, layer.neuron
     assert isinstance(neuron, NeuronTable)
     step = np.broadcast_to(step, (layer.n_post,))
     weight = rows.weight.astype(np.float64)
-    number = np.clip(np.rint(weight / step[rows.post]), -levels, levels)
+    number = np.rint(weight / step[rows.post])
+    if cut:
+        number = np.clip(number, -levels, levels)
     bias = layer.bias.astype(np.float64)
     if sent is not None:
         lost = (weight - number * step[rows.post]) * sent.mean[rows.pre]
         bias += np.bincount(rows.post, lost, minlength=layer.n_post)
     weight_scale = float(np.median(step))
     unit = weight_scale / step
-    kept = number != 0
+    # 0 rows for a weight of 0, one within the levels, ⌈|n| / L⌉ beyond: L, L, …, the rest.
+    copies = np.ceil(np.abs(number) / levels).astype(np.int64)
+    row = np.repeat(np.arange(len(rows)), copies)
+    nth = np.arange(len(row)) - np.repeat(copies.cumsum() - copies, copies)
+    part = np.minimum(np.abs(number[row]) - levels * nth, levels) * np.sign(number[row])
     kind = np.int8 if levels <= np.iinfo(np.int8).max else np.int16
     return replace(
         layer,
         synapses=replace(
             rows,
-            pre=rows.pre[kept],
-            post=rows.post[kept],
-            delay=rows.delay[kept],
-            weight=number[kept].astype(kind),
+            pre=rows.pre[row],
+            post=rows.post[row],
+            delay=rows.delay[row],
+            weight=part.astype(kind),
         ),
         bias=(bias * unit).astype(np.float32),
         neuron=replace(
@@ -151,7 +167,10 @@ def _best_scale(
 ) -> Float64:
     """The scale of least error, ``[n_post]`` or ``[1]``."""
     rows = layer.synapses
-    importance = np.ones(len(rows)) if sent is None else sent.variance[rows.pre]
+    importance = np.ones(len(rows))
+    if sent is not None:
+        # A source that was silent in these recordings may still fire in others.
+        importance = (sent.variance + _SELDOM * sent.variance.mean())[rows.pre]
     group = rows.post if by_neuron else np.zeros_like(rows.post)
     groups = layer.n_post if by_neuron else 1
     return _search(rows.weight.astype(np.float64), importance, group, groups, levels, power_of_two)

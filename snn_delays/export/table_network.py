@@ -43,12 +43,9 @@ class TableNetwork(nn.Module):
         self.readout = table.readout
         self.layers = nn.ModuleList(_Layer(layer) for layer in table.layers)
 
-    def membrane_bits(self) -> list[int] | None:
-        """Bits, sign included, that v has needed so far in each layer; None for float layers."""
-        whole = [layer for layer in self.layers if isinstance(layer, _Layer) and layer.shifts]
-        if len(whole) < len(self.layers):
-            return None
-        return [int(layer.largest_v).bit_length() + 1 for layer in whole]
+    def peaks(self) -> list[Tensor]:
+        """Largest |v| of each layer, ``[T, N]``, of the last input; in the layer's own counting."""
+        return [layer.peaks for layer in self.layers if isinstance(layer, _Layer)]
 
     @torch.no_grad()
     def forward(
@@ -88,9 +85,9 @@ class _Layer(nn.Module):
         )
         weight, delay = contacts(rows, layer.n_pre, layer.n_post)
         self.dtype, self.scale = torch.float64, layer.weight_scale
-        self.largest_v = 0.0  # of any neuron at any step so far, in its own counting
+        self.peaks = torch.zeros(0, 0)  # largest |v| at every step of the last input
         self.largest_sum = float(np.abs(weight).sum((1, 2)).max(initial=0))
-        if rows.weight.dtype != np.float32 and self.largest_sum * 64 < _EXACT[torch.float32]:
+        if self.shifts and self.largest_sum * 64 < _EXACT[torch.float32]:
             self.dtype = torch.float32  # quicker, and exact up to 64 spikes a step and channel
         v = torch.int64 if self.shifts else torch.float64
         # Parameters, so that the module has a device; not to be trained.
@@ -110,16 +107,15 @@ class _Layer(nn.Module):
         current = self._current(x) + self.bias
         v = self.v_reset.expand(current.shape[1:])
         potentials, spikes = torch.empty_like(current), torch.empty_like(current, dtype=torch.bool)
-        peak = v.abs()
+        self.peaks = torch.zeros_like(current[..., 0])
         for t, now in enumerate(current):
             v = self.v_reset + self._kept(v - self.v_reset) + now
-            peak = torch.maximum(peak, v.abs())
+            self.peaks[t] = v.abs().amax(1)
             spikes[t] = fired = v >= self.v_threshold
             if self.spiking:
                 after = self.v_reset if self.reset == "hard" else v - self.v_threshold
                 v = torch.where(fired, after, v)
             potentials[t] = v
-        self.largest_v = max(self.largest_v, float(peak.max()) if peak.numel() else 0.0)
         return spikes if self.spiking else potentials.double() * self.unit
 
     def _current(self, x: Tensor) -> Tensor:

@@ -34,6 +34,8 @@ class Agreement:
         samples_with_difference: samples with at least one such pair.
         potentials_max_difference: largest |v − v| of the readout at any step; 0 for integer
             neurons, which agree to the bit.
+        membrane_bits: that v needed in each layer, sign included; None unless all are integer
+            layers that ran as a ``TableNetwork``.
     """
 
     samples: int
@@ -44,6 +46,7 @@ class Agreement:
     spikes_differing: int
     samples_with_difference: int
     potentials_max_difference: float
+    membrane_bits: tuple[int, ...] | None
 
 
 @torch.no_grad()
@@ -78,10 +81,11 @@ def compare(
         )
     if not len(split):
         raise UsageError("compare: the split has no samples; choose one with at least 1.")
+    whole = isinstance(rounded_net, TableNetwork) and all(one.integer for one in table.layers)
     simulator = Simulator(table)
     right_network = right_table = predictions_differing = 0
     spikes_total = spikes_differing = samples_with_difference = 0
-    apart = 0.0
+    apart, peaks = 0.0, np.zeros(len(table.layers))
     for done, sample in enumerate(_torch_samples(rounded_net, split, batch_size), start=1):
         simulation = simulator.run(sample.counts)
         prediction = predict(simulation, table.readout)
@@ -92,6 +96,7 @@ def compare(
             for by_network, by_table in zip(sample.spikes, simulation.spikes, strict=True)
         )
         apart = max(apart, float(np.abs(sample.potentials - simulation.potentials).max(initial=0)))
+        peaks = np.maximum(peaks, sample.peaks)
         right_network += sample.prediction == sample.label
         right_table += prediction == sample.label
         predictions_differing += sample.prediction != prediction
@@ -109,6 +114,7 @@ def compare(
         spikes_differing=spikes_differing,
         samples_with_difference=samples_with_difference,
         potentials_max_difference=apart,
+        membrane_bits=tuple(int(peak).bit_length() + 1 for peak in peaks) if whole else None,
     )
 
 
@@ -120,6 +126,7 @@ class _Sample(NamedTuple):
     prediction: int
     potentials: NDArray[np.floating]  # [T + tail, classes]
     spikes: list[NDArray[np.bool_]]  # [T + tail, n_post] per hidden layer
+    peaks: list[float]  # largest |v| per layer, of a table's network
 
 
 def _torch_samples(
@@ -132,6 +139,7 @@ def _torch_samples(
         lengths = batch.lengths + net.tail
         predictions = score(potentials, lengths.to(device), net.readout).argmax(dim=1)
         counts, v = batch.spikes.numpy(), potentials.cpu().numpy()
+        peaks = [one.cpu().numpy() for one in net.peaks()] if isinstance(net, TableNetwork) else []
         fired = [spikes.bool().cpu().numpy() for spikes in hidden]
         for n in range(len(batch.labels)):
             yield _Sample(
@@ -140,4 +148,5 @@ def _torch_samples(
                 prediction=int(predictions[n]),
                 potentials=v[: lengths[n], n],
                 spikes=[spikes[: lengths[n], n] for spikes in fired],
+                peaks=[float(one[: lengths[n], n].max(initial=0)) for one in peaks] or [0.0],
             )

@@ -12,7 +12,11 @@ from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
 
 
 def violations(
-    table: DelayTable, profile: ChipProfile, largest_count: int | None = None
+    table: DelayTable,
+    profile: ChipProfile,
+    largest_count: int | None = None,
+    *,
+    graded: bool = False,
 ) -> list[str]:
     """Everything a table holds that the chip's known limits forbid; empty if it fits.
 
@@ -22,8 +26,11 @@ def violations(
     Args:
         table: as it would be put on the chip: delays adapted, weights quantised.
         largest_count: most spikes that an input channel has in one step, where known.
+        graded: the input is currents. No chip here takes those where spikes come in.
     """
     found = []
+    if graded:
+        found.append("input: currents, not spikes (train with an encoder that makes spikes)")
     dt_ms = profile.neuron.dt_ms
     if dt_ms is not None and table.dt_ms != dt_ms:
         found.append(
@@ -126,6 +133,8 @@ def _neurons(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
 
 def _membrane(layer: LayerTable, limits: MembraneLimits) -> Iterator[str]:
     neuron = layer.neuron
+    if limits.arithmetic == "float" and layer.integer:
+        yield f"{layer.n_post} neurons compute in integers, the chip in floating point"
     if limits.arithmetic != "integer":
         return
     if not isinstance(neuron, IntegerNeuronTable):

@@ -1,4 +1,4 @@
-"""The loops of ``simulator.py``, compiled by numba: every spike walks its own synapses.
+"""The loops of ``events.py``, compiled by numba: every spike walks its own synapses.
 
 All layers lie one after another in flat arrays, so that one call advances the whole network.
 """

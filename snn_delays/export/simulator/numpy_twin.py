@@ -1,6 +1,6 @@
 """Runs a delay table the way a chip would, step by step, in NumPy: the slow truth.
 
-``simulator.py`` does the same with compiled loops and is tested against this, bit by bit. Neither
+``events.py`` does the same with compiled loops and is tested against this, bit by bit. Neither
 shares code with the torch network, and neither knows anything but the table: no convolution, no
 batch, no kernel; a spike is put into the slot of the step at which it arrives, and waits there.
 """
