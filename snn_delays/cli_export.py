@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
@@ -21,11 +22,12 @@ from snn_delays.cli_runs import load_run
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
 from snn_delays.export import read_table, write_table
-from snn_delays.export.chips import load_chip
+from snn_delays.export.chips import ChipProfile, load_chip
 from snn_delays.export.deployment import Deployment, DeploySettings, deploy
 from snn_delays.export.deployment_report import deployment_report
+from snn_delays.export.folder import ExportFolder
 from snn_delays.export.formats import FORMATS, write_verified
-from snn_delays.export.nest_check import compare_with_nest
+from snn_delays.export.nest_check import compare_with_nest, require_nest
 from snn_delays.export.sample import write_sample
 from snn_delays.export.simulator import predict, simulate
 from snn_delays.export.table import DelayTable
@@ -44,42 +46,56 @@ def export() -> None:
 
 def _export(cfg: DictConfig) -> None:
     settings, formats = _settings(cfg), _formats(cfg.formats)
-    run, folder = RunFolder(Path(str(cfg.run))), Path(str(cfg.folder))
+    if not isinstance(cfg.folder, str) or not cfg.folder:
+        raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
+    run, folder = RunFolder(Path(str(cfg.run))), ExportFolder(Path(cfg.folder))
     config, data, net = load_run(run, cfg.checkpoint, cfg.root)
     origin = _origin(run, cfg.checkpoint)
-    _require_free(folder, origin, bool(cfg.force))
+    folder.require_free(origin, force=cfg.force)
     net.eval()
+    graded, largest_count = _input(data.test)
     deployment = deploy(
         net,
         settings,
         dt_ms=data.dt_ms,
         class_names=data.class_names,
         samples=_calibration(data, cfg.calibration),
-        largest_count=_largest_count(data.test, settings),
+        largest_count=largest_count,
+        graded=graded,
     )
+    chosen = range(min(cfg.verify_samples, len(data.test))) if cfg.verify == "nest" else ()
+    for_nest = [data.test.collate([index]).spikes[:, 0].numpy() for index in chosen]
     if cfg.verify == "nest":
-        _require_float(deployment.table)
-    # The claim goes first: what an interrupted export leaves behind is still this run's.
-    _write_json(folder / "report.json", {"origin": origin})
-    path = folder / "delays.h5"
-    write_table(deployment.table, path)
-    table = read_table(path)
+        require_nest(deployment.table, for_nest)
+    # Nothing is in its place before all of it is proved.
+    with folder.replacing() as unproved:
+        table = _write(deployment.table, unproved, formats, data)
+        report: dict[str, Any] = {
+            "origin": origin,
+            "table_file_bytes": (unproved / "delays.h5").stat().st_size,
+        }
+        if cfg.verify is not False:
+            report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
+        if cfg.verify == "nest":
+            report["nest"] = _nest(table, for_nest)
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(unproved / "report.json", text.encode())
+    synapses = sum(len(layer.synapses) for layer in table.layers)
+    size = report["table_file_bytes"] / 1e6
+    also = "".join(f", {name}/" for name in (*formats, "report.json"))
+    log.info(f"→ {folder.path / 'delays.h5'}{also[:-1]}: {synapses:,} synapses, {size:.2f} MB")
+
+
+def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
+    """All files but the report; the table as read back."""
+    write_table(table, folder / "delays.h5")
+    table = read_table(folder / "delays.h5")
     write_verified(table, folder, formats)
     counts = data.test.collate([0]).spikes[:, 0].numpy()
     simulation = simulate(table, counts)
     answer = predict(simulation, table.readout)
     write_sample(folder / "sample.npz", counts, int(data.test.labels[0]), simulation, answer)
-    synapses = sum(len(layer.synapses) for layer in table.layers)
-    also = "".join(f", {name}/" for name in formats)
-    size = path.stat().st_size
-    log.info(f"{path}{also}: {synapses:,} synapses, {size / 1e6:.2f} MB, read back.")
-    if cfg.verify is not False:
-        report = {"origin": origin, "table_file_bytes": size}
-        report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
-        if cfg.verify == "nest":
-            report["nest"] = _nest(table, data.test, cfg.verify_samples)
-        _write_json(folder / "report.json", report)
-        log.info(f"→ {folder / 'report.json'}")
+    return table
 
 
 def _settings(cfg: DictConfig) -> DeploySettings:
@@ -98,19 +114,31 @@ def _settings(cfg: DictConfig) -> DeploySettings:
     for name, least in (("calibration", 0), ("verify_samples", 1)):
         if not isinstance(cfg[name], int) or cfg[name] < least:
             raise UsageError(f"{name} must be a whole number >= {least}, got {cfg[name]!r}.")
-    if cfg.chip is None and cfg.delays != "refuse":
-        raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
+    chip = None if cfg.chip is None else load_chip(str(cfg.chip))
+    _require_used(cfg, chip)
     return DeploySettings(
         bits=cfg.bits,
-        # Chips whose neurons share one threshold are not rare.
-        scale=cfg.scale or ("neuron" if cfg.chip is None else "layer"),
-        chip=None if cfg.chip is None else load_chip(str(cfg.chip)),
+        scale=cfg.scale,
+        chip=chip,
         delays=cfg.delays,
         fixed_point=cfg.fixed_point,
         leak=cfg.leak,
         decay_shift=cfg.decay_shift,
         weight_shift=cfg.weight_shift,
     )
+
+
+def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
+    """Refuse what was typed and would change nothing."""
+    typed = {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
+    if chip is None and cfg.delays != "refuse":
+        raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
+    own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
+    for name in typed & {"leak", "decay_shift", "weight_shift"}:
+        if own is None and not cfg.fixed_point:
+            raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
+        if own is not None and getattr(own, name, None) is not None:
+            raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
 
 
 def _formats(given: Any) -> list[str]:
@@ -131,21 +159,6 @@ def _origin(run: RunFolder, checkpoint: str) -> dict[str, str]:
     return {"run": str(run.path.resolve()), "config_sha256": digest, "checkpoint": checkpoint}
 
 
-def _require_free(folder: Path, origin: dict[str, str], force: bool) -> None:
-    if force or not (folder / "delays.h5").exists():
-        return
-    try:
-        found = json.loads((folder / "report.json").read_text(encoding="utf-8"))["origin"]
-        same = any(found[key] == origin[key] for key in ("run", "config_sha256"))
-        whose = f"the export of {found['run']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        same, whose = False, "an export that does not say whose it is"
-    if not same:
-        raise UsageError(
-            f"{folder} holds {whose}. Choose another folder=DIR, or overwrite it: force=true."
-        )
-
-
 def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
     """Recordings of the training split, evenly spread over it."""
     total = len(data.train)
@@ -153,20 +166,15 @@ def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
     return [data.train.collate([index]).spikes[:, 0].numpy() for index in chosen]
 
 
-def _largest_count(split: Split, settings: DeploySettings) -> int | None:
-    """Most spikes per step and channel, where the chip minds."""
-    if settings.chip is None or settings.chip.neuron.multiple_input_spikes is not False:
-        return None
-    parts = (split.collate(range(at, min(at + 64, len(split)))) for at in range(0, len(split), 64))
-    return int(max(float(batch.spikes.max()) for batch in parts))
-
-
-def _require_float(table: DelayTable) -> None:
-    if any(layer.integer for layer in table.layers):
-        raise UsageError(
-            "verify=nest: NEST's neurons are floating-point ones, the table's are integer ones. "
-            "Use verify=simulator, or export with float neurons."
-        )
+def _input(split: Split) -> tuple[bool, int]:
+    """Whether recordings are currents instead of spikes; the most spikes per step and channel."""
+    largest = 0.0
+    for at in range(0, len(split), 64):
+        counts = split.collate(range(at, min(at + 64, len(split)))).spikes
+        if bool((counts < 0).any()) or bool((counts != counts.round()).any()):
+            return True, 0
+        largest = max(largest, float(counts.max()))
+    return False, int(largest)
 
 
 def _proof(
@@ -198,20 +206,17 @@ def _proof(
         raise UsageError(
             f"potentials need {max(needed)} bits, the chip has {bits}. Use fewer bits for weights."
         )
-    limit = 0 if exact else MAX_DIFFERING * agreement.spikes_total
+    limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
     if agreement.spikes_differing > limit or (exact and agreement.potentials_max_difference):
         raise UsageError(
-            f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between the "
-            "table and the network. Do not deploy this table; please report it with the run's "
-            "config.yaml."
+            f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
+            "table and network. Nothing was written; please report it with the run's config.yaml."
         )
     return report
 
 
-def _nest(table: DelayTable, split: Split, count: int) -> dict[str, Any]:
+def _nest(table: DelayTable, samples: list[NDArray[np.float32]]) -> dict[str, Any]:
     """The first test samples in NEST, spike by spike."""
-    chosen = range(min(count, len(split)))
-    samples = [split.collate([index]).spikes[:, 0].numpy() for index in chosen]
     log.info(f"measuring: {len(samples)} samples in NEST")
     agreement = compare_with_nest(table, samples)
     log.info(
@@ -220,13 +225,9 @@ def _nest(table: DelayTable, split: Split, count: int) -> dict[str, Any]:
         f"NEST's latency of {agreement.latency_steps} steps taken off; "
         f"{agreement.seconds:.1f} s."
     )
-    if agreement.spikes_differing > MAX_DIFFERING_NEST * agreement.spikes_total:
+    if agreement.spikes_differing > max(1, MAX_DIFFERING_NEST * agreement.spikes_total):
         raise UsageError(
             f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
-            "NEST and the table. Do not deploy this table; please report it."
+            "NEST and the table. Nothing was written; please report it with the run's config.yaml."
         )
     return asdict(agreement)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

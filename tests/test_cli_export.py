@@ -128,7 +128,7 @@ def test_another_runs_export_is_not_overwritten(there: Path, shell: Shell):
     shell("export", "run=runs/none", "folder=kept", "verify=false", "force=true")
     Path("kept/report.json").write_text("{}")
     line = shell.fails("export", "run=runs/none", "folder=kept")
-    assert "an export that does not say whose it is" in line
+    assert "and no report.json that says whose they are" in line
 
 
 def test_a_run_that_moved_keeps_its_export(there: Path, shell: Shell):
@@ -148,6 +148,47 @@ def test_nest_agrees(there: Path, shell: Shell):
     assert "NEST against the simulator, 12 samples" in out
 
 
+def test_a_refused_export_leaves_the_last_one(there: Path, shell: Shell):
+    """Proof comes first: potentials that a chip cannot hold end the command, and change nothing."""
+    from snn_delays.export.chips.profile import FOLDER
+
+    shell("export", "run=runs/learned", "folder=good", "verify=false", "formats=all")
+    files = {file: file.read_bytes() for file in Path("good").rglob("*") if file.is_file()}
+    text = (FOLDER / "generic.toml").read_text().replace("\nbits = 32", "\nbits = 12")
+    Path("narrow.toml").write_text(text)
+    line = shell.fails("export", "run=runs/learned", "folder=good", "chip=narrow.toml")
+    assert "bits, the chip has 12" in line or "do not fit the 12 bits of v" in line
+    assert {file: file.read_bytes() for file in Path("good").rglob("*") if file.is_file()} == files
+    assert not list(Path().glob(".good*"))
+    # The next one takes its place as a whole: no format of the last is left beside it.
+    shell("export", "run=runs/learned", "folder=good", "verify=false", "bits=4")
+    assert {path.name for path in Path("good").iterdir()} == {
+        *("delays.h5", "sample.npz", "report.json", "csv"),
+    }
+
+
+def test_what_somebody_else_put_there_is_not_overwritten(there: Path, shell: Shell):
+    mine = Path("mine/csv/layer_0.csv")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own")
+    Path("mine/notes.txt").write_text("kept")
+    line = shell.fails("export", "run=runs/learned", "folder=mine", "verify=false")
+    assert "mine holds csv, and no report.json that says whose they are" in line
+    assert mine.read_text() == "my own"
+    shell("export", "run=runs/learned", "folder=mine", "verify=false", "force=true")
+    assert Path("mine/notes.txt").read_text() == "kept"
+
+
+def test_nest_is_asked_before_anything_is_measured(
+    there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = shell.fails("export", "run=runs/learned", "folder=mistake", "verify=nest")
+    assert "NEST cannot be imported" in line
+    assert "pip install 'snn-delays[verify]'" in line
+    assert not Path("mistake").exists()
+
+
 MISTAKES = [
     ("run=nowhere", "nowhere/config.yaml not found"),
     ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
@@ -156,7 +197,12 @@ MISTAKES = [
     ("run=runs/learned chip=loihi9", "chip must be one of loihi1, loihi2"),
     ("run=runs/learned chip=truenorth delays=clip", "one delay per axon"),
     ("run=runs/learned bits=1", "bits must be a whole number from 2 (ternary) to 16, got 1"),
-    ("run=runs/learned bits=many", "bits must be a whole number from 2"),
+    ("run=runs/learned bits=many chip=loihi2", "bits must be a whole number from 2"),
+    ("run=runs/learned bits=4.0", "bits must be a whole number from 2 (ternary) to 16, got 4.0"),
+    ("run=runs/learned leak=shift", "leak=shift is for integer neurons: give fixed_point=true"),
+    ("run=runs/learned chip=loihi2 decay_shift=9", "decay_shift=9: loihi2 has its own. Leave"),
+    ("run=runs/learned chip=nest bits=8 fixed_point=true", "the chip in floating point"),
+    ("run=runs/learned folder=null", "folder must be a folder's name, got None"),
     ("run=runs/learned bits=9 chip=loihi2", "bits=9: the chip has 8. Leave bits out"),
     ("run=runs/learned scale=row", "scale must be one of layer, neuron, null; got 'row'"),
     ("run=runs/learned delays=clip", "delays=clip is for a chip's limits: give chip=NAME"),
@@ -165,7 +211,7 @@ MISTAKES = [
     ("run=runs/learned bits=8 fixed_point=true leak=half", "leak must be one of multiplier"),
     ("run=runs/learned formats=[xml]", "formats must be of csv, pynn, sonata, nir"),
     ("run=runs/learned verify=brian", "verify must be one of simulator, nest, false"),
-    ("run=runs/learned bits=8 fixed_point=true verify=nest", "NEST's neurons are floating-point"),
+    ("run=runs/learned bits=8 fixed_point=true verify=nest", "NEST computes in floating point"),
     ("run=runs/learned calibration=-1", "calibration must be a whole number >= 0, got -1"),
 ]
 

@@ -37,10 +37,10 @@ def test_a_fine_tuned_run_is_a_run(there: Path, shell: Shell, base: str):
     assert summary["best"]["test"]["float"] == summary["best"]["test"]["rounded"]
     assert all(file.read_bytes() == content for file, content in before.items())
     out = shell("export", f"run={tuned}")
-    assert "fine-tuned, as deployed" in out
+    assert "as fine-tuned" in out
     stages = json.loads((tuned / "export/report.json").read_text())["stages"]
     assert [stage["name"] for stage in stages] == [
-        "fine-tuned, as deployed",
+        "as fine-tuned",
         "4-bit weights",
         "simulated from the file",
     ]

@@ -9,6 +9,7 @@ step with ``Simulator.run``.
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -27,6 +28,10 @@ from snn_delays.export.simulator import Simulation, Simulator, predict
 from snn_delays.export.table import DelayTable, LayerTable, NeuronTable
 
 PATIENCE_S = 120.0
+_MISSING = (
+    "NEST cannot be imported by {python} ({why}). Install it with: pip install "
+    "'snn-delays[verify]' (Linux and macOS)."
+)
 _MOST_SPIKES = 2**31 - 1  # of one channel in one step: NEST counts them in an int
 
 
@@ -140,6 +145,19 @@ def run_in_nest(
     return list(_stream(table, samples, patience_s))
 
 
+def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> None:
+    """Refuse at once what ``compare_with_nest`` would refuse in its course.
+
+    Raises:
+        UsageError: as ``run_in_nest``.
+    """
+    if importlib.util.find_spec("nest") is None:
+        raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
+    _network(table)
+    for n, counts in enumerate(samples):
+        _counts(table, n, counts)
+
+
 def latencies(table: DelayTable) -> list[int]:
     """By how many steps each layer lags in a simulator whose shortest delay is one step."""
     lags, lag = [], 0
@@ -195,10 +213,7 @@ def _wait_for(path: Path, worker: subprocess.Popen[bytes], patience_s: float) ->
         if path.exists():
             return
         if status == nest_worker.NEST_MISSING:
-            raise UsageError(
-                f"NEST cannot be imported by {sys.executable} ({_last_line(path.parent)}). "
-                "Install it with: pip install 'snn-delays[verify]' (Linux and macOS)."
-            )
+            raise UsageError(_MISSING.format(python=sys.executable, why=_last_line(path.parent)))
         if status is not None:
             raise UsageError(
                 f"NEST ended early (exit status {status}): {_last_line(path.parent)}. "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from drawn_networks import random_network, random_split
 from drawn_tables import assert_same
 
@@ -72,6 +73,59 @@ def test_bits_come_from_whoever_has_a_say() -> None:
         deployed(tuned, bits=8)
     with pytest.raises(UsageError, match="bits=9: the chip has 8. Leave bits out"):
         deployed(chip=load_chip("loihi1"), bits=9)
+
+
+def test_contacts_that_share_a_step_stay_as_trained() -> None:
+    net = random_network(4, kernel_count=3, granularity="axonal")
+    tuned = make_quantisation_aware_(folded(net), 2).eval()
+    made = deployed(tuned)
+    report, _ = deployment_report(made, made.table, SPLIT, None, batch_size=20)
+    assert [row["changed"] for row in report["stages"]] == [0, 0, 0]
+    assert {abs(int(n)) for layer in made.table.layers for n in layer.synapses.weight} == {1}
+
+
+def test_scales_are_the_trained_ones_or_say_so() -> None:
+    tuned = make_quantisation_aware_(folded(random_network(3)), 5, "neuron").eval()
+    assert np.ptp(deployed(tuned, chip=load_chip("generic")).table.layers[0].neuron.v_threshold)
+    with pytest.raises(UsageError, match="scale=layer: .* one scale per neuron. Leave scale out"):
+        deployed(tuned, scale="layer")
+    # A chip that shifts cannot keep them, and has the calibration for others.
+    made = deployed(tuned, chip=load_chip("spinnaker1"))
+    assert all(np.log2(layer.weight_scale) % 1 == 0 for layer in made.table.layers)
+    for name in ("loihi2", "spinnaker1"):  # whose neurons may share a threshold
+        plain = deployed(chip=load_chip(name))
+        assert not np.ptp(plain.table.layers[0].neuron.v_threshold)
+
+
+def test_currents_are_for_float_neurons_in_software() -> None:
+    def with_currents(**settings: Any) -> Any:
+        return deploy(
+            random_network(1),
+            DeploySettings(**settings),
+            dt_ms=10.0,
+            class_names=NAMES,
+            samples=SAMPLES,
+            graded=True,
+        )
+
+    assert not with_currents(bits=8).table.layers[0].integer
+    with pytest.raises(UsageError, match="whole numbers of spikes, and this data set gives curr"):
+        with_currents(bits=8, fixed_point=True)
+    with pytest.raises(UsageError, match="nest cannot take this network: input: currents"):
+        with_currents(chip=load_chip("nest"))
+
+
+def test_bits_of_v_are_those_of_the_samples_alone() -> None:
+    """A batch's padding, in which bias alone would drive v on and on, does not count."""
+    net = random_network(6, tau=1e6, bias=True, batch_norm=False, tail=0)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith("delay.bias"):
+                parameter.fill_(-0.5)
+    made = deployed(net, bits=4, fixed_point=True)
+    one_by_one, _ = deployment_report(made, made.table, SPLIT, None, batch_size=1)
+    batches, _ = deployment_report(made, made.table, SPLIT, None, batch_size=20)
+    assert batches["membrane_bits"] == one_by_one["membrane_bits"]
 
 
 def test_what_a_chip_cannot_take_is_refused_with_numbers() -> None:

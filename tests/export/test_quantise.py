@@ -142,6 +142,25 @@ def test_scales_of_the_training_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(after.layers[1].bias, table.layers[1].bias)
 
 
+def test_trained_weights_that_were_added_up_are_not_cut_off() -> None:
+    """Contacts of ±1 that share a step make ±2 or ±3: two or three synapses of a ternary table."""
+    table = random_table(11, (6, 5, 3), density=1.0)
+    layer = table.layers[0]
+    number = np.random.default_rng(0).integers(-3, 4, len(layer.synapses))
+    layer.synapses.weight[:] = 0.25 * number
+    after = quantised(table, 2, scales=[np.array([0.25]), np.array([0.25])]).layers[0]
+    assert set(np.unique(after.synapses.weight)) == {-1, 1}
+    assert len(after.synapses) == np.abs(number).sum()
+    rows, sums = layer.synapses, {}
+    for pre, post, delay, weight in zip(
+        after.synapses.pre, after.synapses.post, after.synapses.delay, after.current_weight,
+        strict=True,
+    ):  # fmt: skip
+        sums[pre, post, delay] = sums.get((pre, post, delay), 0) + weight
+    for pre, post, delay, weight in zip(rows.pre, rows.post, rows.delay, rows.weight, strict=True):
+        assert sums.get((pre, post, delay), 0) == weight
+
+
 def test_ternary_networks_still_run() -> None:
     table: DelayTable = quantised(random_table(10, (8, 7, 3)), 2)
     assert set(np.unique(table.layers[0].synapses.weight)) == {-1, 1}

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 
 from snn_delays.data.events.header import Header
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.heaps import damaged_lists
+from snn_delays.data.files.heaps import damaged_lists
 from snn_delays.errors import UsageError
 
 OnBad = Literal["refuse", "skip"]

@@ -11,7 +11,7 @@ import h5py
 import nir
 
 from snn_delays.atomic import write_atomically
-from snn_delays.data.heaps import damaged_lists
+from snn_delays.data.files.heaps import damaged_lists
 from snn_delays.errors import UsageError
 from snn_delays.export.formats.columns import naming, one_line
 from snn_delays.export.formats.nir_graph import to_nir
