@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from typed_commands import Shell
 from snn_delays import console
 from snn_delays.checkpoint import Row
 from snn_delays.export import read_table
+from snn_delays.export.chips.profile import FOLDER
 
 FOR_CHIP = "runs/base/for-spinnaker2"
 QUICK = ("finetune=quantise", "finetune.epochs=2")
@@ -76,7 +78,8 @@ def test_for_a_smaller_range_of_delays(there: Path, shell: Shell, base: str):
     shell("train", base, *QUICK, "finetune.chip=spinnaker2")
     model, old = (OmegaConf.load(f"{run}/config.yaml").model for run in (FOR_CHIP, "runs/base"))
     assert (model.max_delay, old.max_delay) == (7, 24)
-    assert OmegaConf.load(f"{FOR_CHIP}/config.yaml").finetune.bits == 5
+    tuned = OmegaConf.load(f"{FOR_CHIP}/config.yaml").finetune
+    assert (tuned.chip, tuned.bits, tuned.max_delay) == ("spinnaker2", 5, 7)
     assert model.tail == 24  # half a kernel of the trained network per layer
     shell("export", f"run={FOR_CHIP}", "chip=spinnaker2", "folder=chip")
     report = json.loads(Path("chip/report.json").read_text())
@@ -98,13 +101,42 @@ MISTAKES = [
     ("run=runs/base finetune=prune", "no such finetune: prune; choose quantise."),
     ("run=runs/base finetune=quantise model.dropout=0", "got model.dropout=0. Give finetune"),
     ("run=runs/base finetune=quantise finetune.bits=1", "bits must be a whole number from 2"),
+    ("run=runs/base finetune=quantise finetune.bits=abc", "to 16, got 'abc'."),
+    ("run=runs/base finetune=quantise finetune.bits=4.0", "to 16, got 4.0."),
+    ("run=runs/base finetune=quantise finetune.bits=true", "to 16, got True."),
     ("run=runs/base finetune=quantise finetune.scale=row", "scale must be one of layer, neuron"),
-    ("run=runs/base finetune=quantise finetune.max_delay=99", "max_delay must be from 1 to"),
+    ("run=runs/base finetune=quantise finetune.max_delay=99", "1 to the network's 24, got 99."),
+    ("run=runs/base finetune=quantise finetune.max_delay=0", "1 to the network's 24, got 0."),
+    ("run=runs/base finetune=quantise finetune.max_delay=abc", "the network's 24, got 'abc'."),
+    ("run=runs/base finetune=quantise finetune.max_delay=7.0", "the network's 24, got 7.0."),
+    ("run=runs/base finetune=quantise finetune.max_delay=true", "the network's 24, got True."),
     ("run=runs/base finetune=quantise finetune.sigma=-1", "finetune.sigma must be a number >= 0"),
     ("run=runs/base finetune=quantise finetune.epochs=0", "trainer.epochs must be a whole"),
     ("run=runs/base finetune=quantise finetune.checkpoint=first", "best or last, got 'first'"),
     ("run=runs/base finetune=quantise finetune.folder=runs/none", "already holds a run"),
     ("run=runs/base finetune=quantise finetune.bit=3", "did you mean finetune.bits?"),
+    ("run=runs/base finetune=quantise dataset.root=null", "dataset.root must be a folder"),
+    (
+        "run=runs/base finetune=quantise finetune.chip=spinnaker2 finetune.bits=8",
+        "finetune.bits must be at most 5 for spinnaker2, got 8. Leave finetune.bits out",
+    ),
+    (
+        "run=runs/base finetune=quantise finetune.chip=spinnaker2 finetune.max_delay=8",
+        "at most 7 for spinnaker2, whose 1 … 8 steps stand for 0 … 7, got 8. Leave finetune.max",
+    ),
+    (
+        "run=runs/base finetune=quantise finetune.chip=spinnaker1",
+        "spinnaker1's must be, with 16 bits. Export the run itself (snn-delays-export run=runs/base"
+        " chip=spinnaker1), or leave finetune.chip out.",
+    ),
+    (
+        "run=runs/base finetune=quantise finetune.chip=nest finetune.bits=4",
+        "nest computes with floating-point weights, so that there are no bits to train for. Export",
+    ),
+    (
+        "run=runs/none finetune=quantise finetune.max_delay=7",
+        "finetune.max_delay is for runs with delays, got 7 for one without. Leave",
+    ),
 ]
 
 
@@ -122,3 +154,73 @@ def test_twice_is_refused(there: Path, shell: Shell, base: str):
     shell("train", base, "finetune=quantise", "finetune.epochs=1")
     line = shell.fails("train", "run=runs/base/quantised-4bit", *QUICK)
     assert "is fine-tuned already. Start again from" in line
+
+
+def profile(path: str, **changes: object) -> str:
+    """A user's chip like spinnaker2, at ``path`` but for ``changes`` of its TOML lines."""
+    text = (FOLDER / "spinnaker2.toml").read_text(encoding="utf-8")
+    for key, value in changes.items():
+        line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        text = re.sub(rf"(?m)^{key} = .*$", line, text, count=1)
+    Path(path).write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("../../escaped", "for-escaped"), ("My chip 2.1", "for-My-chip-2.1"), ("…/", "for-own")],
+)
+def test_a_chips_name_stays_inside_the_runs_folder(
+    there: Path, shell: Shell, base: str, tmp_path: Path, name: str, folder: str
+):
+    chip = profile(str(tmp_path / "own.toml"), name=name)
+    shell("train", base, "finetune=quantise", "finetune.epochs=1", f"finetune.chip={chip}")
+    tuned = Path("runs/base") / folder
+    assert OmegaConf.load(tuned / "config.yaml").finetune.chip == name
+    assert {path.name for path in there.iterdir()} <= {"data", "runs", "whole", "parts", "chip"}
+    shutil.rmtree(tuned)
+
+
+def test_bits_that_nobody_knows_are_asked_for(there: Path, shell: Shell, base: str, tmp_path: Path):
+    chip = profile(str(tmp_path / "own.toml"), name="own", bits="unknown")
+    line = shell.fails("train", base, *QUICK, f"finetune.chip={chip}")
+    assert "unknown how many bits own's weights have. Give finetune.bits" in line
+    given = (f"finetune.chip={chip}", "finetune.bits=3", "finetune.epochs=1")
+    shell("train", base, "finetune=quantise", *given)
+    tuned = OmegaConf.load("runs/base/for-own/config.yaml").finetune
+    assert (tuned.bits, tuned.max_delay) == (3, 7)
+    shutil.rmtree("runs/base/for-own")
+
+
+def test_a_chip_of_one_delay_is_refused(there: Path, shell: Shell, base: str, tmp_path: Path):
+    chip = profile(str(tmp_path / "own.toml"), max=1, native_max=1)
+    line = shell.fails("train", base, *QUICK, f"finetune.chip={chip}")
+    assert "holds one delay only (1 … 1 steps), the run has 0 … 24 steps." in line
+
+
+def test_a_run_without_delays_is_trained_for_a_chip(there: Path, shell: Shell, tmp_path: Path):
+    shell(
+        "train", "run=runs/none", *QUICK, "finetune.chip=spinnaker2", f"finetune.folder={tmp_path}"
+    )
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    assert (config.model.delays, config.model.max_delay, config.model.tail) == ("none", 0, 0)
+    assert (config.finetune.bits, config.finetune.max_delay) == (5, None)
+    shell("export", f"run={tmp_path}", "chip=spinnaker2")
+    layers = read_table(tmp_path / "export/delays.h5").layers
+    assert {int(delay) for layer in layers for delay in layer.synapses.delay} == {1}
+
+
+def test_data_that_have_moved_are_found(
+    there: Path, shell: Shell, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (there / "data").rename(tmp_path / "moved")
+    try:
+        shell("train", base, *QUICK, "dataset.root='~/moved'", "seed=1")
+        assert not (there / "data").exists()
+        config = OmegaConf.load("runs/base/quantised-4bit/config.yaml")
+        assert (config.dataset.root, config.seed) == (str(tmp_path / "moved"), 1)
+        shell("evaluate", "run=runs/base/quantised-4bit")
+    finally:
+        shutil.rmtree(there / "data", ignore_errors=True)
+        (tmp_path / "moved").rename(there / "data")
