@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,30 @@ QUICK = ("finetune=quantise", "finetune.epochs=2")
 
 
 @pytest.fixture
-def base(there: Path) -> str:
+def base(there: Path) -> Iterator[str]:
     """A run to go on from, which other tests do not share."""
-    shutil.copytree("runs/learned", "runs/base", dirs_exist_ok=True)
-    for tuned in ("runs/base/quantised-4bit", FOR_CHIP):
-        shutil.rmtree(tuned, ignore_errors=True)
-    return "run=runs/base"
+    shutil.copytree("runs/learned", "runs/base")
+    yield "run=runs/base"
+    shutil.rmtree("runs/base")
+
+
+def contents(folder: str) -> dict[Path, bytes]:
+    """Every file below ``folder``."""
+    return {file: file.read_bytes() for file in Path(folder).rglob("*") if file.is_file()}
 
 
 def test_a_fine_tuned_run_is_a_run(there: Path, shell: Shell, base: str):
-    before = {file: file.read_bytes() for file in Path("runs/base").rglob("*.ckpt")}
+    before = contents("runs/base")
     shell("train", base, *QUICK, "finetune.scale=neuron")
     tuned = Path("runs/base/quantised-4bit")
     summary = json.loads((tuned / "summary.json").read_text())
     # Delays and weights act as deployed all along.
     assert summary["best"]["test"]["float"] == summary["best"]["test"]["rounded"]
-    assert all(file.read_bytes() == content for file, content in before.items())
+    after = contents("runs/base").items()
+    assert {file: content for file, content in after if tuned not in file.parents} == before
+    lines = (tuned / "train.log").read_text().splitlines()
+    assert lines[0].startswith("data: 96 train, 32 validation")
+    assert lines[-1] == f"→ {tuned}"
     out = shell("export", f"run={tuned}")
     assert "fine-tuned, as deployed" in out
     stages = json.loads((tuned / "export/report.json").read_text())["stages"]
@@ -59,15 +68,18 @@ def test_resumed_it_gives_the_same_numbers(
     def stop(view: console.TrainingView, row: Row) -> None:
         raise KeyboardInterrupt
 
-    shell("train", base, *QUICK, "finetune.folder=whole")
+    shell("train", base, *QUICK, "finetune.folder=runs/base/whole")
     with monkeypatch.context() as patch:
         patch.setattr(console.TrainingView, "epoch", stop)
         with pytest.raises(SystemExit) as stopped:
-            shell("train", base, *QUICK, "finetune.folder=parts")
+            shell("train", base, *QUICK, "finetune.folder=runs/base/parts")
     assert stopped.value.code == 130
-    shell("train", "run=parts", "resume=true")
+    shell("train", "run=runs/base/parts", "resume=true")
     whole, parts = (
-        [row.rpartition(",")[0] for row in Path(run, "metrics.csv").read_text().splitlines()]
+        [
+            row.rpartition(",")[0]
+            for row in Path("runs/base", run, "metrics.csv").read_text().splitlines()
+        ]
         for run in ("whole", "parts")
     )
     assert len(whole) == 3
@@ -81,13 +93,13 @@ def test_for_a_smaller_range_of_delays(there: Path, shell: Shell, base: str):
     tuned = OmegaConf.load(f"{FOR_CHIP}/config.yaml").finetune
     assert (tuned.chip, tuned.bits, tuned.max_delay) == ("spinnaker2", 5, 7)
     assert model.tail == 24  # half a kernel of the trained network per layer
-    shell("export", f"run={FOR_CHIP}", "chip=spinnaker2", "folder=chip")
-    report = json.loads(Path("chip/report.json").read_text())
+    shell("export", f"run={FOR_CHIP}", "chip=spinnaker2", f"folder={FOR_CHIP}/chip")
+    report = json.loads(Path(f"{FOR_CHIP}/chip/report.json").read_text())
     assert report["chip"]["clipped_share"] == 0
     (low, high) = zip(
         *(
             (int(layer.synapses.delay.min()), int(layer.synapses.delay.max()))
-            for layer in read_table("chip/delays.h5").layers
+            for layer in read_table(f"{FOR_CHIP}/chip/delays.h5").layers
         ),
         strict=True,
     )
@@ -147,7 +159,17 @@ def test_a_mistake_ends_in_one_line(
     given = arguments.split()
     if "run=" not in arguments:
         given.append("run=mistake")
+    before = contents("."), set(Path().rglob("*"))
     assert expected in shell.fails("train", *given)
+    # No run is begun, none is changed, and no log says that one was.
+    assert (contents("."), set(Path().rglob("*"))) == before
+
+
+def test_a_run_whose_log_is_gone_is_given_none(there: Path, shell: Shell, base: str):
+    Path("runs/base/train.log").unlink()
+    shell("train", base, "finetune=quantise", "finetune.epochs=1")
+    assert not Path("runs/base/train.log").exists()
+    assert Path("runs/base/quantised-4bit/train.log").stat().st_size > 0
 
 
 def test_twice_is_refused(there: Path, shell: Shell, base: str):
@@ -177,8 +199,7 @@ def test_a_chips_name_stays_inside_the_runs_folder(
     shell("train", base, "finetune=quantise", "finetune.epochs=1", f"finetune.chip={chip}")
     tuned = Path("runs/base") / folder
     assert OmegaConf.load(tuned / "config.yaml").finetune.chip == name
-    assert {path.name for path in there.iterdir()} <= {"data", "runs", "whole", "parts", "chip"}
-    shutil.rmtree(tuned)
+    assert {path.name for path in there.iterdir()} == {"data", "runs"}
 
 
 def test_bits_that_nobody_knows_are_asked_for(there: Path, shell: Shell, base: str, tmp_path: Path):
@@ -189,7 +210,6 @@ def test_bits_that_nobody_knows_are_asked_for(there: Path, shell: Shell, base: s
     shell("train", base, "finetune=quantise", *given)
     tuned = OmegaConf.load("runs/base/for-own/config.yaml").finetune
     assert (tuned.bits, tuned.max_delay) == (3, 7)
-    shutil.rmtree("runs/base/for-own")
 
 
 def test_a_chip_of_one_delay_is_refused(there: Path, shell: Shell, base: str, tmp_path: Path):
