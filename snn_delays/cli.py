@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays import console, report
@@ -35,7 +40,12 @@ def evaluate() -> None:
 
 
 def _train(cfg: DictConfig) -> None:
-    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    with _run_log() as keep_log:
+        _train_run(cfg, keep_log)
+
+
+def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
+    run = _run_folder(cfg)
     resumed = bool(cfg.resume)
     if resumed:
         cfg = _resumed_config(run)
@@ -54,11 +64,13 @@ def _train(cfg: DictConfig) -> None:
         torch.manual_seed(settings.seed)
         net = build_network(cfg, data)
     if cfg.schedule.start is None:
-        cfg.schedule.start = cfg.model.max_delay / 2 + 0.27
+        # Where there are no delays σ plays no part, but is to be one that every schedule takes.
+        cfg.schedule.start = max(cfg.model.max_delay, 1) / 2 + 0.27
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
     if not resumed:
         run.save_config(OmegaConf.to_yaml(_without(cfg, "run", "resume")))
+    keep_log(run)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     log.info(
         f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
@@ -130,6 +142,43 @@ def _evaluate(cfg: DictConfig) -> None:
         }
         rows.append((run, found, about))
     _print_accuracies(rows)
+
+
+def _run_folder(cfg: DictConfig) -> RunFolder:
+    """Where the run goes: the folder asked for; of several runs (-m), the one of this run."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return RunFolder(Path(hydra.runtime.output_dir))
+    return RunFolder(Path(str(cfg.run)).absolute())
+
+
+@contextmanager
+def _run_log() -> Iterator[Callable[[RunFolder], None]]:
+    """What is logged goes to the train.log of the run that the function given is called with.
+
+    What was logged before the call goes there too; without one, as after a mistake, there is no
+    train.log.
+    """
+    root = logging.getLogger()
+    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
+    handlers: list[logging.Handler] = [held]
+
+    def keep(run: RunFolder) -> None:
+        file = logging.FileHandler(run.path / "train.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(message)s"))
+        handlers.append(file)
+        held.setTarget(file)
+        held.flush()
+        root.removeHandler(held)
+        root.addHandler(file)
+
+    root.addHandler(held)
+    try:
+        yield keep
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
 
 
 def _train_settings(cfg: DictConfig) -> TrainSettings:

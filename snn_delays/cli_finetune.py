@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,7 +13,8 @@ from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_runs import load_config, load_run
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.export.chips import load_chip
+from snn_delays.export.chips import ChipProfile, load_chip
+from snn_delays.export.quantise import BITS
 from snn_delays.export.quantised_training import folded, make_quantisation_aware_
 from snn_delays.network import DelaySNN
 
@@ -24,22 +27,31 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
             another network, values out of range.
     """
     settings = cfg.finetune
-    given = [one for one in overrides if not one.startswith(("run=", "finetune", "seed="))]
+    allowed = ("run=", "finetune", "seed=", "dataset.root=")
+    given = [one for one in overrides if not one.startswith(allowed)]
     if given:
         raise UsageError(
             f"finetune={settings_name(overrides)} goes on with {cfg.run} as it was configured, got "
-            f"{' '.join(given)}. Give finetune.…=… and seed=… only."
+            f"{' '.join(given)}. Give finetune.…=…, seed=… and, if the data have moved, "
+            "dataset.root=… only."
         )
     base = load_config(RunFolder(Path(str(cfg.run))))
     if base.get("finetune"):
         raise UsageError(f"{cfg.run} is fine-tuned already. Start again from {base.finetune.base}.")
-    for name, least in (("weight_lr", 0.0), ("delay_lr", 0.0), ("sigma", 0.0)):
+    for name in ("weight_lr", "delay_lr", "sigma"):
         value = settings[name]
-        if not (isinstance(value, int | float) and math.isfinite(value) and value >= least):
-            raise UsageError(f"finetune.{name} must be a number >= {least:g}, got {value!r}.")
+        if isinstance(value, bool) or not (
+            isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        ):
+            raise UsageError(f"finetune.{name} must be a number >= 0, got {value!r}.")
+    chip = None if settings.chip is None else load_chip(str(settings.chip))
+    bits = _bits(settings, chip, str(cfg.run))
+    max_delay = _max_delay(settings.max_delay, base.model, chip)
     config = base.copy()
     if any(one.startswith("seed=") for one in overrides):
         config.seed = cfg.seed
+    if any(one.startswith("dataset.root=") for one in overrides):
+        config.dataset.root = cfg.dataset.root
     config.model.batch_norm, config.model.bias = False, True
     config.trainer.epochs = settings.epochs
     config.trainer.weight_lr, config.trainer.delay_lr = settings.weight_lr, settings.delay_lr
@@ -47,25 +59,98 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
         "_target_": "snn_delays.schedules.Constant",
         "start": float(settings.sigma),
     }
-    chip = None if settings.chip is None else load_chip(str(settings.chip))
-    bits, max_delay = settings.bits, settings.max_delay
-    if bits is None:
-        bits = chip.weights.bits if chip and chip.weights.bits else 4
-    if max_delay is None and chip and chip.delay.max is not None:
-        # What is trained from 0 on is shifted to the chip's shortest delay on export.
-        max_delay = min(base.model.max_delay, chip.delay.max - chip.delay.min)
     config.finetune = {
         "base": str(Path(str(cfg.run)).resolve()),
         "checkpoint": settings.checkpoint,
+        "chip": chip.name if chip else None,
         "bits": bits,
         "scale": settings.scale,
         "max_delay": max_delay,
     }
     folder = settings.folder
     if folder is None:
-        name = f"for-{chip.name}" if chip else f"quantised-{bits}bit"
+        name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
         folder = Path(str(cfg.run)) / name
     return config, RunFolder(Path(str(folder)))
+
+
+def _bits(settings: DictConfig, chip: ChipProfile | None, run: str) -> int:
+    """Bits of the weights to train for: those given, the chip's, else 4."""
+    given = settings.bits
+    if given is not None and (type(given) is not int or given not in BITS):
+        raise UsageError(
+            f"finetune.bits must be a whole number from 2 (ternary) to 16, got {given!r}."
+        )
+    if chip is None:
+        return 4 if given is None else given
+    instead = (
+        f"Export the run itself (snn-delays-export run={run} chip={settings.chip}), "
+        "or leave finetune.chip out."
+    )
+    limit = chip.weights.bits
+    if chip.weights.power_of_two:
+        raise UsageError(
+            f"finetune.chip={settings.chip}: scales of weights that are learned are no powers of "
+            f"two, {chip.name}'s must be, with {limit or 'unknown'} bits. {instead}"
+        )
+    if limit is None and "weights.bits" not in chip.unknown:
+        raise UsageError(
+            f"finetune.chip={settings.chip}: {chip.name} computes with floating-point weights, "
+            f"so that there are no bits to train for. {instead}"
+        )
+    if given is None:
+        if limit is None:
+            raise UsageError(
+                f"finetune.chip={settings.chip}: it is unknown how many bits {chip.name}'s weights "
+                "have. Give finetune.bits=… as well."
+            )
+        return min(limit, max(BITS))
+    if limit is not None and given > limit:
+        raise UsageError(
+            f"finetune.bits must be at most {limit} for {chip.name}, got {given}. "
+            "Leave finetune.bits out, or finetune.chip."
+        )
+    return given
+
+
+def _max_delay(given: Any, model: DictConfig, chip: ChipProfile | None) -> int | None:
+    """The longest delay to train with, steps; None: as trained, or no delays at all."""
+    if model.delays == "none" or model.max_delay == 0:
+        if given is not None:
+            raise UsageError(
+                f"finetune.max_delay is for runs with delays, got {given!r} for one without. "
+                "Leave finetune.max_delay out."
+            )
+        return None
+    longest: int = model.max_delay
+    if given is not None and (type(given) is not int or not 1 <= given <= longest):
+        raise UsageError(
+            "finetune.max_delay must be a whole number of steps from 1 to the network's "
+            f"{longest}, got {given!r}."
+        )
+    if chip is None or chip.delay.max is None:
+        return given
+    # What is trained from 0 on is shifted to the chip's shortest delay on export.
+    limit = chip.delay.max - chip.delay.min
+    if limit == 0:
+        raise UsageError(
+            f"finetune.chip: {chip.name} holds one delay only ({chip.delay.text}), the run has 0 … "
+            f"{longest} steps. Train one with model.delays=none, or choose another chip."
+        )
+    if given is not None and given > limit:
+        raise UsageError(
+            f"finetune.max_delay must be at most {limit} for {chip.name}, whose {chip.delay.text} "
+            f"stand for 0 … {limit}, got {given}. Leave finetune.max_delay out, or finetune.chip."
+        )
+    return min(longest, limit) if given is None else given
+
+
+def _folder_name(chip: ChipProfile, typed: str) -> str:
+    """``for-CHIP``, whatever the chip's profile calls itself: one folder, inside the run's."""
+    for name in (chip.name, Path(typed).stem):
+        if plain := re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-."):
+            return f"for-{plain[:64]}"
+    return "for-chip"
 
 
 def settings_name(overrides: list[str]) -> str:

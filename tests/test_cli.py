@@ -191,9 +191,44 @@ def test_a_mistake_ends_in_one_line(
     shutil.rmtree(there / "mistake", ignore_errors=True)
 
 
+@pytest.mark.parametrize("mistake", ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1"])
+def test_a_mistake_begins_no_run(there: Path, shell: Shell, mistake: str):
+    shell.fails("train", *SMALL, *SHORT, "run=runs/mistaken", mistake)
+    assert not (there / "runs/mistaken").exists()
+
+
+def test_a_run_of_no_delay_steps_is_one_without_delays(there: Path, shell: Shell):
+    for delays in ("learned", "none"):
+        narrow = ("model.max_delay=0", f"model.delays={delays}", f"run=runs/{delays}-0")
+        shell("train", *SMALL, *SHORT, *narrow)
+    found = [
+        json.loads((there / f"runs/{name}/summary.json").read_text())["best"]
+        for name in ("learned-0", "none-0", "none")
+    ]
+    assert found[0] == found[1] == found[2]
+    shell("evaluate", "run=runs/learned-0")
+    shell("export", "run=runs/learned-0")
+    for delays in ("learned", "none"):
+        shutil.rmtree(there / f"runs/{delays}-0")
+
+
+def test_the_log_of_a_run_is_in_its_folder(there: Path, shell: Shell):
+    run = there / "runs/logged"
+    shell("train", *SMALL, *SHORT, "trainer.epochs=1", "run=runs/logged")
+    first = (run / "train.log").read_text()
+    assert first.startswith("data: 96 train")
+    shell("train", "run=runs/logged", "resume=true")
+    both = (run / "train.log").read_text()
+    assert both.startswith(first + "data: 96 train")
+    shutil.rmtree(run)
+
+
 def test_a_sweep_runs_each_setting_in_a_folder_of_its_own(there: Path, shell: Shell):
     shell("train", "-m", *SMALL, *SHORT, "trainer.epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")
     assert len(list((there / "sweep").glob("*/summary.json"))) == 2
+    for seed in (0, 1):
+        (log,) = (there / "sweep").glob(f"*seed={seed}*/train.log")
+        assert log.read_text().count("neurons") == 1
     shutil.rmtree(there / "sweep")
 
 
