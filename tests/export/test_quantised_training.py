@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import random_network, random_split
-from torch import nn
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table
@@ -21,9 +23,11 @@ from snn_delays.export.quantised_training import (
     trained_scales,
 )
 from snn_delays.export.table_network import TableNetwork
-from snn_delays.layers import DelayLayer, clamp_delays_
+from snn_delays.layers import DelayLayer, clamp_delays_, set_sigma
 from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
+from snn_delays.ops import plan
+from snn_delays.ops.plan import Method
 
 NAMES = ("a", "b", "c", "d")
 
@@ -109,6 +113,122 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     torch.testing.assert_close(x_hard, x_rounded)
     torch.testing.assert_close(weight_hard, weight_rounded)
     assert float(delay_hard.abs().min()) > 0
+
+
+def aware_layer(method: Method = "auto", **options: Any) -> StraightThroughDelayLayer:
+    """Rounded delays and weights on a grid, in double precision."""
+    torch.manual_seed(1)
+    soft = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
+    hard = StraightThroughDelayLayer.of(soft)
+    grid = QuantisedWeight(hard.weight, 3, by_neuron=True)
+    parametrize.register_parametrization(hard, "weight", grid)
+    return hard
+
+
+def in_pieces(layer: DelayLayer, x: Tensor, pieces: list[int]) -> Tensor:
+    """The output for x in pieces of so many steps; of 0 means step by step up to the end."""
+    functional.reset_net(layer)
+    found = []
+    for size in pieces:
+        if size:
+            layer.step_mode = "m"
+            found.append(layer(x[:size]))
+        else:
+            layer.step_mode = "s"
+            found.append(torch.stack([layer(step) for step in x]))
+        x = x[size:]
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_count": 2, "interpolation": "triangle"}], ids=str)
+@pytest.mark.parametrize("pieces", [[0], [4, 8], [3, 2, 0]], ids=str)
+def test_steps_and_pieces_are_the_whole_sequence(
+    options: dict[str, Any], pieces: list[int]
+) -> None:
+    layer, x = aware_layer(**options), torch.rand(12, 3, 5, dtype=torch.float64)
+    judge = torch.randn(12, 3, 4, dtype=torch.float64)
+    deployed = DelayLayer(5, 4, max_delay=6, bias=True, **options).double()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.3)
+    before = torch.zeros(12, 3, 4, dtype=torch.float64)
+    for _ in range(3):  # the stream follows what an optimiser changes
+        with torch.no_grad():
+            deployed.weight.copy_(layer.weight)
+            deployed.delay.copy_(layer.delay.round())
+            deployed.bias.copy_(layer.bias)
+            deployed.sigma = 0.0
+            functional.reset_net(deployed)
+            expected = deployed(x)
+            assert not torch.allclose(expected, before)
+            torch.testing.assert_close(in_pieces(layer, x, pieces), expected)
+        gradients = []
+        for sizes in ([12], pieces):
+            optimizer.zero_grad()
+            y = in_pieces(layer, x, sizes)
+            torch.testing.assert_close(y, expected)
+            (y * judge).sum().backward()
+            gradients.append([parameter.grad.clone() for parameter in layer.parameters()])
+        for mine, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, theirs)
+            assert float(mine.abs().max()) > 0
+        optimizer.step()
+        layer.clamp_delays_()
+        before = expected
+
+
+@torch.no_grad()
+def test_a_running_stream_follows_weights_and_scales() -> None:
+    layer, x = aware_layer(), torch.rand(3, 5, dtype=torch.float64)
+    layer.delay.zero_()
+    layer.bias.zero_()
+    layer.step_mode = "s"
+    grid = layer.parametrizations.weight
+    before = layer(x)
+    silence = [layer(torch.zeros_like(x)) for _ in range(layer.max_delay)]
+    assert not torch.stack(silence).any()
+    grid[0].log_scale += np.log(2.0)
+    grid.original *= 2.0
+    torch.testing.assert_close(layer(x), 2 * before)
+    grid.original.zero_()
+    assert not layer(x).any()
+    with torch.inference_mode():  # where made-up tensors count no changes
+        assert not layer(x).any()
+
+
+def test_networks_stream_as_they_are_trained() -> None:
+    net = make_quantisation_aware_(folded(random_network(3)), 4).double()
+    for delay in net.delay_parameters():
+        assert float((delay - delay.round()).abs().detach().mean()) > 0.1
+    set_sigma(net, 0.5)
+    x = random_split(4, 8).collate(range(8)).spikes.double()
+    with torch.no_grad():
+        whole = net(x)
+        functional.reset_net(net)
+        functional.set_step_mode(net, "s")
+        stream = torch.cat([x, x.new_zeros(net.tail, *x.shape[1:])])
+        torch.testing.assert_close(torch.stack([net(step) for step in stream]), whole)
+
+
+@pytest.mark.parametrize("method", ["dense", "taps", "lowrank", "reference"])
+def test_the_layers_method_is_taken(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, original = [], plan.delay_convolution
+
+    def seen(*args: Any, **settings: Any) -> Tensor:
+        taken.append((settings["sigma"], settings["method"]))
+        return original(*args, **settings)
+
+    monkeypatch.setattr(plan, "delay_convolution", seen)
+    layer, x = aware_layer(method), torch.rand(12, 3, 5, dtype=torch.float64)
+    layer.sigma = 1.5
+    with torch.no_grad():
+        layer(x)
+    (_, alone), *_ = taken
+    # No basis of smooth functions makes sense of single taps.
+    assert alone == method if method != "lowrank" else alone in ("dense", "taps")
+    assert layer.way == alone
+    layer.history = None
+    layer(x)
+    assert taken[1:] == [(0.0, alone), (1.5, method)]
+    assert layer.way == (alone if alone == method else f"{alone}, its slopes by {method}")
 
 
 @pytest.mark.parametrize("scale", ["layer", "neuron"])
