@@ -125,14 +125,13 @@ class QuantisedWeight(nn.Module):
         rows = weight.detach().flatten(1).double().cpu().numpy()
         scale = least_error_scale(rows if by_neuron else rows.reshape(1, -1), levels)
         shape = (-1, *[1] * (weight.dim() - 1))
-        # Its logarithm: an optimiser's step is then a share of it, and it stays positive.
+        # Its logarithm: a step of Adam, which has the learning rate's size whatever the gradient's,
+        # is then a share of the scale, which stays positive. So the gradient needs no factor, as
+        # the paper's has; but no decay of weights either, which would pull the scale towards 1.
         self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).view(shape))
-        # Keeps the scale's steps in proportion to those of the weights it sums over.
-        self.damping = (weight.numel() / len(scale) * levels) ** -0.5
 
     def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        slow = self.log_scale * self.damping
-        scale = (slow + (self.log_scale - slow).detach()).exp()
+        scale = self.log_scale.exp()
         number = (weight / scale).clamp(-self.levels, self.levels)
         return scale * (number + (number.round() - number).detach())
 
