@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
@@ -47,6 +48,8 @@ class DelayLayer(base.MemoryModule):
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
+        ``present``, if it is set, is bool and of the shape of ``weight``: the other weights get
+        no gradient, so that synapses which are not there (weight 0) never come to be.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
@@ -59,6 +62,7 @@ class DelayLayer(base.MemoryModule):
 
     history: Tensor | None
     slot: int
+    present: Tensor | None
 
     def __init__(
         self,
@@ -115,6 +119,7 @@ class DelayLayer(base.MemoryModule):
         self.weight = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
         self.delay = nn.Parameter(torch.empty(rows, columns, kernel_count))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.register_buffer("present", None)  # None has no place in the state dict
         self.reset_parameters()
 
         # The last max_delay inputs, a ring: `slot` is the oldest, and the next to be overwritten.
@@ -184,44 +189,70 @@ class DelayLayer(base.MemoryModule):
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        settings = {
-            "sigma": self.sigma,
+        y, self.way = self._convolved(x, self._weight(), self.delay, self.sigma)
+        return y
+
+    def _convolved(
+        self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float
+    ) -> tuple[Tensor, str]:
+        """The sums, and the way they were computed."""
+        settings: dict[str, Any] = {
+            "sigma": sigma,
             "max_delay": self.max_delay,
             "interpolation": self.interpolation,
         }
-        self.way = plan.way(x, self.weight, **settings, method=self.method)
-        return plan.delay_convolution(x, self.weight, self.delay, **settings, method=self.way)
+        way = plan.way(x, weight, **settings, method=self.method)
+        return plan.delay_convolution(x, weight, delay, **settings, method=way), way
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._check(x, ("N",))
         fresh = self.history is None
         ring = x.new_zeros(self.max_delay, *x.shape) if self.history is None else self.history
-        if streaming.covers(x, self.weight, self.delay, ring):
+        weight = self._weight()
+        if streaming.covers(x, weight, self.delay, ring):
             self._check_batch(x.shape[0])
-            y = streaming.step(x, ring, self.slot, self._synapses(fresh), self.out_features)
+            y = streaming.step(x, ring, self.slot, self._synapses(weight, fresh), self.out_features)
         else:
             past = self._past(x.shape[0], x)
-            kernel = dense_kernel(
-                self.weight, self.delay, self.sigma, self.max_delay, self.interpolation
-            )
+            kernel = self._kernel(weight)
             y = torch.einsum("jni,oij->no", torch.cat([x.unsqueeze(0), past.flip(0)]), kernel)
             ring[self.slot] = x
         self.history, self.slot = ring, (self.slot + 1) % self.max_delay
         return self._biased(y)
 
-    def _synapses(self, check: bool) -> streaming.Synapses:
+    def _weight(self) -> Tensor:
+        """``weight``, through which only what is present gets a gradient."""
+        weight = self.weight
+        if self.present is None or not torch.is_grad_enabled():
+            return weight
+        return torch.where(self.present, weight, weight.detach())
+
+    def _acting(self) -> tuple[Tensor, float]:
+        """The delays and the σ that make the layer's output."""
+        return self.delay, self.sigma
+
+    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
+        """``dense_kernel`` of the delays as they act."""
+        return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
+
+    def _synapses(self, weight: Tensor, check: bool) -> streaming.Synapses:
         """What ``ops/streaming.py`` needs, kept while weights and delays stay the same.
 
         Torch counts changes, but not those made by way of ``.data``: ``check`` looks for them.
         """
-        settings = (self.sigma, self.interpolation, self.weight._version, self.delay._version)
+        delay, sigma = self._acting()
+        sources = (weight, self.delay)
+        if parametrize.is_parametrized(self):
+            # What is made anew each time has no history; what it is made of has.
+            sources = (*self.parameters(), *self.buffers())
+        settings = (sigma, self.interpolation, *(source._version for source in sources))
         known = self._streaming
         if known is not None and known[0] == settings:
-            _, weight, delay, synapses = known
-            if not check or (weight.equal(self.weight) and delay.equal(self.delay)):
+            _, known_weight, known_delay, synapses = known
+            if not check or (known_weight.equal(weight) and known_delay.equal(delay)):
                 return synapses
-        weight, delay = self.weight.detach().clone(), self.delay.detach().clone()
-        synapses = streaming.synapses(weight, delay, self.sigma, self.max_delay, self.interpolation)
+        weight, delay = weight.detach().clone(), delay.detach().clone()
+        synapses = streaming.synapses(weight, delay, sigma, self.max_delay, self.interpolation)
         self._streaming = settings, weight, delay, synapses
         return synapses
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -38,7 +39,7 @@ class TrainSettings:
     Args:
         epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
         weight_lr: peak of the weights' one-cycle learning rate.
-        weight_decay: of the weights; BatchNorm and delays have none.
+        weight_decay: of the weights; BatchNorm, scales and delays have none.
         delay_lr: initial learning rate of the delays (steps), cosine to 0.
         augmentation: how training batches are changed at random; everything off is the published
             recipe.
@@ -287,19 +288,18 @@ def _train_epoch(
 def _optimizers(
     net: DelaySNN, settings: TrainSettings
 ) -> tuple[torch.optim.Adam, torch.optim.Adam | None]:
-    """Adam for weights (decayed, BatchNorm not) and Adam for delays, if any are learned."""
+    """Adam for weights (decayed; BatchNorm and scales are not) and Adam for delays, if learned."""
     delays = [delay for delay in net.delay_parameters() if delay.requires_grad]
-    norms = [
-        parameter
-        for module in net.modules()
-        if isinstance(module, nn.BatchNorm1d)
-        for parameter in module.parameters()
-    ]
-    apart = {id(parameter) for parameter in [*norms, *net.delay_parameters()]}
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d)]
+    # What a parametrisation adds to a weight, such as the scale of its grid, is no weight.
+    lists = [module for module in net.modules() if isinstance(module, ParametrizationList)]
+    scales = [mapping for mappings in lists for mapping in mappings]
+    free = [parameter for module in [*norms, *scales] for parameter in module.parameters()]
+    apart = {id(parameter) for parameter in [*free, *net.delay_parameters()]}
     rest = [parameter for parameter in net.parameters() if id(parameter) not in apart]
     groups = [
         {"params": rest, "weight_decay": settings.weight_decay},
-        {"params": norms, "weight_decay": 0.0},
+        {"params": free, "weight_decay": 0.0},
     ]
     weights = torch.optim.Adam(
         [group for group in groups if group["params"]], lr=settings.weight_lr

@@ -20,9 +20,10 @@ def load_table(path: Path | str) -> DelaySNN:
     """The network of ``delays.h5`` with integer delays at rest, and weights and biases to train.
 
     Without training it does what the table says, in float32. Synapses that the table lacks stay
-    at zero. Thresholds that differ from neuron to neuron become 1, with weights and biases in
-    their proportion; the readout of integer weights is in the network's own unit. Integer
-    neurons become float ones with the same constants.
+    at zero, in copies too (``DelayLayer.present``). Thresholds that differ from neuron to neuron
+    become 1, with weights and biases in their proportion; the readout of integer weights is in the
+    network's own unit. Integer neurons become float ones with the same constants. Any beta from 0
+    (tau of one step) to 1 (infinite tau) is taken.
 
     Raises:
         UsageError: no readable table, or neurons of one layer that differ in beta or reset.
@@ -77,9 +78,11 @@ def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray
     beta = float(neuron.beta[0])
     tau = 1 / (1 - beta) if beta < 1 else np.inf
     hard = float(v_reset[0] * common) if neuron.reset == "hard" else None
-    block.neuron = (
-        lif(tau, v_threshold=common, v_reset=hard) if neuron.spiking else LeakyReadout(tau)
-    )
+    # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
+    # equation holds for them too.
+    node = lif(2.0, v_threshold=common, v_reset=hard) if neuron.spiking else LeakyReadout(2.0)
+    node.tau = tau
+    block.neuron = node
     with torch.no_grad():
         current = weight * layer.weight_scale / threshold[:, None, None]
         count = current.shape[2]
@@ -89,5 +92,4 @@ def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray
         synapses.delay[:, :, :count] = torch.from_numpy(delay)
         assert synapses.bias is not None
         synapses.bias.copy_(torch.from_numpy(layer.bias * layer.unit / threshold))
-    present = synapses.weight.detach() != 0
-    synapses.weight.register_hook(lambda gradient: gradient * present)
+    synapses.present = synapses.weight.detach() != 0

@@ -23,9 +23,9 @@ from torch.nn.utils import parametrize
 from snn_delays.errors import UsageError
 from snn_delays.export.integer import folded_contacts
 from snn_delays.export.quantise import BITS, SCALES, Scale, least_error_scale
+from snn_delays.interpolation import dense_kernel
 from snn_delays.layers import DelayLayer
 from snn_delays.network import Block, DelaySNN
-from snn_delays.ops import plan
 
 
 def folded(net: DelaySNN, max_delay: int | None = None) -> DelaySNN:
@@ -97,7 +97,7 @@ def make_quantisation_aware_(net: DelaySNN, bits: int, scale: Scale = "layer") -
 def trained_scales(net: DelaySNN) -> list[NDArray[np.float64]] | None:
     """The scales that a quantisation-aware network was trained with; None for any other."""
     found = [module for module in net.modules() if isinstance(module, QuantisedWeight)]
-    scales = [module.log_scale.detach().exp().double().flatten().numpy() for module in found]
+    scales = [one.log_scale.detach().exp().flatten().cpu().double().numpy() for one in found]
     return scales or None
 
 
@@ -125,14 +125,13 @@ class QuantisedWeight(nn.Module):
         rows = weight.detach().flatten(1).double().cpu().numpy()
         scale = least_error_scale(rows if by_neuron else rows.reshape(1, -1), levels)
         shape = (-1, *[1] * (weight.dim() - 1))
-        # Its logarithm: an optimiser's step is then a share of it, and it stays positive.
+        # Its logarithm: a step of Adam, which has the learning rate's size whatever the gradient's,
+        # is then a share of the scale, which stays positive. So the gradient needs no factor, as
+        # the paper's has; but no decay of weights either, which would pull the scale towards 1.
         self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).view(shape))
-        # Keeps the scale's steps in proportion to those of the weights it sums over.
-        self.damping = (weight.numel() / len(scale) * levels) ** -0.5
 
     def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        slow = self.log_scale * self.damping
-        scale = (slow + (self.log_scale - slow).detach()).exp()
+        scale = self.log_scale.exp()
         number = (weight / scale).clamp(-self.levels, self.levels)
         return scale * (number + (number.round() - number).detach())
 
@@ -152,25 +151,33 @@ class StraightThroughDelayLayer(DelayLayer):
             interpolation=layer.interpolation,
             sigma=layer.sigma,
             bias=layer.bias is not None,
+            step_mode="s" if layer.step_mode == "s" else "m",
             method=layer.method,
         )
         twin.weight, twin.delay, twin.bias = layer.weight, layer.delay, layer.bias
-        return twin
+        twin.present = layer.present
+        return twin.train(layer.training)
+
+    def _acting(self) -> tuple[Tensor, float]:
+        return self.delay.detach().round().clamp(0, self.max_delay), 0.0
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
-        weight, limits = self.weight, (self.max_delay, self.interpolation)
-        steps = self.delay.detach().round().clamp(0, self.max_delay)
-        y = _convolved(x, weight, steps, 0.0, *limits)
-        self.way = "taps"
-        if not (torch.is_grad_enabled() and self.delay.requires_grad and self.sigma):
+        weight = self._weight()
+        y, self.way = self._convolved(x, weight, *self._acting())
+        if not self._moves():
             return y
-        slope = _convolved(x.detach(), weight.detach(), self.delay, self.sigma, *limits)
+        slope, way = self._convolved(x.detach(), weight.detach(), self.delay, self.sigma)
+        if way != self.way:
+            self.way += f", its slopes by {way}"
         return y + (slope - slope.detach())
 
+    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
+        kernel, limits = super()._kernel(weight), (self.max_delay, self.interpolation)
+        if not self._moves():
+            return kernel
+        slope = dense_kernel(weight.detach(), self.delay, self.sigma, *limits)
+        return kernel + (slope - slope.detach())
 
-def _convolved(
-    x: Tensor, weight: Tensor, delay: Tensor, sigma: float, max_delay: int, interpolation: str
-) -> Tensor:
-    return plan.delay_convolution(
-        x, weight, delay, sigma=sigma, max_delay=max_delay, interpolation=interpolation
-    )
+    def _moves(self) -> bool:
+        """Whether the delays' slopes are asked for; σ = 0 asks for none."""
+        return torch.is_grad_enabled() and self.delay.requires_grad and self.sigma > 0

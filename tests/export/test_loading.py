@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,21 @@ import pytest
 import torch
 from drawn_networks import random_network, random_split
 from drawn_tables import assert_same, random_table
+from spikingjelly.activation_based import surrogate
 
+from snn_delays.checkpoint import RunFolder
+from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.export import compare, integer_table, write_table
+from snn_delays.export import compare, from_nir, integer_table, simulate, write_table
 from snn_delays.export.fixed_point import fixed_point
 from snn_delays.export.loading import load_table, trainable
 from snn_delays.export.quantise import quantised
+from snn_delays.export.quantised_training import folded, make_quantisation_aware_
+from snn_delays.layers import DelayLayer
 from snn_delays.losses import cross_entropy, score
+from snn_delays.network import DelaySNN
+from snn_delays.schedules import Constant
+from snn_delays.training import TrainSettings, train
 
 NAMES = ("a", "b", "c", "d")
 
@@ -80,6 +90,128 @@ def test_weights_learn_and_the_rest_stays() -> None:
     assert bool((synapses.weight[absent] == 0).all())
     for now, before in zip(net.delay_parameters(), delays, strict=True):
         torch.testing.assert_close(now.detach(), before, rtol=0, atol=0)
+
+
+def kept(net: DelaySNN) -> dict[str, torch.Tensor]:
+    """Of each layer's weight, where it is not zero."""
+    return {
+        name: parameter.detach() != 0
+        for name, parameter in net.named_parameters()
+        if name.endswith(("delay.weight", "weight.original"))
+    }
+
+
+def pickled(net: DelaySNN) -> DelaySNN:
+    return pickle.loads(pickle.dumps(net))
+
+
+def from_its_state(net: DelaySNN) -> DelaySNN:
+    """Another network with the same synapses, whose weights come by way of the state dict."""
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        for block in twin.blocks:
+            assert isinstance(block.delay, DelayLayer)
+            block.delay.weight.fill_(1.0)
+            assert block.delay.present is not None
+            block.delay.present.fill_(True)
+    twin.load_state_dict(net.state_dict())
+    return twin
+
+
+def on_the_grid(net: DelaySNN) -> DelaySNN:
+    return make_quantisation_aware_(folded(net), 4, "neuron")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [copy.deepcopy, DelaySNN.rounded, folded, pickled, from_its_state, on_the_grid],
+    ids=lambda change: change.__name__,
+)
+def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> None:
+    table = quantised(integer_table(random_network(5), dt_ms=10.0, class_names=NAMES), 3)
+    net = change(trainable(table))
+    present = kept(net)
+    assert len(present) == 3
+    assert all(0 < int(mask.sum()) < mask.numel() for mask in present.values())
+    before = {name: net.get_parameter(name).detach().clone() for name in present}
+    split = random_split(6, 16)
+    rows = train(
+        net,
+        SpikeData(split, split, split, NAMES, 10.0, "official", 0),
+        Constant(start=0.0),
+        TrainSettings(epochs=6, weight_lr=0.05, weight_decay=1e-3, accelerator="cpu"),
+        RunFolder(tmp_path),
+        Unseen(),
+    )
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    for name, mask in present.items():
+        now = net.get_parameter(name).detach()
+        assert bool((now[~mask] == 0).all()), name
+        moved = now[mask] != before[name][mask]
+        assert float(moved.float().mean()) > 0.5, name
+    again = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    for one, other in zip(again.layers, table.layers, strict=True):
+        pairs = {(*pair,) for pair in zip(other.synapses.pre, other.synapses.post, strict=True)}
+        assert {*zip(one.synapses.pre, one.synapses.post, strict=True)} <= pairs
+
+
+class Unseen:
+    """Nobody watches."""
+
+    def batch(self, *_: Any) -> None: ...
+
+    def epoch(self, row: Any) -> None: ...
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 1e-6, 1 - 2**-24], ids=str)
+def test_membranes_that_keep_nothing_or_all(beta: float, reset: str) -> None:
+    drawn = integer_table(
+        random_network(1, v_reset=None if reset == "soft" else -0.25),
+        dt_ms=5.0,
+        class_names=NAMES,
+    )
+    layers = tuple(
+        replace(one, neuron=replace(one.neuron, beta=np.full(one.n_post, beta, np.float32)))
+        for one in drawn.layers
+    )
+    table = replace(drawn, layers=layers)
+    net = trainable(table)
+    split = random_split(2, 20)
+    agreement = compare(table, net, split)
+    assert agreement.spikes_total > 100
+    assert agreement.spikes_differing <= agreement.spikes_total / 1000
+    again = integer_table(net, dt_ms=5.0, class_names=NAMES)
+    assert_same(*(tuple(one.neuron for one in each.layers) for each in (again, table)))
+    # SpikingJelly's own way, which GPUs take, obeys the same equation.
+    batch = split.collate(range(20)).spikes
+    with torch.no_grad():
+        expected = net(batch)
+        for block in net.blocks[:-1]:
+            block.neuron.surrogate_function = surrogate.PiecewiseQuadratic()
+        assert float((net(batch) - expected).abs().max()) < 1e-3
+    # And it learns.
+    loss = cross_entropy(score(net(batch), None, net.readout), split.labels)
+    loss.backward()
+    for parameter in net.parameters():
+        assert not parameter.requires_grad or bool(parameter.grad.isfinite().all())
+
+
+def test_a_spiking_end_that_counts() -> None:
+    """A graph that ends in spikes gets a readout that keeps nothing (beta 0)."""
+    nir = pytest.importorskip("nir")
+    weight, one = np.array([[0.7, -0.2], [0.3, 0.9]], np.float32), np.ones(2, np.float32)
+    cells = nir.LIF(tau=0.005 * one, r=5 * one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
+    table = from_nir(nir.NIRGraph.from_list(nir.Linear(weight), cells), dt_ms=1.0)
+    assert not table.layers[-1].neuron.beta.any()
+    x = torch.rand(30, 3, 2).round()
+    with torch.no_grad():
+        v, fired = trainable(table)(x, return_spikes=True)
+    assert 0 < int(fired[0].sum()) < fired[0].numel()
+    torch.testing.assert_close(v, fired[0])
+    for sample in range(3):
+        expected = simulate(table, x[:, sample].numpy().astype(np.int64)).potentials
+        np.testing.assert_array_equal(v[:, sample], expected)
 
 
 def test_neurons_that_differ_are_refused() -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import random_network, random_split
-from torch import nn
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snn_delays.errors import UsageError
 from snn_delays.export import compare, integer_table
-from snn_delays.export.quantise import quantised
+from snn_delays.export.quantise import Scale, quantised
 from snn_delays.export.quantised_training import (
     QuantisedWeight,
     StraightThroughDelayLayer,
@@ -21,9 +23,12 @@ from snn_delays.export.quantised_training import (
     trained_scales,
 )
 from snn_delays.export.table_network import TableNetwork
-from snn_delays.layers import DelayLayer, clamp_delays_
+from snn_delays.layers import DelayLayer, clamp_delays_, set_sigma
 from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
+from snn_delays.ops import plan
+from snn_delays.ops.plan import Method
+from snn_delays.training import TrainSettings, _optimizers
 
 NAMES = ("a", "b", "c", "d")
 
@@ -66,10 +71,18 @@ def test_weights_on_their_grid(levels: int, by_neuron: bool) -> None:
     assert int(number.abs().max().round()) == levels
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_scales_come_from_a_gpu() -> None:
+    net = make_quantisation_aware_(folded(random_network(7)), 4)
+    here, there = trained_scales(net), trained_scales(net.cuda())
+    assert here is not None
+    assert there is not None
+    np.testing.assert_allclose(there, here, rtol=1e-6)
+
+
 def test_gradients_pass_straight_through() -> None:
     """Inside the range dw = 1 and ds = n − w / s; beyond it dw = 0 and ds = ±L."""
     module = QuantisedWeight(torch.ones(1, 4), 3, by_neuron=False)
-    module.damping = 1.0
     scale = 0.2
     with torch.no_grad():
         module.log_scale.fill_(np.log(scale))
@@ -111,12 +124,128 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     assert float(delay_hard.abs().min()) > 0
 
 
-@pytest.mark.parametrize("scale", ["layer", "neuron"])
-@pytest.mark.parametrize("options", [{}, {"granularity": "dendritic"}, {"max_delay": 0, "tail": 3}])
-def test_learns_and_becomes_the_same_table(scale: Any, options: dict[str, Any]) -> None:
+def aware_layer(method: Method = "auto", **options: Any) -> StraightThroughDelayLayer:
+    """Rounded delays and weights on a grid, in double precision."""
+    torch.manual_seed(1)
+    soft = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
+    hard = StraightThroughDelayLayer.of(soft)
+    grid = QuantisedWeight(soft.weight, 3, by_neuron=True)
+    parametrize.register_parametrization(hard, "weight", grid)
+    return hard
+
+
+def in_pieces(layer: DelayLayer, x: Tensor, pieces: list[int]) -> Tensor:
+    """The output for x in pieces of so many steps; of 0 means step by step up to the end."""
+    functional.reset_net(layer)
+    found = []
+    for size in pieces:
+        if size:
+            layer.step_mode = "m"
+            found.append(layer(x[:size]))
+        else:
+            layer.step_mode = "s"
+            found.append(torch.stack([layer(step) for step in x]))
+        x = x[size:]
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_count": 2, "interpolation": "triangle"}], ids=str)
+@pytest.mark.parametrize("pieces", [[0], [4, 8], [3, 2, 0]], ids=str)
+def test_steps_and_pieces_are_the_whole_sequence(
+    options: dict[str, Any], pieces: list[int]
+) -> None:
+    layer, x = aware_layer(**options), torch.rand(12, 3, 5, dtype=torch.float64)
+    judge = torch.randn(12, 3, 4, dtype=torch.float64)
+    deployed = DelayLayer(5, 4, max_delay=6, bias=True, **options).double()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.3)
+    before = torch.zeros(12, 3, 4, dtype=torch.float64)
+    for _ in range(3):  # the stream follows what an optimiser changes
+        with torch.no_grad():
+            for name, values in (("weight", layer.weight), ("bias", layer.bias)):
+                getattr(deployed, name).copy_(values)
+            deployed.delay.copy_(layer.delay.round())
+            deployed.sigma = 0.0
+            functional.reset_net(deployed)
+            expected = deployed(x)
+            assert not torch.allclose(expected, before)
+            torch.testing.assert_close(in_pieces(layer, x, pieces), expected)
+        gradients = []
+        for sizes in ([12], pieces):
+            optimizer.zero_grad()
+            y = in_pieces(layer, x, sizes)
+            torch.testing.assert_close(y, expected)
+            (y * judge).sum().backward()
+            parameters = list(layer.parameters())
+            gradients.append([one.grad.clone() for one in parameters if one.grad is not None])
+            assert len(gradients[-1]) == len(parameters) == 4
+        for mine, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, theirs)
+            assert float(mine.abs().max()) > 0
+        optimizer.step()
+        layer.clamp_delays_()
+        before = expected
+
+
+@torch.no_grad()
+def test_a_running_stream_follows_weights_and_scales() -> None:
+    layer, x = aware_layer(), torch.rand(3, 5, dtype=torch.float64)
+    layer.delay.zero_()
+    nn.init.zeros_(layer.get_parameter("bias"))
+    layer.step_mode = "s"
+    grid: Any = layer.get_submodule("parametrizations.weight")
+    before = layer(x)
+    silence = [layer(torch.zeros_like(x)) for _ in range(layer.max_delay)]
+    assert not torch.stack(silence).any()
+    grid[0].log_scale += np.log(2.0)
+    grid.original *= 2.0
+    torch.testing.assert_close(layer(x), 2 * before)
+    grid.original.zero_()
+    assert not layer(x).any()
+    with torch.inference_mode():  # where made-up tensors count no changes
+        assert not layer(x).any()
+
+
+def test_networks_stream_as_they_are_trained() -> None:
+    net = make_quantisation_aware_(folded(random_network(3)), 4).double()
+    for delay in net.delay_parameters():
+        assert float((delay - delay.round()).abs().detach().mean()) > 0.1
+    set_sigma(net, 0.5)
+    x = random_split(4, 8).collate(range(8)).spikes.double()
+    with torch.no_grad():
+        whole = net(x)
+        functional.reset_net(net)
+        functional.set_step_mode(net, "s")
+        stream = torch.cat([x, x.new_zeros(net.tail, *x.shape[1:])])
+        torch.testing.assert_close(torch.stack([net(step) for step in stream]), whole)
+
+
+@pytest.mark.parametrize("method", ["dense", "taps", "lowrank", "reference"])
+def test_the_layers_method_is_taken(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, original = [], plan.delay_convolution
+
+    def seen(*args: Any, **settings: Any) -> Tensor:
+        taken.append((settings["sigma"], settings["method"]))
+        return original(*args, **settings)
+
+    monkeypatch.setattr(plan, "delay_convolution", seen)
+    layer, x = aware_layer(method), torch.rand(12, 3, 5, dtype=torch.float64)
+    layer.sigma = 1.5
+    with torch.no_grad():
+        layer(x)
+    (_, alone), *_ = taken
+    # No basis of smooth functions makes sense of single taps.
+    assert alone == method if method != "lowrank" else alone in ("dense", "taps")
+    assert layer.way == alone
+    layer.history = None
+    layer(x)
+    assert taken[1:] == [(0.0, alone), (1.5, method)]
+    assert layer.way == (alone if alone == method else f"{alone}, its slopes by {method}")
+
+
+def trained(scale: Scale, **options: Any) -> DelaySNN:
+    """A network with the numbers −3 … 3 for weights that has learned."""
     net = make_quantisation_aware_(folded(random_network(3, **options)), 3, scale)
-    split = random_split(4, 24)
-    batch = split.collate(range(24))
+    batch = random_split(4, 24).collate(range(24))
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     losses = []
     for _ in range(25):
@@ -127,7 +256,13 @@ def test_learns_and_becomes_the_same_table(scale: Any, options: dict[str, Any]) 
         clamp_delays_(net)
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
-    net.eval()
+    return net.eval()
+
+
+@pytest.mark.parametrize("scale", ["layer", "neuron"])
+@pytest.mark.parametrize("options", [{}, {"granularity": "dendritic"}, {"max_delay": 0, "tail": 3}])
+def test_learns_and_becomes_the_same_table(scale: Scale, options: dict[str, Any]) -> None:
+    net, split = trained(scale, **options), random_split(4, 24)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
     scales = trained_scales(net)
     assert scales is not None
@@ -140,6 +275,27 @@ def test_learns_and_becomes_the_same_table(scale: Any, options: dict[str, Any]) 
         assert agreement.spikes_differing <= agreement.spikes_total / 500
 
 
+@pytest.mark.parametrize("scale", ["layer", "neuron"])
+def test_several_contacts_of_a_pair_become_whole_rows(scale: Scale) -> None:
+    """Contacts that round to one delay add up to one row, which may lie beyond the levels."""
+    net = trained(scale, kernel_count=3)
+    table = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    scales = trained_scales(net)
+    assert scales is not None
+    largest = 0
+    for layer, step in zip(table.layers, scales, strict=True):
+        number = (
+            layer.synapses.weight.astype(float)
+            / np.broadcast_to(step, layer.n_post)[layer.synapses.post]
+        )
+        np.testing.assert_allclose(number, np.rint(number), atol=1e-4)
+        largest = max(largest, int(np.rint(np.abs(number).max())))
+    assert 3 < largest <= 9
+    agreement = compare(table, net, random_split(4, 24))
+    assert agreement.spikes_total > 300
+    assert agreement.spikes_differing <= agreement.spikes_total / 500
+
+
 def test_checkpoints_fit() -> None:
     net = make_quantisation_aware_(folded(random_network(5)), 4, "neuron")
     options = {"max_delay": 7, "tau": 2.0, "batch_norm": False, "bias": True}
@@ -147,6 +303,31 @@ def test_checkpoints_fit() -> None:
     fresh.load_state_dict(net.state_dict())
     x = random_split(6, 4).collate(range(4)).spikes
     torch.testing.assert_close(fresh(x), net(x))
+
+
+def test_scales_do_not_decay() -> None:
+    """Far from 1 and without a gradient, weight decay would move a scale by a whole step."""
+    net = make_quantisation_aware_(folded(random_network(7)), 4, "neuron")
+    optimizer, _ = _optimizers(net, TrainSettings(weight_decay=1e-5, weight_lr=0.01))
+    groups = {
+        id(one): group["weight_decay"]
+        for group in optimizer.param_groups
+        for one in group["params"]
+    }
+    learnt = [name for name, _ in net.named_parameters() if not name.endswith(".delay.delay")]
+    assert len(groups) == len(learnt)
+    for name in learnt:
+        expected = 0.0 if name.endswith("log_scale") else 1e-5
+        assert groups[id(net.get_parameter(name))] == expected, name
+    before = trained_scales(net)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    after = trained_scales(net)
+    assert before is not None
+    assert after is not None
+    for now, then in zip(after, before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_refused() -> None:
