@@ -312,15 +312,20 @@ def clamp_delays_(module: nn.Module) -> None:
         child.clamp_delays_()
 
 
-def rounded(module: Net) -> Net:
-    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
+def fresh_copy(module: Net) -> Net:
+    """A copy of ``module`` with no memory of past inputs; the module keeps its own."""
     # A neuron's state hangs on the autograd graph, which cannot be copied: set it aside.
     memories = base.extract_memories(module)
     functional.reset_net(module)
     try:
-        twin = copy.deepcopy(module)
+        return copy.deepcopy(module)
     finally:
         base.load_memories(module, memories)
+
+
+def rounded(module: Net) -> Net:
+    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
+    twin = fresh_copy(module)
     with torch.no_grad():
         for child in delay_layers(twin):
             child.delay.copy_(child.integer_delays())

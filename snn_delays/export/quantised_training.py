@@ -11,8 +11,6 @@ Reference:
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -24,7 +22,7 @@ from snn_delays.errors import UsageError
 from snn_delays.export.integer import folded_contacts
 from snn_delays.export.quantise import BITS, SCALES, Scale, least_error_scale
 from snn_delays.interpolation import dense_kernel
-from snn_delays.layers import DelayLayer
+from snn_delays.layers import DelayLayer, fresh_copy
 from snn_delays.network import Block, DelaySNN
 
 
@@ -45,7 +43,7 @@ def folded(net: DelaySNN, max_delay: int | None = None) -> DelaySNN:
             f"finetune.max_delay must be from 1 to the network's {net.max_delay} steps, "
             f"got {max_delay!r}."
         )
-    twin = copy.deepcopy(net)
+    twin = fresh_copy(net)
     for block in twin.blocks:
         assert isinstance(block, Block)
         contacts = folded_contacts(block)

@@ -49,6 +49,15 @@ def test_folding_changes_nothing(options: dict[str, Any]) -> None:
     fresh.load_state_dict(twin.state_dict())
 
 
+def test_folding_right_after_training() -> None:
+    """Neurons then remember potentials that hang on the graph."""
+    net, x = random_network(1), random_split(2, 8).collate(range(8)).spikes
+    v = net(x)
+    twin = folded(net)
+    v.sum().backward()
+    torch.testing.assert_close(twin(x), v, rtol=1e-4, atol=1e-4)
+
+
 def test_folding_into_a_smaller_range() -> None:
     twin = folded(random_network(1), max_delay=3)
     assert twin.max_delay == 3
