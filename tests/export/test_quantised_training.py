@@ -269,7 +269,11 @@ def trained(scale: Scale, **options: Any) -> DelaySNN:
 
 
 @pytest.mark.parametrize("scale", ["layer", "neuron"])
-@pytest.mark.parametrize("options", [{}, {"granularity": "dendritic"}, {"max_delay": 0, "tail": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"granularity": "dendritic"}, {"kernel_count": 3}, {"max_delay": 0, "tail": 3}],
+    ids=str,
+)
 def test_learns_and_becomes_the_same_table(scale: Scale, options: dict[str, Any]) -> None:
     net, split = trained(scale, **options), random_split(4, 24)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
