@@ -28,6 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+from snn_delays.export.require import (
+    require_finite,
+    require_member,
+    require_vector,
+    require_within,
+    value_range,
+)
 
 READOUTS = ("sum_softmax", "max", "mean")
 RESETS = {"LIF": ("hard", "soft"), "LI": ("none",)}
@@ -62,23 +69,25 @@ class NeuronTable:
     v_reset: Floats
 
     def __post_init__(self) -> None:
-        _require_member("neuron model", self.model, tuple(RESETS))
-        _require_member(f"reset of {self.model} neurons", self.reset, RESETS[self.model])
-        _require_vector("neuron beta", self.beta, (np.float32,))
+        require_member("neuron model", self.model, tuple(RESETS))
+        require_member(f"reset of {self.model} neurons", self.reset, RESETS[self.model])
+        require_vector("neuron beta", self.beta, (np.float32,))
         for name, values in (("v_threshold", self.v_threshold), ("v_reset", self.v_reset)):
-            _require_vector(f"neuron {name}", values, (np.float32,), self.beta.size)
-        _require_finite("neuron v_reset", self.v_reset)
+            require_vector(f"neuron {name}", values, (np.float32,), self.beta.size)
+        require_finite("neuron v_reset", self.v_reset)
         if not np.all((self.beta >= 0) & (self.beta <= 1)):
-            raise UsageError("neuron beta must be within 0 … 1; got " + _range(self.beta) + ".")
+            raise UsageError(
+                "neuron beta must be within 0 … 1; got " + value_range(self.beta) + "."
+            )
         if self.reset != "hard" and np.any(self.v_reset != 0):
             raise UsageError(
                 f"neuron v_reset must be 0 when reset is {self.reset!r}; "
-                f"got {_range(self.v_reset)}."
+                f"got {value_range(self.v_reset)}."
             )
         if self.model == "LI" and not np.all(np.isposinf(self.v_threshold)):
             raise UsageError("neuron v_threshold of LI neurons must be +inf: they never spike.")
         if self.model == "LIF":
-            _require_finite("neuron v_threshold", self.v_threshold)
+            require_finite("neuron v_threshold", self.v_threshold)
 
     @property
     def spiking(self) -> bool:
@@ -113,21 +122,21 @@ class IntegerNeuronTable:
     weight_shift: int
 
     def __post_init__(self) -> None:
-        _require_member("neuron model", self.model, tuple(INTEGER_RESETS))
-        _require_member(f"reset of {self.model} neurons", self.reset, INTEGER_RESETS[self.model])
+        require_member("neuron model", self.model, tuple(INTEGER_RESETS))
+        require_member(f"reset of {self.model} neurons", self.reset, INTEGER_RESETS[self.model])
         for name, shift in (("decay", self.decay_shift), ("weight", self.weight_shift)):
             if not 0 <= shift <= MAX_SHIFT:
                 raise UsageError(
                     f"neuron {name}_shift must be within 0 … {MAX_SHIFT}, got {shift}."
                 )
-        _require_vector("neuron decay", self.decay, (np.int32,))
+        require_vector("neuron decay", self.decay, (np.int32,))
         for name, values in (("v_threshold", self.v_threshold), ("v_reset", self.v_reset)):
-            _require_vector(f"neuron {name}", values, (np.int32,), self.decay.size)
-        _require_within("neuron decay", self.decay, 0, 1 << self.decay_shift)
+            require_vector(f"neuron {name}", values, (np.int32,), self.decay.size)
+        require_within("neuron decay", self.decay, 0, 1 << self.decay_shift)
         if self.reset != "hard" and np.any(self.v_reset != 0):
             raise UsageError(
                 f"neuron v_reset must be 0 when reset is {self.reset!r}; "
-                f"got {_range(self.v_reset)}."
+                f"got {value_range(self.v_reset)}."
             )
         if self.model == "IntLI" and np.any(self.v_threshold != NEVER):
             raise UsageError(
@@ -162,11 +171,11 @@ class SynapseTable:
     weight: NDArray[np.generic]
 
     def __post_init__(self) -> None:
-        _require_vector("synapse pre", self.pre, (np.int32,))
-        _require_vector("synapse post", self.post, (np.int32,), self.pre.size)
-        _require_vector("synapse delay", self.delay, (np.int32,), self.pre.size)
-        _require_vector("synapse weight", self.weight, WEIGHT_TYPES, self.pre.size)
-        _require_finite("synapse weight", self.weight)
+        require_vector("synapse pre", self.pre, (np.int32,))
+        require_vector("synapse post", self.post, (np.int32,), self.pre.size)
+        require_vector("synapse delay", self.delay, (np.int32,), self.pre.size)
+        require_vector("synapse weight", self.weight, WEIGHT_TYPES, self.pre.size)
+        require_finite("synapse weight", self.weight)
 
     def __len__(self) -> int:
         return self.pre.size
@@ -208,15 +217,15 @@ class LayerTable:
                 "delays must satisfy 0 <= min_delay <= max_delay, "
                 f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
             )
-        _require_vector("bias", self.bias, (np.int32 if self.integer else np.float32,), self.n_post)
-        _require_finite("bias", self.bias)
+        require_vector("bias", self.bias, (np.int32 if self.integer else np.float32,), self.n_post)
+        require_finite("bias", self.bias)
         if isinstance(self.neuron, IntegerNeuronTable):
-            _require_vector("neuron decay", self.neuron.decay, (np.int32,), self.n_post)
+            require_vector("neuron decay", self.neuron.decay, (np.int32,), self.n_post)
         else:
-            _require_vector("neuron beta", self.neuron.beta, (np.float32,), self.n_post)
-        _require_within("synapse pre", self.synapses.pre, 0, self.n_pre - 1)
-        _require_within("synapse post", self.synapses.post, 0, self.n_post - 1)
-        _require_within("synapse delay", self.synapses.delay, self.min_delay, self.max_delay)
+            require_vector("neuron beta", self.neuron.beta, (np.float32,), self.n_post)
+        require_within("synapse pre", self.synapses.pre, 0, self.n_pre - 1)
+        require_within("synapse post", self.synapses.post, 0, self.n_post - 1)
+        require_within("synapse delay", self.synapses.delay, self.min_delay, self.max_delay)
         if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
             raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
         if self.synapses.weight.dtype == np.float32 and self.weight_scale != 1:
@@ -274,7 +283,7 @@ class DelayTable:
             raise UsageError(f"dt_ms must be a finite time > 0 ms, got {self.dt_ms}.")
         if self.tail_steps < 0:
             raise UsageError(f"tail_steps must be >= 0, got {self.tail_steps}.")
-        _require_member("readout", self.readout, READOUTS)
+        require_member("readout", self.readout, READOUTS)
         source, size = "input", self.input_channels
         for index, layer in enumerate(self.layers):
             _require_place(index, layer, source, size)
@@ -304,35 +313,3 @@ def _require_place(index: int, layer: LayerTable, source: Source, size: int) -> 
             f"layer {index} must have n_pre = {size}, the size of its source {source!r}, "
             f"got {layer.n_pre}."
         )
-
-
-def _require_member(what: str, got: str, expected: tuple[str, ...]) -> None:
-    if got not in expected:
-        raise UsageError(f"{what} must be one of {', '.join(expected)}; got {got!r}.")
-
-
-def _require_vector(
-    what: str, got: NDArray[np.generic], types: tuple[type, ...], size: int | None = None
-) -> None:
-    expected = got.shape[:1] if size is None else (size,)
-    if got.ndim != 1 or got.shape != expected or got.dtype not in types:
-        names = " or ".join(np.dtype(t).name for t in types)
-        length = "" if size is None else f" of length {size}"
-        raise UsageError(
-            f"{what} must be a vector of {names}{length}, got {got.dtype} of shape {got.shape}."
-        )
-
-
-def _require_finite(what: str, got: NDArray[np.generic]) -> None:
-    bad = int(np.count_nonzero(~np.isfinite(got)))
-    if bad:
-        raise UsageError(f"{what} must be finite, got {bad} of {got.size} NaN or infinite.")
-
-
-def _require_within(what: str, got: Ints, low: int, high: int) -> None:
-    if got.size and (got.min() < low or got.max() > high):
-        raise UsageError(f"{what} must be within {low} … {high}, got {_range(got)}.")
-
-
-def _range(values: NDArray[np.generic]) -> str:
-    return f"{values.min()} … {values.max()}"
