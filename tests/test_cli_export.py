@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,9 @@ def test_a_run_that_moved_keeps_its_export(there: Path, shell: Shell):
     shutil.rmtree("runs/moved")
 
 
+# Not imported to find out: NEST's OpenMP in this process breaks what torch compiles later.
+@pytest.mark.skipif(find_spec("nest") is None, reason="NEST is not installed")
 def test_nest_agrees(there: Path, shell: Shell):
-    pytest.importorskip("nest")
     out = shell("export", "run=runs/learned", "verify=nest", "verify_samples=12", "folder=proof")
     nest = report_of("proof")["nest"]
     assert nest["samples"] == 12
