@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,10 @@ QUICK = ("finetune=quantise", "finetune.epochs=2")
 
 
 @pytest.fixture
-def base(there: Path) -> Iterator[str]:
-    """A run to go on from, which other tests do not share."""
+def base(there: Path) -> str:
+    """A run to go on from."""
     shutil.copytree("runs/learned", "runs/base")
-    yield "run=runs/base"
-    shutil.rmtree("runs/base")
+    return "run=runs/base"
 
 
 def contents(folder: str) -> dict[Path, bytes]:

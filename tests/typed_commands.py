@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def there(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(runs)
-    return runs
+def there(
+    runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of ``runs`` that this test alone works in."""
+    folder = tmp_path_factory.mktemp("there") / "here"
+    shutil.copytree(runs, folder)
+    monkeypatch.chdir(folder)
+    return folder
