@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
@@ -35,6 +36,7 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
         try:
             run(*args)
         except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:  # whoever read the output, head for one, has left
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,7 +44,7 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
         except Exception as error:
             if traceback_wanted:
                 raise
-            print(f"{program}: error: {_explain(error)}", file=sys.stderr)
+            print(f"{program}: error: {_explain(error, config_name)}", file=sys.stderr)
             sys.exit(2)
 
     # Guarded twice: inside Hydra, which comments on an exception that passes through it, and
@@ -53,7 +55,7 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
     guarded(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job))
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, config_name: str) -> str:
     """One line for the person who typed the command."""
     cause: BaseException | None = error
     while cause is not None:
@@ -62,14 +64,16 @@ def _explain(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
+    if bare := re.match(r"Error parsing override '([^=\n]+)'\n", str(error)):
+        meant = f"; did you mean run={bare[1]}?" if Path(bare[1]).exists() else "."
+        return f"settings are typed as key=value, got {bare[1]!r}{meant}"
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
-        return _unknown_key(unknown[1], error)
+        return _unknown_key(unknown[1], error, config_name)
     if unknown := re.match(r".*Could not find '(\w+)/([^']+)'", str(error)):
         options = sorted(file.stem for file in (CONF / unknown[1]).glob("*.yaml"))
-        known = f"{', '.join(options[:-1])} or {options[-1]}" if options[1:] else "".join(options)
-        return f"no such {unknown[1]}: {unknown[2]}; choose {known}."
+        return f"no such {unknown[1]}: {unknown[2]}; choose {one_of(options)}."
     if unknown := re.search(r"unexpected keyword argument '([^']+)'", str(error)):
-        return _unknown_key(unknown[1], None)
+        return _unknown_key(unknown[1], None, config_name)
     if type(error).__module__.startswith(("hydra", "omegaconf")):
         return one_line(error)
     return (
@@ -78,28 +82,65 @@ def _explain(error: BaseException) -> str:
     )
 
 
-def _unknown_key(key: str, error: BaseException | None) -> str:
+def _unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
     """Name the key that does not exist, and the nearest one that does."""
     reason = one_line(error.__cause__) if error and error.__cause__ else ""
     if reason and "is not in struct" not in reason:
         return f"cannot set {key}: {reason}"
-    near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "--help lists them all."
+    known = _known_keys(config_name)
+    if choices := known.get(key):
+        return f"{key} is a setting of {one_of(choices)}; add that to the command."
+    near = max(known, key=lambda one: _likeness(key, one))
+    hint = f"did you mean {near}?" if _likeness(key, near) >= 0.5 else "--help lists them all."
     return f"no such setting: {key}; {hint}"
 
 
-def _known_keys() -> list[str]:
-    """Every setting that any file of the Hydra tree defines, as it is typed."""
-    keys = []
-    for file in CONF.rglob("*.yaml"):
-        group = file.parent.relative_to(CONF).as_posix()
-        whole = "@package _global_" in file.read_text(encoding="utf-8")
-        prefix = "" if group == "." or whole else f"{group}."
-        keys += [
-            f"{prefix}{key}" for key in OmegaConf.load(file) if key not in ("defaults", "hydra")
-        ]
-    return keys
+def _likeness(one: str, other: str) -> float:
+    """0 … 1; half of it for the whole, half for what stands behind the last point."""
+    last, other_last = one.rpartition(".")[2], other.rpartition(".")[2]
+    inside = 0.9 if last in other_last or other_last in last else 0.0
+    return (_ratio(one, other) + max(inside, _ratio(last, other_last))) / 2
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _known_keys(config_name: str) -> dict[str, list[str]]:
+    """Every setting that the command can have, as it is typed, with the choices that bring it.
+
+    A setting that the command always has is brought by none.
+    """
+
+    def content(file: Path) -> dict[str, Any]:
+        found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+    whole = content(CONF / f"{config_name}.yaml")
+    known: dict[str, list[str]] = {key: [] for key in whole if key not in ("defaults", "hydra")}
+    for default in whole["defaults"]:
+        if not isinstance(default, dict):
+            continue
+        ((group, chosen),) = default.items()
+        for file in sorted((CONF / group).glob("*.yaml")):
+            spread = "@package _global_" in file.read_text(encoding="utf-8")
+            for key, value in content(file).items():
+                # A recipe sets keys of other groups: sections, which are theirs.
+                if key in ("defaults", "_target_") or (spread and isinstance(value, dict)):
+                    continue
+                typed = key if spread else f"{group}.{key}"
+                if spread and chosen == file.stem:
+                    known[typed] = []
+                else:
+                    known.setdefault(typed, []).append(f"{group}={file.stem}")
+    return known
 
 
 def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+def one_of(words: list[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -27,6 +27,10 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
             another network, values out of range.
     """
     settings = cfg.finetune
+    if not any(one.startswith("run=") for one in overrides):
+        raise UsageError(
+            f"finetune={settings_name(overrides)} goes on with a trained run: give run=DIR."
+        )
     allowed = ("run=", "finetune", "seed=", "dataset.root=")
     given = [one for one in overrides if not one.startswith(allowed)]
     if given:
@@ -45,6 +49,8 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
         ):
             raise UsageError(f"finetune.{name} must be a number >= 0, got {value!r}.")
     chip = None if settings.chip is None else load_chip(str(settings.chip))
+    if chip is not None:
+        _require_neurons(chip, base.model)
     bits = _bits(settings, chip, str(cfg.run))
     max_delay = _max_delay(settings.max_delay, base.model, chip)
     config = base.copy()
@@ -72,6 +78,26 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
         name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
         folder = Path(str(cfg.run)) / name
     return config, RunFolder(Path(str(folder)))
+
+
+def _require_neurons(chip: ChipProfile, model: DictConfig) -> None:
+    """Refuse a chip that no training of this network fits to."""
+    if chip.neuron.leak == "linear":
+        raise UsageError(
+            f"finetune.chip: {chip.name} takes a constant from v at every step, the neurons of a "
+            "run keep a share of it. Choose another chip."
+        )
+    reset = "soft" if model.v_reset is None else "hard"
+    if reset not in chip.neuron.resets:
+        raise UsageError(
+            f"finetune.chip: {chip.name} has no {reset} reset, which the run was trained with "
+            f"(model.v_reset={model.v_reset}). Train a run with another, or choose another chip."
+        )
+    if chip.delay.granularity == "axon" and model.granularity != "axonal" and model.max_delay:
+        raise UsageError(
+            f"finetune.chip: {chip.name} has one delay per axon, the run has {model.granularity} "
+            "ones. Train a run with model.granularity=axonal."
+        )
 
 
 def _bits(settings: DictConfig, chip: ChipProfile | None, run: str) -> int:
@@ -164,9 +190,8 @@ def starting_network(config: DictConfig) -> tuple[SpikeData, DelaySNN]:
     ``config.model`` is completed: a smaller range of delays must not shorten the tail.
     """
     settings = config.finetune
-    _, data, net = load_run(
-        RunFolder(Path(settings.base)), settings.checkpoint, config.dataset.root
-    )
+    base = RunFolder(Path(settings.base))
+    _, data, net = load_run(base, settings.checkpoint, config.dataset.root, moved="dataset.root")
     net = folded(net, settings.max_delay)
     config.model.max_delay, config.model.tail = net.max_delay, net.tail
     return data, make_quantisation_aware_(net, settings.bits, settings.scale)

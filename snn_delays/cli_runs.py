@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -21,16 +22,21 @@ log = logging.getLogger("snn_delays")
 
 
 def load_run(
-    run: RunFolder, checkpoint: str, root: str | None
+    run: RunFolder, checkpoint: str, root: str | None, moved: str = "root"
 ) -> tuple[DictConfig, SpikeData, DelaySNN]:
-    """Configuration, data and trained network of a run."""
+    """Configuration, data and trained network of a run.
+
+    Args:
+        root: where the data lies now; None: where it was in training.
+        moved: the setting that ``root`` comes from, for messages.
+    """
     if checkpoint not in ("best", "last"):
         raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
     config = load_config(run)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
         config.dataset.root = root
-    data = load_data(config.dataset)
+    data = load_data(config.dataset, moved)
     net = build_network(config, data)
     try:
         net.load_state_dict(saved["network"])
@@ -88,8 +94,21 @@ def _plain_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
     )
 
 
-def load_data(dataset: DictConfig) -> SpikeData:
-    data: SpikeData = instantiate("dataset", dataset)
+def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
+    """The data of a section ``dataset``.
+
+    Args:
+        moved: the setting that says where a run's data lies now, if it has moved since.
+    """
+    try:
+        data: SpikeData = instantiate("dataset", dataset)
+    except (UsageError, InstantiationException) as error:
+        if moved is None or Path(str(dataset.root)).exists():
+            raise
+        raise UsageError(
+            f"the run's data was in {dataset.root}, and is not there. Give {moved}=DIR, where it "
+            "lies now."
+        ) from error
     log.info(
         f"data: {len(data.train)} train, {len(data.valid)} validation "
         f"({data.split}), {len(data.test)} test; {data.n_channels} channels, "

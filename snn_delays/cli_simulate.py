@@ -39,7 +39,7 @@ def _simulate(cfg: DictConfig) -> None:
         if save.exists() and not cfg.force:
             raise UsageError(f"{save} exists. Choose another file, or overwrite: force=true.")
     table = read_table(path)
-    data = load_data(dataset)
+    data = load_data(dataset, moved=None if cfg.run is None else "root")
     _require_fit(path, table, data)
     indices = _indices(cfg.samples, len(data.test))
     recording = Recording(table)

@@ -46,22 +46,15 @@ def test_evaluate_reproduces_the_summary(there: Path, shell: Shell):
 
 def test_evaluate_says_when_it_does_not_reproduce_the_summary(there: Path, shell: Shell):
     path = there / "runs/none/summary.json"
-    text = path.read_text()
-    summary = json.loads(text)
+    summary = json.loads(path.read_text())
     summary["best"]["test"]["rounded"]["accuracy"] += 0.1
     path.write_text(json.dumps(summary))
-    try:
-        assert "differs from its summary.json" in shell("evaluate", "run=runs/none")
-    finally:
-        path.write_text(text)
+    assert "differs from its summary.json" in shell("evaluate", "run=runs/none")
 
 
 def test_evaluate_compares_runs_and_finds_data_that_moved(there: Path, shell: Shell):
     (there / "data").rename(there / "moved")
-    try:
-        out = shell("evaluate", "run=[runs/learned,runs/none]", "checkpoint=last", "root=moved")
-    finally:
-        (there / "moved").rename(there / "data")
+    out = shell("evaluate", "run=[runs/learned,runs/none]", "checkpoint=last", "root=moved")
     assert "learned" in out
     assert "none" in out
 
@@ -117,8 +110,6 @@ def test_the_shift_has_an_older_name(there: Path, shell: Shell):
     ]
     assert len(metrics[0]) == 1 + 2
     assert metrics[0] == metrics[1]
-    for name in ("trainer", "augmentation", "old"):
-        shutil.rmtree(there / "runs" / name)
 
 
 def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shell):
@@ -128,7 +119,6 @@ def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shel
     assert augmentation["event_drop"] == 0.25
     assert all(augmentation.values())
     assert set(augmentation) == {field.name for field in dataclasses.fields(Augmentation)}
-    shutil.rmtree(there / "runs/changed")
 
 
 WRONG = {
@@ -163,11 +153,17 @@ WRONG = {
         ("dataset.dt_ms=0", "dt_ms"),
         ("dataset=shd dataset.root=nowhere", "zenkelab.org"),
         ("run=fresh resume=true", "fresh"),
-        ("trainer.epochs", "missing EQUAL"),
+        ("trainer.epochs", "settings are typed as key=value, got 'trainer.epochs'."),
+        ("finetune.epochs=3", "finetune.epochs is a setting of finetune=quantise; add that"),
+        ("schedule=constant schedule.offset=0", "is a setting of schedule=exponential; add"),
+        ("max_delay=9", "no such setting: max_delay; did you mean model.max_delay?"),
+        ("colour=red", "no such setting: colour; --help lists them all."),
     ],
     "evaluate": [
         ("", "run is missing: give run="),
         ("run=nowhere", "nowhere/config.yaml not found"),
+        ("run=runs/learned dataset.root=x", "no such setting: dataset.root; did you mean root?"),
+        ("runs/learned", "got 'runs/learned'; did you mean run=runs/learned?"),
         ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
         ("run=runs/learned batch_size=0", "batch_size"),
     ],
@@ -187,8 +183,6 @@ def test_a_mistake_ends_in_one_line(
     if command == "train" and "run=" not in arguments:
         given.append("run=mistake")
     assert expected in shell.fails(command, *given)
-    # Some are found only once the run's folder is made, and other files' tests share this place.
-    shutil.rmtree(there / "mistake", ignore_errors=True)
 
 
 @pytest.mark.parametrize("mistake", ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1"])
@@ -208,8 +202,6 @@ def test_a_run_of_no_delay_steps_is_one_without_delays(there: Path, shell: Shell
     assert found[0] == found[1] == found[2]
     shell("evaluate", "run=runs/learned-0")
     shell("export", "run=runs/learned-0")
-    for delays in ("learned", "none"):
-        shutil.rmtree(there / f"runs/{delays}-0")
 
 
 def test_the_log_of_a_run_is_in_its_folder(there: Path, shell: Shell):
@@ -220,7 +212,6 @@ def test_the_log_of_a_run_is_in_its_folder(there: Path, shell: Shell):
     shell("train", "run=runs/logged", "resume=true")
     both = (run / "train.log").read_text()
     assert both.startswith(first + "data: 96 train")
-    shutil.rmtree(run)
 
 
 def test_a_sweep_runs_each_setting_in_a_folder_of_its_own(there: Path, shell: Shell):
@@ -229,7 +220,6 @@ def test_a_sweep_runs_each_setting_in_a_folder_of_its_own(there: Path, shell: Sh
     for seed in (0, 1):
         (log,) = (there / "sweep").glob(f"*seed={seed}*/train.log")
         assert log.read_text().count("neurons") == 1
-    shutil.rmtree(there / "sweep")
 
 
 def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Shell):
@@ -239,35 +229,21 @@ def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Sh
     shell("train", "run=runs/early", "resume=true")
     summaries = [json.loads((of / "summary.json").read_text()) for of in (run, run.parent / "none")]
     assert summaries[0]["best"] == summaries[1]["best"]
-    shutil.rmtree(run)
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "just words"])
 def test_a_damaged_configuration_is_one_line(there: Path, shell: Shell, text: str):
-    path = there / "runs/none/config.yaml"
-    before = path.read_text()
-    path.write_text(text)
-    try:
-        assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
-    finally:
-        path.write_text(before)
+    (there / "runs/none/config.yaml").write_text(text)
+    assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
 
 
 def test_a_damaged_checkpoint_is_one_line(there: Path, shell: Shell):
     path = there / "runs/none/checkpoints/best.ckpt"
-    content = path.read_bytes()
-    path.write_bytes(content[:200])
-    try:
-        assert "damaged" in shell.fails("evaluate", "run=runs/none")
-    finally:
-        path.write_bytes(content)
+    path.write_bytes(path.read_bytes()[:200])
+    assert "damaged" in shell.fails("evaluate", "run=runs/none")
 
 
 def test_a_checkpoint_of_another_network_is_one_line(there: Path, shell: Shell):
     path = there / "runs/none/config.yaml"
-    text = path.read_text()
-    path.write_text(text.replace("- 8\n", "- 9\n"))
-    try:
-        assert "does not fit" in shell.fails("evaluate", "run=runs/none")
-    finally:
-        path.write_text(text)
+    path.write_text(path.read_text().replace("- 8\n", "- 9\n"))
+    assert "does not fit" in shell.fails("evaluate", "run=runs/none")

@@ -228,17 +228,33 @@ def test_a_run_without_delays_is_trained_for_a_chip(there: Path, shell: Shell, t
     assert {int(delay) for layer in layers for delay in layer.synapses.delay} == {1}
 
 
+def test_it_goes_on_with_a_run(there: Path, shell: Shell):
+    line = shell.fails("train", "finetune=quantise")
+    assert line.endswith("finetune=quantise goes on with a trained run: give run=DIR.")
+
+
+CHIPS = [
+    ({"leak": "linear"}, "own takes a constant from v at every step"),
+    ({"resets": ["soft"]}, "own has no hard reset, which the run was trained with"),
+    ({"granularity": "axon"}, "own has one delay per axon, the run has synaptic ones"),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), CHIPS)
+def test_a_chip_that_no_training_fits_to(
+    there: Path, shell: Shell, base: str, tmp_path: Path, changes: dict, expected: str
+):
+    chip = profile(str(tmp_path / "own.toml"), name="own", **changes)
+    assert expected in shell.fails("train", base, *QUICK, f"finetune.chip={chip}")
+
+
 def test_data_that_have_moved_are_found(
     there: Path, shell: Shell, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     (there / "data").rename(tmp_path / "moved")
-    try:
-        shell("train", base, *QUICK, "dataset.root='~/moved'", "seed=1")
-        assert not (there / "data").exists()
-        config = OmegaConf.load("runs/base/quantised-4bit/config.yaml")
-        assert (config.dataset.root, config.seed) == (str(tmp_path / "moved"), 1)
-        shell("evaluate", "run=runs/base/quantised-4bit")
-    finally:
-        shutil.rmtree(there / "data", ignore_errors=True)
-        (tmp_path / "moved").rename(there / "data")
+    shell("train", base, *QUICK, "dataset.root='~/moved'", "seed=1")
+    assert not (there / "data").exists()
+    config = OmegaConf.load("runs/base/quantised-4bit/config.yaml")
+    assert (config.dataset.root, config.seed) == (str(tmp_path / "moved"), 1)
+    shell("evaluate", "run=runs/base/quantised-4bit")

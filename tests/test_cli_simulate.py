@@ -170,6 +170,7 @@ def test_spikes_are_saved_and_never_overwritten_unasked(run: Run, folder: Path) 
         (("run=runs/mine", "save=a.csv"), "save must be a file NAME.npz, got a.csv"),
         (("run=runs/mine", "force=perhaps"), "force must be true or false"),
         (("run=runs/mine", "sampels=3"), "did you mean samples?"),
+        (("dataset.root=x",), "is a setting of dataset=gsc, dataset=shd, dataset=ssc or dataset"),
         (("table=t.h5", "root=data", "dataset=synthetic"), "Use dataset.root=DIR."),
         (
             ("table=runs/mine/export/delays.h5", *DATA, "dataset.n_channels=9"),
