@@ -14,10 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import delay_table
-import nest
 import numpy as np
-from reference import compare, refuse, require
+from reference import compare, input_counts, needs, refuse, require
+
+with needs("nest-simulator h5py"):
+    import delay_table
+    import nest
 
 
 def build(table: dict[str, Any]) -> tuple[Any, list, list, list]:
@@ -65,11 +67,10 @@ def main() -> int:
     parser.add_argument("table", type=Path, help="delays.h5")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
-    require(given.table, given.spikes)
-    with np.load(given.spikes) as sample:
-        counts = sample["counts"].astype(int)
+    require(given.table)
     nest.verbosity = nest.VerbosityLevel.ERROR
     table = delay_table.read(given.table)
+    counts = input_counts(given.spikes, table["input_channels"])
     nest.resolution = dt = table["dt_ms"]
     inputs, layers, currents, lags = build(table)
     steps = len(counts) + table["tail_steps"]

@@ -18,19 +18,24 @@ import json
 import sys
 from pathlib import Path
 
-import brian2
 import numpy as np
-import pyNN
-import pyNN.brian2 as sim
-from pyNN.brian2.simulator import state
-from pyNN.parameters import Sequence
-from reference import compare, refuse, require
+from reference import compare, input_counts, needs, refuse, require
+
+with needs('pynn brian2 "numpy<2.4"'):
+    import brian2
+    import pyNN
+    import pyNN.brian2 as sim
+    from pyNN.brian2.simulator import state
+    from pyNN.parameters import Sequence
 
 
 def create(folder: Path, index: int, layer: dict, dt: float) -> tuple:
     """One layer's neurons, and their bias."""
     if layer["reset"] not in ("hard", "none") or layer["model"] not in ("LIF", "LI"):
-        refuse(f"layer {index}: IF_curr_delta is a float neuron with a hard reset.")
+        refuse(
+            f"layer {index}: IF_curr_delta is a float neuron with a hard reset, got "
+            f"{layer['model']} with reset {layer['reset']}. Export float neurons."
+        )
     columns = np.loadtxt(folder / f"neurons_{index}.csv", np.float32, delimiter=",", skiprows=1)
     bias, beta, threshold, v_reset = columns.reshape(-1, 4).astype(float).T
     # 0 and 1 have no finite time constant; the nearest numbers that do act the same.
@@ -70,11 +75,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="pynn/")
     parser.add_argument("--spikes", type=Path, required=True, help="sample.npz")
     given = parser.parse_args()
-    require(given.folder / "network.json", given.spikes)
+    require(given.folder / "network.json", " into pynn/, with formats=[pynn] or formats=all")
     header = json.loads((given.folder / "network.json").read_text(encoding="utf-8"))
     dt = float(header["dt_ms"])
-    with np.load(given.spikes) as sample:
-        counts = sample["counts"].astype(int)
+    counts = input_counts(given.spikes, header["input_channels"])
     steps = len(counts) + header["tail_steps"]
     brian2.prefs.codegen.target = "numpy"  # runs at once; "cython" compiles first
     brian2.defaultclock.dt = dt * brian2.ms  # the clock of spike sources

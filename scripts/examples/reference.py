@@ -7,7 +7,8 @@ sample.npz  counts [T, channels]; potentials [T + tail, classes] and spikes_0, s
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,11 +57,31 @@ def compare(
     return int(differing > 1e-4 * total or found != answer)
 
 
-def require(*paths: Path) -> None:
+@contextmanager
+def needs(packages: str) -> Iterator[None]:
+    """End with one line if what is imported within is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        refuse(f"{error.name} is not installed: pip install {packages}")
+
+
+def require(path: Path, option: str = "") -> None:
     """End with one line if a file that ``snn-delays-export`` writes is not there."""
-    for path in paths:
-        if not path.is_file():
-            refuse(f"{path}: no such file. snn-delays-export writes it (formats=all for pynn/).")
+    if not path.is_file():
+        refuse(f"{path}: no such file. snn-delays-export writes it{option}.")
+
+
+def input_counts(path: Path, channels: int) -> np.ndarray:
+    """The sample's input, whole numbers ``[T, channels]``."""
+    require(path)
+    with np.load(path) as sample:
+        counts = sample["counts"]
+    if counts.ndim != 2 or counts.shape[1] != channels:
+        refuse(f"{path} has input {counts.shape}, the network takes [T, {channels}].")
+    if np.any(counts != counts.astype(int)):
+        refuse(f"{path} holds currents; this example sends spikes.")
+    return counts.astype(int)
 
 
 def refuse(why: str) -> NoReturn:

@@ -156,6 +156,26 @@ def test_a_network_that_nest_cannot_run(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@needs_nest
+def test_a_sample_of_another_network(tmp_path: Path) -> None:
+    export(small_table(), tmp_path)
+    with np.load(tmp_path / "sample.npz") as sample:
+        arrays = dict(sample)
+    np.savez(tmp_path / "sample.npz", **arrays | {"counts": arrays["counts"][:, :4]})
+    result = run("nest", "delays.h5", tmp_path)
+    assert result.returncode == 2
+    assert "error: sample.npz has input (30, 4), the network takes [T, 6]" in result.stderr
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    for example, package in (("brian2", "brian2"), ("pynn", "pyNN")):
+        if find_spec(package) is None:
+            result = run(example, "delays.h5", tmp_path)
+            assert result.returncode == 2
+            assert " is not installed: pip install " in result.stderr
+            assert len(result.stderr.splitlines()) == 1
+
+
 @needs_brian2
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_brian2(reset: str, tmp_path: Path) -> None:
