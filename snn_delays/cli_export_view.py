@@ -14,9 +14,14 @@ def print_report(report: dict[str, Any], dt_ms: float) -> None:
     """Tables of what ``deployment_report`` found."""
     console.print_table(
         f"test accuracy, {report['samples']} samples",
-        ["network", "accuracy", "answers changed by this step"],
+        ["network", "accuracy", "answers changed by this step", "synapses"],
         [
-            [row["name"], console.percent(row["accuracy"]), str(row["changed"]) if index else "–"]
+            [
+                row["name"],
+                console.percent(row["accuracy"]),
+                str(row["changed"]) if index else "–",
+                f"{row['synapses']:,}",
+            ]
             for index, row in enumerate(report["stages"])
         ],
     )
@@ -32,7 +37,7 @@ def print_report(report: dict[str, Any], dt_ms: float) -> None:
                 str(index),
                 f"{row['neurons']:,}",
                 f"{row['synapses']:,}",
-                f"{row['spikes_per_sample']:,.0f}" if index < len(layers) - 1 else "–",
+                "–" if row["spikes_per_sample"] is None else f"{row['spikes_per_sample']:,.0f}",
                 f"{row['synaptic_operations_per_sample']:,.0f}",
                 f"{row['events_in_flight_max']:,}",
                 _bytes(row["ring_bytes"]),
@@ -64,8 +69,8 @@ def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
 
 def _print_chip(chip: dict[str, Any]) -> None:
     said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
-    if transport := chip["transport_per_layer"]:
-        said.append(f"the chip itself takes {transport} more per layer, which the table leaves out")
+    if any(model.startswith("Int") for model in chip["neurons"]):
+        said.append("integer neurons")
     total = sum(chip["synapses"])
     if chip["rescaled_by"] != 1:
         said.append(f"delays times {chip['rescaled_by']:.3f}")
@@ -76,6 +81,8 @@ def _print_chip(chip: dict[str, Any]) -> None:
     if beyond := sum(chip["beyond_native"]):
         said.append(f"{beyond:,} delays need the chip's extensions")
     log.info(f"{chip['name']}: {'; '.join(said)}.")
+    if chip["not_simulated"]:
+        log.info(f"Not as on the chip: {'; '.join(chip['not_simulated'])}.")
     if chip["not_checked"]:
         log.info(f"Not checked, since no public source says: {', '.join(chip['not_checked'])}.")
 

@@ -2,8 +2,9 @@
 
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
 from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
-from snn_delays.export.chips.violations import unknowns, violations
+from snn_delays.export.chips.violations import not_simulated, unknowns, violations
 from snn_delays.export.cost import InFlight, LayerCost, events_in_flight, table_cost
+from snn_delays.export.deployment import Deployment, DeploySettings, deploy
 from snn_delays.export.equality import same_network
 from snn_delays.export.formats import FORMATS, write_verified
 from snn_delays.export.formats.csv import read_csv, write_csv
@@ -16,6 +17,7 @@ from snn_delays.export.hdf5 import read_table, write_table
 from snn_delays.export.integer import integer_table
 from snn_delays.export.loading import load_table
 from snn_delays.export.nest_check import NestAgreement, compare_with_nest, run_in_nest
+from snn_delays.export.quantise import activity, quantised
 from snn_delays.export.sample import write_sample
 from snn_delays.export.simulator import Simulator, simulate
 from snn_delays.export.simulator.activity import synaptic_operations
@@ -30,20 +32,26 @@ __all__ = [
     "Agreement",
     "ChipProfile",
     "DelayTable",
+    "DeploySettings",
+    "Deployment",
     "InFlight",
     "LayerCost",
     "NestAgreement",
     "Simulation",
     "Simulator",
+    "activity",
     "adapt_delays",
     "compare",
     "compare_with_nest",
+    "deploy",
     "events_in_flight",
     "from_nir",
     "integer_table",
     "load_chip",
     "load_table",
+    "not_simulated",
     "predict",
+    "quantised",
     "read_csv",
     "read_nir",
     "read_pynn",

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
 from snn_delays.export.chips.profile import ChipProfile
-from snn_delays.export.chips.violations import violations
+from snn_delays.export.chips.violations import violations, wrong_neurons
 from snn_delays.export.fixed_point import Leak, fixed_point
 from snn_delays.export.integer import integer_table
 from snn_delays.export.quantise import BITS, Scale, activity, quantised, require_bits
 from snn_delays.export.quantised_training import trained_bits, trained_scales
 from snn_delays.export.table import DelayTable
 from snn_delays.export.table_network import TableNetwork
-from snn_delays.network import DelaySNN
+from snn_delays.network import Block, DelaySNN
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Stage:
 
     name: str
     network: nn.Module
+    synapses: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +97,13 @@ def deploy(
             reason with the number of synapses or neurons it concerns.
     """
     table = integer_table(net, dt_ms=dt_ms, class_names=class_names)
+    contacts = _contacts(net)
     stages = [
-        Stage("as trained (σ-kernels)", net),
-        Stage("delays rounded", net.rounded()),
+        Stage("as trained (σ-kernels)", net, contacts),
+        Stage("delays rounded", net.rounded(), _synapses(table)),
     ]
     if trained_bits(net) is not None:  # it rounds in training already
-        stages = [Stage("as fine-tuned", net)]
+        stages = [Stage("as fine-tuned", net, contacts)]
     bits = _bits(net, settings)
     power = bool(settings.chip and settings.chip.weights.power_of_two)
     scales = trained_scales(net) if bits == trained_bits(net) and not power else None
@@ -138,23 +140,47 @@ def deploy(
 
     adapted = None
     if settings.chip:
+        if wrong := wrong_neurons(table, settings.chip):
+            raise UsageError(
+                f"{settings.chip.name} cannot take this network: {'; '.join(wrong)}. No setting of "
+                "an export changes that: choose another chip, or train other neurons."
+            )
         adapted = adapt_delays(table, settings.chip, settings.delays)
     final = small(table)
     if bits is not None:
-        stages.append(Stage(f"{_bit_words(bits)} weights", TableNetwork(final)))
+        stages.append(_stage(f"{_bit_words(bits)} weights", final))
     if settings.chip and adapted:
         final = whole(small(adapted.table))
         _require_fit(final, settings.chip, largest_count, graded)
-        stages.append(Stage(f"adapted to {settings.chip.name}", TableNetwork(final)))
+        stages.append(_stage(f"adapted to {settings.chip.name}", final))
     elif settings.fixed_point:
         final = whole(final)
-        stages.append(Stage("integer neurons", TableNetwork(final)))
+        stages.append(_stage("integer neurons", final))
     if graded and final.layers[0].integer:
         raise UsageError(
             "integer neurons take whole numbers of spikes, and this data set gives currents. Train "
             "with an encoder that makes spikes (dataset.encoder=…), or export float neurons."
         )
     return Deployment(final, tuple(stages), adapted)
+
+
+def _contacts(net: DelaySNN) -> int:
+    """Synapses as they are trained; of a pair without one there may be a weight all the same."""
+    count = 0
+    for block in net.blocks:
+        assert isinstance(block, Block)
+        weight, present = block.delay.weight, getattr(block.delay, "present", None)
+        assert isinstance(weight, Tensor)
+        count += weight.numel() if present is None else int(present.sum())
+    return count
+
+
+def _stage(name: str, table: DelayTable) -> Stage:
+    return Stage(name, TableNetwork(table), _synapses(table))
+
+
+def _synapses(table: DelayTable) -> int:
+    return sum(len(layer.synapses) for layer in table.layers)
 
 
 def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn_delays.data import Split
 from snn_delays.export.chips.profile import ChipProfile
-from snn_delays.export.chips.violations import unknowns
+from snn_delays.export.chips.violations import not_simulated, unknowns
 from snn_delays.export.cost import events_in_flight, table_cost
 from snn_delays.export.deployment import Deployment
 from snn_delays.export.simulator import Simulation
@@ -49,7 +49,14 @@ def deployment_report(
         say(stage.name)
         found = evaluate(stage.network, split, batch_size)  # pyright: ignore[reportArgumentType]
         answers.append(found.predictions)
-        stages.append({"name": stage.name, "accuracy": found.accuracy, "changed": 0})
+        stages.append(
+            {
+                "name": stage.name,
+                "accuracy": found.accuracy,
+                "changed": 0,
+                "synapses": stage.synapses,
+            }
+        )
     for row, (before, after) in zip(stages[1:], pairwise(answers), strict=True):
         row["changed"] = int((before != after).sum())
 
@@ -62,13 +69,14 @@ def deployment_report(
             "name": "simulated from the file",
             "accuracy": agreement.accuracy_table,
             "changed": agreement.predictions_differing,
+            "synapses": sum(len(layer.synapses) for layer in table.layers),
         }
     )
     return {
         "samples": agreement.samples,
         "stages": stages,
         "agreement": {k: v for k, v in asdict(agreement).items() if k != "membrane_bits"},
-        "chip": _chip(deployment, chip, table.dt_ms),
+        "chip": _chip(deployment, chip, table),
         "membrane_bits": agreement.membrane_bits,
         "layers": _layers(table, chip, work),
     }, agreement
@@ -103,7 +111,9 @@ def _layers(table: DelayTable, chip: ChipProfile | None, work: _Work) -> list[Re
                 "synapses": cost.synapses,
                 "pairs": cost.pairs,
                 "delay_histogram": cost.delay_histogram.tolist(),
-                "spikes_per_sample": work.spikes[index] / work.samples,
+                "spikes_per_sample": (
+                    work.spikes[index] / work.samples if layer.neuron.spiking else None
+                ),
                 "synaptic_operations_per_sample": work.operations[index] / work.samples,
                 "events_in_flight_max": int(work.in_flight_max[index]),
                 "events_in_flight_mean": work.in_flight_sum[index] / work.samples,
@@ -117,7 +127,7 @@ def _layers(table: DelayTable, chip: ChipProfile | None, work: _Work) -> list[Re
     return rows
 
 
-def _chip(deployment: Deployment, chip: ChipProfile | None, dt_ms: float) -> Report | None:
+def _chip(deployment: Deployment, chip: ChipProfile | None, table: DelayTable) -> Report | None:
     adapted = deployment.adapted
     if chip is None or adapted is None:
         return None
@@ -125,7 +135,7 @@ def _chip(deployment: Deployment, chip: ChipProfile | None, dt_ms: float) -> Rep
         "name": chip.name,
         "description": chip.description,
         "latency_steps": adapted.total_latency,
-        "latency_ms": adapted.total_latency * dt_ms,
+        "latency_ms": adapted.total_latency * table.dt_ms,
         "shift_per_layer": adapted.shift,
         "transport_per_layer": adapted.transport,
         "rescaled_by": adapted.factor,
@@ -135,5 +145,7 @@ def _chip(deployment: Deployment, chip: ChipProfile | None, dt_ms: float) -> Rep
         "joined": list(adapted.joined),
         "cancelled": list(adapted.cancelled),
         "beyond_native": list(adapted.beyond_native),
+        "neurons": [layer.neuron.model for layer in table.layers],
         "not_checked": unknowns(chip),
+        "not_simulated": not_simulated(table, chip),
     }

@@ -86,7 +86,9 @@ def test_an_unknown_name_lists_the_known_ones():
     [
         ("native_max", "nativ_max", "unknown key delay.nativ_max; did you mean delay.native_max"),
         ("[membrane]", "[membrain]", "unknown key membrain; did you mean membrane"),
-        ("min = 0\n", "", "missing delay.min"),
+        ("min = 0\n", "", "missing delay.min; it must be said"),
+        ("max = 62\n", "", 'missing delay.max; what nobody knows is "unknown"'),
+        ("not_simulated = []", "not_simulated = 3", "not_simulated must be a list of texts, or"),
         ("min = 0", 'min = "unknown"', "delay.min must be a whole number >= 0, got \"?'unknown"),
         ("max = 62\n", "max = -1\n", "delay.max"),
         ("decay_shift = 12", "decay_shift = true", "membrane.decay_shift must be a whole number"),

@@ -2,7 +2,12 @@
 
 from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
 from snn_delays.export.chips.profile import CHIPS, ChipProfile, load_chip
-from snn_delays.export.chips.violations import unknowns, violations
+from snn_delays.export.chips.violations import (
+    not_simulated,
+    unknowns,
+    violations,
+    wrong_neurons,
+)
 
 __all__ = [
     "CHIPS",
@@ -10,6 +15,8 @@ __all__ = [
     "ChipProfile",
     "adapt_delays",
     "load_chip",
+    "not_simulated",
     "unknowns",
     "violations",
+    "wrong_neurons",
 ]

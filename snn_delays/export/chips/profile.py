@@ -108,10 +108,15 @@ class MembraneLimits:
 
 @dataclass(frozen=True)
 class ChipProfile:
-    """What a chip can take. ``unknown``: names like ``membrane.bits`` that nobody has told us."""
+    """What a chip can take.
+
+    ``unknown``: names like ``membrane.bits`` that nobody has told us; ``not_simulated``: known
+    traits of the chip that neither the table nor its simulation has, for a report to say.
+    """
 
     name: str
     description: str
+    not_simulated: tuple[str, ...]
     delay: DelayLimits
     weights: WeightLimits
     fan: FanLimits
@@ -138,6 +143,7 @@ class _Key(NamedTuple):
             "text": "text",
             "word": " or ".join(f'"{word}"' for word in self.choice),
             "words": "a list of " + ", ".join(f'"{word}"' for word in self.choice),
+            "texts": "a list of texts, or []",
         }[self.kind]
         return words + (', "none" or "unknown"' if self.open else "")
 
@@ -153,6 +159,7 @@ class _Key(NamedTuple):
             "words": isinstance(value, list)
             and bool(value)
             and all(isinstance(word, str) and word in self.choice for word in value),
+            "texts": isinstance(value, list) and all(isinstance(one, str) for one in value),
         }[self.kind]
 
 
@@ -227,7 +234,7 @@ def load_chip(name_or_path: str | Path) -> ChipProfile:
     if not path.is_file():
         raise UsageError(
             f"chip must be one of {', '.join(CHIPS)} or the path of a TOML profile, "
-            f"got {str(name_or_path)!r}."
+            f"got {str(name_or_path)!r}, and there is no such file."
         )
     return _read(path)
 
@@ -245,13 +252,18 @@ def _read(path: Path) -> ChipProfile:
 
 
 def _profile(content: dict[str, Any]) -> ChipProfile:
-    _require_keys("", content, ("name", "description", *_SECTIONS))
-    for name in ("name", "description"):
-        _require_value(name, content[name], _TEXT)
+    own = {"name": _TEXT, "description": _TEXT, "not_simulated": _Key("texts", open=False)}
+    _require_keys("", content, own | dict.fromkeys(_SECTIONS, _TEXT))
+    for name, expected in own.items():
+        _require_value(name, content[name], expected)
     unknown: list[str] = []
     limits = {name: _section(name, content[name], unknown) for name in _SECTIONS}
     profile = ChipProfile(
-        name=content["name"], description=content["description"], **limits, unknown=tuple(unknown)
+        name=content["name"],
+        description=content["description"],
+        not_simulated=tuple(content["not_simulated"]),
+        **limits,
+        unknown=tuple(unknown),
     )
     _require_order("delay", profile.delay.min, profile.delay.native_max, profile.delay.max)
     _require_order("weights", profile.weights.low, profile.weights.high)
@@ -262,7 +274,7 @@ def _section(name: str, content: Any, unknown: list[str]) -> Any:
     kind, keys = _SECTIONS[name]
     if not isinstance(content, dict):
         raise UsageError(f"[{name}] must be a section, got {content!r}.")
-    _require_keys(f"{name}.", content, tuple(keys))
+    _require_keys(f"{name}.", content, keys)
     values = {}
     for key, expected in keys.items():
         value = content[key]
@@ -276,14 +288,16 @@ def _section(name: str, content: Any, unknown: list[str]) -> Any:
     return kind(**values)
 
 
-def _require_keys(prefix: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:
+def _require_keys(prefix: str, content: dict[str, Any], keys: dict[str, _Key]) -> None:
     for key in content:
         if key not in keys:
-            (nearest,) = get_close_matches(key, keys, n=1, cutoff=0)
+            (nearest,) = get_close_matches(key, list(keys), n=1, cutoff=0)
             raise UsageError(f"unknown key {prefix}{key}; did you mean {prefix}{nearest}?")
     missing = [prefix + key for key in keys if key not in content]
     if missing:
-        raise UsageError(f'missing {", ".join(missing)}; what nobody knows is "unknown".')
+        open_too = any(expected.open for key, expected in keys.items() if key not in content)
+        hint = 'what nobody knows is "unknown"' if open_too else "it must be said"
+        raise UsageError(f"missing {', '.join(missing)}; {hint}.")
 
 
 def _require_value(name: str, value: Any, expected: _Key) -> None:

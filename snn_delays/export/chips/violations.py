@@ -1,4 +1,4 @@
-"""What of a finished table a chip cannot take, one line each, and what could not be checked."""
+"""What of a table a chip cannot take, one line each; what was not checked, and not simulated."""
 
 from __future__ import annotations
 
@@ -35,11 +35,15 @@ def violations(
     if dt_ms is not None and table.dt_ms != dt_ms:
         found.append(
             f"time: a step is {table.dt_ms:g} ms, the chip's is fixed to {dt_ms:g} ms, so that it "
-            f"runs at {table.dt_ms / dt_ms:g} times the speed of real time"
+            f"runs at {table.dt_ms / dt_ms:g} times the speed of real time (train with "
+            f"dataset.dt_ms={dt_ms:g})"
         )
     several = largest_count is not None and largest_count > 1
     if several and profile.neuron.multiple_input_spikes is False:
-        found.append(f"input: up to {largest_count} spikes per step and channel, not only one")
+        found.append(
+            f"input: up to {largest_count} spikes per step and channel, not only one (train with "
+            "dataset.max_count=1)"
+        )
     for layer in table.layers:
         lines = [
             *_delays(layer, profile),
@@ -52,9 +56,36 @@ def violations(
     return found
 
 
+def wrong_neurons(table: DelayTable, profile: ChipProfile) -> list[str]:
+    """The violations that no change of weights can mend: the network needs other neurons.
+
+    Where there are any, axons with different delays are named too, which delays seldom mend.
+    """
+    layers = table.layers
+    found = [f"layer {one.target}: {line}" for one in layers for line in _neurons(one, profile)]
+    if found:
+        found += [f"layer {one.target}: {line}" for one in layers for line in _axons(one, profile)]
+    return found
+
+
 def unknowns(profile: ChipProfile) -> list[str]:
     """The keys of the profile that ``violations`` cannot check: no public source states them."""
     return list(profile.unknown)
+
+
+def not_simulated(table: DelayTable, profile: ChipProfile) -> list[str]:
+    """What the chip does otherwise than the table's simulation."""
+    found = []
+    own = profile.membrane.arithmetic
+    if own != "float" and not any(layer.integer for layer in table.layers):
+        bits = "" if profile.membrane.bits is None else f" of {profile.membrane.bits} bits"
+        chips = {"fixed": f"fixed point{bits}", "integer": f"whole numbers{bits}"}
+        found.append(
+            f"v: floating point in the simulation, {chips.get(str(own), 'unknown')} on the chip"
+        )
+    if profile.delay.transport:
+        found.append(f"{profile.delay.transport} steps more per layer, whatever the delays")
+    return found + list(profile.not_simulated)
 
 
 def _delays(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
@@ -67,11 +98,15 @@ def _delays(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
             f"{_of(outside)} delays are outside {limits.text} (they are {delay.min()} … "
             f"{delay.max()})"
         )
-    per_pre = _distinct(layer.synapses.pre, delay, layer.n_pre)
-    if limits.granularity == "axon" and np.any(per_pre > 1):
-        yield f"{_of(per_pre > 1)} axons have different delays, not one each"
+    yield from _axons(layer, profile)
     if limits.granularity == "none" and np.any(delay != limits.min):
         yield f"{_of(delay != limits.min)} synapses have a delay, and the chip has none"
+
+
+def _axons(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
+    different = _distinct(layer.synapses.pre, layer.synapses.delay, layer.n_pre) > 1
+    if profile.delay.granularity == "axon" and np.any(different):
+        yield f"{_of(different)} axons have different delays; the chip has one delay per axon"
 
 
 def _weights(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
@@ -127,7 +162,7 @@ def _neurons(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
     if limits.leak == "linear" and np.any(neuron.beta != 1):
         yield (
             f"{_of(neuron.beta != 1)} neurons keep a share of v per step (beta "
-            f"{neuron.beta.min():g} … {neuron.beta.max():g}); the chip takes a constant away"
+            f"{_range(neuron.beta)}); the chip takes a constant away"
         )
 
 
@@ -186,6 +221,11 @@ def _distinct(owner: NDArray[np.int32], value: NDArray[np.generic], n: int) -> N
     width = int(codes.max(initial=0)) + 1
     pairs = np.unique(owner.astype(np.int64) * width + codes)
     return np.bincount(pairs // width, minlength=n)
+
+
+def _range(values: NDArray[np.floating]) -> str:
+    """``0.1 … 0.9``, or the one value that all have."""
+    return " … ".join(dict.fromkeys(f"{end:g}" for end in (values.min(), values.max())))
 
 
 def _fits(values: NDArray[np.generic], bits: int) -> NDArray[np.bool_]:
