@@ -28,6 +28,7 @@ from snn_delays.export.deployment_report import deployment_report
 from snn_delays.export.folder import ExportFolder
 from snn_delays.export.formats import FORMATS, write_verified
 from snn_delays.export.nest_check import compare_with_nest, require_nest
+from snn_delays.export.quantise import require_bits
 from snn_delays.export.sample import write_sample
 from snn_delays.export.simulator import predict, simulate
 from snn_delays.export.table import DelayTable
@@ -45,10 +46,11 @@ def export() -> None:
 
 
 def _export(cfg: DictConfig) -> None:
+    run = RunFolder(Path(str(cfg.run)))
     settings, formats = _settings(cfg), _formats(cfg.formats)
     if not isinstance(cfg.folder, str) or not cfg.folder:
         raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
-    run, folder = RunFolder(Path(str(cfg.run))), ExportFolder(Path(cfg.folder))
+    folder = ExportFolder(Path(cfg.folder).expanduser())
     config, data, net = load_run(run, cfg.checkpoint, cfg.root)
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
@@ -67,23 +69,24 @@ def _export(cfg: DictConfig) -> None:
     for_nest = [data.test.collate([index]).spikes[:, 0].numpy() for index in chosen]
     if cfg.verify == "nest":
         require_nest(deployment.table, for_nest)
-    # Nothing is in its place before all of it is proved.
-    with folder.replacing() as unproved:
-        table = _write(deployment.table, unproved, formats, data)
-        report: dict[str, Any] = {
-            "origin": origin,
-            "table_file_bytes": (unproved / "delays.h5").stat().st_size,
-        }
-        if cfg.verify is not False:
-            report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
-        if cfg.verify == "nest":
-            report["nest"] = _nest(table, for_nest)
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(unproved / "report.json", text.encode())
+    try:
+        # Nothing is in its place before all of it is proved.
+        with folder.replacing() as unproved:
+            table = _write(deployment.table, unproved, formats, data)
+            size = (unproved / "delays.h5").stat().st_size
+            report: dict[str, Any] = {"origin": origin, "table_file_bytes": size}
+            if cfg.verify is not False:
+                report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
+            if cfg.verify == "nest":
+                report["nest"] = _nest(table, for_nest)
+            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            write_atomically(unproved / "report.json", text.encode())
+    except KeyboardInterrupt:
+        log.info(f"Interrupted. {folder.path} is as it was.")
+        raise
     synapses = sum(len(layer.synapses) for layer in table.layers)
-    size = report["table_file_bytes"] / 1e6
-    also = "".join(f", {name}/" for name in (*formats, "report.json"))
-    log.info(f"→ {folder.path / 'delays.h5'}{also[:-1]}: {synapses:,} synapses, {size:.2f} MB")
+    files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
+    log.info(f"{files}, report.json: {synapses:,} synapses, {size / 1e6:.2f} MB")
 
 
 def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
@@ -114,6 +117,8 @@ def _settings(cfg: DictConfig) -> DeploySettings:
     for name, least in (("calibration", 0), ("verify_samples", 1)):
         if not isinstance(cfg[name], int) or cfg[name] < least:
             raise UsageError(f"{name} must be a whole number >= {least}, got {cfg[name]!r}.")
+    if cfg.bits is not None:
+        require_bits(cfg.bits)
     chip = None if cfg.chip is None else load_chip(str(cfg.chip))
     _require_used(cfg, chip)
     return DeploySettings(
@@ -198,7 +203,7 @@ def _proof(
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
         f"{agreement.spikes_total:,} differ"
-        + ("" if exact else " (float ties)")
+        + (" (float ties)" if agreement.spikes_differing else "")
         + f", {agreement.predictions_differing} of {agreement.samples} answers."
     )
     bits = settings.chip.membrane.bits if settings.chip else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,10 +134,19 @@ def test_another_runs_export_is_not_overwritten(there: Path, shell: Shell):
 
 
 def test_a_run_that_moved_keeps_its_export(there: Path, shell: Shell):
-    shutil.copytree("runs/learned", "runs/moved")
     shell("export", "run=runs/learned", "folder=here", "verify=false")
+    Path("runs/learned").rename("runs/moved")
     shell("export", "run=runs/moved", "folder=here", "verify=false")
-    shutil.rmtree("runs/moved")
+
+
+def test_a_copy_of_a_run_is_another_run(there: Path, shell: Shell):
+    shell("export", "run=runs/learned", "folder=here", "verify=false")
+    shell("export", "run=runs/learned", "verify=false")
+    shutil.copytree("runs/learned", "runs/copy")
+    line = shell.fails("export", "run=runs/copy", "folder=here", "verify=false")
+    assert "here holds the export of" in line
+    # The export inside the copy is the copy's own.
+    shell("export", "run=runs/copy", "verify=false")
 
 
 # Not imported to find out: NEST's OpenMP in this process breaks what torch compiles later.
@@ -191,7 +201,62 @@ def test_nest_is_asked_before_anything_is_measured(
     assert not Path("mistake").exists()
 
 
+def test_data_that_have_moved_are_asked_for(there: Path, shell: Shell):
+    """The built-in task would be made again; files of others cannot be."""
+    config = Path("runs/learned/config.yaml")
+    real = "_target_: snn_delays.data.load_shd\n  root: gone"
+    text = re.sub(r"dataset:\n(  .*\n)+", f"dataset:\n  {real}\n", config.read_text())
+    config.write_text(text)
+    for command in ("export", "evaluate"):
+        line = shell.fails(command, "run=runs/learned")
+        assert "the run's data was in gone, and is not there. Give root=DIR" in line
+    line = shell.fails("train", "run=runs/learned", "finetune=quantise")
+    assert "Give dataset.root=DIR" in line
+
+
+def test_an_interrupted_export_says_what_is_left(
+    there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stop(*arguments: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    shell("export", "run=runs/learned", "verify=false")
+    before = Path("runs/learned/export/delays.h5").read_bytes()
+    monkeypatch.setattr("snn_delays.cli_export.deployment_report", stop)
+    with pytest.raises(SystemExit) as stopped:
+        shell("export", "run=runs/learned", "bits=4")
+    assert stopped.value.code == 130
+    printed = capsys.readouterr()
+    assert "Interrupted. runs/learned/export is as it was." in printed.out
+    assert printed.err == "snn-delays-export: interrupted\n"
+    assert Path("runs/learned/export/delays.h5").read_bytes() == before
+
+
+def test_what_the_simulation_leaves_out_is_said(there: Path, shell: Shell):
+    out = shell("export", "run=runs/learned", "chip=spinnaker1", "folder=float")
+    assert "v: floating point in the simulation, fixed point of 32 bits on the chip" in out
+    assert "held in 16 bits and saturate" in out
+    out = shell("export", "run=runs/learned", "chip=spinnaker1", "fixed_point=true", "folder=whole")
+    assert "v: floating point" not in out
+    assert "integer neurons" in out
+    out = shell("export", "run=runs/learned", "chip=loihi2", "folder=loihi")
+    assert "1 steps more per layer, whatever the delays" in out
+    stages = report_of("loihi")["stages"]
+    assert [row["synapses"] for row in stages] == sorted(
+        (row["synapses"] for row in stages), reverse=True
+    )
+    assert stages[0]["synapses"] == 12 * 8 + 8 * 8 > stages[-1]["synapses"]
+
+
 MISTAKES = [
+    ("", "run is missing: give run="),
+    ("runs/learned", "settings are typed as key=value, got 'runs/learned'; did you mean run="),
+    ("run=runs/learned samples=3", "no such setting: samples; did you mean verify_samples?"),
+    ("run=runs/learned folder=runs/learned/config.yaml", "runs/learned/config.yaml is a file"),
+    ("run=runs/learned folder=runs/learned/config.yaml/x", "runs/learned/config.yaml is a file"),
+    ("run=runs/learned chip=mine.toml", "got 'mine.toml', and there is no such file"),
+    ("run=runs/learned chip=truenorth", "keep a share of v per step (beta 0.00497512); the chip"),
+    ("run=runs/learned chip=truenorth", "No setting of an export changes that"),
     ("run=nowhere", "nowhere/config.yaml not found"),
     ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
     ("run=runs/learned folder=/proc/nothing", "cannot write /proc/nothing"),

@@ -25,20 +25,30 @@ class ExportFolder:
     def require_free(self, origin: Mapping[str, str], *, force: bool) -> None:
         """Refuse to replace files of another run, or of somebody else.
 
+        A run is known by its folder, or by its configuration, if it has been moved. A copy of a
+        run is another one.
+
         Args:
-            origin: ``run`` (its folder) and ``config_sha256``; one of them is enough to be the
-                same run, wherever it may have been moved.
+            origin: ``run`` (its folder) and ``config_sha256``.
 
         Raises:
-            UsageError: files are there that the same run has not exported.
+            UsageError: files are there that the same run has not exported, or no folder can be.
         """
+        nearest = next(one for one in (self.path, *self.path.absolute().parents) if one.exists())
+        if not nearest.is_dir():
+            raise self._refused(f"{nearest} is a file")
         there = [name for name in NAMES if (self.path / name).exists()]
         if force or not there:
             return
         try:
             text = (self.path / "report.json").read_text(encoding="utf-8")
             found = json.loads(text)["origin"]
-            if any(found[key] == origin[key] for key in ("run", "config_sha256")):
+            if found["run"] == origin["run"]:
+                return
+            moved = not Path(found["run"]).exists() or self.path.resolve().is_relative_to(
+                origin["run"]
+            )
+            if moved and found["config_sha256"] == origin["config_sha256"]:
                 return
             whose = f"holds the export of {found['run']}"
         except (OSError, ValueError, KeyError, TypeError):
@@ -63,12 +73,12 @@ class ExportFolder:
             home.mkdir(parents=True, exist_ok=True)
             unproved = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=home))
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refused(_reason(error)) from error
         try:
             yield unproved
             self._swap(unproved)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refused(_reason(error)) from error
         finally:
             shutil.rmtree(unproved, ignore_errors=True)
 
@@ -91,8 +101,11 @@ class ExportFolder:
                 target.rename(source)
             raise
 
-    def _refused(self, error: OSError) -> UsageError:
-        reason = error.strerror or " ".join(str(error).split())
+    def _refused(self, reason: str) -> UsageError:
         return UsageError(
             f"cannot write {self.path}: {reason}. Choose a folder that can be written to."
         )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())
