@@ -182,7 +182,7 @@ def _stream(
     with TemporaryDirectory(prefix="snn-delays-nest-") as name:
         folder = Path(name)
         np.savez(folder / "network.npz", **network)
-        np.savez(folder / "samples.npz", **inputs)  # type: ignore[reportArgumentType]
+        np.savez(folder / "samples.npz", **inputs)  # pyright: ignore[reportArgumentType]
         with (folder / "log.txt").open("wb") as log:
             # -P: this file's folder, with its csv.py, stays off the child's search path.
             worker = subprocess.Popen(
@@ -261,7 +261,8 @@ def _float_neurons(index: int, layer: LayerTable) -> NeuronTable:
     if not isinstance(neuron, NeuronTable):
         raise UsageError(
             f"layer {index}: NEST computes in floating point and has no {neuron.model} neurons. "
-            "Check the float table that this one was quantised from."
+            "Check a table with float neurons (export without fixed_point=true, or for another "
+            "chip), or check this one in the simulator (verify=simulator)."
         )
     if neuron.reset == "soft":
         raise UsageError(

@@ -162,7 +162,7 @@ def main(folder: Path) -> None:
             found = network.run(counts, len(counts) + int(tail))
             # Renamed when complete: nest_check.py reads it as soon as it sees it.
             unfinished = folder / "unfinished.npz"
-            np.savez(unfinished, **found)  # type: ignore[reportArgumentType]
+            np.savez(unfinished, **found)  # pyright: ignore[reportArgumentType]
             unfinished.replace(folder / f"found_{n}.npz")
 
 

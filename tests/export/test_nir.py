@@ -340,3 +340,9 @@ def test_what_a_table_cannot_express_is_named(message: str) -> None:
 def test_step_must_be_given() -> None:
     with pytest.raises(UsageError, match="give dt_ms > 0, got None"):
         from_nir(listed(lif(3)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_path_is_no_graph() -> None:
+    with pytest.raises(UsageError, match=r"takes a nir.NIRGraph, got str. read_nir reads a file"):
+        from_nir("network.nir")  # pyright: ignore[reportArgumentType]

@@ -240,3 +240,9 @@ def test_unusable_readout() -> None:
         scores(np.zeros((2, 2)), "first")
     with pytest.raises(UsageError, match="at least 1 step"):
         scores(np.zeros((0, 2)), "max")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_path_is_no_table() -> None:
+    with pytest.raises(UsageError, match=r"takes a DelayTable, got str. read_table\(path\) gives"):
+        simulate("delays.h5", np.zeros((3, 2)))  # pyright: ignore[reportArgumentType]

@@ -47,9 +47,13 @@ def from_nir(
         tail_steps: silence after the input; the sum of the layers' longest delays unless given.
 
     Raises:
-        UsageError: a node or connection that a table cannot express; no dt_ms; a graph of
+        UsageError: no graph; a node or connection that a table cannot express; no dt_ms; a graph of
             ``to_nir`` that was changed since.
     """
+    if not isinstance(graph, nir.NIRGraph):
+        raise UsageError(
+            f"from_nir takes a nir.NIRGraph, got {type(graph).__name__}. read_nir reads a file."
+        )
     own = graph.metadata.get(METADATA)
     try:
         stages = chain(graph)

@@ -52,9 +52,9 @@ class Simulator:
     Its first use ever compiles for a few seconds, which is kept on disk.
 
     Raises:
-        UsageError: input of another shape than the table's, or not finite; for integer layers
-            input that is not whole numbers, or currents and membranes beyond ±2^53. Or numba is
-            not installed.
+        UsageError: no table; input of another shape than the table's, or not finite; for integer
+            layers input that is not whole numbers, or currents and membranes beyond ±2^53. Or
+            numba is not installed.
     """
 
     def __init__(self, table: DelayTable) -> None:
@@ -62,6 +62,11 @@ class Simulator:
             raise UsageError(
                 "Simulator needs numba: pip install numba. Without it "
                 "snn_delays.export.simulator.numpy_twin.NumpySimulator does the same, slowly."
+            )
+        if not isinstance(table, DelayTable):
+            raise UsageError(
+                f"Simulator takes a DelayTable, got {type(table).__name__}. read_table(path) gives "
+                "one."
             )
         self.table = table
         self._largest = float(bounds.largest_counts(table))
