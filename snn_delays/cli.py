@@ -210,18 +210,22 @@ def _resumed_config(run: RunFolder) -> DictConfig:
 
 def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
     """One line per run: its accuracies and what it was."""
+    parts = ["accuracy", "known_speakers", "unseen_speakers"]
+    if all(found["test"]["rounded"][part] is None for _, found, _ in rows for part in parts[1:]):
+        parts = parts[:1]  # data without speakers
     lines = []
     for _, found, about in rows:
         test = found["test"]
         shares = [
             found["validation"]["rounded"]["accuracy"],
             test["float"]["accuracy"],
-            *(test["rounded"][of] for of in ("accuracy", "known_speakers", "unseen_speakers")),
+            *(test["rounded"][part] for part in parts),
         ]
         lines.append([about["delays"], str(about["seed"]), *(console.percent(x) for x in shares)])
+    heads = ["test rounded", "known", "unseen speakers"][: len(parts)]
     console.print_table(
         "accuracy; rounded = integer delays, as exported",
-        ["delays", "seed", "validation", "test float", "test rounded", "known", "unseen speakers"],
+        ["delays", "seed", "validation", "test float", *heads],
         lines,
     )
     for run, *_ in rows:
