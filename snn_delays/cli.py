@@ -50,7 +50,9 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     if resumed:
         cfg = _resumed_config(run)
     elif cfg.get("finetune"):
-        cfg, run = finetuned_config(cfg, list(HydraConfig.get().overrides.task))
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        overrides = list(HydraConfig.get().overrides.task)
+        cfg, run = finetuned_config(cfg, overrides, run.path if sweep else None)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     resume = resumed and run.checkpoint("last").exists()
     settings = _train_settings(cfg)
@@ -68,6 +70,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
         cfg.schedule.start = max(cfg.model.max_delay, 1) / 2 + 0.27
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):  # what does not suit the data is refused before a run
+        settings.augmentation(data.train.collate([0]), data.n_classes)
     if not resumed:
         run.save_config(OmegaConf.to_yaml(_without(cfg, "run", "resume")))
     keep_log(run)

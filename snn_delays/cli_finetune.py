@@ -19,8 +19,14 @@ from snn_delays.export.quantised_training import folded, make_quantisation_aware
 from snn_delays.network import DelaySNN
 
 
-def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, RunFolder]:
+def finetuned_config(
+    cfg: DictConfig, overrides: list[str], sweep: Path | None = None
+) -> tuple[DictConfig, RunFolder]:
     """The new run's configuration, which is the trained run's with a few changes; its folder.
+
+    Args:
+        overrides: what the user typed.
+        sweep: of several runs (-m), the folder of this one.
 
     Raises:
         UsageError: no trained run, one that is fine-tuned already, settings that would make it
@@ -73,7 +79,7 @@ def finetuned_config(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig,
         "scale": settings.scale,
         "max_delay": max_delay,
     }
-    folder = settings.folder
+    folder = settings.folder or sweep
     if folder is None:
         name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
         folder = Path(str(cfg.run)) / name

@@ -186,7 +186,10 @@ def test_a_mistake_ends_in_one_line(
     assert expected in shell.fails(command, *given)
 
 
-@pytest.mark.parametrize("mistake", ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1"])
+@pytest.mark.parametrize(
+    "mistake",
+    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=12"],
+)
 def test_a_mistake_begins_no_run(there: Path, shell: Shell, mistake: str):
     shell.fails("train", *SMALL, *SHORT, "run=runs/mistaken", mistake)
     assert not (there / "runs/mistaken").exists()

@@ -170,6 +170,14 @@ def test_a_run_whose_log_is_gone_is_given_none(there: Path, shell: Shell, base: 
     assert Path("runs/base/quantised-4bit/train.log").stat().st_size > 0
 
 
+def test_a_sweep_of_fine_tunings(there: Path, shell: Shell, base: str):
+    shell("train", "-m", base, *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
+    found = [OmegaConf.load(path) for path in Path("sweep").rglob("config.yaml")]
+    assert sorted(config.seed for config in found) == [0, 1]
+    assert {config.finetune.base for config in found} == {str(Path("runs/base").resolve())}
+    assert not Path("runs/base/quantised-4bit").exists()
+
+
 def test_twice_is_refused(there: Path, shell: Shell, base: str):
     shell("train", base, "finetune=quantise", "finetune.epochs=1")
     line = shell.fails("train", "run=runs/base/quantised-4bit", *QUICK)
