@@ -215,8 +215,8 @@ def _resumed_config(run: RunFolder) -> DictConfig:
 def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
     """One line per run: its accuracies and what it was."""
     parts = ["accuracy", "known_speakers", "unseen_speakers"]
-    if all(found["test"]["rounded"][part] is None for _, found, _ in rows for part in parts[1:]):
-        parts = parts[:1]  # data without speakers
+    if all(found["test"]["rounded"]["unseen_speakers"] is None for _, found, _ in rows):
+        parts = parts[:1]  # all speakers are known, or there are none
     lines = []
     for _, found, about in rows:
         test = found["test"]
