@@ -23,15 +23,8 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.table import (
-    INTEGER_RESETS,
-    DelayTable,
-    IntegerNeuronTable,
-    LayerTable,
-    NeuronTable,
-    Source,
-    SynapseTable,
-)
+from snn_delays.export.neuron_table import INTEGER_RESETS, IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable, Source, SynapseTable
 
 FORMAT = "snn-delays-table"
 VERSION = 1

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.export.chips.profile import ChipProfile, MembraneLimits
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
+from snn_delays.export.neuron_table import IntegerNeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 
 def violations(

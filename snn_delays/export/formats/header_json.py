@@ -10,7 +10,8 @@ from typing import Any
 from snn_delays.errors import UsageError
 from snn_delays.export.formats.columns import one_line
 from snn_delays.export.formats.header import LayerHeader, NetworkHeader
-from snn_delays.export.table import INTEGER_RESETS, READOUTS, RESETS
+from snn_delays.export.neuron_table import INTEGER_RESETS, RESETS
+from snn_delays.export.table import READOUTS
 
 FORMAT = "snn-delays-network"
 VERSION = 1

@@ -40,7 +40,8 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, NeuronTable
+from snn_delays.export.neuron_table import IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 MAGIC = np.uint32(0x0A7A)
 VERSION = (0, 1)
