@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line
 from snn_delays.export.chips.limits import (
     DelayLimits,
     FanLimits,
@@ -163,8 +163,9 @@ def _read(path: Path) -> ChipProfile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path}: not readable as TOML: {reason}. Mend that line.") from error
+        raise UsageError(
+            f"{path}: not readable as TOML: {one_line(error)}. Mend that line."
+        ) from error
     try:
         return _profile(content)
     except UsageError as error:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import UsageError
-from snn_delays.export.formats.columns import Float64, multiples, naming, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.export.formats.columns import Float64, multiples, naming
 from snn_delays.export.formats.header import LayerHeader, header_of
 from snn_delays.export.formats.sidecar import (
     read_header,
@@ -39,7 +39,6 @@ from snn_delays.export.formats.sonata_circuit import (
     node_types,
 )
 from snn_delays.export.hdf5_fields import (
-    DAMAGE,
     array,
     attribute,
     dataset,
@@ -199,7 +198,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except UsageError:
         raise
-    except DAMAGE as error:
+    except HDF5_DAMAGE as error:
         raise UsageError(
             f"{path}: not a readable SONATA file (truncated, damaged or not HDF5): "
             f"{one_line(error)}. Export it again."
