@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, refusal
 
 
 @contextmanager
@@ -33,9 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
         raise UsageError(
-            f"cannot write {path}: {reason}. Choose a folder that can be written to."
+            f"cannot write {path}: {refusal(error)}. Choose a folder that can be written to."
         ) from error
 
 

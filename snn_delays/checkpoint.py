@@ -110,6 +110,7 @@ class RunFolder:
             )
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
+        # What torch raises, depending on which byte of the file is damaged.
         except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
             raise UsageError(
                 f"{path} is damaged or not a checkpoint ({type(error).__name__}). "

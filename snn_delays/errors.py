@@ -1,4 +1,7 @@
-"""The one exception a user's own input can cause."""
+"""The one exception a user's own input can cause, and other people's told in one line."""
+
+# What h5py raises, depending on which byte of a file is damaged.
+HDF5_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError)
 
 
 class UsageError(ValueError):
@@ -7,3 +10,13 @@ class UsageError(ValueError):
     Command lines print the message alone. Anything that is not a ``UsageError`` is a
     defect of this package.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def refusal(error: OSError) -> str:
+    """Why the operating system refuses, without path and number."""
+    return error.strerror or one_line(error)

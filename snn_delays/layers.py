@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
-from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
+from snn_delays.memory import InputMemory, Net, fresh_copy
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
-Net = TypeVar("Net", bound=nn.Module)
 
 
-class DelayLayer(base.MemoryModule):
+class DelayLayer(InputMemory):
     """Fully connected synapses with learnable delays.
 
         y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
@@ -60,8 +58,6 @@ class DelayLayer(base.MemoryModule):
         using dilated convolutions with learnable spacings" (2024, arXiv:2306.17670).
     """
 
-    history: Tensor | None
-    slot: int
     present: Tensor | None
 
     def __init__(
@@ -120,12 +116,8 @@ class DelayLayer(base.MemoryModule):
         self.delay = nn.Parameter(torch.empty(rows, columns, kernel_count))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.register_buffer("present", None)  # None has no place in the state dict
+        self._streaming = streaming.Kept()
         self.reset_parameters()
-
-        # The last max_delay inputs, a ring: `slot` is the oldest, and the next to be overwritten.
-        self.register_memory("history", None)
-        self.register_memory("slot", 0)
-        self._streaming: tuple[tuple, Tensor, Tensor, streaming.Synapses] | None = None
 
     def reset_parameters(self) -> None:
         """Weights Kaiming-uniform for ReLU, delays uniform over the kernel, as published."""
@@ -157,12 +149,8 @@ class DelayLayer(base.MemoryModule):
         self.delay.clamp_(0, self.max_delay)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle takes along: the memory's values, not their autograd graph."""
-        memories = {
-            name: value.detach() if isinstance(value, Tensor) else value
-            for name, value in self._memories.items()
-        }
-        return {**self.__dict__, "_memories": memories, "_streaming": None}
+        # A copy's parameters are its own, and changes to them are counted anew.
+        return {**super().__getstate__(), "_streaming": streaming.Kept()}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
@@ -180,11 +168,7 @@ class DelayLayer(base.MemoryModule):
         heard = 0 if self.history is None else self.max_delay
         whole = torch.cat([self._past(x.shape[1], x), x]) if heard else x
         y = self._convolve(whole)
-        if whole.shape[0] < self.max_delay:
-            silence = x.new_zeros(self.max_delay - whole.shape[0], *x.shape[1:])
-            whole = torch.cat([silence, whole])
-        # A copy: the ring is written in place, while autograd may still need `whole`.
-        self.history, self.slot = whole[whole.shape[0] - self.max_delay :].clone(), 0
+        self._remember(whole)
         return self._biased(y[heard:])
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
@@ -236,42 +220,16 @@ class DelayLayer(base.MemoryModule):
         return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
 
     def _synapses(self, weight: Tensor, check: bool) -> streaming.Synapses:
-        """What ``ops/streaming.py`` needs, kept while weights and delays stay the same.
-
-        Torch counts changes, but not those made by way of ``.data``: ``check`` looks for them.
-        """
-        delay, sigma = self._acting()
+        """What ``ops/streaming.py`` needs; ``check`` as there."""
         sources = (weight, self.delay)
         if parametrize.is_parametrized(self):
             # What is made anew each time has no history; what it is made of has.
             sources = (*self.parameters(), *self.buffers())
-        settings = (sigma, self.interpolation, *(source._version for source in sources))
-        known = self._streaming
-        if known is not None and known[0] == settings:
-            _, known_weight, known_delay, synapses = known
-            if not check or (known_weight.equal(weight) and known_delay.equal(delay)):
-                return synapses
-        weight, delay = weight.detach().clone(), delay.detach().clone()
-        synapses = streaming.synapses(weight, delay, sigma, self.max_delay, self.interpolation)
-        self._streaming = settings, weight, delay, synapses
-        return synapses
+        acting = (*self._acting(), self.max_delay, self.interpolation)
+        return self._streaming.synapses(weight, *acting, sources=sources, check=check)
 
     def _biased(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + self.bias
-
-    def _past(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
-        """The last max_delay inputs, oldest first; silence after a reset."""
-        if self.history is None:
-            return like.new_zeros(self.max_delay, batch, self.in_features)
-        self._check_batch(batch)
-        return self.history.roll(-self.slot, 0).to(like.dtype)
-
-    def _check_batch(self, batch: int) -> None:
-        if self.history is not None and self.history.shape[1] != batch:
-            raise UsageError(
-                f"DelayLayer: remembers a batch of {self.history.shape[1]}, got one of {batch}. "
-                "Call spikingjelly's functional.reset_net(net) between sequences."
-            )
 
     def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
         if x.dim() != len(axes) + 1 or x.shape[-1] != self.in_features:
@@ -310,17 +268,6 @@ def clamp_delays_(module: nn.Module) -> None:
     """Bring every delay in ``module`` back into its layer's range."""
     for child in delay_layers(module):
         child.clamp_delays_()
-
-
-def fresh_copy(module: Net) -> Net:
-    """A copy of ``module`` with no memory of past inputs; the module keeps its own."""
-    # A neuron's state hangs on the autograd graph, which cannot be copied: set it aside.
-    memories = base.extract_memories(module)
-    functional.reset_net(module)
-    try:
-        return copy.deepcopy(module)
-    finally:
-        base.load_memories(module, memories)
 
 
 def rounded(module: Net) -> Net:

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snn_delays.data import SpikeData
+from snn_delays.evaluation import Evaluation, evaluate
 from snn_delays.layers import DelayLayer, delay_layers
 from snn_delays.network import DelaySNN
-from snn_delays.training import Evaluation, evaluate
 
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")

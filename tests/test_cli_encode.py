@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from typed_commands import Shell
 
-from snn_delays import cli_encode
 from snn_delays.data import load_shd, load_ssc
 
 Run = Callable[..., tuple[int, str, str]]
@@ -34,22 +35,9 @@ def words(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
-) -> Run:
-    """Runs the entry point in this process: exit code, what it printed, what it complained of."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["snn-delays-encode", *arguments])
-        capsys.readouterr()
-        try:
-            cli_encode.encode()
-        except SystemExit as stopped:
-            return int(str(stopped.code)), *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
+def run(shell: Shell) -> Run:
+    """``snn-delays-encode`` of these arguments: exit code, output, complaint."""
+    return partial(shell.ends, "encode")
 
 
 SMALL = ("channels=5", "workers=1")

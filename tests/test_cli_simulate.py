@@ -7,14 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from typed_commands import Shell
 
-from snn_delays import DelaySNN, cli_simulate
+from snn_delays import DelaySNN
 from snn_delays.data import load_synthetic
 from snn_delays.export import (
     DelayTable,
@@ -54,22 +56,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
-) -> Run:
-    """Runs the entry point in this process: exit code, what it printed, what it complained of."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["snn-delays-simulate", *arguments])
-        capsys.readouterr()
-        try:
-            cli_simulate.simulate()
-        except SystemExit as stopped:
-            return int(str(stopped.code)), *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
+def run(shell: Shell) -> Run:
+    """``snn-delays-simulate`` of these arguments: exit code, output, complaint."""
+    return partial(shell.ends, "simulate")
 
 
 def cells(out: str) -> dict[str, str]:

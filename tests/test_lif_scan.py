@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,19 @@ CASES = list(
         (True, False),
     )
 )
+
+
+def common(v_reset, detach, decay, slope, store) -> dict[str, Any]:
+    """The settings of a case, but for the time constant."""
+    return {
+        "decay_input": decay,
+        "v_threshold": 0.6,
+        "v_reset": v_reset,
+        "surrogate_function": slope,
+        "detach_reset": detach,
+        "step_mode": "m",
+        "store_v_seq": store,
+    }
 
 
 def compare(theirs: neuron.BaseNode, ours: neuron.BaseNode, chunks: list[torch.Tensor]) -> None:
@@ -43,32 +57,14 @@ def compare(theirs: neuron.BaseNode, ours: neuron.BaseNode, chunks: list[torch.T
 
 @pytest.mark.parametrize(("v_reset", "detach", "decay", "slope", "store"), CASES)
 def test_equals_spikingjelly(v_reset, detach, decay, slope, store):
-    settings = {
-        "tau": 1.7,
-        "decay_input": decay,
-        "v_threshold": 0.6,
-        "v_reset": v_reset,
-        "surrogate_function": slope,
-        "detach_reset": detach,
-        "step_mode": "m",
-        "store_v_seq": store,
-    }
+    settings = {"tau": 1.7, **common(v_reset, detach, decay, slope, store)}
     chunks = list(torch.randn(25, 3, 300, dtype=torch.float64).split([11, 13, 1]))
     compare(neuron.LIFNode(**settings), LIFNode(**settings), chunks)
 
 
 @pytest.mark.parametrize(("v_reset", "detach", "decay", "slope", "store"), CASES)
 def test_a_learnable_time_constant_equals_spikingjelly(v_reset, detach, decay, slope, store):
-    settings = {
-        "init_tau": 1.7,
-        "decay_input": decay,
-        "v_threshold": 0.6,
-        "v_reset": v_reset,
-        "surrogate_function": slope,
-        "detach_reset": detach,
-        "step_mode": "m",
-        "store_v_seq": store,
-    }
+    settings = {"init_tau": 1.7, **common(v_reset, detach, decay, slope, store)}
     chunks = list(torch.randn(25, 3, 300, dtype=torch.float64).split([11, 13, 1]))
     theirs, ours = neuron.ParametricLIFNode(**settings), ParametricLIFNode(**settings)
     compare(theirs.double(), ours.double(), chunks)

@@ -79,7 +79,7 @@ def problems(
 
 
 def bare_equation(problem: Problem) -> Tensor:
-    """The equation of DESIGN.md in plain Python numbers, with no code of the package."""
+    """The equation of ``ops/reference.py`` in plain Python numbers, with no code of the package."""
     x, w = problem.x.tolist(), problem.weight.tolist()
     d = problem.delay.expand(problem.weight.shape).tolist()
     (steps, batch, pres), posts, contacts = problem.x.shape, len(w), problem.weight.shape[2]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from snn_delays import cli, cli_export
 
 SMALL = ("dataset.root=data", "dataset.n_train=96", "dataset.n_valid=32", "dataset.n_test=32")
 SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
@@ -23,10 +22,17 @@ class Shell:
 
     def __call__(self, command: str, *arguments: str) -> str:
         """Output of a command that succeeds."""
-        self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
-        getattr(cli_export if command == "export" else cli, command)()
+        self._enter(command, *arguments)
         return self.capsys.readouterr().out
+
+    def ends(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """The exit code of any command, what it printed, what it complained of."""
+        self.capsys.readouterr()
+        try:
+            self._enter(command, *arguments)
+        except SystemExit as stopped:
+            return int(str(stopped.code)), *self.capsys.readouterr()
+        return 0, *self.capsys.readouterr()
 
     def fails(self, command: str, *arguments: str) -> str:
         """The one line that a command ends with, exit code 2."""
@@ -38,6 +44,12 @@ class Shell:
         assert line.startswith(f"snn-delays-{command}: error: ")
         assert "Traceback" not in line
         return line
+
+    def _enter(self, command: str, *arguments: str) -> None:
+        self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
+        module = "cli" if command in ("train", "evaluate") else f"cli_{command}"
+        getattr(importlib.import_module(f"snn_delays.{module}"), command)()
 
 
 @pytest.fixture

@@ -31,8 +31,9 @@ from timing import alternate, machine, versions
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_runs import load_run
 from snn_delays.export import DelayTable, Simulator, integer_table
+from snn_delays.export.neuron_table import NeuronTable
 from snn_delays.export.simulator.numpy_twin import NumpySimulator
-from snn_delays.export.table import LayerTable, NeuronTable, SynapseTable
+from snn_delays.export.table import LayerTable, SynapseTable
 
 SIZES, SMALL = (140, 256, 256, 20), (14, 16, 16, 4)
 MAX_DELAY, TAIL, DT_MS, STEPS = 24, 36, 10.0, 100

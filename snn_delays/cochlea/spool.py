@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Float, Int
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, refusal
 
 _CLIP = np.dtype([("count", "<i8"), ("checksum", "<u4")])
 _KINDS = {"times": np.dtype("<f2"), "units": np.dtype("<u2")}
@@ -120,10 +120,9 @@ class Spool:
         _cut(self.folder / "clips", len(self._counts) * _CLIP.itemsize)
 
     def _refused(self, error: OSError) -> UsageError:
-        reason = error.strerror or " ".join(str(error).split())
         return UsageError(
-            f"cannot write {self.folder}: {reason}. Choose an output in a folder that can be "
-            "written to, with 32 KB of space for each word."
+            f"cannot write {self.folder}: {refusal(error)}. Choose an output in a folder that "
+            "can be written to, with 32 KB of space for each word."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data import Split
+from snn_delays.evaluation import evaluate
 from snn_delays.export.chips.profile import ChipProfile
 from snn_delays.export.chips.violations import not_simulated, unknowns
 from snn_delays.export.cost import events_in_flight, table_cost
@@ -19,7 +20,6 @@ from snn_delays.export.simulator import Simulation
 from snn_delays.export.simulator.activity import synaptic_operations
 from snn_delays.export.table import DelayTable
 from snn_delays.export.verify import Agreement, compare
-from snn_delays.training import evaluate
 
 Report = dict[str, Any]
 

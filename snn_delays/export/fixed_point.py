@@ -20,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.table import (
-    MAX_SHIFT,
-    NEVER,
-    DelayTable,
-    IntegerNeuronTable,
-    LayerTable,
-    NeuronTable,
-)
+from snn_delays.export.neuron_table import MAX_SHIFT, NEVER, IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 Leak = Literal["multiplier", "shift"]
 LEAKS: tuple[str, ...] = ("multiplier", "shift")

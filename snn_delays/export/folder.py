@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, refusal
 
 # What an export may hold. Whatever else lies in the folder is its owner's and stays.
 NAMES = ("delays.h5", "sample.npz", "report.json", "csv", "pynn", "sonata", "nir")
@@ -73,12 +73,12 @@ class ExportFolder:
             home.mkdir(parents=True, exist_ok=True)
             unproved = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=home))
         except OSError as error:
-            raise self._refused(_reason(error)) from error
+            raise self._refused(refusal(error)) from error
         try:
             yield unproved
             self._swap(unproved)
         except OSError as error:
-            raise self._refused(_reason(error)) from error
+            raise self._refused(refusal(error)) from error
         finally:
             shutil.rmtree(unproved, ignore_errors=True)
 
@@ -105,7 +105,3 @@ class ExportFolder:
         return UsageError(
             f"cannot write {self.path}: {reason}. Choose a folder that can be written to."
         )
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or " ".join(str(error).split())

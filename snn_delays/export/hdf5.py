@@ -10,10 +10,8 @@ import h5py
 import numpy as np
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import UsageError
-from snn_delays.export.formats.columns import one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
 from snn_delays.export.hdf5_fields import (
-    DAMAGE,
     array,
     attribute,
     integer,
@@ -23,15 +21,9 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.table import (
-    INTEGER_RESETS,
-    DelayTable,
-    IntegerNeuronTable,
-    LayerTable,
-    NeuronTable,
-    Source,
-    SynapseTable,
-)
+from snn_delays.export.neuron_table import INTEGER_RESETS, IntegerNeuronTable, NeuronTable
+from snn_delays.export.require import require_version
+from snn_delays.export.table import DelayTable, LayerTable, Source, SynapseTable
 
 FORMAT = "snn-delays-table"
 VERSION = 1
@@ -96,7 +88,7 @@ def read_table(path: Path | str) -> DelayTable:
             return _read(file)
     except UsageError as error:
         raise UsageError(f"{path}: not a valid delay table: {one_line(error)}") from error
-    except DAMAGE as error:
+    except HDF5_DAMAGE as error:
         raise UsageError(
             f"{path}: not a readable delay table (truncated, damaged or not HDF5): "
             f"{one_line(error)}. Export it again."
@@ -106,13 +98,7 @@ def read_table(path: Path | str) -> DelayTable:
 def _read(file: h5py.File) -> DelayTable:
     if text(file, "format") != FORMAT:
         raise UsageError(f"format must be {FORMAT!r}, got {text(file, 'format')!r}.")
-    version = integer(file, "version")
-    if version > VERSION:
-        raise UsageError(
-            f"version {version} is newer than the {VERSION} this program reads. Update snn-delays."
-        )
-    if version < 1:
-        raise UsageError(f"version must be >= 1, got {version}.")
+    require_version(integer(file, "version"), VERSION)
     names = _class_names(file)
     if len(names) != integer(file, "n_classes"):
         raise UsageError(f"n_classes is {integer(file, 'n_classes')}, class_names {len(names)}.")

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 
-# What h5py raises, depending on which byte of a file is damaged.
-DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError)
-
 # gzip packs zeros about 1000 to 1. An array that claims to be far larger is a damaged one, and
 # asking for it would take the machine's memory; below this size it does not matter.
 MAX_RATIO = 1100

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.export.merge import merged
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, SynapseTable
+from snn_delays.export.neuron_table import NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable, SynapseTable
 from snn_delays.layers import DelayLayer
 from snn_delays.network import Block, DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode

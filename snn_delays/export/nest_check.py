@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.export import nest_worker
+from snn_delays.export.neuron_table import NeuronTable
 from snn_delays.export.simulator import Simulation, Simulator, predict
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 PATIENCE_S = 120.0
 _MISSING = (

@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+from snn_delays.export.neuron_table import NeuronTable
 from snn_delays.export.simulator import Simulator
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 Float64 = NDArray[np.float64]
 Scale = Literal["layer", "neuron"]

@@ -22,7 +22,8 @@ from snn_delays.errors import UsageError
 from snn_delays.export.integer import folded_contacts
 from snn_delays.export.quantise import BITS, SCALES, Scale, least_error_scale
 from snn_delays.interpolation import dense_kernel
-from snn_delays.layers import DelayLayer, fresh_copy
+from snn_delays.layers import DelayLayer
+from snn_delays.memory import fresh_copy
 from snn_delays.network import Block, DelaySNN
 
 

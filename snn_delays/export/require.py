@@ -8,6 +8,15 @@ from numpy.typing import NDArray
 from snn_delays.errors import UsageError
 
 
+def require_version(got: int, newest: int) -> None:
+    if got > newest:
+        raise UsageError(
+            f"version {got} is newer than the {newest} this program reads. Update snn-delays."
+        )
+    if got < 1:
+        raise UsageError(f"version must be >= 1, got {got}.")
+
+
 def require_member(what: str, got: str, expected: tuple[str, ...]) -> None:
     if got not in expected:
         raise UsageError(f"{what} must be one of {', '.join(expected)}; got {got!r}.")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, SynapseTable
+from snn_delays.export.neuron_table import IntegerNeuronTable
+from snn_delays.export.table import DelayTable, LayerTable, SynapseTable
 from snn_delays.ops.plan import delay_convolution
 
 # Largest sums that whole numbers in float32 and float64 reach without rounding.

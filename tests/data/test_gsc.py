@@ -20,9 +20,9 @@ from snn_delays.data.features.split import FeatureBatch
 from snn_delays.data.gsc.folder import Clip
 from snn_delays.data.gsc.task import Noise, _silence
 from snn_delays.errors import UsageError
+from snn_delays.evaluation import evaluate
 from snn_delays.export import compare, integer_table, read_table
 from snn_delays.network import DelaySNN
-from snn_delays.training import evaluate
 
 
 @pytest.fixture

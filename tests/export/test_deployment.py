@@ -13,13 +13,13 @@ from drawn_tables import assert_same
 
 from snn_delays.cli_export_view import delay_line
 from snn_delays.errors import UsageError
+from snn_delays.evaluation import evaluate
 from snn_delays.export import integer_table, simulate
 from snn_delays.export.chips import load_chip
 from snn_delays.export.deployment import DeploySettings, deploy
 from snn_delays.export.deployment_report import deployment_report
 from snn_delays.export.quantised_training import folded, make_quantisation_aware_
 from snn_delays.export.table import IntegerNeuronTable
-from snn_delays.training import evaluate
 
 NAMES = ("a", "b", "c", "d")
 SPLIT = random_split(2, 20)

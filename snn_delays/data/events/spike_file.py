@@ -9,10 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from snn_delays.errors import UsageError
-
-# What h5py raises, depending on which byte of a file is damaged.
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+from snn_delays.errors import HDF5_DAMAGE, UsageError
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class SpikeFile:
         """
         try:
             yield
-        except _DAMAGE as error:
+        except HDF5_DAMAGE as error:
             reason = str(error) or type(error).__name__
             raise self.error(f"cannot be read: expected a whole HDF5 file, got {reason}") from error
 

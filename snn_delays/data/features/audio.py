@@ -82,6 +82,7 @@ def read_mono(
             if start:
                 file.seek(min(start, file.frames))
             sound = file.read(wanted, dtype=dtype, always_2d=True)
+    # What soundfile raises, depending on which byte of the file is damaged.
     except (OSError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise UnreadableAudioError(path, error) from error
     if samples is None and len(sound) < promised - start:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snn_delays.atomic import replacing
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line, refusal
 
 _PIECE = 1 << 20
 _MOST_MEMBERS = 1_000_000
@@ -98,10 +98,9 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
                 pass
         unfinished.rename(folder)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
         raise UsageError(
-            f"cannot unpack {archive} into {folder.parent}: {reason}. Make room, or choose a "
-            "folder that can be written to."
+            f"cannot unpack {archive} into {folder.parent}: {refusal(error)}. Make room, or "
+            "choose a folder that can be written to."
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -146,8 +145,7 @@ def _reading(archive: Path) -> Iterator[None]:
     except UsageError:
         raise
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise _refusal(archive, f"it is damaged ({reason})") from error
+        raise _refusal(archive, f"it is damaged ({one_line(error)})") from error
 
 
 @contextmanager

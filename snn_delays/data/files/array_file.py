@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from snn_delays.atomic import replacing
+from snn_delays.errors import one_line
 
 _FORMAT = 1
 _ALIGNMENT = 64
@@ -72,7 +73,7 @@ def map_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except (OSError, ValueError) as error:
-        raise DamagedError(f"cannot be read ({' '.join(str(error).split())})") from error
+        raise DamagedError(f"cannot be read ({one_line(error)})") from error
     first, rest = content[:_ALIGNMENT], memoryview(content)[_ALIGNMENT:]
     # Size and checksum of the rest make up the first line, so comparing it whole checks every byte.
     if not first.startswith(_first_line(0, 0).partition(b"crc32")[0]):

@@ -27,7 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line, refusal
 
 # Seconds without a connection, or without a byte, after which a server counts as gone.
 TIMEOUT_S = 30.0
@@ -108,7 +108,7 @@ def _reason(error: BaseException) -> str:
             if isinstance(cause, TimeoutError):
                 return f"timed out, no answer for {TIMEOUT_S:g} s"
             cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 @contextmanager
@@ -126,10 +126,9 @@ def alone_in(folder: Path, by_hand: str) -> Iterator[None]:
         with FileLock(folder / ".download.lock"):
             yield
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
         raise UsageError(
-            f"cannot write to {folder}: {reason}. Make room or choose another dataset.root. "
-            f"{by_hand}"
+            f"cannot write to {folder}: {refusal(error)}. Make room or choose another "
+            f"dataset.root. {by_hand}"
         ) from error
 
 

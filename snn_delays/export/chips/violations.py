@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.export.chips.profile import ChipProfile, MembraneLimits
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
+from snn_delays.export.chips.limits import MembraneLimits
+from snn_delays.export.chips.profile import ChipProfile
+from snn_delays.export.neuron_table import IntegerNeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 
 def violations(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line
 
 Float64 = NDArray[np.float64]
 
@@ -24,11 +24,6 @@ def naming(path: Path, what: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{path}: not a valid {what}: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_text(path: Path, what: str) -> str:

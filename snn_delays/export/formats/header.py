@@ -10,15 +10,8 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.export.formats.columns import multiples, single, whole
-from snn_delays.export.table import (
-    INTEGER_RESETS,
-    DelayTable,
-    IntegerNeuronTable,
-    LayerTable,
-    NeuronTable,
-    Source,
-    SynapseTable,
-)
+from snn_delays.export.neuron_table import INTEGER_RESETS, IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable, Source, SynapseTable
 
 Float64 = NDArray[np.float64]
 

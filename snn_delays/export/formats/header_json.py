@@ -7,10 +7,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from snn_delays.errors import UsageError
-from snn_delays.export.formats.columns import one_line
+from snn_delays.errors import UsageError, one_line
 from snn_delays.export.formats.header import LayerHeader, NetworkHeader
-from snn_delays.export.table import INTEGER_RESETS, READOUTS, RESETS
+from snn_delays.export.neuron_table import INTEGER_RESETS, RESETS
+from snn_delays.export.require import require_version
+from snn_delays.export.table import READOUTS
 
 FORMAT = "snn-delays-network"
 VERSION = 1
@@ -41,13 +42,7 @@ def from_json(text: str) -> NetworkHeader:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         got = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise UsageError(f"format must be {FORMAT!r}, got {got!r:.60}.")
-    version = _integer(content, "version")
-    if version > VERSION:
-        raise UsageError(
-            f"version {version} is newer than the {VERSION} this program reads. Update snn-delays."
-        )
-    if version < 1:
-        raise UsageError(f"version must be >= 1, got {version}.")
+    require_version(_integer(content, "version"), VERSION)
     layers = _field(content, "layers")
     if not isinstance(layers, list):
         raise UsageError(f"layers must be a list, got {layers!r:.60}.")

@@ -12,17 +12,17 @@ import nir
 
 from snn_delays.atomic import write_atomically
 from snn_delays.data.files.heaps import damaged_lists
-from snn_delays.errors import UsageError
-from snn_delays.export.formats.columns import naming, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.export.formats.columns import naming
 from snn_delays.export.formats.nir_graph import to_nir
 from snn_delays.export.formats.nir_import import from_nir
-from snn_delays.export.hdf5_fields import DAMAGE, is_absurd
+from snn_delays.export.hdf5_fields import is_absurd
 from snn_delays.export.table import DelayTable
 
 FILE = "network.nir"
 
 # What nir raises beside h5py's errors when a field is missing or of another type.
-_REFUSALS = (*DAMAGE, AssertionError, AttributeError, LookupError, ArithmeticError)
+_REFUSALS = (*HDF5_DAMAGE, AssertionError, AttributeError, LookupError, ArithmeticError)
 
 
 def write_nir(table: DelayTable, folder: Path | str) -> list[Path]:

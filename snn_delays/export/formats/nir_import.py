@@ -15,7 +15,8 @@ from snn_delays.export.formats.header import LayerHeader
 from snn_delays.export.formats.header_json import from_json
 from snn_delays.export.formats.nir_chain import Stage, chain, vector
 from snn_delays.export.formats.nir_graph import METADATA, to_nir
-from snn_delays.export.table import DelayTable, LayerTable, NeuronTable, SynapseTable
+from snn_delays.export.neuron_table import NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable, SynapseTable
 
 _SPIKING = (nir.LIF, nir.IF)
 

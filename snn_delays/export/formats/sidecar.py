@@ -12,7 +12,8 @@ from snn_delays.errors import UsageError
 from snn_delays.export.formats.columns import naming, parse_columns, read_text, write_columns
 from snn_delays.export.formats.header import LayerHeader, NetworkHeader, header_of
 from snn_delays.export.formats.header_json import from_json, to_json
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, NeuronTable
+from snn_delays.export.neuron_table import IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 HEADER_FILE = "network.json"
 

@@ -11,7 +11,6 @@ Reference:
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import UsageError
-from snn_delays.export.formats.columns import Float64, multiples, naming, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.export.formats.columns import Float64, multiples, naming
 from snn_delays.export.formats.header import LayerHeader, header_of
 from snn_delays.export.formats.sidecar import (
     read_header,
@@ -30,8 +29,16 @@ from snn_delays.export.formats.sidecar import (
     whole_network,
     write_header,
 )
+from snn_delays.export.formats.sonata_circuit import (
+    EDGES,
+    NODES,
+    circuit_config,
+    edge_population,
+    edge_types,
+    node_population,
+    node_types,
+)
 from snn_delays.export.hdf5_fields import (
-    DAMAGE,
     array,
     attribute,
     dataset,
@@ -40,11 +47,11 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable, NeuronTable
+from snn_delays.export.neuron_table import IntegerNeuronTable, NeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 MAGIC = np.uint32(0x0A7A)
 VERSION = (0, 1)
-NODES, EDGES = "nodes.h5", "edges.h5"
 
 Ids = NDArray[np.uint64]
 
@@ -63,9 +70,9 @@ def write_sonata(table: DelayTable, folder: Path | str) -> list[Path]:
     contents = {
         NODES: _nodes(table),
         EDGES: _edges(table),
-        "node_types.csv": _node_types(table),
-        "edge_types.csv": _edge_types(table),
-        "circuit_config.json": _config(table),
+        "node_types.csv": node_types(table),
+        "edge_types.csv": edge_types(table),
+        "circuit_config.json": circuit_config(table),
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
@@ -85,21 +92,13 @@ def read_sonata(folder: Path | str) -> DelayTable:
     layers: list[LayerTable] = []
     with _opened(folder / EDGES) as edges:
         for layer, (bias, neuron) in zip(header.layers, neurons, strict=True):
-            group = subgroup(subgroup(edges, "edges"), _edge_population(layer))
+            group = subgroup(subgroup(edges, "edges"), edge_population(layer))
             try:
                 synapses = layer.synapses(*_read_edges(group, layer, header.dt_ms))
                 layers.append(layer.layer(synapses, bias, neuron))
             except UsageError as error:
                 raise UsageError(f"{group.name}: {error}") from error
     return whole_network(header, layers, folder)
-
-
-def _population(layer: int | str) -> str:
-    return layer if isinstance(layer, str) else f"layer_{layer}"
-
-
-def _edge_population(layer: LayerTable | LayerHeader) -> str:
-    return f"{_population(layer.source)}_to_{_population(layer.target)}"
 
 
 @contextmanager
@@ -117,7 +116,7 @@ def _nodes(table: DelayTable) -> bytes:
         for index, (header, layer) in enumerate(
             zip(header_of(table).layers, table.layers, strict=True)
         ):
-            group = _write_nodes(file, _population(index), layer.n_post, index + 1)
+            group = _write_nodes(file, node_population(index), layer.n_post, index + 1)
             for name, values in header.neuron_arrays(layer).items():
                 write_array(group, name, values, gzip=False)
     return buffer.getvalue()
@@ -142,13 +141,13 @@ def _edges(table: DelayTable) -> bytes:
     with _new_file(buffer) as file:
         for index, layer in enumerate(table.layers):
             rows, size = layer.synapses, len(layer.synapses)
-            group = file.create_group(f"edges/{_edge_population(layer)}")
+            group = file.create_group(f"edges/{edge_population(layer)}")
             for name, ids, population in (
                 ("source_node_id", rows.pre, layer.source),
                 ("target_node_id", rows.post, layer.target),
             ):
                 member = write_array(group, name, ids.astype(np.uint64), gzip=False)
-                write_text(member, "node_population", _population(population))
+                write_text(member, "node_population", node_population(population))
             write_array(group, "edge_type_id", np.full(size, index, np.uint64), gzip=False)
             _write_group(group, "edge", size)
             attributes = group.create_group("0")
@@ -184,40 +183,6 @@ def edge_index(ids: NDArray[np.integer], n_nodes: int) -> tuple[Ids, Ids]:
     return of_node.astype(np.uint64), ranges[np.argsort(owner, kind="stable")].astype(np.uint64)
 
 
-def _node_types(table: DelayTable) -> bytes:
-    rows = ["node_type_id pop_name model_type model_template", "0 input virtual NULL"]
-    rows += [
-        f"{index + 1} {_population(index)} point_neuron snn_delays:{layer.neuron.model}"
-        for index, layer in enumerate(table.layers)
-    ]
-    return "\n".join([*rows, ""]).encode("ascii")
-
-
-def _edge_types(table: DelayTable) -> bytes:
-    rows = ["edge_type_id source target model_template"]
-    rows += [
-        f"{index} {_population(layer.source)} {_population(layer.target)} static_synapse"
-        for index, layer in enumerate(table.layers)
-    ]
-    return "\n".join([*rows, ""]).encode("ascii")
-
-
-def _config(table: DelayTable) -> bytes:
-    layers = {_population(index): {"type": "point_neuron"} for index in range(len(table.layers))}
-    nodes = {
-        "nodes_file": f"$BASE_DIR/{NODES}",
-        "node_types_file": "$BASE_DIR/node_types.csv",
-        "populations": {"input": {"type": "virtual"}, **layers},
-    }
-    edges = {
-        "edges_file": f"$BASE_DIR/{EDGES}",
-        "edge_types_file": "$BASE_DIR/edge_types.csv",
-        "populations": {_edge_population(layer): {"type": "point"} for layer in table.layers},
-    }
-    content = {"manifest": {"$BASE_DIR": "."}, "networks": {"nodes": [nodes], "edges": [edges]}}
-    return (json.dumps(content, indent=2) + "\n").encode("ascii")
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """A SONATA file; whatever goes wrong inside the block is one line with its path."""
@@ -233,7 +198,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except UsageError:
         raise
-    except DAMAGE as error:
+    except HDF5_DAMAGE as error:
         raise UsageError(
             f"{path}: not a readable SONATA file (truncated, damaged or not HDF5): "
             f"{one_line(error)}. Export it again."
@@ -243,7 +208,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 def _read_neurons(
     file: h5py.File, layer: LayerHeader
 ) -> tuple[NDArray[np.generic], NeuronTable | IntegerNeuronTable]:
-    population = subgroup(subgroup(file, "nodes"), _population(layer.target))
+    population = subgroup(subgroup(file, "nodes"), node_population(layer.target))
     try:
         attributes = subgroup(population, "0")
         place = _group_index(population, "node", layer.n_post)
@@ -260,9 +225,9 @@ def _read_edges(
     """pre, post, delay in steps, and the current per spike of every edge."""
     for name, population in (("source_node_id", layer.source), ("target_node_id", layer.target)):
         got = text(dataset(group, name), "node_population")
-        if got != _population(population):
+        if got != node_population(population):
             raise UsageError(
-                f"node_population of {name} must be {_population(population)!r}, got {got!r}."
+                f"node_population of {name} must be {node_population(population)!r}, got {got!r}."
             )
     pre = _numbers(group, "source_node_id")
     post = _numbers(group, "target_node_id")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
+from snn_delays.export.neuron_table import IntegerNeuronTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 EXACT = 1 << 53
 # Short of that by twice an int32, so that v − v_reset is exact too, and a sum that is not cannot

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+from snn_delays.export.neuron_table import IntegerNeuronTable
 from snn_delays.export.simulator import bounds
 from snn_delays.export.simulator.simulation import Bools, Float64, Simulation, predict, scores
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 loops: ModuleType | None
 try:

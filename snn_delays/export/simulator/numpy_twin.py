@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.export.neuron_table import IntegerNeuronTable
 from snn_delays.export.simulator import bounds
 from snn_delays.export.simulator.simulation import Bools, Float64, Simulation
-from snn_delays.export.table import DelayTable, IntegerNeuronTable, LayerTable
+from snn_delays.export.table import DelayTable, LayerTable
 
 
 class NumpySimulator:

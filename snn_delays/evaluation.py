@@ -1,0 +1,62 @@
+"""What a network answers on every sample of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from snn_delays import losses
+from snn_delays.data import Split
+from snn_delays.errors import UsageError
+from snn_delays.network import Classifier
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network answers on every sample of a split, in the split's order."""
+
+    loss: float
+    predictions: Tensor
+    labels: Tensor
+    speakers: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return self.accuracy_where(torch.ones_like(self.labels, dtype=torch.bool))
+
+    def accuracy_where(self, chosen: Tensor) -> float:
+        """Share of right answers among the chosen samples; NaN if there are none."""
+        return (self.predictions == self.labels)[chosen].double().mean().item()
+
+
+def evaluate(net: Classifier, split: Split, batch_size: int = 256) -> Evaluation:
+    """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept.
+
+    Raises:
+        UsageError: a batch size below 1.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"batch_size must be a whole number >= 1, got {batch_size!r}.")
+    device = next(net.parameters()).device
+    training = net.training
+    net.train(False)
+    losses_, answers, labels, speakers = [], [], [], []
+    with torch.no_grad():
+        for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
+            batch = sparse.to(device).dense()
+            v = net(batch.spikes)
+            scores = losses.score(v, batch.lengths + net.tail, net.readout).cpu()
+            losses_.append(losses.cross_entropy(scores, sparse.labels) * len(sparse.labels))
+            answers.append(scores.argmax(1))
+            labels.append(sparse.labels)
+            speakers.append(sparse.speakers)
+    net.train(training)
+    return Evaluation(
+        loss=float(sum(losses_)) / len(split),
+        predictions=torch.cat(answers),
+        labels=torch.cat(labels),
+        speakers=torch.cat(speakers),
+    )
