@@ -8,12 +8,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from snn_delays.errors import UsageError, refusal
 
-# What an export may hold. Whatever else lies in the folder is its owner's and stays.
+# What an export may hold. Whatever else lies in the folder is its owner's and stays …
 NAMES = ("delays.h5", "sample.npz", "report.json", "csv", "pynn", "sonata", "nir")
+# … also in the folders of formats, whose own files these are.
+OF_FORMATS = (
+    *("network.json", "neurons_*.csv", "layer_*.csv", "layer_*.txt", "network.nir"),
+    *("nodes.h5", "edges.h5", "node_types.csv", "edge_types.csv", "circuit_config.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class ExportFolder:
     def require_free(self, origin: Mapping[str, str], *, force: bool) -> None:
         """Refuse to replace files of another run, or of somebody else.
 
-        A run is known by its folder, or by its configuration, if it has been moved. A copy of a
-        run is another one.
+        A run is known by its configuration and its folder, which it may have been moved from; a
+        copy of a run is another one. What lies in the run's own folder may also be of the run as
+        it was configured before.
 
         Args:
             origin: ``run`` (its folder) and ``config_sha256``.
@@ -43,39 +50,46 @@ class ExportFolder:
         try:
             text = (self.path / "report.json").read_text(encoding="utf-8")
             found = json.loads(text)["origin"]
+            configured_alike = found["config_sha256"] == origin["config_sha256"]
+            at_home = self.path.resolve().is_relative_to(origin["run"])
             if found["run"] == origin["run"]:
-                return
-            moved = not Path(found["run"]).exists() or self.path.resolve().is_relative_to(
-                origin["run"]
-            )
-            if moved and found["config_sha256"] == origin["config_sha256"]:
+                mine = configured_alike or at_home
+            else:
+                mine = configured_alike and (at_home or not Path(found["run"]).exists())
+            if mine:
                 return
             whose = f"holds the export of {found['run']}"
+            if found["run"] == origin["run"]:
+                whose += ", as it was configured before"
         except (OSError, ValueError, KeyError, TypeError):
             whose = f"holds {', '.join(there)}, and no report.json that says whose they are"
+        if left := list(self.path.parent.glob(f".{self.path.name}.*.tmp/old")):
+            whose += f" (an export that was killed has left files in {left[0]})"
         raise UsageError(
             f"{self.path} {whose}. Choose another folder=DIR, or overwrite it: force=true."
         )
 
     @contextmanager
-    def replacing(self) -> Iterator[Path]:
+    def replacing(self, origin: Mapping[str, str], *, force: bool) -> Iterator[Path]:
         """Give a folder to write to; what it holds takes its place here if the block ends well.
 
         An earlier export goes as a whole, formats that the new one lacks included. If the block
         fails everything stays as it was.
 
         Raises:
-            UsageError: the file system refuses.
+            UsageError: the file system refuses, or as ``require_free``, if another export has come
+                meanwhile.
         """
         try:
             # Beside it, since a rename is atomic only within one file system.
-            home = self.path.parent
+            home = self.path.resolve().parent
             home.mkdir(parents=True, exist_ok=True)
             unproved = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=home))
         except OSError as error:
             raise self._refused(refusal(error)) from error
         try:
             yield unproved
+            self.require_free(origin, force=force)
             self._swap(unproved)
         except OSError as error:
             raise self._refused(refusal(error)) from error
@@ -86,17 +100,26 @@ class ExportFolder:
         self.path.mkdir(exist_ok=True)
         old = unproved / "old"
         old.mkdir()
-        # The report last: it is what says that the rest is whole.
+        # The report goes first and comes last: it is what says that the rest is whole.
         names = sorted(NAMES, key="report.json".__eq__)
-        moves = [(self.path / name, old / name) for name in names]
-        moves += [(unproved / name, self.path / name) for name in names]
         done: list[tuple[Path, Path]] = []
+
+        def move(source: Path, target: Path) -> None:
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+            done.append((source, target))
+
         try:
-            for source, target in moves:
-                if source.exists():
-                    source.rename(target)
-                    done.append((source, target))
-        except OSError:
+            for name in reversed(names):
+                if (self.path / name).exists():
+                    move(self.path / name, old / name)
+            for name in names:
+                if (unproved / name).exists():
+                    move(unproved / name, self.path / name)
+            for file in sorted(old.glob("*/*")):
+                if not any(fnmatch(file.name, own) for own in OF_FORMATS):
+                    move(file, self.path / file.parent.name / file.name)
+        except BaseException:
             for source, target in reversed(done):
                 target.rename(source)
             raise
