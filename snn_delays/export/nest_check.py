@@ -26,6 +26,7 @@ from snn_delays.errors import UsageError
 from snn_delays.export import nest_worker
 from snn_delays.export.neuron_table import NeuronTable
 from snn_delays.export.simulator import Simulation, Simulator, predict
+from snn_delays.export.simulator.simulation import far_apart
 from snn_delays.export.table import DelayTable, LayerTable
 
 PATIENCE_S = 120.0
@@ -51,6 +52,8 @@ class NestAgreement:
             which a sample differs, and there in the first layer that does.
         samples_with_difference: samples with at least one such pair.
         potentials_max_difference: the largest difference of the readout's v.
+        readouts_differing: samples whose hidden spikes all agree, and whose readout is further
+            apart than rounding explains: by a millionth of its largest v.
         latency_steps: by how many steps NEST's readout lagged; taken off before comparing.
         seconds: wall time, NEST and simulator side by side.
     """
@@ -62,6 +65,7 @@ class NestAgreement:
     samples_with_difference: int
     predictions_differing: int
     potentials_max_difference: float
+    readouts_differing: int
     latency_steps: int
     seconds: float
 
@@ -88,7 +92,7 @@ def compare_with_nest(
     began = time.perf_counter()
     simulator = Simulator(table)
     spikes_total = spikes_differing = first_differences = 0
-    samples_with_difference = predictions_differing = 0
+    samples_with_difference = predictions_differing = readouts_differing = 0
     potentials_max_difference = 0.0
     for done, in_nest in enumerate(_stream(table, samples, patience_s), start=1):
         ours = simulator.run(samples[done - 1])
@@ -98,6 +102,8 @@ def compare_with_nest(
         spikes_differing += count
         samples_with_difference += count > 0
         first_differences += _first(differing) if count else 0
+        if not count:
+            readouts_differing += far_apart(ours.potentials, in_nest.potentials, 1e-6)
         predictions_differing += predict(ours, table.readout) != predict(in_nest, table.readout)
         gap = float(np.abs(ours.potentials - in_nest.potentials).max(initial=0.0))
         potentials_max_difference = max(potentials_max_difference, gap)
@@ -111,6 +117,7 @@ def compare_with_nest(
         samples_with_difference=samples_with_difference,
         predictions_differing=predictions_differing,
         potentials_max_difference=potentials_max_difference,
+        readouts_differing=readouts_differing,
         latency_steps=latencies(table)[-1],
         seconds=time.perf_counter() - began,
     )

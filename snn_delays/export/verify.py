@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from snn_delays.data import Split
 from snn_delays.errors import UsageError
 from snn_delays.export.simulator import Simulation, Simulator, predict
+from snn_delays.export.simulator.simulation import far_apart
 from snn_delays.export.table import DelayTable
 from snn_delays.export.table_network import TableNetwork
 from snn_delays.losses import score
@@ -34,6 +35,8 @@ class Agreement:
         samples_with_difference: samples with at least one such pair.
         potentials_max_difference: largest |v − v| of the readout at any step; 0 for integer
             neurons, which agree to the bit.
+        readouts_differing: samples whose hidden spikes all agree, and whose readout is further
+            apart than rounding to single precision explains: by 1/1000 of its largest v.
         membrane_bits: that v needed in each layer, sign included; None unless all are integer
             layers that ran as a ``TableNetwork``.
     """
@@ -46,6 +49,7 @@ class Agreement:
     spikes_differing: int
     samples_with_difference: int
     potentials_max_difference: float
+    readouts_differing: int
     membrane_bits: tuple[int, ...] | None
 
 
@@ -84,7 +88,7 @@ def compare(
     whole = isinstance(rounded_net, TableNetwork) and all(one.integer for one in table.layers)
     simulator = Simulator(table)
     right_network = right_table = predictions_differing = 0
-    spikes_total = spikes_differing = samples_with_difference = 0
+    spikes_total = spikes_differing = samples_with_difference = readouts_differing = 0
     apart, peaks = 0.0, np.zeros(len(table.layers))
     for done, sample in enumerate(_torch_samples(rounded_net, split, batch_size), start=1):
         simulation = simulator.run(sample.counts)
@@ -103,6 +107,8 @@ def compare(
         spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in sample.spikes)
         spikes_differing += differing
         samples_with_difference += differing > 0
+        if not differing:
+            readouts_differing += far_apart(sample.potentials, simulation.potentials, 1e-3)
         if progress is not None:
             progress(done, len(split))
     return Agreement(
@@ -114,6 +120,7 @@ def compare(
         spikes_differing=spikes_differing,
         samples_with_difference=samples_with_difference,
         potentials_max_difference=apart,
+        readouts_differing=readouts_differing,
         membrane_bits=tuple(int(peak).bit_length() + 1 for peak in peaks) if whole else None,
     )
 

@@ -248,6 +248,7 @@ def test_differences_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         samples_with_difference=1,
         predictions_differing=0,
         potentials_max_difference=1.0,
+        readouts_differing=0,
         latency_steps=1,
         seconds=found.seconds,
     )

@@ -84,6 +84,19 @@ def test_differences_are_counted() -> None:
     assert agreement.samples_with_difference == 19
 
 
+def test_a_wrong_readout_is_counted() -> None:
+    """No hidden spike tells of it."""
+    net, split = random_network(13).rounded(), random_split(2, 20)
+    table = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    last = table.layers[-1]
+    assert compare(table, net, split).readouts_differing == 0
+    weight = last.synapses.weight[::-1].copy()
+    wrong = replace(last, synapses=replace(last.synapses, weight=weight))
+    agreement = compare(replace(table, layers=(*table.layers[:-1], wrong)), net, split)
+    assert agreement.spikes_differing == 0
+    assert agreement.readouts_differing >= 19  # of 20; one recording is empty
+
+
 def test_nothing_to_compare() -> None:
     net, split = random_network(14).rounded(), random_split(3, 5)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)

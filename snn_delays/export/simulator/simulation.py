@@ -54,6 +54,18 @@ def scores(potentials: Float64, readout: str) -> Float64:
     raise UsageError(f"scores: readout must be sum_softmax, max or mean; got {readout!r}.")
 
 
+def far_apart(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> bool:
+    """Whether potentials differ by more than a share of the largest, and so by more than rounding.
+
+    For samples whose hidden spikes agree: nothing else than rounding may tell them apart.
+
+    Shape:
+        both ``[T + tail, n_classes]``.
+    """
+    largest = max(float(np.abs(one).max(initial=0)), float(np.abs(other).max(initial=0)))
+    return not np.all(np.abs(one - other) <= share * largest)
+
+
 def predict(simulation: Simulation, readout: str) -> int:
     """Index of the class with the highest score; the first one of equals."""
     return int(scores(simulation.potentials, readout).argmax())
