@@ -92,6 +92,13 @@ def _integer_layer(
         grid = 2**threshold_shift
         threshold = np.ceil(neuron.v_threshold / unit) - threshold_offset
         threshold = np.rint(threshold / grid) * grid + threshold_offset
+        lost = (threshold <= threshold_offset) & (neuron.v_threshold > 0)
+        if np.any(lost):
+            raise UsageError(
+                f"{np.count_nonzero(lost)} of {lost.size} thresholds round to nothing: they are "
+                f"multiples of 2^{threshold_shift} units, with weight_shift {weight_shift}. Use "
+                "more bits for weights, a larger weight_shift, or a smaller threshold_shift."
+            )
         threshold = _int32("v_threshold", threshold, weight_shift)
     return replace(
         layer,

@@ -147,7 +147,10 @@ class _Layer(nn.Module):
     def _kept(self, v: Tensor) -> Tensor:
         """What a step's leak leaves of v."""
         if self.shifts:
-            return v.sign() * ((v.abs() * self.share) >> self.shifts[1])
+            # (m · share) >> shift in two parts, whose products fit into 64 bits.
+            m, shift = v.abs(), self.shifts[1]
+            high = m >> shift
+            return v.sign() * (high * self.share + (((m - (high << shift)) * self.share) >> shift))
         return v * self.share
 
 

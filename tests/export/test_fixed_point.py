@@ -136,6 +136,26 @@ def test_refused(options: dict[str, Any], message: str) -> None:
         fixed_point(quantised(random_table(0, (3, 4, 2)), 16), **options)
 
 
+@pytest.mark.parametrize("decay_shift", [12, 20, 24])
+@pytest.mark.parametrize("weight_shift", [0, 16, 24])
+def test_the_largest_shifts(decay_shift: int, weight_shift: int) -> None:
+    """Products of v and its leak take more than 64 bits, but never need to be whole."""
+    net = random_network(5, (3, 2), max_delay=2, tau=10.0, batch_norm=False)
+    small = quantised(integer_table(net, dt_ms=1.0, class_names=("a", "b")), 16)
+    table = fixed_point(small, decay_shift=decay_shift, weight_shift=weight_shift)
+    counts = counts_for(table, 1, 12, samples=1)
+    expected = simulate(table, counts[:, 0]).potentials
+    assert np.abs(expected).max() > 0.1
+    got = TableNetwork(table)(torch.from_numpy(counts).float())
+    np.testing.assert_array_equal(got[:, 0].numpy(), expected)
+
+
+def test_thresholds_that_round_to_nothing_are_refused() -> None:
+    table = quantised(random_table(4, (6, 5, 3)), 8)
+    with pytest.raises(UsageError, match=r"layer 0: \d of 5 thresholds round to nothing"):
+        fixed_point(table, threshold_shift=16)
+
+
 def test_order_of_the_steps() -> None:
     table = random_table(0, (3, 4, 2))
     with pytest.raises(UsageError, match="layer 0: integer neurons need integer weights"):
