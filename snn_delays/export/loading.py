@@ -63,21 +63,21 @@ def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray
     assert isinstance(synapses, DelayLayer)
     # Of integer neurons everything counts in units; the synapses' weights do not.
     threshold = neuron.v_threshold * layer.unit if neuron.spiking else np.ones(layer.n_post)
-    v_reset = neuron.v_reset * layer.unit / threshold
-    for name, values in (("beta", neuron.beta), ("v_reset / v_threshold", v_reset)):
-        if np.ptp(values.astype(np.float32)):
-            raise UsageError(
-                f"{name} must be the same for all neurons of a layer, got {values.min()} … "
-                f"{values.max()}. Use simulate or TableNetwork to run this table."
-            )
-    # One threshold for all stays what it is.
-    if not np.ptp(threshold):
+    if np.ptp(neuron.beta.astype(np.float32)):
+        raise _unlike("beta", neuron.beta)
+    common = 1.0
+    if not np.ptp(threshold):  # One for all stays what it is.
         common, threshold = float(threshold[0]), np.ones(layer.n_post)
-    else:
-        common = 1.0
+    elif np.any(threshold <= 0):
+        raise _unlike("v_threshold, where it is not above 0,", threshold)
+    # As far as rounding to the table's numbers let v_reset stay in proportion.
+    v_reset = neuron.v_reset * layer.unit / threshold
+    slack = (layer.unit if layer.integer else 1e-6) / threshold
+    if np.any(np.abs(v_reset - np.median(v_reset)) > slack):
+        raise _unlike("v_reset / v_threshold", v_reset)
     beta = float(neuron.beta[0])
     tau = 1 / (1 - beta) if beta < 1 else np.inf
-    hard = float(v_reset[0] * common) if neuron.reset == "hard" else None
+    hard = float(np.median(v_reset)) if neuron.reset == "hard" else None
     # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
     # equation holds for them too.
     node = lif(2.0, v_threshold=common, v_reset=hard) if neuron.spiking else LeakyReadout(2.0)
@@ -93,3 +93,10 @@ def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray
         assert synapses.bias is not None
         synapses.bias.copy_(torch.from_numpy(layer.bias * layer.unit / threshold))
     synapses.present = synapses.weight.detach() != 0
+
+
+def _unlike(name: str, values: np.ndarray) -> UsageError:
+    return UsageError(
+        f"{name} must be the same for all neurons of a layer, got {values.min()} … "
+        f"{values.max()}. Use simulate or TableNetwork to run this table."
+    )

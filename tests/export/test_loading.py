@@ -219,6 +219,26 @@ def test_neurons_that_differ_are_refused() -> None:
         trainable(random_table(7, (4, 5, 3)))
 
 
+@pytest.mark.parametrize("integer", [False, True])
+def test_resets_in_proportion_to_thresholds(integer: bool) -> None:
+    """… as far as rounding to float32, or to whole numbers, lets them be."""
+    net = random_network(4, v_reset=-0.2, batch_norm=False)
+    table = quantised(integer_table(net, dt_ms=10.0, class_names=NAMES), 4, scale="neuron")
+    table = fixed_point(table) if integer else table
+    reset = table.layers[0].neuron.v_reset / table.layers[0].neuron.v_threshold
+    assert np.ptp(reset) > 0
+    assert trainable(table).blocks[0].neuron.v_reset == pytest.approx(-0.2, abs=2e-3)
+
+
+def test_thresholds_below_zero_are_refused_where_they_differ() -> None:
+    table = integer_table(random_network(4), dt_ms=10.0, class_names=NAMES)
+    layer = table.layers[0]
+    threshold = np.where(np.arange(layer.n_post) == 2, -1, 1).astype(np.float32)
+    odd = replace(layer, neuron=replace(layer.neuron, v_threshold=threshold))
+    with pytest.raises(UsageError, match="v_threshold, where it is not above 0, must be the same"):
+        trainable(replace(table, layers=(odd, *table.layers[1:])))
+
+
 def test_without_a_file() -> None:
     with pytest.raises(UsageError, match="no such delay table"):
         load_table("nowhere/delays.h5")
