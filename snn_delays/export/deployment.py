@@ -106,8 +106,10 @@ def deploy(
         stages = [Stage("as fine-tuned", net, contacts)]
     bits = _bits(net, settings)
     power = bool(settings.chip and settings.chip.weights.power_of_two)
-    scales = trained_scales(net) if bits == trained_bits(net) and not power else None
-    scale = _scale(scales, settings)
+    scales = trained_scales(net)
+    scale = _scale(scales, settings, free=bits != trained_bits(net) or power)
+    if bits != trained_bits(net) or power:
+        scales = None  # others are searched for
 
     def small(one: DelayTable) -> DelayTable:
         if bits is None:
@@ -203,9 +205,16 @@ def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
     return bits
 
 
-def _scale(trained: Sequence[NDArray[np.float64]] | None, settings: DeploySettings) -> Scale:
-    """One scale per layer or per neuron, from whoever has a say in it."""
-    if trained is not None:
+def _scale(
+    trained: Sequence[NDArray[np.float64]] | None, settings: DeploySettings, *, free: bool
+) -> Scale:
+    """One scale per layer or per neuron, from whoever has a say in it.
+
+    Args:
+        trained: the scales that the network was fine-tuned with, if it was.
+        free: they cannot be kept, so that another kind may be chosen as well.
+    """
+    if trained is not None and not (free and settings.scale):
         known: Scale = "neuron" if any(one.size > 1 for one in trained) else "layer"
         if settings.scale not in (None, known):
             raise UsageError(

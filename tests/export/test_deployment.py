@@ -89,6 +89,9 @@ def test_scales_are_the_trained_ones_or_say_so() -> None:
     assert np.ptp(deployed(tuned, chip=load_chip("generic")).table.layers[0].neuron.v_threshold)
     with pytest.raises(UsageError, match="scale=layer: .* one scale per neuron. Leave scale out"):
         deployed(tuned, scale="layer")
+    # Of fewer bits the scales are others, but of the same kind, unless another is asked for.
+    assert np.ptp(deployed(tuned, bits=3).table.layers[0].neuron.v_threshold)
+    assert not np.ptp(deployed(tuned, bits=3, scale="layer").table.layers[0].neuron.v_threshold)
     # A chip that shifts cannot keep them, and has the calibration for others.
     made = deployed(tuned, chip=load_chip("spinnaker1"))
     assert all(np.log2(layer.weight_scale) % 1 == 0 for layer in made.table.layers)

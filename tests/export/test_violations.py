@@ -11,7 +11,7 @@ from drawn_tables import random_table
 
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
 from snn_delays.export.chips.adapt import adapt_delays
-from snn_delays.export.chips.violations import unknowns, violations
+from snn_delays.export.chips.violations import not_simulated, unknowns, violations
 from snn_delays.export.table import NEVER, DelayTable, IntegerNeuronTable
 
 GENERIC = load_chip("generic")
@@ -91,6 +91,23 @@ def test_axons_with_several_delays():
     assert f"layer 0: {mixed} of 5 axons" in lines[0]
     none = only(table, profile(delay={"granularity": "none"}))
     assert f"{np.count_nonzero(rows.delay)} of {len(rows)} synapses" in none[0]
+
+
+def test_a_limit_on_one_side():
+    table = random_table(5, (8, 4, 3), weight_type="int8", integer=True, density=1.0)
+    weight = table.layers[0].synapses.weight
+    lines = only(table, profile(weights={"low": None, "high": 20}))
+    outside = int(np.sum(weight > 20))
+    assert lines[0].startswith(f"layer 0: {outside} of 32 weights are outside -inf … 20")
+
+
+def test_what_is_not_simulated():
+    table = random_table(5, (8, 4, 3))
+    assert not_simulated(table, load_chip("nest")) == []
+    for one in (table, random_table(5, (8, 4, 3), weight_type="int8", integer=True)):
+        (line,) = not_simulated(one, load_chip("spinnaker2"))
+        assert line.startswith("v: ")
+        assert line.endswith(" in the simulation, unknown on the chip")
 
 
 def test_weights():

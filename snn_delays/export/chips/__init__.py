@@ -6,6 +6,7 @@ from snn_delays.export.chips.violations import (
     not_simulated,
     unknowns,
     violations,
+    wrong_input,
     wrong_neurons,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "not_simulated",
     "unknowns",
     "violations",
+    "wrong_input",
     "wrong_neurons",
 ]

@@ -21,6 +21,7 @@ from snn_delays.export.chips.limits import (
     NeuronLimits,
     WeightLimits,
 )
+from snn_delays.export.neuron_table import MAX_SHIFT
 
 CHIPS = ("loihi1", "loihi2", "spinnaker1", "spinnaker2", "truenorth", "nest", "generic")
 FOLDER = Path(__file__).parent
@@ -52,6 +53,7 @@ class _Key(NamedTuple):
     choice: tuple[str, ...] = ()
     open: bool = True
     least: int = 0
+    most: int = 2**31 - 1
 
     @property
     def expected(self) -> str:
@@ -70,7 +72,7 @@ class _Key(NamedTuple):
     def accepts(self, value: Any) -> bool:
         whole = isinstance(value, int) and not isinstance(value, bool)
         return {
-            "whole": whole and value >= self.least,
+            "whole": whole and self.least <= value <= self.most,
             "signed": whole,
             "number": (whole or isinstance(value, float)) and 0 < value < float("inf"),
             "switch": isinstance(value, bool),
@@ -85,13 +87,15 @@ class _Key(NamedTuple):
 
 _TEXT = _Key("text", open=False)
 _COUNT = _Key("whole", least=1)
-_STEPS = _Key("whole")
+_STEPS = _Key("whole", most=1 << 24)
+_SHIFT = _Key("whole", most=MAX_SHIFT)
 _SWITCH = _Key("switch")
+_BITS = _Key("whole", least=2, most=64)
 _SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
     "delay": (
         DelayLimits,
         {
-            "min": _Key("whole", open=False),
+            "min": _STEPS._replace(open=False),
             "max": _STEPS,
             "native_max": _STEPS,
             "granularity": _Key("word", ("synapse", "axon", "none"), open=False),
@@ -102,7 +106,7 @@ _SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
     "weights": (
         WeightLimits,
         {
-            "bits": _Key("whole", least=2),
+            "bits": _BITS,
             "low": _Key("signed"),
             "high": _Key("signed"),
             "distinct_per_neuron": _COUNT,
@@ -127,13 +131,13 @@ _SECTIONS: dict[str, tuple[type, dict[str, _Key]]] = {
         MembraneLimits,
         {
             "arithmetic": _Key("word", ("integer", "fixed", "float")),
-            "bits": _Key("whole", least=2),
-            "decay_shift": _STEPS,
-            "weight_shift": _STEPS,
-            "bias_bits": _Key("whole", least=2),
-            "bias_exponent_max": _STEPS,
-            "threshold_bits": _COUNT,
-            "threshold_shift": _STEPS,
+            "bits": _BITS,
+            "decay_shift": _SHIFT,
+            "weight_shift": _SHIFT,
+            "bias_bits": _BITS,
+            "bias_exponent_max": _SHIFT,
+            "threshold_bits": _BITS._replace(least=1),
+            "threshold_shift": _SHIFT,
             "threshold_strict": _SWITCH,
             "source": _TEXT,
         },
@@ -222,6 +226,8 @@ def _require_keys(prefix: str, content: dict[str, Any], keys: dict[str, _Key]) -
 
 
 def _require_value(name: str, value: Any, expected: _Key) -> None:
+    if expected.kind == "whole" and isinstance(value, int) and value > expected.most:
+        raise UsageError(f"{name} must be at most {expected.most}, got {value!r}.")
     if not expected.accepts(value):
         raise UsageError(f"{name} must be {expected.expected}, got {value!r}.")
 

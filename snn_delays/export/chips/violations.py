@@ -30,22 +30,7 @@ def violations(
         largest_count: most spikes that an input channel has in one step, where known.
         graded: the input is currents. No chip here takes those where spikes come in.
     """
-    found = []
-    if graded:
-        found.append("input: currents, not spikes (train with an encoder that makes spikes)")
-    dt_ms = profile.neuron.dt_ms
-    if dt_ms is not None and table.dt_ms != dt_ms:
-        found.append(
-            f"time: a step is {table.dt_ms:g} ms, the chip's is fixed to {dt_ms:g} ms, so that it "
-            f"runs at {table.dt_ms / dt_ms:g} times the speed of real time (train with "
-            f"dataset.dt_ms={dt_ms:g})"
-        )
-    several = largest_count is not None and largest_count > 1
-    if several and profile.neuron.multiple_input_spikes is False:
-        found.append(
-            f"input: up to {largest_count} spikes per step and channel, not only one (train with "
-            "dataset.max_count=1)"
-        )
+    found = wrong_input(table.dt_ms, profile, largest_count, graded=graded)
     for layer in table.layers:
         lines = [
             *_delays(layer, profile),
@@ -55,6 +40,28 @@ def violations(
             *_membrane(layer, profile.membrane),
         ]
         found += [f"layer {layer.target}: {line}" for line in lines]
+    return found
+
+
+def wrong_input(
+    dt_ms: float, profile: ChipProfile, largest_count: int | None = None, *, graded: bool = False
+) -> list[str]:
+    """What of a data set a chip cannot take; arguments as for ``violations``."""
+    found = []
+    if graded:
+        found.append("input: currents, not spikes (train with an encoder that makes spikes)")
+    tick = profile.neuron.dt_ms
+    if tick is not None and dt_ms != tick:
+        found.append(
+            f"time: a step is {dt_ms:g} ms, the chip's is fixed to {tick:g} ms, so that it runs at "
+            f"{dt_ms / tick:g} times the speed of real time (train with dataset.dt_ms={tick:g})"
+        )
+    several = largest_count is not None and largest_count > 1
+    if several and profile.neuron.multiple_input_spikes is False:
+        found.append(
+            f"input: up to {largest_count} spikes per step and channel, not only one (train with "
+            "dataset.max_count=1)"
+        )
     return found
 
 
@@ -79,12 +86,13 @@ def not_simulated(table: DelayTable, profile: ChipProfile) -> list[str]:
     """What the chip does otherwise than the table's simulation."""
     found = []
     own = profile.membrane.arithmetic
-    if own != "float" and not any(layer.integer for layer in table.layers):
-        bits = "" if profile.membrane.bits is None else f" of {profile.membrane.bits} bits"
-        chips = {"fixed": f"fixed point{bits}", "integer": f"whole numbers{bits}"}
-        found.append(
-            f"v: floating point in the simulation, {chips.get(str(own), 'unknown')} on the chip"
-        )
+    ours = "whole numbers" if table.layers[-1].integer else "floating point"
+    bits = "" if profile.membrane.bits is None else f" of {profile.membrane.bits} bits"
+    fixed = f"fixed point{bits}"
+    kinds = {"float": "floating point", "fixed": fixed, "integer": "whole numbers"}
+    chips = kinds.get(str(own), "unknown")
+    if ours != chips:
+        found.append(f"v: {ours} in the simulation, {chips} on the chip")
     if profile.delay.transport:
         found.append(f"{profile.delay.transport} steps more per layer, whatever the delays")
     return found + list(profile.not_simulated)
@@ -115,13 +123,15 @@ def _weights(layer: LayerTable, profile: ChipProfile) -> Iterator[str]:
     limits, weight = profile.weights, layer.synapses.weight
     if limits.bits is not None and weight.dtype == np.float32:
         yield f"{len(weight)} weights are float32, not integers of {limits.bits} bits"
-    elif limits.low is not None and limits.high is not None:
+    elif weight.dtype != np.float32:
         values = weight.astype(np.float64)
-        outside = (values < limits.low) | (values > limits.high)
+        low = -np.inf if limits.low is None else limits.low
+        high = np.inf if limits.high is None else limits.high
+        outside = (values < low) | (values > high)
         if np.any(outside):
             yield (
-                f"{_of(outside)} weights are outside {limits.low} … {limits.high} (they are "
-                f"{weight.min()} … {weight.max()})"
+                f"{_of(outside)} weights are outside {low} … {high} (they are {weight.min()} … "
+                f"{weight.max()})"
             )
     if limits.power_of_two and np.frexp(layer.weight_scale)[0] != 0.5:
         yield f"weight_scale is {layer.weight_scale:g}, not a power of two"
