@@ -242,6 +242,11 @@ class DelayLayer(InputMemory):
             raise UsageError(
                 f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
             )
+        if x.dtype != self.delay.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise UsageError(
+                f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
+                f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
+            )
 
     def extra_repr(self) -> str:
         return (

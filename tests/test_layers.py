@@ -366,6 +366,12 @@ def test_impossible_layers_are_named(bad: dict[str, object], said: str) -> None:
             torch.zeros(6, 2, 3, dtype=torch.bool),
             "input must be floating point, got torch.bool. Use x.float().",
         ),
+        (
+            "m",
+            torch.zeros(6, 2, 3, dtype=torch.float64),
+            "input must be torch.float32, as the weights are, got torch.float64. "
+            "Use x.to(torch.float32), or net.to(torch.float64).",
+        ),
     ],
 )
 def test_impossible_inputs_are_named(mode: str, x: Tensor, said: str) -> None:
