@@ -46,12 +46,13 @@ def _train(cfg: DictConfig) -> None:
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     run = _run_folder(cfg)
-    resumed = bool(cfg.resume)
+    resumed, chip = bool(cfg.resume), None
     if resumed:
         cfg = _resumed_config(run)
     elif cfg.get("finetune"):
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         overrides = list(HydraConfig.get().overrides.task)
+        chip = cfg.finetune.chip and str(cfg.finetune.chip)
         cfg, run = finetuned_config(cfg, overrides, run.path if sweep else None)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     resume = resumed and run.checkpoint("last").exists()
@@ -60,7 +61,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
     if cfg.get("finetune") and not resume:
-        data, net = starting_network(cfg)
+        data, net = starting_network(cfg, chip)
     else:
         data = load_data(cfg.dataset)
         torch.manual_seed(settings.seed)

@@ -17,21 +17,22 @@ from omegaconf import DictConfig, ListConfig
 from snn_delays.atomic import write_atomically
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
-from snn_delays.cli_export_view import print_report
-from snn_delays.cli_runs import load_run
-from snn_delays.data import SpikeData, Split
+from snn_delays.cli_export_view import print_chip, print_report
+from snn_delays.cli_runs import input_range, load_run
+from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.export import read_table, write_table
 from snn_delays.export.chips import ChipProfile, load_chip
 from snn_delays.export.deployment import Deployment, DeploySettings, deploy
-from snn_delays.export.deployment_report import deployment_report
+from snn_delays.export.deployment_report import chip_report, deployment_report
 from snn_delays.export.folder import ExportFolder
 from snn_delays.export.formats import FORMATS, write_verified
-from snn_delays.export.nest_check import compare_with_nest, require_nest
+from snn_delays.export.nest_check import NestAgreement, compare_with_nest, require_nest
 from snn_delays.export.quantise import require_bits
 from snn_delays.export.sample import write_sample
 from snn_delays.export.simulator import predict, simulate
 from snn_delays.export.table import DelayTable
+from snn_delays.export.verify import Agreement
 
 log = logging.getLogger("snn_delays")
 # Share of spikes that rounding in the last bit may tip over the threshold: between torch, in
@@ -55,7 +56,7 @@ def _export(cfg: DictConfig) -> None:
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
     net.eval()
-    graded, largest_count = _input(data.test)
+    graded, largest_count = input_range(data.test)
     deployment = deploy(
         net,
         settings,
@@ -65,16 +66,20 @@ def _export(cfg: DictConfig) -> None:
         largest_count=largest_count,
         graded=graded,
     )
+    _require_integers(deployment.table)
     chosen = range(min(cfg.verify_samples, len(data.test))) if cfg.verify == "nest" else ()
     for_nest = [data.test.collate([index]).spikes[:, 0].numpy() for index in chosen]
     if cfg.verify == "nest":
         require_nest(deployment.table, for_nest)
     try:
         # Nothing is in its place before all of it is proved.
-        with folder.replacing() as unproved:
+        with folder.replacing(origin, force=cfg.force) as unproved:
             table = _write(deployment.table, unproved, formats, data)
             size = (unproved / "delays.h5").stat().st_size
             report: dict[str, Any] = {"origin": origin, "table_file_bytes": size}
+            report["chip"] = chip_report(deployment, table, settings.chip)
+            if report["chip"]:
+                print_chip(report["chip"])
             if cfg.verify is not False:
                 report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
             if cfg.verify == "nest":
@@ -145,6 +150,17 @@ def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
         if own is not None and getattr(own, name, None) is not None:
             raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
 
+    if "verify_samples" in typed and cfg.verify != "nest":
+        raise UsageError(f"verify_samples={cfg.verify_samples} is for verify=nest.")
+
+
+def _require_integers(table: DelayTable) -> None:
+    """Refuse settings of integer weights, typed for a table without them."""
+    typed = {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
+    unused = sorted(typed & {"scale", "calibration"})
+    if unused and all(layer.synapses.weight.dtype == np.float32 for layer in table.layers):
+        raise UsageError(f"{' and '.join(unused)} are for integer weights: give bits=8, or fewer.")
+
 
 def _formats(given: Any) -> list[str]:
     if given == "all":
@@ -169,17 +185,6 @@ def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
     total = len(data.train)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
     return [data.train.collate([index]).spikes[:, 0].numpy() for index in chosen]
-
-
-def _input(split: Split) -> tuple[bool, int]:
-    """Whether recordings are currents instead of spikes; the most spikes per step and channel."""
-    largest = 0.0
-    for at in range(0, len(split), 64):
-        counts = split.collate(range(at, min(at + 64, len(split)))).spikes
-        if bool((counts < 0).any()) or bool((counts != counts.round()).any()):
-            return True, 0
-        largest = max(largest, float(counts.max()))
-    return False, int(largest)
 
 
 def _proof(
@@ -212,11 +217,9 @@ def _proof(
             f"potentials need {max(needed)} bits, the chip has {bits}. Use fewer bits for weights."
         )
     limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
-    if agreement.spikes_differing > limit or (exact and agreement.potentials_max_difference):
-        raise UsageError(
-            f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
-            "table and network. Nothing was written; please report it with the run's config.yaml."
-        )
+    wrong_readout = exact and agreement.potentials_max_difference > 0
+    if agreement.spikes_differing > limit or agreement.readouts_differing or wrong_readout:
+        raise _disproved("table and network", agreement)
     return report
 
 
@@ -230,9 +233,16 @@ def _nest(table: DelayTable, samples: list[NDArray[np.float32]]) -> dict[str, An
         f"NEST's latency of {agreement.latency_steps} steps taken off; "
         f"{agreement.seconds:.1f} s."
     )
-    if agreement.spikes_differing > max(1, MAX_DIFFERING_NEST * agreement.spikes_total):
-        raise UsageError(
-            f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
-            "NEST and the table. Nothing was written; please report it with the run's config.yaml."
-        )
+    limit = max(1, MAX_DIFFERING_NEST * agreement.spikes_total)
+    if agreement.spikes_differing > limit or agreement.readouts_differing:
+        raise _disproved("NEST and the table", agreement)
     return asdict(agreement)
+
+
+def _disproved(between: str, agreement: Agreement | NestAgreement) -> UsageError:
+    return UsageError(
+        f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
+        f"{between}, and the readout by up to {agreement.potentials_max_difference:.3g} (in "
+        f"{agreement.readouts_differing} samples whose spikes agree by more than rounding). "
+        "Nothing was written; please report it with the run's config.yaml."
+    )

@@ -49,8 +49,6 @@ def print_report(report: dict[str, Any], dt_ms: float) -> None:
     log.info(delay_line(layers))
     if report["membrane_bits"]:
         log.info(f"Integer potentials took {max(report['membrane_bits'])} bits, sign included.")
-    if report["chip"]:
-        _print_chip(report["chip"])
 
 
 def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
@@ -67,7 +65,8 @@ def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
     return f"delays 0 … {longest - 1} steps: |{line}|"
 
 
-def _print_chip(chip: dict[str, Any]) -> None:
+def print_chip(chip: dict[str, Any]) -> None:
+    """What a chip's limits did to the network, and what of the chip is not in the table."""
     said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
     if any(model.startswith("Int") for model in chip["neurons"]):
         said.append("integer neurons")

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_runs import load_config, load_run
+from snn_delays.cli_runs import input_range, load_config, load_run
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.export.chips import ChipProfile, load_chip
+from snn_delays.export.chips import ChipProfile, load_chip, wrong_input
 from snn_delays.export.quantise import BITS
 from snn_delays.export.quantised_training import folded, make_quantisation_aware_
 from snn_delays.network import DelaySNN
@@ -93,15 +93,28 @@ def _require_neurons(chip: ChipProfile, model: DictConfig) -> None:
             f"finetune.chip: {chip.name} takes a constant from v at every step, the neurons of a "
             "run keep a share of it. Choose another chip."
         )
-    reset = "soft" if model.v_reset is None else "hard"
+    v_reset, granularity = model.get("v_reset", 0.0), model.get("granularity", "synaptic")
+    reset = "soft" if v_reset is None else "hard"
     if reset not in chip.neuron.resets:
         raise UsageError(
             f"finetune.chip: {chip.name} has no {reset} reset, which the run was trained with "
-            f"(model.v_reset={model.v_reset}). Train a run with another, or choose another chip."
+            f"(model.v_reset={v_reset}). Train a run with another, or choose another chip."
         )
-    if chip.delay.granularity == "axon" and model.granularity != "axonal" and model.max_delay:
+    if chip.neuron.reset_to_zero and v_reset:
         raise UsageError(
-            f"finetune.chip: {chip.name} has one delay per axon, the run has {model.granularity} "
+            f"finetune.chip: {chip.name} resets v to 0 only, the run was trained with "
+            f"model.v_reset={v_reset}. Train a run with model.v_reset=0, or choose another chip."
+        )
+    if model.delays == "none" or not model.max_delay:
+        return
+    if chip.delay.granularity == "none":
+        raise UsageError(
+            f"finetune.chip: {chip.name} has no delays. Train a run with model.delays=none, or "
+            "choose another chip."
+        )
+    if chip.delay.granularity == "axon" and granularity != "axonal":
+        raise UsageError(
+            f"finetune.chip: {chip.name} has one delay per axon, the run has {granularity} "
             "ones. Train a run with model.granularity=axonal."
         )
 
@@ -190,14 +203,25 @@ def settings_name(overrides: list[str]) -> str:
     return next(one.partition("=")[2] for one in overrides if one.startswith("finetune="))
 
 
-def starting_network(config: DictConfig) -> tuple[SpikeData, DelaySNN]:
+def starting_network(config: DictConfig, chip: str | None) -> tuple[SpikeData, DelaySNN]:
     """The trained network, folded and made quantisation-aware, and its data.
 
     ``config.model`` is completed: a smaller range of delays must not shorten the tail.
+
+    Args:
+        chip: as typed; None, where a run that was stopped begins again.
+
+    Raises:
+        UsageError: no such network or data, or data that the chip cannot take.
     """
     settings = config.finetune
     base = RunFolder(Path(settings.base))
     _, data, net = load_run(base, settings.checkpoint, config.dataset.root, moved="dataset.root")
+    if chip is not None:
+        graded, largest_count = input_range(data.test)
+        wrong = wrong_input(data.dt_ms, load_chip(chip), largest_count, graded=graded)
+        if wrong:
+            raise UsageError(f"finetune.chip={chip} cannot take this data: {'; '.join(wrong)}.")
     net = folded(net, settings.max_delay)
     config.model.max_delay, config.model.tail = net.max_delay, net.tail
     return data, make_quantisation_aware_(net, settings.bits, settings.scale)

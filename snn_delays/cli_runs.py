@@ -13,11 +13,17 @@ from yaml import YAMLError
 
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import one_line
-from snn_delays.data import SpikeData
+from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
 from snn_delays.export.quantised_training import make_quantisation_aware_
 from snn_delays.network import DelaySNN
 
+# What every run's configuration has had from the beginning.
+_NEEDED = {
+    "dataset": ("_target_", "root"),
+    "model": ("delays", "hidden", "max_delay", "tau_ms"),
+    "trainer": ("epochs", "batch_size"),
+}
 log = logging.getLogger("snn_delays")
 
 
@@ -40,7 +46,7 @@ def load_run(
     net = build_network(config, data)
     try:
         net.load_state_dict(saved["network"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: "
             f"{one_line(error)}"
@@ -48,7 +54,15 @@ def load_run(
     return config, data, net
 
 
-def load_config(run: RunFolder) -> DictConfig:
+def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:
+    """A run's configuration.
+
+    Args:
+        network: whether its network is needed, or its data alone.
+
+    Raises:
+        UsageError: no run, or a configuration that lacks what is needed.
+    """
     if not run.config.is_file():
         raise UsageError(
             f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
@@ -57,9 +71,16 @@ def load_config(run: RunFolder) -> DictConfig:
         config = OmegaConf.load(run.config)
     except (YAMLError, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
-    if not isinstance(config, DictConfig) or not {"dataset", "model", "trainer"} <= set(config):
+    missing = [
+        f"{section}.{key}"
+        for section, keys in _NEEDED.items()
+        for key in keys
+        if network or section == "dataset"
+        if OmegaConf.select(config, f"{section}.{key}", default=_NEEDED) is _NEEDED
+    ]
+    if missing or not isinstance(config, DictConfig):
         raise UsageError(
-            f"{run.config} is not the configuration of a run: expected dataset, model and trainer. "
+            f"{run.config} is not the configuration of a run: {', '.join(missing)} missing. "
             "Restore the file that snn-delays-train wrote there."
         )
     return config
@@ -115,6 +136,17 @@ def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
         f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
     )
     return data
+
+
+def input_range(split: Split) -> tuple[bool, int]:
+    """Whether recordings are currents instead of spikes; the most spikes per step and channel."""
+    largest = 0.0
+    for at in range(0, len(split), 64):
+        counts = split.collate(range(at, min(at + 64, len(split)))).spikes
+        if bool((counts < 0).any()) or bool((counts != counts.round()).any()):
+            return True, 0
+        largest = max(largest, float(counts.max()))
+    return False, int(largest)
 
 
 def instantiate(section: str, settings: DictConfig) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,16 @@ def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Sh
 def test_a_damaged_configuration_is_one_line(there: Path, shell: Shell, text: str):
     (there / "runs/none/config.yaml").write_text(text)
     assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
+
+
+@pytest.mark.parametrize("section", ["model: 3", "model: null", "dataset: null", "model: {}"])
+def test_a_configuration_without_its_sections_is_one_line(there: Path, shell: Shell, section: str):
+    path = there / "runs/none/config.yaml"
+    name = section.partition(":")[0]
+    path.write_text(re.sub(rf"(?m)^{name}:\n(  .*\n)+", f"{section}\n", path.read_text()))
+    line = shell.fails("evaluate", "run=runs/none")
+    assert "config.yaml is not the configuration of a run: " in line
+    assert "missing. Restore" in line
 
 
 def test_a_damaged_checkpoint_is_one_line(there: Path, shell: Shell):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,12 @@ import numpy as np
 import pytest
 from typed_commands import Shell
 
+from snn_delays import cli_export
+from snn_delays.errors import UsageError
 from snn_delays.export import load_table, read_csv, read_nir, read_pynn, read_sonata, read_table
+from snn_delays.export.deployment import Deployment
 from snn_delays.export.equality import same_network
+from snn_delays.export.folder import ExportFolder
 
 
 def report_of(folder: Path | str) -> dict[str, Any]:
@@ -160,6 +167,91 @@ def test_nest_agrees(there: Path, shell: Shell):
     assert "NEST against the simulator, 12 samples" in out
 
 
+def test_a_run_that_took_anothers_folder_is_another_run(there: Path, shell: Shell):
+    shell("export", "run=runs/learned", "folder=kept", "verify=false")
+    shutil.copytree("runs/learned", "runs/old")
+    config = Path("runs/learned/config.yaml")
+    config.write_text(config.read_text() + "# configured anew\n")
+    line = shell.fails("export", "run=runs/learned", "folder=kept", "verify=false")
+    assert "runs/learned, as it was configured before. Choose another folder=DIR" in line
+    shell("export", "run=runs/learned", "verify=false")
+    config.write_text(config.read_text() + "# and again\n")
+    shell("export", "run=runs/learned", "verify=false")  # in its own folder
+
+
+def test_an_export_that_came_meanwhile_is_not_overwritten(there: Path):
+    origins = [{"run": f"/runs/{name}", "config_sha256": name} for name in "ab"]
+    folder = ExportFolder(Path("kept"))
+
+    def export(number: int) -> None:
+        with folder.replacing(origins[number], force=False) as made:
+            if number == 0:
+                export(1)
+            (made / "report.json").write_text(json.dumps({"origin": origins[number]}))
+
+    with pytest.raises(UsageError, match="holds the export of /runs/b"):
+        export(0)
+    assert json.loads(Path("kept/report.json").read_text())["origin"] == origins[1]
+    assert not list(Path().glob(".kept*"))
+
+
+def test_an_export_that_is_killed_leaves_no_report(
+    there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    """Half of an export never looks like a whole one, and what was there can be found."""
+    shell("export", "run=runs/learned", "formats=all", "folder=kept", "verify=false")
+    code = (
+        "import os, pathlib, sys\nreal, calls = pathlib.Path.rename, []\n"
+        "def rename(self, target):\n    calls.append(1)\n"
+        "    return os._exit(9) if len(calls) == 5 else real(self, target)\n"
+        "pathlib.Path.rename = rename\nfrom snn_delays.cli_export import export\nexport()"
+    )
+    command = [sys.executable, "-c", code, "run=runs/learned", "folder=kept", "verify=false"]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 9
+    assert not Path("kept/report.json").exists()
+    line = shell.fails("export", "run=runs/learned", "folder=kept", "verify=false")
+    assert "an export that was killed has left files in .kept." in line
+    (left,) = Path().glob(".kept.*.tmp/old")
+    assert (left / "report.json").is_file()
+
+
+def test_files_of_ones_own_stay(there: Path, shell: Shell):
+    shell("export", "run=runs/learned", "folder=kept", "formats=[csv,pynn]", "verify=false")
+    for name in ("csv", "pynn"):
+        Path(f"kept/{name}/notes.txt").write_text(name)
+    shell("export", "run=runs/learned", "folder=kept", "verify=false")
+    assert Path("kept/csv/notes.txt").read_text() == "csv"
+    assert [path.name for path in Path("kept/pynn").iterdir()] == ["notes.txt"]
+
+
+def test_a_wrong_readout_is_never_written(
+    there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    """The proof sees what no hidden spike tells of."""
+    real = cli_export.deploy
+
+    def wrong(*arguments: Any, **settings: Any) -> Deployment:
+        made = real(*arguments, **settings)
+        last = made.table.layers[-1]
+        synapses = replace(last.synapses, weight=last.synapses.weight[::-1].copy())
+        layers = (*made.table.layers[:-1], replace(last, synapses=synapses))
+        return replace(made, table=replace(made.table, layers=layers))
+
+    monkeypatch.setattr(cli_export, "deploy", wrong)
+    line = shell.fails("export", "run=runs/learned", "folder=mistake")
+    assert "and the readout by up to" in line
+    assert not Path("mistake").exists()
+
+
+def test_a_chip_is_reported_without_measuring_too(there: Path, shell: Shell):
+    arguments = ("run=runs/learned", "chip=spinnaker2", "delays=clip", "verify=false")
+    out = shell("export", *arguments, "folder=short")
+    assert "delays clipped" in out
+    assert "Not checked, since no public source says" in out
+    assert sum(report_of("short")["chip"]["clipped"]) > 0
+
+
 def test_a_refused_export_leaves_the_last_one(there: Path, shell: Shell):
     """Proof comes first: potentials that a chip cannot hold end the command, and change nothing."""
     from snn_delays.export.chips.profile import FOLDER
@@ -266,6 +358,9 @@ MISTAKES = [
     ("run=runs/learned bits=1", "bits must be a whole number from 2 (ternary) to 16, got 1"),
     ("run=runs/learned bits=many chip=loihi2", "bits must be a whole number from 2"),
     ("run=runs/learned bits=4.0", "bits must be a whole number from 2 (ternary) to 16, got 4.0"),
+    ("run=runs/learned scale=layer", "scale are for integer weights: give bits=8, or fewer."),
+    ("run=runs/learned scale=layer calibration=5", "calibration and scale are for integer"),
+    ("run=runs/learned verify_samples=5", "verify_samples=5 is for verify=nest."),
     ("run=runs/learned leak=shift", "leak=shift is for integer neurons: give fixed_point=true"),
     ("run=runs/learned chip=loihi2 decay_shift=9", "decay_shift=9: loihi2 has its own. Leave"),
     ("run=runs/learned chip=nest bits=8 fixed_point=true", "the chip in floating point"),

@@ -244,6 +244,8 @@ def test_it_goes_on_with_a_run(there: Path, shell: Shell):
 CHIPS = [
     ({"leak": "linear"}, "own takes a constant from v at every step"),
     ({"resets": ["soft"]}, "own has no hard reset, which the run was trained with"),
+    ({"granularity": "none"}, "own has no delays. Train a run with model.delays=none"),
+    ({"dt_ms": 1}, "cannot take this data: time: a step is 10 ms, the chip's is fixed to 1"),
     ({"granularity": "axon"}, "own has one delay per axon, the run has synaptic ones"),
 ]
 

@@ -76,7 +76,6 @@ def deployment_report(
         "samples": agreement.samples,
         "stages": stages,
         "agreement": {k: v for k, v in asdict(agreement).items() if k != "membrane_bits"},
-        "chip": _chip(deployment, chip, table),
         "membrane_bits": agreement.membrane_bits,
         "layers": _layers(table, chip, work),
     }, agreement
@@ -127,7 +126,10 @@ def _layers(table: DelayTable, chip: ChipProfile | None, work: _Work) -> list[Re
     return rows
 
 
-def _chip(deployment: Deployment, chip: ChipProfile | None, table: DelayTable) -> Report | None:
+def chip_report(
+    deployment: Deployment, table: DelayTable, chip: ChipProfile | None
+) -> Report | None:
+    """What a chip's limits did to the network, which takes no measuring; None without a chip."""
     adapted = deployment.adapted
     if chip is None or adapted is None:
         return None
