@@ -332,7 +332,7 @@ def test_what_the_simulation_leaves_out_is_said(there: Path, shell: Shell):
     assert "v: floating point" not in out
     assert "integer neurons" in out
     out = shell("export", "run=runs/learned", "chip=loihi2", "folder=loihi")
-    assert "1 steps more per layer, whatever the delays" in out
+    assert "latency: 1 more per layer, whatever the delays" in out
     stages = report_of("loihi")["stages"]
     assert [row["synapses"] for row in stages] == sorted(
         (row["synapses"] for row in stages), reverse=True

@@ -94,7 +94,7 @@ def not_simulated(table: DelayTable, profile: ChipProfile) -> list[str]:
     if ours != chips:
         found.append(f"v: {ours} in the simulation, {chips} on the chip")
     if profile.delay.transport:
-        found.append(f"{profile.delay.transport} steps more per layer, whatever the delays")
+        found.append(f"latency: {profile.delay.transport} more per layer, whatever the delays")
     return found + list(profile.not_simulated)
 
 
