@@ -49,4 +49,9 @@ def test_commands_exist(command: list[str]):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            path, _, anchor = target.partition("#")
+            assert (ROOT / path).exists(), target
+            if anchor:
+                headings = re.findall(r"(?m)^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"))
+                slugs = [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
+                assert anchor in slugs, target
