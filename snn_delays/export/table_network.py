@@ -89,7 +89,7 @@ class _Layer(nn.Module):
         self.peaks = torch.zeros(0, 0)  # largest |v| at every step of the last input
         self.largest_sum = float(np.abs(weight).sum((1, 2)).max(initial=0))
         if self.shifts and self.largest_sum * 64 < _EXACT[torch.float32]:
-            self.dtype = torch.float32  # quicker, and exact up to 64 spikes a step and channel
+            self.dtype = torch.float32  # quicker, and exact for 64 spikes a step and channel
         v = torch.int64 if self.shifts else torch.float64
         # Parameters, so that the module has a device; not to be trained.
         self.weight = nn.Parameter(torch.from_numpy(weight).to(self.dtype), requires_grad=False)
@@ -120,6 +120,7 @@ class _Layer(nn.Module):
         return spikes if self.spiking else potentials.double() * self.unit
 
     def _current(self, x: Tensor) -> Tensor:
+        dtype = self.dtype
         if self.shifts and x.is_floating_point():
             if not bool((x == x.round()).all()):
                 raise UsageError(
@@ -127,15 +128,17 @@ class _Layer(nn.Module):
                     "Export with float neurons (fixed_point=false)."
                 )
             bound = self.largest_sum * float(x.abs().max()) if x.numel() else 0.0
-            if bound >= _EXACT[self.dtype]:
+            if bound >= _EXACT[dtype]:
+                dtype = torch.float64
+            if bound >= _EXACT[dtype]:
                 raise UsageError(
                     f"TableNetwork: {float(x.abs().max()):g} spikes in one step and channel make "
                     "sums too large to be exact. Bin with dataset.max_count."
                 )
         sums = delay_convolution(
-            x.to(self.dtype),
-            self.weight,
-            self.delay,
+            x.to(dtype),
+            self.weight.to(dtype),
+            self.delay.to(dtype),
             sigma=0.0,
             max_delay=self.max_delay,
             interpolation="gaussian",

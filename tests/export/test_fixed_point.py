@@ -150,6 +150,15 @@ def test_the_largest_shifts(decay_shift: int, weight_shift: int) -> None:
     np.testing.assert_array_equal(got[:, 0].numpy(), expected)
 
 
+def test_many_spikes_at_once() -> None:
+    """More than single precision adds up exactly."""
+    table = random_table(3, (6, 5, 3), weight_type="int8", integer=True)
+    counts = counts_for(table, 2, 9, samples=1) * 50_001
+    expected = simulate(table, counts[:, 0])
+    got = TableNetwork(table)(torch.from_numpy(counts).float())
+    np.testing.assert_array_equal(got[:, 0].numpy(), expected.potentials)
+
+
 def test_thresholds_that_round_to_nothing_are_refused() -> None:
     table = quantised(random_table(4, (6, 5, 3)), 8)
     with pytest.raises(UsageError, match=r"layer 0: \d of 5 thresholds round to nothing"):
