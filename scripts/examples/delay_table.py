@@ -17,6 +17,8 @@ def read(path: Path) -> dict[str, Any]:
     A layer has n_pre, n_post, model, reset, the synapses' pre, post, delay (steps) and weight
     (float64, weight_scale included), and per neuron bias, beta, v_threshold and v_reset.
     """
+    if not h5py.is_hdf5(path):
+        refuse(f"{path} is not HDF5. Give the delays.h5 that snn-delays-export writes.")
     with h5py.File(path, "r") as file:
         return _network(file)
 

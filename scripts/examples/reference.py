@@ -76,6 +76,8 @@ def input_counts(path: Path, channels: int) -> np.ndarray:
     """The sample's input, whole numbers ``[T, channels]``."""
     require(path)
     with np.load(path) as sample:
+        if "counts" not in sample:
+            refuse(f"{path} is not a sample.npz as snn-delays-export writes it.")
         counts = sample["counts"]
     if counts.ndim != 2 or counts.shape[1] != channels:
         refuse(f"{path} has input {counts.shape}, the network takes [T, {channels}].")

@@ -167,6 +167,19 @@ def test_a_sample_of_another_network(tmp_path: Path) -> None:
     assert "error: sample.npz has input (30, 4), the network takes [T, 6]" in result.stderr
 
 
+@needs_nest
+def test_files_of_another_kind(tmp_path: Path) -> None:
+    export(small_table(), tmp_path)
+    np.savez(tmp_path / "sample.npz", sample=np.zeros(3))
+    result = run("nest", "delays.h5", tmp_path)
+    assert result.returncode == 2
+    assert "error: sample.npz is not a sample.npz as snn-delays-export writes it" in result.stderr
+    (tmp_path / "layer_0.csv").write_text("pre,post,delay,weight\n")
+    result = run("nest", "layer_0.csv", tmp_path)
+    assert result.returncode == 2
+    assert "error: layer_0.csv is not HDF5. Give the delays.h5" in result.stderr
+
+
 def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
     for example, package in (("brian2", "brian2"), ("pynn", "pyNN")):
         if find_spec(package) is None:
