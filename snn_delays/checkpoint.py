@@ -105,8 +105,10 @@ class RunFolder:
         """
         path = self.checkpoint(name)
         if not path.is_file():
+            other = self.checkpoint("last" if name == "best" else "best")
+            instead = f"Use checkpoint={other.stem}, or give" if other.is_file() else "Give"
             raise UsageError(
-                f"{path} not found. Give run=DIR, a folder that snn-delays-train has written."
+                f"{path} not found. {instead} run=DIR, a folder that snn-delays-train has written."
             )
         try:
             return torch.load(path, map_location="cpu", weights_only=True)

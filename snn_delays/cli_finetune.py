@@ -54,7 +54,14 @@ def finetuned_config(
             isinstance(value, int | float) and math.isfinite(value) and value >= 0
         ):
             raise UsageError(f"finetune.{name} must be a number >= 0, got {value!r}.")
-    chip = None if settings.chip is None else load_chip(str(settings.chip))
+    if type(settings.epochs) is not int or settings.epochs < 1:
+        raise UsageError(f"finetune.epochs must be a whole number >= 1, got {settings.epochs!r}.")
+    if settings.checkpoint not in ("best", "last"):
+        raise UsageError(f"finetune.checkpoint must be best or last, got {settings.checkpoint!r}.")
+    try:
+        chip = None if settings.chip is None else load_chip(str(settings.chip))
+    except UsageError as error:
+        raise UsageError(f"finetune.chip: {error}") from error
     if chip is not None:
         _require_neurons(chip, base.model)
     bits = _bits(settings, chip, str(cfg.run))
@@ -83,7 +90,13 @@ def finetuned_config(
     if folder is None:
         name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
         folder = Path(str(cfg.run)) / name
-    return config, RunFolder(Path(str(folder)))
+    run = RunFolder(Path(str(folder)))
+    if run.config.exists():
+        raise UsageError(
+            f"{run.path} already holds a run. Choose another finetune.folder=DIR, or go on with "
+            f"it: run={run.path} resume=true."
+        )
+    return config, run
 
 
 def _require_neurons(chip: ChipProfile, model: DictConfig) -> None:

@@ -121,9 +121,19 @@ MISTAKES = [
     ("run=runs/base finetune=quantise finetune.max_delay=7.0", "the network's 24, got 7.0."),
     ("run=runs/base finetune=quantise finetune.max_delay=true", "the network's 24, got True."),
     ("run=runs/base finetune=quantise finetune.sigma=-1", "finetune.sigma must be a number >= 0"),
-    ("run=runs/base finetune=quantise finetune.epochs=0", "trainer.epochs must be a whole"),
-    ("run=runs/base finetune=quantise finetune.checkpoint=first", "best or last, got 'first'"),
-    ("run=runs/base finetune=quantise finetune.folder=runs/none", "already holds a run"),
+    (
+        "run=runs/base finetune=quantise finetune.epochs=0",
+        "finetune.epochs must be a whole",
+    ),
+    (
+        "run=runs/base finetune=quantise finetune.checkpoint=first",
+        "finetune.checkpoint must be best or last, got 'first'",
+    ),
+    (
+        "run=runs/base finetune=quantise finetune.folder=runs/none",
+        "already holds a run. Choose another finetune.folder=DIR",
+    ),
+    ("run=runs/base finetune=quantise finetune.chip=loihi9", "finetune.chip: chip must be one of"),
     ("run=runs/base finetune=quantise finetune.bit=3", "did you mean finetune.bits?"),
     ("run=runs/base finetune=quantise dataset.root=null", "dataset.root must be a folder"),
     (
