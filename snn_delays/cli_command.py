@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from snn_delays.errors import UsageError
@@ -52,7 +53,15 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
     def job(cfg: DictConfig) -> None:
         guarded(task, cfg)
 
+    sys.argv[1:] = [_readable(argument) for argument in sys.argv[1:]]
     guarded(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job))
+
+
+def _readable(argument: str) -> str:
+    """``key=value`` with the value in quotes, if it has letters that Hydra reads in quotes only."""
+    key, equals, value = argument.partition("=")
+    bare = not value.isascii() and not re.search(r"""['"\[\]{},$\\]""", value)
+    return f'{key}{equals}"{value}"' if bare else argument
 
 
 def _explain(error: BaseException, config_name: str) -> str:
@@ -64,9 +73,16 @@ def _explain(error: BaseException, config_name: str) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
-    if bare := re.match(r"Error parsing override '([^=\n]+)'\n", str(error)):
-        meant = f"; did you mean run={bare[1]}?" if Path(bare[1]).exists() else "."
-        return f"settings are typed as key=value, got {bare[1]!r}{meant}"
+    typed = error.override if isinstance(error, OverrideParseException) else None
+    if typed and "=" not in typed:
+        meant = f"; did you mean run={typed}?" if Path(typed).exists() else "."
+        return f"settings are typed as key=value, got {typed!r}{meant}"
+    unread = re.match(r"LexerNo\w+: ([^\n]+)", str(error))
+    if typed or unread:
+        return (
+            f"cannot read {typed or (unread and unread[1])}: a value with other signs than letters, digits and "
+            "/.-_ takes double quotes inside single ones, 'key=\"value\"'; brackets must be closed."
+        )
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(unknown[1], error, config_name)
     if unknown := re.match(r".*Could not find '(\w+)/([^']+)'", str(error)):
@@ -88,8 +104,10 @@ def _unknown_key(key: str, error: BaseException | None, config_name: str) -> str
     if reason and "is not in struct" not in reason:
         return f"cannot set {key}: {reason}"
     known = _known_keys(config_name)
+    last = key.rpartition(".")[2]
     if choices := known.get(key):
-        return f"{key} is a setting of {one_of(choices)}; add that to the command."
+        own = f" With run=DIR give {last}=…." if known.get(last) == [] else ""
+        return f"{key} is a setting of {one_of(choices)}; add that to the command.{own}"
     near = max(known, key=lambda one: _likeness(key, one))
     hint = f"did you mean {near}?" if _likeness(key, near) >= 0.5 else "--help lists them all."
     return f"no such setting: {key}; {hint}"

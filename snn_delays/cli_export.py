@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
@@ -51,6 +52,12 @@ def _export(cfg: DictConfig) -> None:
     settings, formats = _settings(cfg), _formats(cfg.formats)
     if not isinstance(cfg.folder, str) or not cfg.folder:
         raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and not any("folder=" in o for o in hydra.overrides.task):
+        raise UsageError(
+            "of several exports (-m) each needs a folder of its own: give one that names what "
+            "differs, such as folder='${run}/export-${bits}'."
+        )
     folder = ExportFolder(Path(cfg.folder).expanduser())
     config, data, net = load_run(run, cfg.checkpoint, cfg.root)
     origin = _origin(run, cfg.checkpoint)
@@ -91,7 +98,7 @@ def _export(cfg: DictConfig) -> None:
         raise
     synapses = sum(len(layer.synapses) for layer in table.layers)
     files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
-    log.info(f"{files}, report.json: {synapses:,} synapses, {size / 1e6:.2f} MB")
+    log.info(f"{files}, sample.npz, report.json: {synapses:,} synapses, {size / 1e6:.2f} MB")
 
 
 def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
@@ -212,9 +219,10 @@ def _proof(
         + f", {agreement.predictions_differing} of {agreement.samples} answers."
     )
     bits = settings.chip.membrane.bits if settings.chip else None
-    if exact and bits is not None and max(needed) > bits:
+    if settings.chip and exact and bits is not None and max(needed) > bits:
         raise UsageError(
-            f"potentials need {max(needed)} bits, the chip has {bits}. Use fewer bits for weights."
+            f"v needs {max(needed)} bits in layer {needed.index(max(needed))}, {settings.chip.name}"
+            f" has {bits}. Use fewer bits for weights: bits=…"
         )
     limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
     wrong_readout = exact and agreement.potentials_max_difference > 0

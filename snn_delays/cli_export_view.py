@@ -87,4 +87,4 @@ def print_chip(chip: dict[str, Any]) -> None:
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1024:,.1f} KiB"
+    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count} B"

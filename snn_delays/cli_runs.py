@@ -41,7 +41,7 @@ def load_run(
     config = load_config(run)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
-        config.dataset.root = root
+        config.dataset.root = existing(root) if moved == "root" else root
     data = load_data(config.dataset, moved)
     net = build_network(config, data)
     try:
@@ -49,9 +49,17 @@ def load_run(
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: "
-            f"{one_line(error)}"
+            f"{one_line(error)[:300]} … Restore both as they were, or train again."
         ) from error
     return config, data, net
+
+
+def existing(root: str) -> str:
+    """Where data are said to lie now; the built-in task would be made anew anywhere."""
+    path = Path(str(root)).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"root={root}: no such folder. Give the one that holds the run's data.")
+    return str(path)
 
 
 def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:

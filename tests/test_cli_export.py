@@ -340,7 +340,33 @@ def test_what_the_simulation_leaves_out_is_said(there: Path, shell: Shell):
     assert stages[0]["synapses"] == 12 * 8 + 8 * 8 > stages[-1]["synapses"]
 
 
+def test_paths_with_letters_of_any_language(there: Path, shell: Shell):
+    Path("runs/learned").rename("runs/müde")
+    shell("export", "run=runs/müde", "folder=für Bär", "verify=false")
+    assert read_table("für Bär/delays.h5").input_channels == 12
+    line = shell.fails("export", "run=runs/müde", "folder=(x)")
+    assert "cannot read folder=(x)" in line
+    assert """'key="value"'""" in line
+
+
+def test_several_exports_want_a_folder_each(there: Path, shell: Shell):
+    several = ("-m", "run=runs/learned", "bits=4,8", "verify=false", "hydra.sweep.dir=sweep")
+    assert "each needs a folder of its own" in shell.fails("export", *several)
+    shell("export", *several, "folder='${run}/export-${bits}'")
+    for bits in (4, 8):
+        assert (there / f"runs/learned/export-{bits}/delays.h5").is_file()
+
+
+def test_a_missing_checkpoint_names_the_other_one(there: Path, shell: Shell):
+    Path("runs/learned/checkpoints/best.ckpt").unlink()
+    line = shell.fails("export", "run=runs/learned")
+    assert "best.ckpt not found. Use checkpoint=last, or give run=DIR" in line
+
+
 MISTAKES = [
+    ("run=runs/learned root=elsewher", "root=elsewher: no such folder. Give the one that holds"),
+    ("run=runs/learned folder=runs/learned", "runs/learned: it is a run's own folder"),
+    ("run=runs/learned chip=spinnaker2", "Clip or rescale them (delays=clip, delays=rescale)"),
     ("", "run is missing: give run="),
     ("runs/learned", "settings are typed as key=value, got 'runs/learned'; did you mean run="),
     ("run=runs/learned samples=3", "no such setting: samples; did you mean verify_samples?"),

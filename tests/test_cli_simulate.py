@@ -159,6 +159,8 @@ def test_spikes_are_saved_and_never_overwritten_unasked(run: Run, folder: Path) 
         (("run=runs/mine", "save=a.csv"), "save must be a file NAME.npz, got a.csv"),
         (("run=runs/mine", "force=perhaps"), "force must be true or false"),
         (("run=runs/mine", "sampels=3"), "did you mean samples?"),
+        (("run=runs/mine", "root=dta"), "root=dta: no such folder"),
+        (("run=runs/mine", "dataset.root=x"), "With run=DIR give root=…."),
         (("dataset.root=x",), "is a setting of dataset=gsc, dataset=shd, dataset=ssc or dataset"),
         (("table=t.h5", "root=data", "dataset=synthetic"), "Use dataset.root=DIR."),
         (

@@ -230,7 +230,10 @@ def _require_fit(
 ) -> None:
     found = violations(table, chip, largest_count, graded=graded)
     if found:
-        raise UsageError(f"{chip.name} cannot take this network: {'; '.join(found)}.")
+        raise UsageError(
+            f"{chip.name} cannot take this network: {'; '.join(found)}. Train one within these "
+            "limits, or choose another chip."
+        )
 
 
 def _bit_words(bits: int) -> str:

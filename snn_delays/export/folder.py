@@ -44,6 +44,8 @@ class ExportFolder:
         nearest = next(one for one in (self.path, *self.path.absolute().parents) if one.exists())
         if not nearest.is_dir():
             raise self._refused(f"{nearest} is a file")
+        if (self.path / "config.yaml").exists():
+            raise self._refused("it is a run's own folder")
         there = [name for name in NAMES if (self.path / name).exists()]
         if force or not there:
             return
@@ -82,7 +84,8 @@ class ExportFolder:
         """
         try:
             # Beside it, since a rename is atomic only within one file system.
-            home = self.path.resolve().parent
+            path = self.path.resolve()
+            home = path if path.is_mount() else path.parent
             home.mkdir(parents=True, exist_ok=True)
             unproved = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=home))
         except OSError as error:

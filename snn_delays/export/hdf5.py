@@ -21,8 +21,13 @@ from snn_delays.export.hdf5_fields import (
     write_array,
     write_text,
 )
-from snn_delays.export.neuron_table import INTEGER_RESETS, IntegerNeuronTable, NeuronTable
-from snn_delays.export.require import require_version
+from snn_delays.export.neuron_table import (
+    INTEGER_RESETS,
+    RESETS,
+    IntegerNeuronTable,
+    NeuronTable,
+)
+from snn_delays.export.require import require_member, require_version
 from snn_delays.export.table import DelayTable, LayerTable, Source, SynapseTable
 
 FORMAT = "snn-delays-table"
@@ -146,6 +151,7 @@ def _read_neurons(group: h5py.Group) -> NeuronTable | IntegerNeuronTable:
             decay_shift=integer(group, "decay_shift"),
             weight_shift=integer(group, "weight_shift"),
         )
+    require_member("neuron model", model, (*RESETS, *INTEGER_RESETS))
     arrays = (array(group, name) for name in ("beta", "v_threshold", "v_reset"))
     return NeuronTable(model, reset, *arrays)
 

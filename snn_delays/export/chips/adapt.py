@@ -170,8 +170,9 @@ def _too_long(delays: list[NDArray[np.int32]], shift: int, longest: int, chip: s
     shifted = f" (shifted by {shift})" if shift else ""
     return (
         f"{np.count_nonzero(every > longest)} of {every.size} synapses have delays above the "
-        f"{longest} steps of {chip}, up to {every.max()}{shifted}. Clip or rescale them, or train "
-        "with a smaller max_delay."
+        f"{longest} steps of {chip}, up to {every.max()}{shifted}. Clip or rescale them "
+        "(delays=clip, delays=rescale), fine-tune for the chip (finetune.chip), or train with a "
+        "smaller max_delay."
     )
 
 

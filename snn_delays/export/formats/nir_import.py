@@ -60,9 +60,9 @@ def from_nir(
         stages = chain(graph)
         if own is not None:
             return _restored(graph, stages, own, dt_ms)
-        if dt_ms is None or not dt_ms > 0:
+        if not isinstance(dt_ms, int | float) or not dt_ms > 0:
             raise UsageError(
-                f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms}."
+                f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms!r}."
             )
         _require_spiking(stages[:-1])
         layers = [_euler(index, stage, dt_ms) for index, stage in enumerate(stages)]
