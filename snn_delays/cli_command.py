@@ -77,11 +77,12 @@ def _explain(error: BaseException, config_name: str) -> str:
     if typed and "=" not in typed:
         meant = f"; did you mean run={typed}?" if Path(typed).exists() else "."
         return f"settings are typed as key=value, got {typed!r}{meant}"
-    unread = re.match(r"LexerNo\w+: ([^\n]+)", str(error))
-    if typed or unread:
+    if unread := re.match(r"LexerNo\w+: ([^\n]+)", str(error)):
+        typed = unread[1]
+    if typed:
         return (
-            f"cannot read {typed or (unread and unread[1])}: a value with other signs than letters, digits and "
-            "/.-_ takes double quotes inside single ones, 'key=\"value\"'; brackets must be closed."
+            f"cannot read {typed}: a value with other signs than letters, digits and /.-_ takes "
+            "double quotes inside single ones, 'key=\"value\"'; brackets must be closed."
         )
     if unknown := re.match(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(unknown[1], error, config_name)
