@@ -18,7 +18,7 @@ import hydra
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line
 from snn_delays.processor import prepare_cpu
 
 # The wheel carries conf/ inside the package; in a checkout it stands beside it.
@@ -154,10 +154,6 @@ def _known_keys(config_name: str) -> dict[str, list[str]]:
                 else:
                     known.setdefault(typed, []).append(f"{group}={file.stem}")
     return known
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def one_of(words: list[str]) -> str:

@@ -52,8 +52,7 @@ def _export(cfg: DictConfig) -> None:
     settings, formats = _settings(cfg), _formats(cfg.formats)
     if not isinstance(cfg.folder, str) or not cfg.folder:
         raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
-    hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN and not any("folder=" in o for o in hydra.overrides.task):
+    if HydraConfig.get().mode == RunMode.MULTIRUN and "folder" not in _typed():
         raise UsageError(
             "of several exports (-m) each needs a folder of its own: give one that names what "
             "differs, such as folder='${run}/export-${bits}'."
@@ -147,7 +146,7 @@ def _settings(cfg: DictConfig) -> DeploySettings:
 
 def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
     """Refuse what was typed and would change nothing."""
-    typed = {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
+    typed = _typed()
     if chip is None and cfg.delays != "refuse":
         raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
     own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
@@ -156,17 +155,20 @@ def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
             raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
         if own is not None and getattr(own, name, None) is not None:
             raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
-
     if "verify_samples" in typed and cfg.verify != "nest":
         raise UsageError(f"verify_samples={cfg.verify_samples} is for verify=nest.")
 
 
 def _require_integers(table: DelayTable) -> None:
     """Refuse settings of integer weights, typed for a table without them."""
-    typed = {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
-    unused = sorted(typed & {"scale", "calibration"})
+    unused = sorted(_typed() & {"scale", "calibration"})
     if unused and all(layer.synapses.weight.dtype == np.float32 for layer in table.layers):
         raise UsageError(f"{' and '.join(unused)} are for integer weights: give bits=8, or fewer.")
+
+
+def _typed() -> set[str]:
+    """The settings that the user gave."""
+    return {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
 
 
 def _formats(given: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import hydra
@@ -12,9 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_command import one_line
 from snn_delays.data import SpikeData, Split
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, one_line
 from snn_delays.export.quantised_training import make_quantisation_aware_
 from snn_delays.network import DelaySNN
 
@@ -41,20 +41,21 @@ def load_run(
     config = load_config(run)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
-        config.dataset.root = existing(root) if moved == "root" else root
+        config.dataset.root = existing_folder(root) if moved == "root" else root
     data = load_data(config.dataset, moved)
     net = build_network(config, data)
     try:
         net.load_state_dict(saved["network"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = shorten(one_line(error), 300, placeholder=" …")
         raise UsageError(
-            f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: "
-            f"{one_line(error)[:300]} … Restore both as they were, or train again."
+            f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: {reason} "
+            "Restore both as they were, or train again."
         ) from error
     return config, data, net
 
 
-def existing(root: str) -> str:
+def existing_folder(root: str) -> str:
     """Where data are said to lie now; the built-in task would be made anew anywhere."""
     path = Path(str(root)).expanduser()
     if not path.is_dir():
@@ -84,7 +85,7 @@ def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:
         for section, keys in _NEEDED.items()
         for key in keys
         if network or section == "dataset"
-        if OmegaConf.select(config, f"{section}.{key}", default=_NEEDED) is _NEEDED
+        if key not in _section(config, section)
     ]
     if missing or not isinstance(config, DictConfig):
         raise UsageError(
@@ -92,6 +93,12 @@ def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:
             "Restore the file that snn-delays-train wrote there."
         )
     return config
+
+
+def _section(config: Any, name: str) -> DictConfig:
+    """A section of what a file held, whatever that was; empty if there is none."""
+    found = config.get(name) if isinstance(config, DictConfig) else None
+    return found if isinstance(found, DictConfig) else DictConfig({})
 
 
 def build_network(config: DictConfig, data: SpikeData) -> DelaySNN:

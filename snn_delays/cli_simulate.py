@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from snn_delays import console
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
-from snn_delays.cli_runs import existing, load_config, load_data
+from snn_delays.cli_runs import existing_folder, load_config, load_data
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
 from snn_delays.export.hdf5 import read_table
@@ -73,7 +73,7 @@ def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
     config = load_config(RunFolder(run), network=False)
     root = _path(cfg, "root")
     if root is not None:
-        config.dataset.root = existing(str(root))
+        config.dataset.root = existing_folder(str(root))
     return table or run / "export" / "delays.h5", config.dataset
 
 

@@ -236,13 +236,15 @@ def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Sh
     assert summaries[0]["best"] == summaries[1]["best"]
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "just words"])
+@pytest.mark.parametrize("text", ["", "a: [", "just words", "- a list"])
 def test_a_damaged_configuration_is_one_line(there: Path, shell: Shell, text: str):
     (there / "runs/none/config.yaml").write_text(text)
     assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
 
 
-@pytest.mark.parametrize("section", ["model: 3", "model: null", "dataset: null", "model: {}"])
+@pytest.mark.parametrize(
+    "section", ["model: 3", "model: null", "dataset: null", "dataset: [1]", "model: {}"]
+)
 def test_a_configuration_without_its_sections_is_one_line(there: Path, shell: Shell, section: str):
     path = there / "runs/none/config.yaml"
     name = section.partition(":")[0]

@@ -107,9 +107,10 @@ def deploy(
     bits = _bits(net, settings)
     power = bool(settings.chip and settings.chip.weights.power_of_two)
     scales = trained_scales(net)
-    scale = _scale(scales, settings, free=bits != trained_bits(net) or power)
-    if bits != trained_bits(net) or power:
-        scales = None  # others are searched for
+    others = bits != trained_bits(net) or power  # whose scales are searched for
+    scale = _scale(scales, settings, free=others)
+    if others:
+        scales = None
 
     def small(one: DelayTable) -> DelayTable:
         if bits is None:
