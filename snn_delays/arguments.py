@@ -1,0 +1,95 @@
+"""Numbers that a caller hands over, of Python, numpy or torch: checked, and made Python's own."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from snn_delays.errors import UsageError
+
+
+def plain(value: Any) -> Any:
+    """The Python number of a numpy scalar, a 0-d array or a 0-d tensor; all else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        try:
+            return value.item()
+        except (RuntimeError, ValueError):  # a tensor without a value: meta, fake, traced
+            return value
+    return value
+
+
+def whole_number(
+    name: str,
+    value: Any,
+    least: int,
+    most: int | None = None,
+    *,
+    unit: str = "",
+    advice: str = "",
+) -> int:
+    """``value`` as an int of at least ``least`` and at most ``most``.
+
+    Args:
+        name: owner and argument, as in ``"DelayLayer: max_delay"``.
+        value: an int of Python, numpy or torch; True and 3.0 are none.
+        unit: what it counts, as in ``"steps"``.
+        advice: the next move, a sentence of its own.
+
+    Raises:
+        UsageError: anything else.
+    """
+    number = plain(value)
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    if whole and number >= least and (most is None or number <= most):
+        return number
+    of_unit = f" of {unit}" if unit else ""
+    span = f">= {least}" if most is None else f"from {least} to {most}"
+    raise _refused(name, f"be a whole number{of_unit} {span}", value, advice)
+
+
+def real_number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    unit: str = "",
+    must: str = "",
+    advice: str = "",
+) -> float:
+    """``value`` as a finite float within its bounds.
+
+    Args:
+        name: owner and argument, as in ``"DelayLayer: sigma"``.
+        value: a number of Python, numpy or torch; True is none.
+        least, most: bounds that it may reach.
+        above, below: bounds that it may not.
+        unit: what it counts, as in ``"steps"``.
+        must: how to say what is expected, where "be a number >= 0" will not do.
+        advice: the next move, a sentence of its own.
+
+    Raises:
+        UsageError: anything else.
+    """
+    number = plain(value)
+    real = isinstance(number, int | float) and not isinstance(number, bool)
+    finite = real and abs(number) <= sys.float_info.max  # an int may be larger
+    if finite and least <= number <= most and above < number < below:
+        return float(number)
+    bounds = ((">=", least), (">", above), ("<=", most), ("<", below))
+    span = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
+    of_unit = f" of {unit}" if unit else ""
+    raise _refused(name, must or f"be a number{of_unit} {span}".rstrip(), value, advice)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: one line, not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _refused(name: str, must: str, value: Any, advice: str) -> UsageError:
+    return UsageError(f"{name} must {must}, got {shown(value)}." + (f" {advice}" if advice else ""))

@@ -1,0 +1,89 @@
+"""Numbers of any library are taken; what is none is refused in one line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snn_delays.arguments import real_number, shown, whole_number
+from snn_delays.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [5, np.int64(5), np.uint8(5), np.array(5), torch.tensor(5), torch.tensor(5, dtype=torch.uint8)],
+)
+def test_whole_numbers_of_any_library_become_ints(value: Any) -> None:
+    number = whole_number("Layer: size", value, 1, 5)
+    assert (number, type(number)) == (5, int)
+    assert type(real_number("Layer: size", value, 0)) is float
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5)]
+)
+def test_floats_of_any_library_become_floats(value: Any) -> None:
+    number = real_number("Layer: sigma", value, 0.5, below=0.6)
+    assert (number, type(number)) == (0.5, float)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        np.bool_(True),
+        torch.tensor(True),
+        3.0,
+        np.float64(3.0),
+        torch.tensor(3.0),
+        "3",
+        np.str_("3"),
+        3j,
+        None,
+        np.array([3]),
+        torch.tensor([3]),
+        torch.tensor(3, device="meta"),
+        2,
+        np.int64(2),
+        math.nan,
+    ],
+)
+def test_what_is_no_whole_number_in_range_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        whole_number("Layer: size", value, 3, unit="steps", advice="Use more.")
+    assert (
+        str(caught.value)
+        == f"Layer: size must be a whole number of steps >= 3, got {shown(value)}. Use more."
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, np.bool_(True), "0.5", None, math.nan, torch.tensor(math.nan)),
+        *(np.array([0.5]), torch.rand(1), 1j, np.complex64(1), 0, 1, np.float32(-0.5)),
+    ],
+)
+def test_what_is_no_number_in_range_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        real_number("Layer: share", value, above=0, below=1)
+    assert str(caught.value) == f"Layer: share must be a number > 0 and < 1, got {shown(value)}."
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 10**400, np.float32("inf")])
+def test_what_is_not_finite_is_refused_without_bounds_too(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"^Layer: gain must be a number, got "):
+        real_number("Layer: gain", value)
+
+
+def test_the_message_is_one_short_line_whatever_was_given() -> None:
+    with pytest.raises(UsageError) as caught:
+        whole_number("Layer: size", np.arange(300.0).reshape(100, 3), 0, 9)
+    said = str(caught.value)
+    assert said.startswith("Layer: size must be a whole number from 0 to 9, got array([[")
+    assert "\n" not in said
+    assert len(said) < 150
