@@ -1,0 +1,44 @@
+"""Whether code outside torch may read tensors: compiled loops, NumPy, or an ``if`` in Python.
+
+A tracer, a transform (``torch.func``, forward mode) or a fake tensor follows what torch does with
+a tensor. Of what others do with its numbers it sees nothing, and would take the result for a
+constant; often there are no numbers yet. Then everything has to be done in torch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def watched() -> bool:
+    """Whether torch records or rewrites what happens now, or makes no numbers of it."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
+    )
+
+
+def readable(*tensors: Tensor) -> bool:
+    """Whether these are plain tensors with numbers, and nothing watches what is done with them."""
+    for x in tensors:
+        if type(x) not in _PLAIN or x.is_meta:
+            return False
+    return not watched()
+
+
+def for_loops(*tensors: Tensor) -> bool:
+    """Whether compiled loops can take these: readable, on the CPU, all float32 or all float64."""
+    dtype = tensors[0].dtype
+    if dtype is not torch.float32 and dtype is not torch.float64:
+        return False
+    for x in tensors:
+        if not x.is_cpu or x.dtype is not dtype or x.layout is not torch.strided:
+            return False
+    return readable(*tensors)
