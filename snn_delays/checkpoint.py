@@ -88,7 +88,7 @@ class RunFolder:
                 f"Finish it with snn-delays-train run={self.path} resume=true."
             )
         try:
-            return json.loads(self.summary.read_text())
+            return json.loads(self.summary.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UsageError(f"{self.summary} is not readable as JSON ({error}).") from error
 

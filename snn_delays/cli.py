@@ -154,7 +154,14 @@ def _run_folder(cfg: DictConfig) -> RunFolder:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         return RunFolder(Path(hydra.runtime.output_dir))
-    return RunFolder(Path(str(cfg.run)).absolute())
+    path = str(cfg.run)
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:  # TensorBoard's files have names of text only
+        raise UsageError(
+            f"run={path}: letters that this locale cannot read. Use others, or set LC_ALL=C.UTF-8."
+        ) from error
+    return RunFolder(Path(path).absolute())
 
 
 @contextmanager
@@ -169,7 +176,7 @@ def _run_log() -> Iterator[Callable[[RunFolder], None]]:
     handlers: list[logging.Handler] = [held]
 
     def keep(run: RunFolder) -> None:
-        file = logging.FileHandler(run.path / "train.log", encoding="utf-8")
+        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=console.ERRORS)
         file.setFormatter(logging.Formatter("%(message)s"))
         handlers.append(file)
         held.setTarget(file)

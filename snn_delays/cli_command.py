@@ -18,6 +18,7 @@ import hydra
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
+from snn_delays.console import print_anywhere
 from snn_delays.errors import UsageError, one_line
 from snn_delays.processor import prepare_cpu
 
@@ -28,6 +29,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 def command(program: str, config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
+    print_anywhere()
     prepare_cpu()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     traceback_wanted = bool(os.environ.get("HYDRA_FULL_ERROR"))
@@ -51,6 +53,7 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
     # Guarded twice: inside Hydra, which comments on an exception that passes through it, and
     # around it, for what Hydra itself finds wrong.
     def job(cfg: DictConfig) -> None:
+        print_anywhere()  # a launcher may have started a process of its own
         guarded(task, cfg)
 
     sys.argv[1:] = [_readable(argument) for argument in sys.argv[1:]]

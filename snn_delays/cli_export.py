@@ -91,7 +91,8 @@ def _export(cfg: DictConfig) -> None:
             if cfg.verify == "nest":
                 report["nest"] = _nest(table, for_nest)
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-            write_atomically(unproved / "report.json", text.encode())
+            # A path that is no text is escaped: JSON's escapes are Python's.
+            write_atomically(unproved / "report.json", text.encode(errors="backslashreplace"))
     except KeyboardInterrupt:
         log.info(f"Interrupted. {folder.path} is as it was.")
         raise

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from snn_delays.checkpoint import Row
+if TYPE_CHECKING:
+    from snn_delays.checkpoint import Row
+
+# The signs that commands print, for terminals and files that have no more than letters.
+_IN_LETTERS = {
+    **{"σ": "sigma", "τ": "tau", "Δ": "delta ", "Σ": "sum ", "×": "x", "±": "+/-", "≥": ">="},
+    **{"–": "-", "−": "-", "…": "...", "→": "->", "‘": "'", "’": "'", "“": '"', "”": '"'},
+    **{bar: str(height) for height, bar in enumerate("▁▂▃▄▅▆▇█", start=1)},
+}
+ERRORS = "snn_delays.in_letters"
+
+
+def _in_letters(error: UnicodeError) -> tuple[str, int]:
+    """An error handler as ``codecs`` has them: signs in letters, whatever is left as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    plain = "".join(_IN_LETTERS.get(sign, sign) for sign in signs)
+    return plain.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error(ERRORS, _in_letters)
+
+
+def print_anywhere() -> None:
+    """What this process prints may hold any sign, whatever encoding the terminal or file has."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not where another program took its place
+            stream.reconfigure(errors=ERRORS)
 
 
 class TrainingView:
@@ -81,10 +112,15 @@ def percent(share: float | None) -> str:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table; numbers stand to the right of their column, the first column to the left."""
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
     # A log file has no width to keep to.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+    def printable(text: str) -> str:  # now, since columns are as wide as what will stand in them
+        return text.encode(console.encoding, ERRORS).decode(console.encoding)
+
+    table = Table(title=printable(title), title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(printable(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    console.print(table)

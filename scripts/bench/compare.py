@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
             "entries": [entry.as_json() for entry in found],
         }
         text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,8 @@ def main() -> None:
     if options.json:
         about = {"recordings": len(split), "source_mb": source}
         options.json.write_text(
-            json.dumps({**about, "load_s": load, "batch_ms": batch}, indent=2) + "\n"
+            json.dumps({**about, "load_s": load, "batch_ms": batch}, indent=2) + "\n",
+            encoding="utf-8",
         )
 
 

@@ -95,7 +95,9 @@ def main() -> None:
         unit = "spikes per second" if name == "spikes" else "s per second of sound"
         print(f"{name:20} {value:8.{0 if name == 'spikes' else 3}f} {unit}")
     if options.json:
-        options.json.write_text(json.dumps({"membrane_once": table} | medians, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"membrane_once": table} | medians, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

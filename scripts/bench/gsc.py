@@ -78,7 +78,7 @@ def main() -> None:
     print(f"reading again          {reading:8.2f} s   every byte checked")
     print(f"batch of {options.batch}           {found['batch_ms']:8.2f} ms  median")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def _run(case: dict[str, Any], tiny: bool) -> Any:
 
 def _resident(field: str) -> float:
     """MB from /proc/self/status; VmHWM (peak) or VmRSS (now)."""
-    for line in STATUS.read_text().splitlines():
+    for line in STATUS.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     raise OSError(f"no {field} in {STATUS}")

@@ -90,7 +90,7 @@ def main() -> None:
             )
             rows.append({"sigma": sigma, "way": way, "seconds": medians[way], "each": each})
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def main() -> None:
         )
     if options.json:
         report = {"machine": machine("cpu"), "bound_ns": bound, "results": found}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
