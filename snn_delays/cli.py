@@ -21,6 +21,7 @@ from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
 from snn_delays.cli_finetune import finetuned_config, starting_network
 from snn_delays.cli_runs import build_network, instantiate, load_config, load_data, load_run, plain
+from snn_delays.cli_trust import require_no_lookup
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.training import TrainSettings, best_epoch
@@ -46,9 +47,9 @@ def _train(cfg: DictConfig) -> None:
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     run = _run_folder(cfg)
-    resumed, chip = bool(cfg.resume), None
+    resumed, trust, chip = bool(cfg.resume), cfg.trust, None
     if resumed:
-        cfg = _resumed_config(run)
+        cfg = _resumed_config(run, trust=trust)
     elif cfg.get("finetune"):
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         overrides = list(HydraConfig.get().overrides.task)
@@ -61,7 +62,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
     if cfg.get("finetune") and not resume:
-        data, net = starting_network(cfg, chip)
+        data, net = starting_network(cfg, chip, trust=trust)
     else:
         data = load_data(cfg.dataset)
         torch.manual_seed(settings.seed)
@@ -74,7 +75,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     with torch.random.fork_rng(devices=[]):  # what does not suit the data is refused before a run
         settings.augmentation(data.train.collate([0]), data.n_classes)
     if not resumed:
-        run.save_config(OmegaConf.to_yaml(_without(cfg, "run", "resume")))
+        run.save_config(_saved_config(cfg))
     keep_log(run)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     log.info(
@@ -132,7 +133,7 @@ def _evaluate(cfg: DictConfig) -> None:
     rows = []
     for folder in folders:
         run = RunFolder(Path(str(folder)))
-        config, data, net = load_run(run, cfg.checkpoint, cfg.root)
+        config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
         batch_size = config.trainer.batch_size if cfg.batch_size is None else cfg.batch_size
         found = report.accuracies(net, data, batch_size)
         if run.summary.exists() and found != run.load_summary()[cfg.checkpoint]:
@@ -209,15 +210,16 @@ def _train_settings(cfg: DictConfig) -> TrainSettings:
     return TrainSettings(**trainer, augmentation=Augmentation(**changes), seed=cfg.seed)
 
 
-def _resumed_config(run: RunFolder) -> DictConfig:
+def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:
     """The run's own configuration: a resumed run is the run that was interrupted."""
-    given = [o for o in HydraConfig.get().overrides.task if not o.startswith(("run=", "resume="))]
+    typed = HydraConfig.get().overrides.task
+    given = [one for one in typed if not one.startswith(("run=", "resume=", "trust="))]
     if given:
         raise UsageError(
             f"resume=true goes on with {run.path} as it was configured, got {' '.join(given)}. "
             "Leave that out, or start a new run."
         )
-    return load_config(run)
+    return load_config(run, trust=trust)
 
 
 def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
@@ -246,5 +248,10 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
         log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
 
 
-def _without(cfg: DictConfig, *keys: str) -> DictConfig:
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in keys])
+def _saved_config(cfg: DictConfig) -> str:
+    """config.yaml: what makes the run what it is, every value looked up."""
+    config = plain(cfg)
+    for key in ("run", "resume", "trust"):
+        config.pop(key, None)
+    require_no_lookup(config)
+    return OmegaConf.to_yaml(config)

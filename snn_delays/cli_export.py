@@ -58,7 +58,7 @@ def _export(cfg: DictConfig) -> None:
             "differs, such as folder='${run}/export-${bits}'."
         )
     folder = ExportFolder(Path(cfg.folder).expanduser())
-    config, data, net = load_run(run, cfg.checkpoint, cfg.root)
+    config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
     net.eval()

@@ -37,7 +37,7 @@ def finetuned_config(
         raise UsageError(
             f"finetune={settings_name(overrides)} goes on with a trained run: give run=DIR."
         )
-    allowed = ("run=", "finetune", "seed=", "dataset.root=")
+    allowed = ("run=", "finetune", "seed=", "dataset.root=", "trust=")
     given = [one for one in overrides if not one.startswith(allowed)]
     if given:
         raise UsageError(
@@ -45,7 +45,7 @@ def finetuned_config(
             f"{' '.join(given)}. Give finetune.…=…, seed=… and, if the data have moved, "
             "dataset.root=… only."
         )
-    base = load_config(RunFolder(Path(str(cfg.run))))
+    base = load_config(RunFolder(Path(str(cfg.run))), trust=cfg.trust)
     if base.get("finetune"):
         raise UsageError(f"{cfg.run} is fine-tuned already. Start again from {base.finetune.base}.")
     for name in ("weight_lr", "delay_lr", "sigma"):
@@ -216,20 +216,24 @@ def settings_name(overrides: list[str]) -> str:
     return next(one.partition("=")[2] for one in overrides if one.startswith("finetune="))
 
 
-def starting_network(config: DictConfig, chip: str | None) -> tuple[SpikeData, DelaySNN]:
+def starting_network(
+    config: DictConfig, chip: str | None, *, trust: bool
+) -> tuple[SpikeData, DelaySNN]:
     """The trained network, folded and made quantisation-aware, and its data.
 
     ``config.model`` is completed: a smaller range of delays must not shorten the tail.
 
     Args:
         chip: as typed; None, where a run that was stopped begins again.
+        trust: see ``cli_runs.load_config``.
 
     Raises:
         UsageError: no such network or data, or data that the chip cannot take.
     """
     settings = config.finetune
     base = RunFolder(Path(settings.base))
-    _, data, net = load_run(base, settings.checkpoint, config.dataset.root, moved="dataset.root")
+    root = config.dataset.root
+    _, data, net = load_run(base, settings.checkpoint, root, moved="dataset.root", trust=trust)
     if chip is not None:
         graded, largest_count = input_range(data.test)
         wrong = wrong_input(data.dt_ms, load_chip(chip), largest_count, graded=graded)

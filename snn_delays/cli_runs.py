@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from snn_delays.checkpoint import RunFolder
+from snn_delays.cli_trust import require_data
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError, one_line
 from snn_delays.export.quantised_training import make_quantisation_aware_
@@ -28,17 +29,23 @@ log = logging.getLogger("snn_delays")
 
 
 def load_run(
-    run: RunFolder, checkpoint: str, root: str | None, moved: str = "root"
+    run: RunFolder,
+    checkpoint: str,
+    root: str | None,
+    moved: str = "root",
+    *,
+    trust: bool = False,
 ) -> tuple[DictConfig, SpikeData, DelaySNN]:
     """Configuration, data and trained network of a run.
 
     Args:
         root: where the data lies now; None: where it was in training.
         moved: the setting that ``root`` comes from, for messages.
+        trust: whether the run may say more than data, see ``load_config``.
     """
     if checkpoint not in ("best", "last"):
         raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
-    config = load_config(run)
+    config = load_config(run, trust=trust)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
         config.dataset.root = existing_folder(root) if moved == "root" else root
@@ -63,15 +70,19 @@ def existing_folder(root: str) -> str:
     return str(path)
 
 
-def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:
+def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) -> DictConfig:
     """A run's configuration.
 
     Args:
+        trust: whether it may name what is to be called or looked up. A run of one's own data set
+            needs that; for one that was downloaded it means to run its maker's code.
         network: whether its network is needed, or its data alone.
 
     Raises:
-        UsageError: no run, or a configuration that lacks what is needed.
+        UsageError: no run, or a configuration that lacks what is needed, or says more.
     """
+    if not isinstance(trust, bool):
+        raise UsageError(f"trust must be true or false, got {trust!r}.")
     if not run.config.is_file():
         raise UsageError(
             f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
@@ -80,6 +91,8 @@ def load_config(run: RunFolder, *, network: bool = True) -> DictConfig:
         config = OmegaConf.load(run.config)
     except (YAMLError, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
+    if isinstance(config, DictConfig) and not trust:
+        require_data(config, run.config)
     missing = [
         f"{section}.{key}"
         for section, keys in _NEEDED.items()

@@ -70,7 +70,7 @@ def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
         raise UsageError("a run has its own data set: leave out either run or dataset.")
     run = _path(cfg, "run")
     assert run is not None
-    config = load_config(RunFolder(run), network=False)
+    config = load_config(RunFolder(run), trust=cfg.trust, network=False)
     root = _path(cfg, "root")
     if root is not None:
         config.dataset.root = existing_folder(str(root))
