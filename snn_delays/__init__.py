@@ -4,12 +4,16 @@ Everything that an author of networks needs is named here; loaders are in ``snn_
 the integer table in ``snn_delays.export``, the training loop in ``snn_delays.training``.
 """
 
-from snn_delays import schedules
-from snn_delays.errors import UsageError
-from snn_delays.layers import DelayLayer, clamp_delays_, rounded, set_sigma
-from snn_delays.losses import sum_softmax
-from snn_delays.network import DelaySNN
-from snn_delays.neurons import LIFNode
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snn_delays import schedules
+    from snn_delays.errors import UsageError
+    from snn_delays.layers import DelayLayer, clamp_delays_, rounded, set_sigma
+    from snn_delays.losses import sum_softmax
+    from snn_delays.network import DelaySNN
+    from snn_delays.neurons import LIFNode
 
 __all__ = [
     "DelayLayer",
@@ -22,3 +26,19 @@ __all__ = [
     "set_sigma",
     "sum_softmax",
 ]
+
+# Where these are. Loaded when asked for: commands set up their process before torch comes.
+_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "network")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"snn_delays.{name}")
+    for module in map(__getattr__, _MODULES if name in __all__ else ()):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,20 +31,13 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
     assert chips == {path.name for path in (ROOT / "snn_delays/export/chips").glob("*.toml")}
     assert "loihi1.toml" in chips
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
-    for command, module in (
-        ("train", "cli"),
-        ("evaluate", "cli"),
-        ("export", "cli_export"),
-        ("prepare", "cli_prepare"),
-        ("encode", "cli_encode"),
-        ("simulate", "cli_simulate"),
-    ):
-        assert f"snn-delays-{command} = snn_delays.{module}:{command}" in entry_points.read_text()
+    for command in ("train", "evaluate", "export", "prepare", "encode", "simulate"):
+        assert f"snn-delays-{command} = snn_delays.commands:{command}" in entry_points.read_text()
     where = "from snn_delays.cli_command import CONF; print(CONF)"
     # From another folder, with the unpacked wheel in place of the checkout.
     done = subprocess.run(
         [
-            *(sys.executable, "-c", f"from snn_delays.cli import train; {where}; train()"),
+            *(sys.executable, "-c", f"from snn_delays.commands import train; {where}; train()"),
             *("--cfg", "job", "dataset=shd"),
         ],
         cwd=tmp_path,
