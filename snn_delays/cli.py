@@ -24,6 +24,7 @@ from snn_delays.cli_runs import build_network, instantiate, load_config, load_da
 from snn_delays.cli_trust import require_no_lookup
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
+from snn_delays.evaluation import warn_of_rounding
 from snn_delays.training import TrainSettings, best_epoch
 from snn_delays.training import train as fit
 
@@ -113,6 +114,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     for name in ("best", "last"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, settings.batch_size)
+    if summary["best_epoch"] != len(rows) - 1:  # of the last epoch it has been said
+        _warn_of_rounding("best epoch", summary["best"])
     seconds = sorted(row["seconds"] for row in rows)
     summary |= {
         "seconds_per_epoch": seconds[len(seconds) // 2],
@@ -148,6 +151,8 @@ def _evaluate(cfg: DictConfig) -> None:
         }
         rows.append((run, found, about))
     _print_accuracies(rows)
+    for run, found, _ in rows:
+        _warn_of_rounding(str(run.path), found)
 
 
 def _run_folder(cfg: DictConfig) -> RunFolder:
@@ -255,3 +260,10 @@ def _saved_config(cfg: DictConfig) -> str:
         config.pop(key, None)
     require_no_lookup(config)
     return OmegaConf.to_yaml(config)
+
+
+def _warn_of_rounding(which: str, found: dict[str, Any]) -> None:
+    shares = found["validation"]
+    warn_of_rounding(
+        f"validation, {which}", shares["float"]["accuracy"], shares["rounded"]["accuracy"]
+    )

@@ -22,6 +22,7 @@ from snn_delays.cli_export_view import print_chip, print_report
 from snn_delays.cli_runs import input_range, load_run
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
+from snn_delays.evaluation import warn_of_rounding
 from snn_delays.export import read_table, write_table
 from snn_delays.export.chips import ChipProfile, load_chip
 from snn_delays.export.deployment import Deployment, DeploySettings, deploy
@@ -213,6 +214,9 @@ def _proof(
         progress=lambda what: log.info(f"measuring: {what}"),
     )
     print_report(report, data.dt_ms)
+    first, second, *_ = report["stages"]
+    if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
+        warn_of_rounding("test", first["accuracy"], second["accuracy"])
     needed: list[int] = report["membrane_bits"] or []
     exact = bool(needed)
     log.info(

@@ -21,7 +21,7 @@ from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
-from snn_delays.evaluation import evaluate
+from snn_delays.evaluation import evaluate, warn_of_rounding
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
 from snn_delays.schedules import Schedule
@@ -175,6 +175,9 @@ def train(
         run.save_checkpoint("last", state)
         observer.epoch(row)
     writer.close()
+    if net.max_delay:
+        as_trained = evaluate(net, data.valid, settings.batch_size).accuracy
+        warn_of_rounding("validation, last epoch", as_trained, rows[-1]["valid_accuracy"])
     return rows
 
 
