@@ -14,6 +14,11 @@ from torch.autograd import forward_ad
 _PLAIN = (Tensor, nn.Parameter)
 
 
+def autocasts(x: Tensor) -> bool:
+    """Whether ``torch.autocast`` is on where x is; there is none for tensors without numbers."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+
 def watched() -> bool:
     """Whether torch records or rewrites what happens now, or makes no numbers of it."""
     return (

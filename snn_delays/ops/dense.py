@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from snn_delays.eager import autocasts, for_loops
 from snn_delays.ops import spikes
+from snn_delays.ops.twice import gradients
 
 # Steps whose gradient stays in the cache while all taps add to it, and steps whose spikes do.
 BLOCK, SPIKES_BLOCK = 16, 4
@@ -25,11 +27,17 @@ def convolve(
     if x.shape[0] * x.shape[1] == 0:
         # Nothing to convolve, but the kernel stays part of the graph.
         return x.new_zeros(*x.shape[:2], kernel.shape[0]) + 0 * kernel.sum()
-    half = torch.is_autocast_enabled(x.device.type)
-    if not (half or torch.compiler.is_compiling()) and x.dtype == kernel.dtype:
+    if for_loops(x, kernel) and not autocasts(x):
         x = x.contiguous()
         if spikes.few(x, spikes.per_block(x.detach(), x.shape[0])):
             return _SpikeConvolution.apply(x, kernel)  # pyright: ignore[reportReturnType]
+    return product(x, kernel)
+
+
+def product(
+    x: Float[Tensor, "time batch pre"], kernel: Float[Tensor, "post pre taps"]
+) -> Float[Tensor, "time batch post"]:
+    """``convolve`` in torch alone."""
     # conv1d is a cross-correlation over its last axis: turn the kernel round, move time last.
     past = F.pad(x.permute(1, 2, 0), (kernel.shape[2] - 1, 0))
     return F.conv1d(past, kernel.flip(-1)).permute(2, 0, 1)
@@ -44,9 +52,10 @@ class _SpikeConvolution(torch.autograd.Function):
         return spikes.convolve(x, kernel.permute(2, 1, 0).contiguous())
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, kernel = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradients(product, (x, kernel), ctx.needs_input_grad, grad)
         grad = grad.contiguous()
         steps, post = grad.shape[0], kernel.shape[0]
         gx = gkernel = None

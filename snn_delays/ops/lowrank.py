@@ -22,7 +22,9 @@ from jaxtyping import Float
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from snn_delays.ops import spikes
+from snn_delays.eager import autocasts
+from snn_delays.ops import dense, spikes
+from snn_delays.ops.twice import gradients
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
 # long ones make larger matrix products.
@@ -76,8 +78,7 @@ def tolerance(dtype: torch.dtype) -> float:
 
 def product_dtype(like: Tensor) -> torch.dtype:
     """Precision of the matrix products: that of autocast, where it is on."""
-    device = like.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+    return torch.get_autocast_dtype(like.device.type) if autocasts(like) else like.dtype
 
 
 def convolve(
@@ -89,11 +90,14 @@ def convolve(
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
     shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
-    inside = delay + (delay.clamp(0, max_delay) - delay).detach()
-    psi = _Series.apply(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(weight))
+    # Series in single precision at least; half precision is for the products.
+    single = _sum_dtype(weight)
+    inside = delay.to(single)
+    inside = inside + (inside.clamp(0, max_delay) - inside).detach()
+    psi = _Series.apply(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(inside))
     # [rank, post, pre]: the contacts of a pair add up before the product.
-    mixed = (weight.unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
-    return filtered_product(x, mixed, torch.as_tensor(shapes).to(weight))
+    mixed = (weight.to(single).unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
+    return filtered_product(x, mixed, torch.as_tensor(shapes).to(inside))
 
 
 def filtered_product(
@@ -104,11 +108,16 @@ def filtered_product(
     """y[t] = Σ_r Σ_j φ_r[j] · x[t − j] · W_rᵀ."""
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], mixed.shape[1]) + 0 * mixed.sum()
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = product_dtype(x)
-        x, mixed, shapes = x.to(dtype), mixed.to(dtype), shapes.to(dtype)
+    dtype = product_dtype(x)
+    x, mixed, shapes = x.to(dtype), mixed.to(dtype), shapes.to(dtype)
     with torch.autocast(x.device.type, enabled=False):
         return _FilteredProduct.apply(x, mixed, shapes)  # pyright: ignore[reportReturnType]
+
+
+def _product(x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
+    """``filtered_product`` in torch alone."""
+    kernel = torch.einsum("rop,rj->opj", mixed, shapes)
+    return dense.product(x, kernel).to(_sum_dtype(x))
 
 
 class _FilteredProduct(torch.autograd.Function):
@@ -142,8 +151,10 @@ class _FilteredProduct(torch.autograd.Function):
         return y.view(*x.shape[:2], post)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mixed, shapes = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradients(_product, (x, mixed, shapes), ctx.needs_input_grad, grad)
         of_x, of_mixed = ctx.needs_input_grad[:2]
         rank, post, pre = mixed.shape
         ahead = grad.to(x.dtype).flatten(1)

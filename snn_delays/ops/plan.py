@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
 from snn_delays.ops import dense, lowrank, reference, spikes, taps
@@ -32,8 +33,7 @@ def device_class(x: Tensor) -> str:
     """The row of ``COST`` that holds for x: on the CPU products with spikes cost less."""
     if x.device.type != "cpu":
         return "gpu"
-    half = torch.is_autocast_enabled("cpu")
-    few = not half and spikes.few(x, spikes.per_block(x.detach().contiguous(), len(x)))
+    few = not autocasts(x) and spikes.few(x, spikes.per_block(x.detach().contiguous(), len(x)))
     return "cpu, spikes" if few else "cpu"
 
 
@@ -76,11 +76,13 @@ def way(
             f"method='lowrank' needs interpolation='gaussian', got {interpolation!r}. "
             "Use method='auto'."
         )
+    if method == "reference":
+        return method
+    if not readable(x, weight):
+        # In torch alone; and one graph for every sigma, where a count needs one for each.
+        return "dense"
     if method != "auto" and not (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         return method
-    if torch.compiler.is_compiling():
-        # One graph for every sigma; a count of operations needs one for each.
-        return "dense"
     dtype = lowrank.product_dtype(weight)
     return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device_class(x))
 
@@ -97,7 +99,10 @@ def delay_convolution(
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py``; x is silent before t = 0.
 
-    The result has the precision of ``weight`` under autocast too: only products are in half.
+    The result has the precision of ``weight``, under autocast too: only products are in half. Of
+    tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``) every
+    method but ``reference`` makes the dense kernel, in torch alone.
+
     In single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
 
@@ -114,11 +119,14 @@ def delay_convolution(
         interpolation=interpolation,
         method=method,
     )
-    if method == "reference":
-        return reference.delay_convolution(x, weight, delay, sigma, max_delay, interpolation)
-    if method == "taps":
-        return taps.convolve(x, weight, delay, sigma, max_delay, interpolation)
     if method == "lowrank":
-        return lowrank.convolve(x, weight, delay, sigma, max_delay)
-    kernel = dense_kernel(weight, delay, sigma, max_delay, interpolation)
-    return dense.convolve(x, kernel).to(weight.dtype)
+        y = lowrank.convolve(x, weight, delay, sigma, max_delay)
+    elif method == "dense":
+        y = dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
+    else:
+        # These add up in one number what others add up in a product: never in half precision.
+        single = torch.promote_types(weight.dtype, torch.float32)
+        sums = reference.delay_convolution if method == "reference" else taps.convolve
+        inputs = (x.to(single), weight.to(single), delay.to(single))
+        y = sums(*inputs, sigma, max_delay, interpolation)
+    return y.to(weight.dtype)

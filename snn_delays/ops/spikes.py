@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn_delays.eager import for_loops
 from snn_delays.ops.compiled import loops, use_torch_threads
 
 spikes_cpu = loops("spikes_cpu")  # None: dense products serve.
@@ -21,8 +22,7 @@ def per_block(x: Tensor, steps: int) -> np.ndarray | None:
     None where the compiled loops cannot tell (without numba, on GPUs, in half precision), and of
     an empty x.
     """
-    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    if spikes_cpu is None or not known or not x.numel():
+    if spikes_cpu is None or not for_loops(x) or not x.numel():
         return None
     use_torch_threads()
     return spikes_cpu.count(x.flatten(0, 1).numpy(), steps * x.shape[1])

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from snn_delays.interpolation import interpolate_window
-from snn_delays.ops import dense
+from snn_delays.ops import dense, twice
 from snn_delays.ops.compiled import loops, use_torch_threads
 
 taps_cpu = loops("taps_cpu")  # None: the dense kernel serves.
@@ -162,9 +162,16 @@ def _setup(ctx, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(x, coefficients, first)
 
 
-def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, coefficients, first = ctx.saved_tensors
     of_x, of_coefficients = ctx.needs_input_grad[:2]
+    if torch.is_grad_enabled():
+
+        def product(x: Tensor, coefficients: Tensor) -> Tensor:
+            return dense.product(x, _dense(coefficients, first, ctx.max_delay))
+
+        needed = (of_x, of_coefficients)
+        return *twice.gradients(product, (x, coefficients), needed, grad), None, None
     gx, gc = _gradients(
         grad.contiguous(), x, coefficients, first, ctx.max_delay, of_x, of_coefficients
     )

@@ -1,0 +1,32 @@
+"""Gradients that can be differentiated themselves, as gradient penalties and Hessians need them.
+
+With ``create_graph=True`` torch runs a backward pass with gradients on. What compiled loops add up
+then leaves no graph: the same gradient is computed in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def gradients(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    needed: Sequence[bool],
+    grad: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of ``function(*inputs)``, written in torch, with a graph to inputs and ``grad``.
+
+    Args:
+        needed: which inputs get one; the others get None.
+        grad: gradient of the function's value.
+    """
+    with torch.enable_grad():
+        # Views, so that inputs that depend on each other are told apart.
+        views = [x.view_as(x) for x in inputs]
+        wanted = [view for view, need in zip(views, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(function(*views), wanted, grad, create_graph=True))
+    return tuple(next(found) if need else None for need in needed)
