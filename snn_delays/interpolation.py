@@ -125,7 +125,8 @@ def dense_kernel(
     max_delay: int,
     interpolation: str,
 ) -> Float[Tensor, "post pre taps"]:
-    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k]); half precision comes last."""
+    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k])."""
+    # Distances and their squares exceed half precision: to that only the result is rounded.
     wide = torch.promote_types(weight.dtype, torch.float32)
     spread = interpolate(delay.to(wide), sigma, max_delay, interpolation)
     return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=2).to(weight.dtype)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snn_delays.eager import autocasts
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
 from snn_delays.memory import InputMemory, Net, fresh_copy
@@ -43,7 +44,8 @@ class DelayLayer(InputMemory):
         method: how to compute it; see ``ops/plan.py``.
 
     Shape:
-        ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``.
+        ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
+        precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
         ``present``, if it is set, is bool and of the shape of ``weight``: the other weights get
@@ -200,6 +202,7 @@ class DelayLayer(InputMemory):
             past = self._past(x.shape[0], x)
             kernel = self._kernel(weight)
             y = torch.einsum("jni,oij->no", torch.cat([x.unsqueeze(0), past.flip(0)]), kernel)
+            y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
             ring[self.slot] = x
         self.history, self.slot = ring, (self.slot + 1) % self.max_delay
         return self._biased(y)
@@ -242,7 +245,7 @@ class DelayLayer(InputMemory):
             raise UsageError(
                 f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
             )
-        if x.dtype != self.delay.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != self.delay.dtype and not autocasts(x):
             raise UsageError(
                 f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
                 f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."

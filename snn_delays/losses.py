@@ -34,6 +34,7 @@ def sum_softmax(
     Reference:
         Hammouamri et al. (2024, arXiv:2306.17670).
     """
+    v = _single(v)
     return (torch.softmax(v, dim=-1) * _counted(v, lengths)).sum(0)
 
 
@@ -41,7 +42,7 @@ def mean_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = mean over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    counted = _counted(v, lengths)
+    v, counted = _single(v), _counted(v, lengths)
     return (v * counted).sum(0) / counted.sum(0)
 
 
@@ -49,13 +50,15 @@ def max_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = max over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    return v.masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
+    return _single(v).masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
 
 
 def score(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None, readout: str
 ) -> Float[Tensor, "batch classes"]:
     """Class scores by the named readout: ``sum_softmax``, ``mean`` or ``max``.
+
+    They are in single precision at least: among sums in half precision many would be equal.
 
     Raises:
         UsageError: unknown readout.
@@ -90,6 +93,11 @@ def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor
     # Rows in single precision, which is exact, and their sum in whole numbers.
     rows = fired.sum(2, keepdim=True, dtype=torch.float32) * _counted(fired, lengths)
     return int(rows.long().sum())
+
+
+def _single(v: Tensor) -> Tensor:
+    """v in single precision at least."""
+    return v.to(torch.promote_types(v.dtype, torch.float32))
 
 
 def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1 1"]:
