@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays import console, report
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_command import command
+from snn_delays.cli_command import CONF, command
 from snn_delays.cli_finetune import finetuned_config, starting_network
 from snn_delays.cli_runs import build_network, instantiate, load_config, load_data, load_run, plain
 from snn_delays.cli_trust import require_no_lookup
@@ -29,6 +29,8 @@ from snn_delays.training import TrainSettings, best_epoch
 from snn_delays.training import train as fit
 
 log = logging.getLogger("snn_delays")
+# The time step that the settings in steps of conf/model, experiment and augmentation are made for.
+RECIPE_DT_MS = 10.0
 
 
 def train() -> None:
@@ -82,12 +84,15 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     log.info(
         f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
         + (
-            f"{cfg.model.delays} delays up to {net.max_delay} steps"
+            f"{cfg.model.delays} delays up to {net.max_delay} steps "
+            f"({net.max_delay * data.dt_ms:g} ms)"
             if net.max_delay
             else "no delays"
         )
         + f" → {run.path}"
     )
+    if not resumed and not cfg.get("finetune"):
+        _warn_of_other_steps(cfg, data.dt_ms)
 
     first = len(run.load_checkpoint("last")["rows"]) if resume else 0
     try:
@@ -213,6 +218,34 @@ def _train_settings(cfg: DictConfig) -> TrainSettings:
     trainer.pop("channel_shift", None)
     changes = plain(cfg.augmentation) if cfg.get("augmentation") else {}
     return TrainSettings(**trainer, augmentation=Augmentation(**changes), seed=cfg.seed)
+
+
+def _warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
+    """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
+    hydra = HydraConfig.get()
+    recipe = hydra.runtime.choices.get("experiment")
+    own_recipe = recipe is not None and not (CONF / f"experiment/{recipe}.yaml").exists()
+    in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
+    if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
+        return
+    typed = {one.partition("=")[0] for one in hydra.overrides.task}
+    delays = cfg.model.delays != "none" and cfg.model.max_delay
+    kept = {
+        "model.max_delay": delays or 0,
+        "augmentation.time_jitter": cfg.augmentation.time_jitter,
+        "augmentation.time_mask": cfg.augmentation.time_mask,
+    }
+    same = []
+    for key, value in kept.items():
+        if value and key not in typed:
+            other = value * RECIPE_DT_MS / dt_ms
+            same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
+    if same:
+        log.warning(
+            f"Steps of {dt_ms:g} ms, where the recipe has {RECIPE_DT_MS:g}: what is counted in "
+            f"steps lasts {dt_ms / RECIPE_DT_MS:g} times as long. For the same times give "
+            f"{' '.join(same)}."
+        )
 
 
 def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:

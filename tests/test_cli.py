@@ -10,11 +10,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
+from snn_delays.cli import RECIPE_DT_MS
+from snn_delays.cli_command import CONF
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.events.writing import write_events
 
 
 def test_a_run_leaves_its_files(there: Path):
@@ -264,3 +268,34 @@ def test_a_checkpoint_of_another_network_is_one_line(there: Path, shell: Shell):
     path = there / "runs/none/config.yaml"
     path.write_text(path.read_text().replace("- 8\n", "- 9\n"))
     assert "does not fit" in shell.fails("evaluate", "run=runs/none")
+
+
+def test_another_time_step_is_told_what_counts_steps(there: Path, shell: Shell):
+    files = ("dataset=shd", "dataset.root=.", "dataset.valid_fraction=0.5", "run=runs/fine")
+    for name in ("train", "test"):
+        write_events(
+            there / f"shd_{name}.h5",
+            times=np.linspace(0, 0.4, 60),
+            units=np.arange(60) * 7,
+            offsets=np.arange(0, 61, 10),
+            labels=np.arange(6) % 2,
+            speakers=np.arange(6) % 3,
+            class_names=["zero", "one"],
+        )
+    short = (*SHORT, "trainer.epochs=1")
+    out = shell("train", *files, *short, "dataset.dt_ms=5", "augmentation.time_mask=3")
+    assert "learned delays up to 24 steps (120 ms)" in out
+    assert "Steps of 5 ms, where the recipe has 10: " in out
+    assert "lasts 0.5 times as long. For the same times give model.max_delay=48." in out
+    for step, own in (("dt_ms=5", "model.max_delay=48"), ("dt_ms=10", "seed=1")):
+        out = shell("train", *files[:-1], *short, f"dataset.{step}", own, f"run=runs/{own}"[:-3])
+        assert "where the recipe has" not in out
+    assert "augmentation.time_mask=16." in shell(
+        *("train", *files[:-1], *short, "dataset.dt_ms=5", "augmentation=standard"),
+        *("run=runs/masked", "model.delays=none"),
+    )
+
+
+def test_all_recipes_have_the_time_step_that_others_are_compared_with():
+    for path in (CONF / "dataset").glob("*.yaml"):
+        assert OmegaConf.load(path).dt_ms == RECIPE_DT_MS, path

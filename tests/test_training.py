@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from pathlib import Path
 
@@ -241,3 +242,33 @@ def test_impossible_settings_are_refused_in_one_line(name: str, value: object):
         dataclasses.replace(SETTINGS, **{name: value})
     assert "\n" not in str(refused.value)
     assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("until", "integer_from", "epochs", "remedy"),
+    [
+        (0.25, 1.0, 3, "trainer.epochs=4 or more, or schedule.until=0.34."),
+        (0.9, 0.3, 2, "trainer.epochs=4 or more, or schedule.integer_from=0.5."),
+        (0.25, 1.0, 4, None),
+        (1.0, 1.0, 1, None),
+    ],
+)
+def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
+    data: SpikeData,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    until: float,
+    integer_from: float,
+    epochs: int,
+    remedy: str | None,
+):
+    schedule = Exponential(start=4.27, until=until, integer_from=integer_from)
+    settings = dataclasses.replace(SETTINGS, epochs=epochs)
+    with caplog.at_level(logging.WARNING, logger="snn_delays"):
+        train(network(data), data, schedule, settings, RunFolder(tmp_path), Silent())
+    lines = [one.getMessage() for one in caplog.records if "first epoch" in one.getMessage()]
+    assert len(lines) == (remedy is not None)
+    assert not remedy or remedy in lines[0]
+    # The remedy is one.
+    given = Exponential(start=4.27, until=max(until, 0.34), integer_from=max(integer_from, 0.5))
+    assert given.epochs(epochs)[0] == 4.27
