@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 
 Interpolation = Literal["gaussian", "triangle"]
@@ -23,7 +24,7 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 
 def interpolate(
-    delay: Float[Tensor, "*shape"], sigma: float, max_delay: int, interpolation: str
+    delay: Float[Tensor, "*shape"], sigma: float | Tensor, max_delay: int, interpolation: str
 ) -> Float[Tensor, "*shape taps"]:
     """Spread each delay over the taps 0 … max_delay; the weights of one delay sum to 1.
 
@@ -32,21 +33,22 @@ def interpolate(
 
     Args:
         delay: steps.
-        sigma: width in steps, >= 0.
+        sigma: width in steps, >= 0; a 0-d tensor where one graph is to serve every width.
         interpolation: ``"gaussian"`` or ``"triangle"``.
 
     Shape:
         delay ``[...]`` → ``[..., max_delay + 1]``; tap ``j`` is a delay of ``j`` steps.
 
     Raises:
-        UsageError: unknown interpolation.
+        UsageError: unknown interpolation; delays that are NaN or infinite (on a GPU, which would
+            have to be waited for, these make the result NaN instead).
     """
     if interpolation not in INTERPOLATIONS:
         raise UsageError(
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}."
         )
     taps = torch.arange(max_delay + 1, device=delay.device, dtype=delay.dtype)
-    return _spread(_inside(delay, max_delay), sigma, taps, interpolation)
+    return _spread(inside(delay, max_delay), sigma, taps, interpolation)
 
 
 def interpolate_window(
@@ -59,28 +61,47 @@ def interpolate_window(
     Shape:
         delay ``[...]`` → first tap (int32) ``[...]``, weights ``[..., width]``.
     """
-    inside = _inside(delay, max_delay)
-    first = inside.detach().round() - width // 2
-    first = first.clamp(0, max_delay + 1 - width).to(torch.int32)
+    delay = inside(delay, max_delay)
+    first = delay.detach().round().to(torch.int32) - width // 2
+    first = first.clamp(0, max_delay + 1 - width)
     taps = first.unsqueeze(-1) + torch.arange(width, device=delay.device, dtype=delay.dtype)
-    return first, _spread(inside, sigma, taps, interpolation)
+    return first, _spread(delay, sigma, taps, interpolation)
 
 
-def _inside(delay: Tensor, max_delay: int) -> Tensor:
-    """The delay brought into range; its gradient as if it had not been."""
+def inside(delay: Float[Tensor, "*shape"], max_delay: int) -> Float[Tensor, "*shape"]:
+    """The delay brought into range; its gradient as if it had not been.
+
+    Raises:
+        UsageError: delays that are NaN or infinite, where that can be seen without waiting.
+    """
+    if delay.is_cpu and readable(delay):
+        require_finite(delay)
     return delay + (delay.clamp(0, max_delay) - delay).detach()
 
 
-def _spread(delay: Tensor, sigma: float, taps: Tensor, interpolation: str) -> Tensor:
+def require_finite(delay: Tensor) -> None:
+    """Refuse delays that are no numbers: there is no step that a spike could wait for."""
+    finite = delay.detach().isfinite()
+    if not finite.all():
+        raise UsageError(
+            f"{int((~finite).sum()):,} of {delay.numel():,} delays are NaN or infinite. "
+            "Go back to a state from before, and lower the learning rate of the delays."
+        )
+
+
+def _spread(delay: Tensor, sigma: float | Tensor, taps: Tensor, interpolation: str) -> Tensor:
     if interpolation == "triangle":
         return triangle(delay, sigma, taps)
+    if isinstance(sigma, Tensor):
+        wide = torch.where(sigma == 0, torch.ones_like(sigma), sigma)
+        return torch.where(sigma == 0, nearest(delay, taps), gaussian(delay, wide, taps))
     if sigma == 0:
         return nearest(delay, taps)
     return gaussian(delay, sigma, taps)
 
 
 def gaussian(
-    delay: Float[Tensor, "*shape"], sigma: float, taps: Float[Tensor, "*#shape taps"]
+    delay: Float[Tensor, "*shape"], sigma: float | Tensor, taps: Float[Tensor, "*#shape taps"]
 ) -> Float[Tensor, "*shape taps"]:
     """g ∝ exp(−½ ((j − d) / σ)²).
 
@@ -88,7 +109,8 @@ def gaussian(
     0 or max_delay the lost half of the bell makes the gradient point inwards, never vanish.
     DCLS calls this version "gauss" and stores SIG = σ − 0.27.
     """
-    sigma = max(sigma, 1e-6)  # below, the same limit; its square must not overflow float32
+    # Below 1e-6 the same limit; its square must not overflow float32.
+    sigma = sigma.clamp(min=1e-6) if isinstance(sigma, Tensor) else max(sigma, 1e-6)
     spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) / sigma) ** 2, dim=-1)
     # Far taps of a narrow bell would be denormal numbers, with which processors are many times
     # slower: below 1e-30 they are none.
@@ -96,7 +118,7 @@ def gaussian(
 
 
 def triangle(
-    delay: Float[Tensor, "*shape"], sigma: float, taps: Float[Tensor, "*#shape taps"]
+    delay: Float[Tensor, "*shape"], sigma: float | Tensor, taps: Float[Tensor, "*#shape taps"]
 ) -> Float[Tensor, "*shape taps"]:
     """g ∝ max(1 + σ − |j − d|, 0); σ = 0 is linear interpolation between two taps.
 
@@ -114,14 +136,17 @@ def triangle(
 def nearest(
     delay: Float[Tensor, "*shape"], taps: Float[Tensor, "*#shape taps"]
 ) -> Float[Tensor, "*shape taps"]:
-    """The Gaussian's limit σ → 0: all weight on the nearest tap (ties to even); no gradient."""
-    return (taps == delay.round().unsqueeze(-1)).to(delay.dtype)
+    """The Gaussian's limit σ → 0: all weight on the nearest tap (ties to even); gradient 0.
+
+    A gradient of zeros, not none: whoever adds up gradients of several processes waits for each.
+    """
+    return (taps == delay.round().unsqueeze(-1)).to(delay.dtype) + 0 * delay.unsqueeze(-1)
 
 
 def dense_kernel(
     weight: Float[Tensor, "post pre contacts"],
     delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
-    sigma: float,
+    sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
 ) -> Float[Tensor, "post pre taps"]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from snn_delays.eager import autocasts
+from snn_delays.arguments import whole_number
+from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
+from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel, require_finite
 from snn_delays.memory import InputMemory, Net, fresh_copy
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
+from snn_delays.present import SynapseMask
+from snn_delays.sigma import SigmaBuffer
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 
-class DelayLayer(InputMemory):
+class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
     """Fully connected synapses with learnable delays.
 
         y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
@@ -39,7 +40,9 @@ class DelayLayer(InputMemory):
             (``"dendritic"``).
         interpolation: ``"gaussian"`` or ``"triangle"``.
         sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
-            published (max_delay / 2 + 0.27). A schedule shrinks it; 0 makes delays integers.
+            published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
+            integers and rest: their gradient is 0, and ``clamp_delays_`` undoes what an
+            optimiser's momentum or decay did to them.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
@@ -48,19 +51,22 @@ class DelayLayer(InputMemory):
         precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
-        ``present``, if it is set, is bool and of the shape of ``weight``: the other weights get
-        no gradient, so that synapses which are not there (weight 0) never come to be.
+        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``present`` (bool, as
+        ``weight``) after ``set_present``.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
-            of another size than the remembered one.
+            of another size than the remembered one; delays that are NaN or infinite (on a GPU
+            when they are rounded; before that the output is NaN).
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier, "Learning delays in spiking neural networks
         using dilated convolutions with learnable spacings" (2024, arXiv:2306.17670).
     """
 
-    present: Tensor | None
+    in_features: int
+    out_features: int
+    kernel_count: int
 
     def __init__(
         self,
@@ -77,19 +83,16 @@ class DelayLayer(InputMemory):
         method: Method = "auto",
     ) -> None:
         super().__init__()
-        sizes = {
-            "in_features": in_features,
-            "out_features": out_features,
-            "kernel_count": kernel_count,
-        }
-        for name, size in sizes.items():
-            if not isinstance(size, int) or size < 1:
-                raise UsageError(f"DelayLayer: {name} must be a whole number >= 1, got {size!r}.")
-        if not isinstance(max_delay, int) or max_delay < 1:
-            raise UsageError(
-                f"DelayLayer: max_delay must be a whole number of steps >= 1, got {max_delay!r}. "
-                "Use a smaller dt, or nn.Linear if no delay is wanted."
-            )
+        for name, size in (
+            ("in_features", in_features),
+            ("out_features", out_features),
+            ("kernel_count", kernel_count),
+        ):
+            setattr(self, name, whole_number(f"DelayLayer: {name}", size, 1))
+        advice = "Use a smaller dt, or nn.Linear if no delay is wanted."
+        self.max_delay = whole_number(
+            "DelayLayer: max_delay", max_delay, 1, unit="steps", advice=advice
+        )
         names = (
             ("granularity", granularity, GRANULARITIES),
             ("interpolation", interpolation, INTERPOLATIONS),
@@ -101,61 +104,53 @@ class DelayLayer(InputMemory):
                 raise UsageError(
                     f"DelayLayer: {name} must be one of {', '.join(known)}, got {got!r}."
                 )
-        self.in_features = in_features
-        self.out_features = out_features
-        self.max_delay = max_delay
-        self.kernel_count = kernel_count
         self.granularity: Granularity = granularity
         self.interpolation: Interpolation = interpolation
         self.method: Method = method
-        self.sigma = max_delay / 2 + 0.27 if sigma is None else sigma
+        self.first_sigma = self.max_delay / 2 + 0.27 if sigma is None else sigma
         self.step_mode = step_mode
         self.way: str | None = None  # how the last sequence was computed
 
-        rows = 1 if granularity == "axonal" else out_features
-        columns = 1 if granularity == "dendritic" else in_features
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
-        self.delay = nn.Parameter(torch.empty(rows, columns, kernel_count))
-        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
-        self.register_buffer("present", None)  # None has no place in the state dict
+        rows = 1 if granularity == "axonal" else self.out_features
+        columns = 1 if granularity == "dendritic" else self.in_features
+        shape = (self.out_features, self.in_features, self.kernel_count)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.delay = nn.Parameter(torch.empty(rows, columns, self.kernel_count))
+        self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
+        self._resting: Tensor | None = None
         self._streaming = streaming.Kept()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights Kaiming-uniform for ReLU, delays uniform over the kernel, as published."""
+        """σ as at first; weights Kaiming-uniform for ReLU, delays uniform over the kernel."""
+        self.sigma = self.first_sigma
         nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
         nn.init.uniform_(self.delay, 0.0, float(self.max_delay))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    @property
-    def sigma(self) -> float:
-        """True width of the interpolation, in steps; part of the state dict."""
-        return self._sigma
-
-    @sigma.setter
-    def sigma(self, value: float) -> None:
-        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-            raise UsageError(f"DelayLayer: sigma must be a number of steps >= 0, got {value!r}.")
-        self._sigma = float(value)
-
-    def get_extra_state(self) -> dict[str, float]:
-        return {"sigma": self._sigma}
-
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        self.sigma = state["sigma"]
-
     @torch.no_grad()
     def clamp_delays_(self) -> None:
-        """Bring every delay back into [0, max_delay]; call it after an optimiser step."""
+        """Bring every delay back into [0, max_delay]; call it after an optimiser step.
+
+        Delays at rest (σ = 0) get back the values that the last forward pass used.
+
+        Raises:
+            UsageError: delays that are NaN or infinite; not looked for on a GPU.
+        """
+        if self._resting is not None:
+            self.delay.copy_(self._resting)
+            self._resting = None
+        if self.delay.device.type == "cpu":
+            require_finite(self.delay)
         self.delay.clamp_(0, self.max_delay)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy's parameters are its own, and changes to them are counted anew.
-        return {**super().__getstate__(), "_streaming": streaming.Kept()}
+        return {**super().__getstate__(), "_resting": None, "_streaming": streaming.Kept()}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
+        require_finite(self.delay)
         return self.delay.detach().round().clamp(0, self.max_delay).long()
 
     def rounded(self) -> DelayLayer:
@@ -166,20 +161,21 @@ class DelayLayer(InputMemory):
         self, x: Float[Tensor, "time batch pre"]
     ) -> Float[Tensor, "time batch post"]:
         self._check(x, ("T", "N"))
+        self._rest()
         # What came before matters to the first steps only; after a reset that is silence.
-        heard = 0 if self.history is None else self.max_delay
-        whole = torch.cat([self._past(x.shape[1], x), x]) if heard else x
+        context = 0 if self.history is None else self.max_delay
+        whole = torch.cat([self._past(x.shape[1], x), x]) if context else x
         y = self._convolve(whole)
         self._remember(whole)
-        return self._biased(y[heard:])
+        return self._biased(y[context:])
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        y, self.way = self._convolved(x, self._weight(), self.delay, self.sigma)
+        y, self.way = self._convolved(x, self.acting_weight(), *self._acting())
         return y
 
     def _convolved(
-        self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float
+        self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the way they were computed."""
         settings: dict[str, Any] = {
@@ -192,54 +188,60 @@ class DelayLayer(InputMemory):
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._check(x, ("N",))
-        fresh = self.history is None
-        ring = x.new_zeros(self.max_delay, *x.shape) if self.history is None else self.history
-        weight = self._weight()
-        if streaming.covers(x, weight, self.delay, ring):
-            self._check_batch(x.shape[0])
-            y = streaming.step(x, ring, self.slot, self._synapses(weight, fresh), self.out_features)
+        self._rest()
+        past, weight = self._past(x.shape[0], x), self.acting_weight()
+        if streaming.covers(x, weight, self.delay, past):
+            delay, sigma = self._acting()
+            settings = (float(sigma), self.max_delay, self.interpolation)
+            table = self._streaming.synapses(weight, delay, *settings)
+            y, self.history = streaming.step(x, past, table, self.out_features)
         else:
-            past = self._past(x.shape[0], x)
-            kernel = self._kernel(weight)
-            y = torch.einsum("jni,oij->no", torch.cat([x.unsqueeze(0), past.flip(0)]), kernel)
+            whole = torch.cat([past, x.unsqueeze(0)])
+            y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
             y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
-            ring[self.slot] = x
-        self.history, self.slot = ring, (self.slot + 1) % self.max_delay
+            self.history = whole[1:]
         return self._biased(y)
 
-    def _weight(self) -> Tensor:
-        """``weight``, through which only what is present gets a gradient."""
-        weight = self.weight
-        if self.present is None or not torch.is_grad_enabled():
-            return weight
-        return torch.where(self.present, weight, weight.detach())
-
-    def _acting(self) -> tuple[Tensor, float]:
+    def _acting(self) -> tuple[Tensor, float | Tensor]:
         """The delays and the σ that make the layer's output."""
-        return self.delay, self.sigma
+        return self.delay, self._width()
+
+    def _width(self) -> float | Tensor:
+        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        return self.sigma if readable(self._sigma) else self._sigma
+
+    def _rest(self) -> None:
+        """Note the delays that this pass acts with, if they are to rest."""
+        learned = torch.is_grad_enabled() and self.delay.requires_grad
+        if learned and self.interpolation == "gaussian" and readable(self.delay, self._sigma):
+            self._resting = self.delay.detach().clone() if self.sigma == 0 else None
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
         return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
 
-    def _synapses(self, weight: Tensor, check: bool) -> streaming.Synapses:
-        """What ``ops/streaming.py`` needs; ``check`` as there."""
-        sources = (weight, self.delay)
-        if parametrize.is_parametrized(self):
-            # What is made anew each time has no history; what it is made of has.
-            sources = (*self.parameters(), *self.buffers())
-        acting = (*self._acting(), self.max_delay, self.interpolation)
-        return self._streaming.synapses(weight, *acting, sources=sources, check=check)
-
     def _biased(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + self.bias
 
     def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        if not isinstance(x, Tensor):
+            raise UsageError(
+                f"DelayLayer: input must be a tensor, got {type(x).__name__}. "
+                "Use torch.as_tensor(x)."
+            )
+        if x.layout != torch.strided:
+            raise UsageError(f"DelayLayer: input must be dense, got {x.layout}. Use x.to_dense().")
         if x.dim() != len(axes) + 1 or x.shape[-1] != self.in_features:
             expected = ", ".join((*axes, str(self.in_features)))
+            other = "m" if len(axes) == 1 else "s"
+            hint = (
+                f" For that shape, functional.set_step_mode(net, {other!r})."
+                if x.dim() == 4 - len(axes) and x.shape[-1] == self.in_features
+                else ""
+            )
             raise UsageError(
                 f"DelayLayer: input must be [{expected}] with step_mode={self.step_mode!r}, "
-                f"got {list(x.shape)}."
+                f"got {list(x.shape)}.{hint}"
             )
         if not x.is_floating_point():
             raise UsageError(

@@ -233,8 +233,6 @@ def _train_epoch(
         fabric.backward(loss)
         for optimizer in optimizers:
             optimizer.step()
-        clamp_delays_(net)
-
         size = len(batch.labels)
         seen += size
         total_loss += loss.item() * size
@@ -244,6 +242,7 @@ def _train_epoch(
                 f"The loss is {loss.item()} in epoch {epoch}. Lower trainer.weight_lr "
                 f"(now {settings.weight_lr:g}) and train again."
             )
+        clamp_delays_(net)
         observer.batch(epoch, done, len(loader), total_loss / seen, right / seen)
     # Spikes per neuron and step, over each sample and its tail, in spikes per second.
     rate = spikes / cells / (data.dt_ms / 1000) if cells else 0.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -358,7 +360,24 @@ def test_impossible_layers_are_named(bad: dict[str, object], said: str) -> None:
     [
         ("m", torch.zeros(6, 2), "input must be [T, N, 3] with step_mode='m', got [6, 2]."),
         ("m", torch.zeros(6, 2, 4), "input must be [T, N, 3] with step_mode='m', got [6, 2, 4]."),
-        ("s", torch.zeros(6, 2, 3), "input must be [N, 3] with step_mode='s', got [6, 2, 3]."),
+        (
+            "s",
+            torch.zeros(6, 2, 3),
+            "input must be [N, 3] with step_mode='s', got [6, 2, 3]. "
+            "For that shape, functional.set_step_mode(net, 'm').",
+        ),
+        (
+            "m",
+            torch.zeros(6, 3),
+            "input must be [T, N, 3] with step_mode='m', got [6, 3]. "
+            "For that shape, functional.set_step_mode(net, 's').",
+        ),
+        (
+            "m",
+            torch.zeros(6, 2, 3).to_sparse(),
+            "input must be dense, got torch.sparse_coo. Use x.to_dense().",
+        ),
+        ("m", np.zeros((6, 2, 3)), "input must be a tensor, got ndarray. Use torch.as_tensor(x)."),
         ("s", torch.zeros(2, 4), "input must be [N, 3] with step_mode='s', got [2, 4]."),
         ("s", torch.zeros(3), "input must be [N, 3] with step_mode='s', got [3]."),
         (
@@ -374,7 +393,7 @@ def test_impossible_layers_are_named(bad: dict[str, object], said: str) -> None:
         ),
     ],
 )
-def test_impossible_inputs_are_named(mode: str, x: Tensor, said: str) -> None:
+def test_impossible_inputs_are_named(mode: str, x: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         DelayLayer(3, 4, 5, step_mode=mode)(x)
     assert str(caught.value) == f"DelayLayer: {said}"

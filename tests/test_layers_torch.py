@@ -89,7 +89,7 @@ def test_the_state_dict_goes_round_with_sigma(granularity: str) -> None:
 
 def test_the_memory_stays_out_of_the_state_dict() -> None:
     delayed, _ = trained_layer(bias=True)
-    assert set(delayed.state_dict()) == {"weight", "delay", "bias", "_extra_state"}
+    assert set(delayed.state_dict()) == {"weight", "delay", "bias", "_sigma"}
 
 
 # --- dtypes ---------------------------------------------------------------------------------------

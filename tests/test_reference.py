@@ -191,7 +191,8 @@ def test_the_future_has_no_effect_and_no_gradient(
     x = problem.x.requires_grad_()
     (grad,) = torch.autograd.grad(problem.solve(method)[now].sum(), x)
     assert (grad[now + 1 :] == 0).all()
-    if problem.interpolation == "gaussian" and problem.sigma > 0:  # every tap has some weight
+    far = problem.max_delay / problem.sigma if problem.sigma > 0 else math.inf
+    if problem.interpolation == "gaussian" and far < 11:  # every tap has some weight
         assert (grad[max(0, now - problem.max_delay) : now + 1] != 0).all()
 
 

@@ -102,9 +102,7 @@ def folded_contacts(block: Block) -> Contacts:
 
 def _contacts(connection: nn.Module) -> Contacts:
     if isinstance(connection, DelayLayer):
-        if not bool(connection.delay.isfinite().all()):
-            raise UsageError("delays must be finite, got NaN or infinity. Train again.")
-        weight = _float64(connection.weight)
+        weight = _float64(connection.acting_weight())
         delay = connection.integer_delays().detach().cpu().numpy()
         max_delay = connection.max_delay
     elif isinstance(connection, (nn.Linear, sj_layer.Linear)):

@@ -92,7 +92,7 @@ def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray
         synapses.delay[:, :, :count] = torch.from_numpy(delay)
         assert synapses.bias is not None
         synapses.bias.copy_(torch.from_numpy(layer.bias * layer.unit / threshold))
-    synapses.present = synapses.weight.detach() != 0
+    synapses.set_present(synapses.weight.detach() != 0)
 
 
 def _unlike(name: str, values: np.ndarray) -> UsageError:

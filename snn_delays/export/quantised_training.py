@@ -158,10 +158,12 @@ class StraightThroughDelayLayer(DelayLayer):
         return twin.train(layer.training)
 
     def _acting(self) -> tuple[Tensor, float]:
-        return self.delay.detach().round().clamp(0, self.max_delay), 0.0
+        # At rest the delays themselves, which act as rounded, for their gradient of 0.
+        delay = self.delay if self.sigma == 0 else self.delay.detach().round()
+        return delay.clamp(0, self.max_delay), 0.0
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
-        weight = self._weight()
+        weight = self.acting_weight()
         y, self.way = self._convolved(x, weight, *self._acting())
         if not self._moves():
             return y

@@ -23,6 +23,7 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from snn_delays.eager import autocasts
+from snn_delays.interpolation import inside
 from snn_delays.ops import dense, spikes
 from snn_delays.ops.twice import gradients
 
@@ -92,12 +93,11 @@ def convolve(
     shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
     # Series in single precision at least; half precision is for the products.
     single = _sum_dtype(weight)
-    inside = delay.to(single)
-    inside = inside + (inside.clamp(0, max_delay) - inside).detach()
-    psi = _Series.apply(inside * (2 / max_delay) - 1, torch.as_tensor(series).to(inside))
+    u = inside(delay.to(single), max_delay) * (2 / max_delay) - 1
+    psi = _Series.apply(u, torch.as_tensor(series).to(u))
     # [rank, post, pre]: the contacts of a pair add up before the product.
     mixed = (weight.to(single).unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
-    return filtered_product(x, mixed, torch.as_tensor(shapes).to(inside))
+    return filtered_product(x, mixed, torch.as_tensor(shapes).to(u))
 
 
 def filtered_product(

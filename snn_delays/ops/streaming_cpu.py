@@ -1,42 +1,66 @@
-"""The loop of ``ops/streaming.py``, compiled by numba."""
+"""The loops of ``ops/streaming.py``, compiled by numba."""
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+# Numbers that ``fingerprint`` takes side by side: enough to hide what a multiplication takes.
+LANES = 128
 
 
 @njit(cache=True)
 def step(
     out: NDArray,
+    kept: NDArray,
     x: NDArray,
-    ring: NDArray,
-    slot: int,
+    past: NDArray,
     start: NDArray,
     post: NDArray,
     coefficient: NDArray,
 ) -> None:
     """out[n, post] = Σ_pre Σ_j (synapses of that pre, post and delay j) · x[t − j, n, pre].
 
-    Then x takes the place of the oldest input in the ring.
+    kept is past without its oldest input, then x.
 
     Shape:
-        x ``[N, pre]``, ring ``[max_delay, N, pre]`` with the oldest input at ``slot`` and the
-        latest before it; synapses of (pre, delay j) from start[pre, j] up to start[pre, j + 1].
+        x ``[N, pre]``; past and kept ``[max_delay, N, pre]``, oldest first; synapses of
+        (pre, delay j) from start[pre, j] up to start[pre, j + 1].
     """
-    steps, batch, channels = ring.shape
+    steps, batch, channels = past.shape
     # Plain loops: whole-array assignments would take two seconds more to compile.
     for n in range(batch):
         y = out[n]
         for i in range(len(y)):
             y[i] = 0
         for j in range(steps + 1):
-            row = x[n] if j == 0 else ring[(slot - j) % steps, n]
+            row = x[n] if j == 0 else past[steps - j, n]
             for pre in range(channels):
                 spike = row[pre]
                 if spike != 0:
                     for e in range(start[pre, j], start[pre, j + 1]):
                         y[post[e]] += coefficient[e] * spike
-        oldest = ring[slot, n]
-        for pre in range(channels):
-            oldest[pre] = x[n, pre]
+            if j < steps:
+                copy = kept[steps - 1 - j, n]
+                for pre in range(channels):
+                    copy[pre] = row[pre]
+
+
+@njit(cache=True)
+def fingerprint(lanes: NDArray, bits: NDArray) -> None:
+    """lane ← (lane xor bits) · odd constant, over and over: each number changes its lane for good.
+
+    Both operations can be undone, so that one number that differs always shows; of several in one
+    lane it fails to in one of 2³² cases.
+
+    Shape:
+        bits uint32 ``[M]``, lanes uint32 ``[LANES]``.
+    """
+    odd = np.uint32(0x9E3779B1)
+    whole = len(bits) // LANES * LANES
+    for first in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] = (lanes[lane] ^ bits[first + lane]) * odd
+    for place in range(whole, len(bits)):
+        lanes[place - whole] = (lanes[place - whole] ^ bits[place]) * odd
