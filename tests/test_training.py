@@ -220,7 +220,7 @@ def test_best_epoch_is_the_most_accurate_and_then_the_last():
 def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path: Path):
     net = network(data)
     with torch.no_grad():
-        net.delay_parameters()[-1].fill_(math.nan)
+        net.blocks[-1].delay.weight.fill_(math.nan)
     with pytest.raises(UsageError, match="Lower trainer.weight_lr"):
         run(net, data, tmp_path)
 
