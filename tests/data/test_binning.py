@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from exact_grid import begins_below, exact_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,8 +57,8 @@ def test_equals_a_loop(
     for n, recording in enumerate(recordings):
         length = 1
         for time, unit in recording:
-            if max_time_ms is None or time * 1000 < max_time_ms:
-                step = math.floor(time * 1000 / dt_ms)
+            if max_time_ms is None or not begins_below(time, 1, max_time_ms):
+                step = exact_step(time, dt_ms)
                 expected[step, n, unit // pool] += 1
                 length = max(length, step + 1)
         assert batch.lengths[n] == length
@@ -78,7 +79,7 @@ def test_merged_events_make_the_same_batches(recordings: list[list[tuple[float, 
     split = bin_events(events_of(recordings), dt_ms=10.0, pool=3, name="train")
     merged = merge_equal(split)
     cells = {
-        (n, math.floor(time * 1000 / 10.0), unit // 3)
+        (n, exact_step(time, 10.0), unit // 3)
         for n, recording in enumerate(recordings)
         for time, unit in recording
     }
@@ -159,6 +160,7 @@ def test_steps_are_held_as_narrowly_as_they_fit() -> None:
         ("max_time_ms", 0.0),
         ("max_time_ms", -3.0),
         ("max_time_ms", math.nan),
+        ("max_time_ms", math.inf),
     ],
 )
 def test_a_grid_that_is_none_is_refused(setting: str, value: float) -> None:

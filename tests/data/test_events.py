@@ -187,6 +187,8 @@ def test_missing_array(write_file: Any, part: str) -> None:
         ({"units": [[0, 1]]}, "expected spikes/units of as many recordings"),
         ({"times": [[1, 2], [3]], "time_dtype": np.int64}, "wrong spikes/times"),
         ({"units": [[1, 2], [3]], "unit_dtype": np.float32}, "wrong spikes/units"),
+        ({"time_dtype": np.dtype(np.float32).newbyteorder()}, "machine's order of bytes, got >f4"),
+        ({"unit_dtype": np.dtype(np.int32).newbyteorder()}, "machine's order of bytes, got >i4"),
         ({"times": [], "units": [], "labels": [], "speakers": []}, "holds no recordings"),
     ],
 )

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import torch
 
+from snn_delays.data.events.edges import stored_edges
 from snn_delays.data.events.reading import Events
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
@@ -23,7 +24,9 @@ def bin_events(
 
         step = ⌊1000 · time / dt_ms⌋        channel = ⌊unit / pool⌋
 
-    The grid begins at t = 0 in every recording, not at its first event, so that the onset stays.
+    A time that is an edge of the grid but for the rounding of the file it comes from belongs to the
+    step that begins there; see :mod:`~snn_delays.data.events.edges`. The grid begins at t = 0 in
+    every recording, not at its first event, so that the onset stays.
 
     Args:
         events: what :func:`~snn_delays.data.events.reading.read_events` gives.
@@ -33,20 +36,22 @@ def bin_events(
         name: what the split is called.
 
     Raises:
-        UsageError: a setting out of range, or an event a million steps or more after t = 0.
+        UsageError: a setting out of range, or an event 50,000 steps or more after t = 0.
     """
     check_grid(dt_ms=dt_ms, pool=pool, max_time_ms=max_time_ms)
-    times_ms, units, offsets = events.times * 1000, events.units, events.offsets
+    times, units, offsets = events.times, events.units, events.offsets
     if max_time_ms is not None:
-        early = times_ms < max_time_ms
-        times_ms, units = times_ms[early], units[early]
+        early = times < stored_edges(2, max_time_ms, events.time_type)[1]
+        times, units = times[early], units[early]
         offsets = np.concatenate([[0], np.cumsum(early, dtype=np.int64)])[offsets]
-    steps = np.floor(times_ms / dt_ms)
-    if steps.size and steps.max() >= _MAX_STEPS:
-        latest = int(steps.argmax())
+    latest_ms = 1000 * float(times.max(initial=0))
+    last_step = latest_ms / dt_ms
+    edges = stored_edges(int(min(last_step, _MAX_STEPS)) + 2, dt_ms, events.time_type)
+    steps = np.searchsorted(edges, times, side="right") - 1
+    if steps.max(initial=0) >= _MAX_STEPS:
         raise UsageError(
             f"{name}: expected every event within {_MAX_STEPS} steps, got one at "
-            f"{times_ms[latest]:g} ms, step {steps[latest]:.0f} at dt_ms = {dt_ms:g}. "
+            f"{latest_ms:g} ms, step {last_step:.0f} at dt_ms = {dt_ms:g}. "
             "Set max_time_ms to leave out what comes late, or choose a larger dt_ms."
         )
     n_channels = -(-events.n_units // pool)
@@ -138,8 +143,11 @@ def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
         raise UsageError(f"dt_ms must be a finite number of ms > 0, got {dt_ms!r}.")
     if not isinstance(pool, int) or pool < 1:
         raise UsageError(f"pool must be a whole number of units >= 1, got {pool!r}.")
-    if max_time_ms is not None and not max_time_ms > 0:
-        raise UsageError(f"max_time_ms must be > 0 ms, or None for no limit, got {max_time_ms!r}.")
+    if max_time_ms is not None and not (math.isfinite(max_time_ms) and max_time_ms > 0):
+        raise UsageError(
+            f"max_time_ms must be a finite number of ms > 0, or None for no limit, "
+            f"got {max_time_ms!r}."
+        )
 
 
 def _compact(values: np.ndarray, largest: int) -> np.ndarray:

@@ -27,6 +27,8 @@ class Header:
     speakers: Int64[np.ndarray, " n"]
     class_names: tuple[str, ...]
     speaker_sex: dict[int, str]
+    time_type: np.dtype
+    """What times are stored in."""
 
     @property
     def labels_in_range(self) -> Bool[np.ndarray, " n"]:
@@ -41,7 +43,7 @@ def read_header(file: h5py.File, source: SpikeFile) -> Header:
         UsageError: an array missing, of another kind or of another length; no recordings; more
             classes or recordings than there can be.
     """
-    n = _n_recordings(file, source)
+    n, time_type = _n_recordings(file, source)
     labels = _per_recording(file, source, "labels", n)
     if labels.dtype.kind not in "iu":
         raise source.error(f"has wrong labels: expected integers, got {labels.dtype}")
@@ -51,12 +53,15 @@ def read_header(file: h5py.File, source: SpikeFile) -> Header:
         _speakers(file, source, n),
         _class_names(file, source, labels),
         _speaker_sex(file, source),
+        # No wider than what they are read into.
+        time_type if time_type.itemsize <= 8 else np.dtype(np.float64),
     )
 
 
-def _n_recordings(file: h5py.File, source: SpikeFile) -> int:
-    times = _n_lists(file, source, "spikes/times", kinds="f", expected="floats")
-    units = _n_lists(file, source, "spikes/units", kinds="iu", expected="integers")
+def _n_recordings(file: h5py.File, source: SpikeFile) -> tuple[int, np.dtype]:
+    """How many there are, and the type of their times."""
+    times, time_type = _n_lists(file, source, "spikes/times", kinds="f", expected="floats")
+    units, _ = _n_lists(file, source, "spikes/units", kinds="iu", expected="integers")
     if units != times:
         raise source.error(
             f"does not match: expected spikes/units of as many recordings as spikes/times, "
@@ -68,20 +73,27 @@ def _n_recordings(file: h5py.File, source: SpikeFile) -> int:
         size = source.path.stat().st_size
     if times > size:  # A damaged number, before memory is asked for on its word.
         raise source.error(f"is damaged: expected recordings in {size} bytes, got {times} of them")
-    return times
+    return times, time_type
 
 
-def _n_lists(file: h5py.File, source: SpikeFile, name: str, *, kinds: str, expected: str) -> int:
+def _n_lists(
+    file: h5py.File, source: SpikeFile, name: str, *, kinds: str, expected: str
+) -> tuple[int, np.dtype]:
+    """How many lists there are, and what they are lists of."""
     array = source.array(file, name)
     with source.reading():
         shape, content = array.shape, h5py.check_vlen_dtype(array.dtype)
-        kind = "" if content is None else np.dtype(content).kind
-    if len(shape) != 1 or kind not in kinds or not kind:
+        kind = np.dtype(np.void if content is None else content)
+    if len(shape) != 1 or kind.kind not in kinds:
         raise source.error(
             f"has a wrong {name}: expected one variable-length list of {expected} per recording, "
             f"got shape {shape} of {content or array.dtype}"
         )
-    return shape[0]
+    if not kind.isnative:  # h5py gives such lists back with their bytes in the wrong order
+        raise source.error(
+            f"has a wrong {name}: expected lists in this machine's order of bytes, got {kind}"
+        )
+    return shape[0], kind
 
 
 def _per_recording(file: h5py.File, source: SpikeFile, name: str, n: int) -> np.ndarray:

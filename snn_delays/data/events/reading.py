@@ -53,6 +53,8 @@ class Events:
     n_units: int
     invalid_events: int
     """How many events were left out because their time is NaN, infinite or negative."""
+    time_type: np.dtype = field(default_factory=lambda: np.dtype(np.float64))
+    """What the file stores times in: how far each is rounded."""
     speaker_sex: dict[int, str] = field(default_factory=dict)
     """What the file says of its speakers, such as "female"; of some or none."""
     skipped: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ def read_events(
         class_names=parts[0].class_names,
         n_units=n_units,
         invalid_events=sum(part.invalid_events for part in parts),
+        time_type=parts[0].time_type,
         speaker_sex=parts[0].speaker_sex,
     )
 
@@ -145,6 +148,7 @@ def _events(
         class_names=header.class_names,
         n_units=n_units,
         invalid_events=int(np.count_nonzero(~valid)),
+        time_type=header.time_type,
         speaker_sex=header.speaker_sex,
         skipped=skipped,
     )
