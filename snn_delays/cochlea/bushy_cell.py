@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from snn_delays.cochlea.fibres import FIBRES
 from snn_delays.cochlea.filters import RATE
+from snn_delays.loop import loop
 
 TAU_SYN, TAU_MEM = 0.5e-3, 1e-3  # s
 WEIGHT = 13_000.0 / FIBRES  # 1/s
@@ -28,7 +28,7 @@ DT = 1.0 / RATE
 KEEP_SYN, KEEP_MEM = math.exp(-DT / TAU_SYN), math.exp(-DT / TAU_MEM)
 
 
-@njit(cache=True)
+@loop
 def bushy_spikes(counts: NDArray) -> NDArray:
     """The steps at which a cell fires.
 

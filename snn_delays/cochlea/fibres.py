@@ -16,10 +16,10 @@ Reference:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from snn_delays.cochlea.filters import RATE
+from snn_delays.loop import loop
 
 FIBRES = 40
 DEAD_STEPS = RATE // 1000  # 1 ms
@@ -27,7 +27,7 @@ DEAD_STEPS = RATE // 1000  # 1 ms
 _CERTAIN = 40.0
 
 
-@njit(cache=True)
+@loop
 def fibre_spikes(
     probability: NDArray, fibres: int, dead_steps: int, rng: np.random.Generator
 ) -> NDArray:

@@ -19,10 +19,10 @@ Reference:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from snn_delays.cochlea.filters import RATE
+from snn_delays.loop import loop
 
 REPLENISH = 5.05  # y, 1/s
 RELEASE = 2000.0  # g, 1/s
@@ -44,7 +44,7 @@ def resting_state() -> tuple[float, float, float]:
     return c * leaves / k, c, c * RETURN / REPROCESS
 
 
-@njit(cache=True)
+@loop
 def _release(velocity: NDArray, q: float, c: float, w: float) -> NDArray:
     steps = len(velocity)
     probability = np.empty(steps)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
+
+from snn_delays.loop import loop
 
 # Neurons of a block: their state stays in the first-level cache for the whole sweep.
 BLOCK = 512
@@ -15,7 +17,7 @@ BLOCK = 512
 TINY = 1e-30
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def forward(
     spikes: NDArray,
     h: NDArray,
@@ -55,7 +57,7 @@ def forward(
         v_last[first : first + count] = v
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def backward(
     gx: NDArray,
     gv_first: NDArray,

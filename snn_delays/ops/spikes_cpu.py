@@ -7,9 +7,10 @@ runs at the machine's peak.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
+from snn_delays.loop import loop
 from snn_delays.ops.vectors import (
     LANES,
     STRIP,
@@ -24,7 +25,7 @@ WIDE, NARROW = TILE * LANES, STRIP * LANES  # columns summed in registers
 ROWS = 64  # rows of a task, whose sums share a matrix in the second-level cache
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def multiply(out: NDArray, x: NDArray, matrices: NDArray) -> None:
     """out[r] = x @ matrices[r].
 
@@ -70,7 +71,7 @@ def multiply(out: NDArray, x: NDArray, matrices: NDArray) -> None:
                 column += WIDE if wide else NARROW
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def count(x: NDArray, rows: int) -> NDArray:
     """How many numbers are not zero in every block of ``rows`` rows of x ``[M, C]``."""
     total, channels = x.shape
@@ -85,7 +86,7 @@ def count(x: NDArray, rows: int) -> NDArray:
     return found
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def by_channel(x: NDArray, rows: int) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in every block of ``rows`` rows of x ``[M, C]``, channel by channel.
 
@@ -121,7 +122,7 @@ def by_channel(x: NDArray, rows: int) -> tuple[NDArray, NDArray, NDArray]:
     return start, place, value
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in x ``[M, C]``, row by row.
 
@@ -150,7 +151,7 @@ def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return start, place, value
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def convolve(
     out: NDArray,
     start: NDArray,
@@ -193,7 +194,7 @@ def convolve(
                 column += WIDE if wide else NARROW
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def add_correlation(
     out: NDArray,
     start: NDArray,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from snn_delays.loop import loop
 
 # Numbers that ``fingerprint`` takes side by side: enough to hide what a multiplication takes.
 LANES = 128
 
 
-@njit(cache=True)
+@loop
 def step(
     out: NDArray,
     kept: NDArray,
@@ -47,7 +48,7 @@ def step(
                     copy[pre] = row[pre]
 
 
-@njit(cache=True)
+@loop
 def fingerprint(lanes: NDArray, bits: NDArray) -> None:
     """lane ← (lane xor bits) · odd constant, over and over: each number changes its lane for good.
 

@@ -9,9 +9,10 @@ outputs that looks at none of them is skipped, so that silence costs nothing.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
+from snn_delays.loop import loop
 from snn_delays.ops.vectors import (
     LANES,
     TILE,
@@ -35,7 +36,7 @@ SOURCES = 8
 OUTPUTS = 32
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def last_steps(x: NDArray) -> NDArray:
     """One past the last step at which each sample of x ``[T, N, C]`` is not silent."""
     steps, batch, channels = x.shape
@@ -53,7 +54,7 @@ def last_steps(x: NDArray) -> NDArray:
     return last
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: NDArray) -> None:
     """The ``samples`` of x ``[T, N, C]`` → rows ``[C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
 
@@ -84,7 +85,7 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
         end[c] = (last + LANES - 1) // LANES - MARGIN
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def accumulate(
     out: NDArray,
     source: NDArray,
@@ -150,7 +151,7 @@ def accumulate(
                         sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
 
 
-@njit(parallel=True, cache=True)
+@loop(parallel=True)
 def correlate(
     out: NDArray,
     y: NDArray,
@@ -200,7 +201,7 @@ def correlate(
                         sums[q + 4] += d4
 
 
-@njit(cache=True)
+@loop
 def _five_dots(y, o, x, i, count):
     """Σ_t y[t] · x[t + q] for q = 0 … 4, two steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
@@ -228,7 +229,7 @@ def _five_dots(y, o, x, i, count):
     )
 
 
-@njit(cache=True)
+@loop
 def _one_dot(y, o, x, i, count):
     """Σ_t y[t] · x[t], four steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))

@@ -6,10 +6,10 @@ All layers lie one after another in flat arrays, so that one call advances the w
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from snn_delays.export.simulator.bounds import MEMBRANE
+from snn_delays.loop import loop
 
 # Columns of a layer's row in ``plan``; a decay shift below 0 marks a float layer.
 N_POST, SLOTS, FIRST, NEURONS, WINDOW, RESET, DECAY_SHIFT = range(7)
@@ -19,7 +19,7 @@ BIAS, DECAY, THRESHOLD, V_RESET = range(4)  # rows of ``neuron``
 GOOD, NOT_FINITE, NOT_WHOLE, TOO_LARGE, OUT_OF_RANGE = range(5)
 
 
-@njit(cache=True)
+@loop
 def check(counts: NDArray, largest: float) -> tuple[int, int, int]:
     """What is wrong with an input ``[T, C]``, and at which step and channel it is first.
 
@@ -38,7 +38,7 @@ def check(counts: NDArray, largest: float) -> tuple[int, int, int]:
     return GOOD, 0, 0
 
 
-@njit(cache=True)
+@loop
 def advance(
     potentials: NDArray,
     fired: NDArray,
