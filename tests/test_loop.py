@@ -208,3 +208,9 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes) -> None:
         assert (done.stdout, done.stderr) == ("2.0\n", "")
         (file,) = (tmp_path / "cache").rglob(f"*.{kind}")
         assert len(file.read_bytes()) > len(damage)
+
+
+def test_everything_that_is_compiled_is_compiled_this_way() -> None:
+    package = ROOT / "snn_delays"
+    files = [path for path in package.rglob("*.py") if "njit" in path.read_text(encoding="utf-8")]
+    assert files == [package / "loop.py"]
