@@ -145,6 +145,10 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
             require_finite(self.delay)
         self.delay.clamp_(0, self.max_delay)
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._resting = None
+        super()._load_from_state_dict(*args, **kwargs)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_resting": None, "_streaming": streaming.Kept()}
 

@@ -10,10 +10,11 @@ from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor
 
 from snn_delays.errors import UsageError
+from snn_delays.memory import CopyableMemory
 from snn_delays.ops import lif as scan
 
 
-class _Swept:
+class _Swept(CopyableMemory):
     """A SpikingJelly node with the whole sequence in one compiled sweep on the CPU.
 
     The same arguments and numbers. What the sweep does not cover (GPUs, surrogates other than
@@ -154,7 +155,7 @@ def lif(
     )
 
 
-class LeakyReadout(base.MemoryModule):
+class LeakyReadout(CopyableMemory, base.MemoryModule):
     """A membrane that never spikes: v[t] = (1 − 1/τ) · v[t−1] + x[t]; returns v at every step.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a layer keeps: σ, memory, mask, and delays at rest, as torch and SpikingJelly expect them."""
+"""What a layer keeps (σ, memory, mask, delays at rest), as torch and SpikingJelly expect it."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def way(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre contacts"],
     *,
-    sigma: float,
+    sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
     method: str = "auto",
@@ -78,7 +78,7 @@ def way(
         )
     if method == "reference":
         return method
-    if not readable(x, weight):
+    if isinstance(sigma, Tensor) or not readable(x, weight):
         # In torch alone; and one graph for every sigma, where a count needs one for each.
         return "dense"
     if method != "auto" and not (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
@@ -92,7 +92,7 @@ def delay_convolution(
     weight: Float[Tensor, "post pre contacts"],
     delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
     *,
-    sigma: float,
+    sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
     method: str = "auto",
@@ -119,14 +119,14 @@ def delay_convolution(
         interpolation=interpolation,
         method=method,
     )
-    if method == "lowrank":
-        y = lowrank.convolve(x, weight, delay, sigma, max_delay)
-    elif method == "dense":
+    if method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
+    elif method == "lowrank":
+        y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:
         # These add up in one number what others add up in a product: never in half precision.
         single = torch.promote_types(weight.dtype, torch.float32)
         sums = reference.delay_convolution if method == "reference" else taps.convolve
         inputs = (x.to(single), weight.to(single), delay.to(single))
-        y = sums(*inputs, sigma, max_delay, interpolation)
+        y = sums(*inputs, float(sigma), max_delay, interpolation)
     return y.to(weight.dtype)

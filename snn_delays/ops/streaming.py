@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.eager import for_loops
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import taps
 from snn_delays.ops.compiled import loops
@@ -37,15 +38,7 @@ def covers(x: Tensor, weight: Tensor, delay: Tensor, past: Tensor) -> bool:
     learning = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or delay.requires_grad or past.requires_grad
     )
-    dtype = x.dtype
-    return (
-        not learning
-        and streaming_cpu is not None
-        and x.device.type == weight.device.type == past.device.type == "cpu"
-        and dtype in (torch.float32, torch.float64)
-        and weight.dtype == delay.dtype == past.dtype == dtype
-        and not torch.compiler.is_compiling()
-    )
+    return not learning and streaming_cpu is not None and for_loops(x, weight, delay, past)
 
 
 def synapses(
