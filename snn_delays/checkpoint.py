@@ -1,6 +1,6 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
-config.yaml   summary.json   metrics.csv   checkpoints/{best,last}.ckpt   tensorboard/
+config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous}.ckpt   tensorboard/
     delays.png    readout.png    train.log     export/
 """
 
@@ -10,17 +10,27 @@ import csv
 import io
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from snn_delays.atomic import write_atomically
-from snn_delays.errors import UsageError
+from snn_delays.atomic import replacing, write_atomically
+from snn_delays.errors import UsageError, refusal
 
 Row = dict[str, float]
+
+# What zipfile and torch raise, depending on which byte of a checkpoint is damaged.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError),
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
-        """Path of the checkpoint ``"best"`` or ``"last"``."""
+        """Path of the checkpoint ``"best"``, ``"last"`` or ``"previous"``, the last but one."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def save_config(self, text: str) -> None:
@@ -55,15 +65,42 @@ class RunFolder:
         Raises:
             UsageError: there is a run already, even one that another process has just begun.
         """
-        try:
+        with self._taking():
             self.path.mkdir(parents=True, exist_ok=True)
             with self.config.open("x", encoding="utf-8") as file:
                 file.write(text)
+
+    def begin(self) -> None:
+        """Take the folder for training from the first epoch on, with a config.yaml or without.
+
+        Raises:
+            UsageError: as ``save_config``.
+        """
+        with self._taking():
+            self.checkpoint("last").parent.mkdir(parents=True)
+
+    @contextmanager
+    def _taking(self) -> Iterator[None]:
+        taken = UsageError(
+            f"{self.path} already holds a run. Choose another run=DIR, or go on with it: "
+            f"run={self.path} resume=true."
+        )
+        if self.results() or self.checkpoint("last").parent.exists():
+            raise taken
+        try:
+            yield
         except FileExistsError as error:
+            raise taken from error
+        except OSError as error:
             raise UsageError(
-                f"{self.path} already holds a run. Choose another run=DIR, or go on with it: "
-                f"run={self.path} resume=true."
+                f"cannot write {self.path}: {refusal(error)}. Choose a folder that can be written "
+                "to."
             ) from error
+
+    def results(self) -> list[Path]:
+        """What training has left here."""
+        checkpoints = [self.checkpoint(name) for name in ("best", "last", "previous")]
+        return [one for one in (*checkpoints, self.metrics, self.summary) if one.exists()]
 
     def save_metrics(self, rows: Sequence[Row]) -> None:
         text = io.StringIO()
@@ -93,9 +130,13 @@ class RunFolder:
             raise UsageError(f"{self.summary} is not readable as JSON ({error}).") from error
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
-        content = io.BytesIO()
+        """Save a checkpoint; of ``"last"`` the one before is kept, as ``"previous"``."""
+        content, path = io.BytesIO(), self.checkpoint(name)
         torch.save(dict(state), content)
-        write_atomically(self.checkpoint(name), content.getvalue())
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(content.getvalue())
+            if name == "last" and path.exists():
+                path.replace(self.checkpoint("previous"))
 
     def load_checkpoint(self, name: str) -> dict[str, Any]:
         """Contents of a checkpoint, on the CPU.
@@ -111,9 +152,15 @@ class RunFolder:
                 f"{path} not found. {instead} run=DIR, a folder that snn-delays-train has written."
             )
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        # What torch raises, depending on which byte of the file is damaged.
-        except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+            content = path.read_bytes()
+            # torch itself ignores the checksums in the file, and would load what was altered.
+            if altered := zipfile.ZipFile(io.BytesIO(content)).testzip():
+                raise zipfile.BadZipFile(altered)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(type(state).__name__)
+            return state
+        except _DAMAGE as error:
             raise UsageError(
                 f"{path} is damaged or not a checkpoint ({type(error).__name__}). "
                 "Use the other one (checkpoint=best or checkpoint=last), or train again."

@@ -25,6 +25,7 @@ from snn_delays.cli_trust import require_no_lookup
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
+from snn_delays.progress import load_progress
 from snn_delays.training import TrainSettings, best_epoch
 from snn_delays.training import train as fit
 
@@ -50,21 +51,24 @@ def _train(cfg: DictConfig) -> None:
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     run = _run_folder(cfg)
-    resumed, trust, chip = bool(cfg.resume), cfg.trust, None
+    resumed, trust, chip, progress = bool(cfg.resume), cfg.trust, None, None
+    identity: dict[str, Any] = {}
     if resumed:
         cfg = _resumed_config(run, trust=trust)
+        identity, progress = _identity(plain(cfg)), load_progress(run)
+        if progress:
+            progress.require_config(identity, run.config)
     elif cfg.get("finetune"):
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         overrides = list(HydraConfig.get().overrides.task)
         chip = cfg.finetune.chip and str(cfg.finetune.chip)
         cfg, run = finetuned_config(cfg, overrides, run.path if sweep else None)
-    # A run that was stopped in its first epoch has nothing but its configuration to go on with.
-    resume = resumed and run.checkpoint("last").exists()
     settings = _train_settings(cfg)
     if not isinstance(cfg.dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
-    if cfg.get("finetune") and not resume:
+    # A run that was stopped in its first epoch has nothing but its configuration to go on with.
+    if cfg.get("finetune") and not progress:
         data, net = starting_network(cfg, chip, trust=trust)
     else:
         data = load_data(cfg.dataset)
@@ -78,7 +82,9 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     with torch.random.fork_rng(devices=[]):  # what does not suit the data is refused before a run
         settings.augmentation(data.train.collate([0]), data.n_classes)
     if not resumed:
-        run.save_config(_saved_config(cfg))
+        saved = _saved_config(cfg)
+        run.save_config(OmegaConf.to_yaml(saved))
+        identity = _identity(saved)
     keep_log(run)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     log.info(
@@ -94,10 +100,11 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     if not resumed and not cfg.get("finetune"):
         _warn_of_other_steps(cfg, data.dt_ms)
 
-    first = len(run.load_checkpoint("last")["rows"]) if resume else 0
+    first = len(progress.rows) if progress else 0
     try:
         with console.TrainingView(settings.epochs, first) as view:
-            rows = fit(net, data, schedule, settings, run, view, resume=resume)
+            there = (run, view)
+            rows = fit(net, data, schedule, settings, *there, resume=resumed, config=identity)
     except KeyboardInterrupt:
         if run.checkpoint("last").exists():
             log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
@@ -286,13 +293,28 @@ def _print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]
         log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
 
 
-def _saved_config(cfg: DictConfig) -> str:
-    """config.yaml: what makes the run what it is, every value looked up."""
+def _saved_config(cfg: DictConfig) -> dict[str, Any]:
+    """What config.yaml holds: all that makes the run what it is, every value looked up."""
     config = plain(cfg)
     for key in ("run", "resume", "trust"):
         config.pop(key, None)
     require_no_lookup(config)
-    return OmegaConf.to_yaml(config)
+    return config
+
+
+def _identity(saved: dict[str, Any]) -> dict[str, Any]:
+    """What a run goes on with or not at all: its configuration, but for where that happens."""
+    elsewhere = {
+        "dataset": ("root", "cache", "download", "base_url"),
+        "trainer": ("accelerator",),
+        "finetune": ("base",),
+    }
+    return {
+        name: {key: section[key] for key in section if key not in elsewhere.get(name, ())}
+        if isinstance(section, dict)
+        else section
+        for name, section in saved.items()
+    }
 
 
 def _warn_of_rounding(which: str, found: dict[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +26,7 @@ from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate, warn_of_rounding
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
+from snn_delays.progress import Progress, load_progress
 from snn_delays.schedules import Schedule
 
 _log = logging.getLogger("snn_delays")
@@ -108,17 +111,34 @@ def train(
     observer: Observer,
     *,
     resume: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Train ``net`` in place and return one row of metrics per epoch.
 
     After every epoch ``checkpoints/last.ckpt`` holds all that is needed to go on, and
     ``best.ckpt`` the network with the best accuracy on the validation split, delays rounded.
     A resumed run gives the same numbers as one that was never stopped: every epoch has a seed
-    of its own, so that no generator's state needs saving.
+    of its own, so that no generator's state needs saving. Should ``last.ckpt`` be damaged, the
+    epoch that it stood for is trained again.
+
+    Args:
+        run: a folder without a run, or with the one to ``resume``.
+        config: all that makes the run what it is, as plain values, to go on with that alone;
+            ``None`` takes settings, σ and what is learned.
 
     Raises:
-        UsageError: nothing to resume, or a loss that is not finite.
+        UsageError: a folder that holds a run already, nothing to resume, a run that was configured
+            otherwise, or a loss that is not finite.
     """
+    sigmas = schedule.epochs(settings.epochs)
+    if config is None:
+        config = _configuration(net, settings, sigmas)
+    progress = load_progress(run) if resume else None
+    if progress:
+        progress.require_config(config, run.path)
+    if not resume:
+        run.begin()
+
     fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
     weights, delays = _optimizers(net, settings)
     optimizers = [weights, delays] if delays else [weights]
@@ -130,14 +150,11 @@ def train(
         timetables.append(CosineAnnealingLR(delays, T_max=settings.epochs))
 
     rows: list[Row] = []
-    if resume:
-        state = run.load_checkpoint("last")
-        net.load_state_dict(state["network"])
-        for part, saved in zip([*optimizers, *timetables], state["optimisation"], strict=True):
-            part.load_state_dict(saved)
-        rows = state["rows"]
+    best: dict[str, Any] = {}
+    if progress:
+        progress.restore(run, net, [*optimizers, *timetables])
+        rows, best = progress.rows, progress.best
 
-    sigmas = schedule.epochs(settings.epochs)
     if net.max_delay and not rows and sigmas[0] != schedule.start:
         share = "integer_from" if schedule.integer_from < schedule.until else "until"
         _log.warning(
@@ -171,17 +188,11 @@ def train(
         rows.append(row)
         for name, value in row.items():
             writer.add_scalar(name, value, epoch)
-        state = {
-            "network": net.state_dict(),
-            "optimisation": [part.state_dict() for part in [*optimizers, *timetables]],
-            "rows": rows,
-            "epoch": epoch,
-        }
-        # `last` goes last: it is what resuming trusts, and must not be ahead of the others.
         if best_epoch(rows) == epoch:
-            run.save_checkpoint("best", {k: v for k, v in state.items() if k != "optimisation"})
-        run.save_metrics(rows)
-        run.save_checkpoint("last", state)
+            best = {"network": copy.deepcopy(net.state_dict()), "epoch": row["epoch"]}
+        writer.flush()  # what TensorBoard has beyond last.ckpt is cut when the run goes on
+        states = [part.state_dict() for part in [*optimizers, *timetables]]
+        Progress(net.state_dict(), states, rows, best, dict(config)).save(run)
         observer.epoch(row)
     writer.close()
     if net.max_delay:
@@ -193,6 +204,14 @@ def train(
 def best_epoch(rows: list[Row]) -> int:
     """The epoch with the best validation accuracy; among equals the last, the most settled."""
     return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+
+
+def _configuration(net: DelaySNN, settings: TrainSettings, sigmas: list[float]) -> dict[str, Any]:
+    """What a run goes on with or not at all; it may do so on another accelerator."""
+    own = asdict(settings)
+    del own["accelerator"]
+    learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+    return {"settings": own, "sigma": sigmas, "learned": learned}
 
 
 def _train_epoch(

@@ -57,6 +57,35 @@ def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path, share: float):
     assert "best.ckpt" in str(refused.value)
 
 
+def test_whatever_bit_of_a_checkpoint_flips_it_is_refused_or_loads_the_same(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    run.save_checkpoint("best", STATE)
+    content = run.checkpoint("best").read_bytes()
+    refused = 0
+    for at in range(0, len(content), 5):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        run.checkpoint("best").write_bytes(flipped)
+        try:
+            loaded = run.load_checkpoint("best")
+        except UsageError:
+            refused += 1
+            continue
+        assert torch.equal(loaded["network"].pop("weight"), STATE["network"]["weight"])
+        assert loaded == {"network": {"_extra_state": {"sigma": 0.5}}, "epoch": 3}
+    assert refused > len(content) / 5 / 2
+
+
+def test_of_last_the_one_before_is_kept(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    for epoch in range(3):
+        run.save_checkpoint("last", {"epoch": epoch})
+        run.save_checkpoint("best", {"epoch": epoch})
+    found = {name: run.load_checkpoint(name)["epoch"] for name in ("last", "previous", "best")}
+    assert found == {"last": 2, "previous": 1, "best": 2}
+    assert len(list(run.checkpoint("last").parent.iterdir())) == 3
+
+
 def test_a_pickle_that_could_run_code_is_refused(tmp_path: Path):
     run = RunFolder(tmp_path)
     run.checkpoint("best").parent.mkdir()

@@ -8,20 +8,19 @@ import math
 from pathlib import Path
 
 import pytest
+import small_runs
 import torch
+from small_runs import SCHEDULE, SETTINGS, Silent, network, require_same_files, run, timeless
 from torch.utils.data import DataLoader
 
 from snn_delays import losses
-from snn_delays.checkpoint import Row, RunFolder
-from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
-from snn_delays.network import DelaySNN
 from snn_delays.schedules import Exponential
-from snn_delays.training import TrainSettings, _optimizers, best_epoch, evaluate, train
+from snn_delays.training import _optimizers, best_epoch, evaluate
 
-SETTINGS = TrainSettings(epochs=4, batch_size=32, accelerator="cpu", seed=3)
-SCHEDULE = Exponential(start=4.27, until=0.5)
+data = small_runs.data
 EVERYTHING = Augmentation(
     event_drop=0.1,
     speed=0.2,
@@ -32,51 +31,6 @@ EVERYTHING = Augmentation(
     channel_mask=2,
     cutmix=0.5,
 )
-
-
-class Silent:
-    """Watches; stops the run like Ctrl-C once epoch ``stop_at`` has ended."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.rows: list[Row] = []
-
-    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
-        assert 1 <= done <= batches
-        assert math.isfinite(loss)
-        assert 0 <= accuracy <= 1
-
-    def epoch(self, row: Row) -> None:
-        self.rows.append(row)
-        if row["epoch"] == self.stop_at:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
-    root = tmp_path_factory.mktemp("synthetic")
-    return load_synthetic(root, n_train=100, n_valid=40, n_test=40, n_classes=3, pattern_steps=11)
-
-
-def network(data: SpikeData, **settings) -> DelaySNN:
-    torch.manual_seed(SETTINGS.seed)
-    sizes = [data.n_channels, 16, data.n_classes]
-    return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
-
-
-def run(
-    net: DelaySNN,
-    data: SpikeData,
-    path: Path,
-    observer: Silent | None = None,
-    settings: TrainSettings = SETTINGS,
-    **kwargs,
-):
-    return train(net, data, SCHEDULE, settings, RunFolder(path), observer or Silent(), **kwargs)
-
-
-def timeless(rows: list[Row]) -> list[Row]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(), EVERYTHING], ids=["plain", "augmented"])
@@ -94,9 +48,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     for name, tensor in whole.state_dict().items():
         if isinstance(tensor, torch.Tensor):
             assert torch.equal(tensor, parts.state_dict()[name]), name
-    for name in ("best", "last"):
-        saved = [RunFolder(tmp_path / of).load_checkpoint(name) for of in ("whole", "parts")]
-        assert saved[0]["epoch"] == saved[1]["epoch"]
+    require_same_files(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_nothing_to_resume_is_said(data: SpikeData, tmp_path: Path):
@@ -265,7 +217,7 @@ def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
     schedule = Exponential(start=4.27, until=until, integer_from=integer_from)
     settings = dataclasses.replace(SETTINGS, epochs=epochs)
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
-        train(network(data), data, schedule, settings, RunFolder(tmp_path), Silent())
+        run(network(data), data, tmp_path, settings=settings, schedule=schedule)
     lines = [one.getMessage() for one in caplog.records if "first epoch" in one.getMessage()]
     assert len(lines) == (remedy is not None)
     assert not remedy or remedy in lines[0]

@@ -1,0 +1,151 @@
+"""Where a training run stands, kept so that a process killed at any moment loses an epoch at most.
+
+``last.ckpt`` alone decides. It is written first, and holds all that an epoch's other files are made
+of; the one before it is kept, should it be damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from textwrap import shorten
+from typing import Any
+
+from torch import nn
+
+from snn_delays.checkpoint import Row, RunFolder
+from snn_delays.errors import UsageError, one_line
+
+_log = logging.getLogger("snn_delays")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run after some epochs: all that it takes to go on.
+
+    Args:
+        network: the network's state dict.
+        optimisation: those of the optimisers, then those of their timetables.
+        rows: the metrics of every epoch.
+        best: what ``best.ckpt`` holds, the ``network`` of the best ``epoch``.
+        config: what the run was configured with, as plain values under nested names.
+        lost: what has become of a later epoch, in one line; not saved.
+    """
+
+    network: dict[str, Any]
+    optimisation: list[dict[str, Any]]
+    rows: list[Row]
+    best: dict[str, Any]
+    config: dict[str, Any]
+    lost: str | None = field(default=None, kw_only=True)
+
+    def save(self, run: RunFolder) -> None:
+        """Save the epoch that has just ended."""
+        run.save_checkpoint("last", {name: getattr(self, name) for name in _SAVED})
+        if self.best["epoch"] == self.rows[-1]["epoch"]:
+            run.save_checkpoint("best", self.best)
+        run.save_metrics(self.rows)
+
+    def restore(self, run: RunFolder, net: nn.Module, optimisation: Sequence[Any]) -> None:
+        """Make the run's files and the objects in training what they were after this epoch.
+
+        Raises:
+            UsageError: objects of another kind than those that were saved.
+        """
+        try:
+            net.load_state_dict(self.network)
+            for part, saved in zip(optimisation, self.optimisation, strict=True):
+                part.load_state_dict(saved)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{run.path} was trained with another network: "
+                f"{shorten(one_line(error), 300, placeholder=' …')} Restore it, or begin a new run."
+            ) from error
+        if self.lost:
+            _log.warning(self.lost)
+            run.checkpoint("previous").replace(run.checkpoint("last"))
+            run.summary.unlink(missing_ok=True)  # it says that the run has ended
+        run.save_checkpoint("best", self.best)
+        run.save_metrics(self.rows)
+
+    def require_config(self, config: Mapping[str, Any], source: object) -> None:
+        """Refuse to go on with another configuration.
+
+        Args:
+            source: where ``config`` comes from, for the message.
+        """
+        now, then = dict(_flat(config)), dict(_flat(self.config))
+        changed = [
+            f"{name} is {_shown(now, name)}, was {_shown(then, name)}"
+            for name in dict.fromkeys([*then, *now])
+            if name not in now or name not in then or now[name] != then[name]
+        ]
+        if changed:
+            more = f", and {len(changed) - 4} more" if changed[4:] else ""
+            raise UsageError(
+                f"{source} is not what the run was trained with: {', '.join(changed[:4])}{more}. "
+                "Restore it, or begin a new run."
+            )
+
+
+_SAVED = tuple(one.name for one in fields(Progress) if one.name != "lost")
+
+
+def load_progress(run: RunFolder) -> Progress | None:
+    """Where a run stands; ``None`` if it was stopped before its first epoch had ended.
+
+    Raises:
+        UsageError: no run, results of one with nothing to go on from, or nothing undamaged.
+    """
+    last, previous = run.checkpoint("last"), run.checkpoint("previous")
+    if not last.exists() and not previous.exists():
+        if found := [path.name for path in run.results()]:
+            raise UsageError(
+                f"{last} not found, but {', '.join(found)}: going on would begin anew and replace "
+                "what is there. Restore last.ckpt, or choose another run=DIR."
+            )
+        if not run.config.exists() and not last.parent.exists():
+            raise UsageError(
+                f"{last} not found: no run was begun in {run.path}. Give the folder of one that "
+                "was, or begin it without resume=true."
+            )
+        return None
+    damage: list[str] = []
+    for path in (last, previous):
+        try:
+            saved = run.load_checkpoint(path.stem)
+            progress = Progress(**{name: saved[name] for name in _SAVED})
+        except (UsageError, KeyError):  # a checkpoint of another kind is as good as none
+            damage.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
+            continue
+        if not damage:
+            return progress
+        done = len(progress.rows)
+        return replace(
+            progress,
+            lost=f"{last.parent / damage[0]}: going on from {previous.name}, after epoch {done}; "
+            f"epoch {done + 1} is lost and trained again.",
+        )
+    raise UsageError(
+        f"{last.parent / ' and '.join(damage)}: nothing to go on from. Begin a new run in another "
+        "run=DIR; checkpoint=best may still be evaluated and exported."
+    )
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "missing"
+
+
+def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single value under its whole name, such as ``model.hidden.0``."""
+    inside: Any = None
+    if isinstance(node, Mapping) and node:
+        inside = node.items()
+    elif isinstance(node, list | tuple) and node:
+        inside = enumerate(node)
+    if inside is None:
+        yield name, node
+        return
+    for key, value in inside:
+        yield from _flat(value, f"{name}.{key}" if name else str(key))

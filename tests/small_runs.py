@@ -1,0 +1,86 @@
+"""Runs of a few epochs, made in Python: settings, data and networks for the tests of training."""
+
+from __future__ import annotations
+
+import math
+import operator
+from pathlib import Path
+
+import pytest
+import torch
+
+from snn_delays.checkpoint import Row, RunFolder
+from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.network import DelaySNN
+from snn_delays.schedules import Exponential, Schedule
+from snn_delays.training import TrainSettings, train
+
+SETTINGS = TrainSettings(epochs=4, batch_size=32, accelerator="cpu", seed=3)
+SCHEDULE = Exponential(start=4.27, until=0.5)
+
+
+class Silent:
+    """Watches; stops the run like Ctrl-C once epoch ``stop_at`` has ended."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.rows: list[Row] = []
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+        assert 1 <= done <= batches
+        assert math.isfinite(loss)
+        assert 0 <= accuracy <= 1
+
+    def epoch(self, row: Row) -> None:
+        self.rows.append(row)
+        if row["epoch"] == self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
+    root = tmp_path_factory.mktemp("synthetic")
+    return load_synthetic(root, n_train=100, n_valid=40, n_test=40, n_classes=3, pattern_steps=11)
+
+
+def network(data: SpikeData, **settings) -> DelaySNN:
+    torch.manual_seed(SETTINGS.seed)
+    sizes = [data.n_channels, 16, data.n_classes]
+    return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
+
+
+def run(
+    net: DelaySNN,
+    data: SpikeData,
+    path: Path,
+    observer: Silent | None = None,
+    settings: TrainSettings = SETTINGS,
+    schedule: Schedule = SCHEDULE,
+    **kwargs,
+):
+    return train(net, data, schedule, settings, RunFolder(path), observer or Silent(), **kwargs)
+
+
+def timeless(rows: list[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def require_same_files(one: Path, other: Path) -> None:
+    """Equal rows, and equal networks, in all that two runs have left."""
+    tables = [
+        [line.rpartition(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
+        for run in (one, other)
+    ]
+    assert tables[0] == tables[1]
+    for name in ("best", "last", "previous"):
+        states = [RunFolder(run).load_checkpoint(name) for run in (one, other)]
+        assert states[0].get("epoch") == states[1].get("epoch")
+        assert timeless(states[0].get("rows", [])) == timeless(states[1].get("rows", []))
+        require_equal(*(state["network"] for state in states))
+
+
+def require_equal(one: dict, other: dict) -> None:
+    assert list(one) == list(other)
+    for name, value in one.items():
+        same = torch.equal if isinstance(value, torch.Tensor) else operator.eq
+        assert same(value, other[name]), name
