@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snn_delays import console, report
+from snn_delays import console, pictures, report
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import CONF, command
 from snn_delays.cli_finetune import finetuned_config, starting_network
@@ -138,14 +138,14 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
     run.save_summary(summary)
     net.load_state_dict(run.load_checkpoint("best")["network"])
     if net.max_delay:
-        report.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
-        report.draw_readout(net, data, run.path / "readout.png")
+        pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
+        pictures.draw_readout(net, data, run.path / "readout.png")
     _print_accuracies([(run, summary["best"], summary)])
 
 
 def _evaluate(cfg: DictConfig) -> None:
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
-    rows = []
+    rows, drawn = [], []
     for folder in folders:
         run = RunFolder(Path(str(folder)))
         config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
@@ -162,11 +162,21 @@ def _evaluate(cfg: DictConfig) -> None:
             "clean_split": data.clean_split,
         }
         rows.append((run, found, about))
+        drawn.append((run, about, data, net))
     _print_accuracies(rows)
     for run, found, _ in rows:
         _warn_of_rounding(str(run.path), found)
+    if cfg.plot is not None:
+        _plot(Path(cfg.plot).expanduser(), drawn, batch_size)
 
 
+def _plot(
+    path: Path, runs: list[tuple[RunFolder, dict[str, Any], SpikeData, DelaySNN]], batch_size: int
+) -> None:
+    """A picture of runs that answer the same questions."""
+    _, _, data, _ = runs[0]
+    for run, _, other, _ in runs:
+        if other.class_names != data.class_names or not other.test.same_samples(data.test)
 def _run_folder(cfg: DictConfig) -> RunFolder:
     """Where the run goes: the folder asked for; of several runs (-m), the one of this run."""
     hydra = HydraConfig.get()
