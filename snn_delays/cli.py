@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -18,20 +19,21 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays import console, pictures, report
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_command import CONF, command
+from snn_delays.cli_command import command
 from snn_delays.cli_finetune import finetuned_config, starting_network
+from snn_delays.cli_recipe import warn_of_other_steps
 from snn_delays.cli_runs import build_network, instantiate, load_config, load_data, load_run, plain
 from snn_delays.cli_trust import require_no_lookup
+from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
+from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
 from snn_delays.training import TrainSettings, best_epoch
 from snn_delays.training import train as fit
 
 log = logging.getLogger("snn_delays")
-# The time step that the settings in steps of conf/model, experiment and augmentation are made for.
-RECIPE_DT_MS = 10.0
 
 
 def train() -> None:
@@ -98,7 +100,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
         + f" → {run.path}"
     )
     if not resumed and not cfg.get("finetune"):
-        _warn_of_other_steps(cfg, data.dt_ms)
+        warn_of_other_steps(cfg, data.dt_ms)
 
     first = len(progress.rows) if progress else 0
     try:
@@ -144,6 +146,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> None:
 
 
 def _evaluate(cfg: DictConfig) -> None:
+    if cfg.plot is not None and Path(str(cfg.plot)).suffix != ".png":
+        raise UsageError(f"plot must be a file NAME.png, got {cfg.plot!r}.")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     rows, drawn = [], []
     for folder in folders:
@@ -162,21 +166,30 @@ def _evaluate(cfg: DictConfig) -> None:
             "clean_split": data.clean_split,
         }
         rows.append((run, found, about))
-        drawn.append((run, about, data, net))
+        drawn.append((run, data, net))
     _print_accuracies(rows)
     for run, found, _ in rows:
         _warn_of_rounding(str(run.path), found)
     if cfg.plot is not None:
-        _plot(Path(cfg.plot).expanduser(), drawn, batch_size)
+        _plot(Path(cfg.plot), drawn)
 
 
-def _plot(
-    path: Path, runs: list[tuple[RunFolder, dict[str, Any], SpikeData, DelaySNN]], batch_size: int
-) -> None:
+def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, DelaySNN]]) -> None:
     """A picture of runs that answer the same questions."""
-    _, _, data, _ = runs[0]
-    for run, _, other, _ in runs:
-        if other.class_names != data.class_names or not other.test.same_samples(data.test)
+    data = runs[0][1]
+    kinds = [pictures.kind(net) for *_, net in runs]
+    named = []
+    for (run, other, net), kind in zip(runs, kinds, strict=True):
+        if not pictures.comparable(data, other):
+            raise UsageError(
+                f"plot={path}: {run.path} has other test samples than {runs[0][0].path}. Give runs "
+                "on the same data."
+            )
+        named.append((kind if kinds.count(kind) == 1 else shorten(run.path.name, 32), net))
+    pictures.draw_comparison(named, data, path)
+    log.info(f"→ {path}")
+
+
 def _run_folder(cfg: DictConfig) -> RunFolder:
     """Where the run goes: the folder asked for; of several runs (-m), the one of this run."""
     hydra = HydraConfig.get()
@@ -235,34 +248,6 @@ def _train_settings(cfg: DictConfig) -> TrainSettings:
     trainer.pop("channel_shift", None)
     changes = plain(cfg.augmentation) if cfg.get("augmentation") else {}
     return TrainSettings(**trainer, augmentation=Augmentation(**changes), seed=cfg.seed)
-
-
-def _warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
-    """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
-    hydra = HydraConfig.get()
-    recipe = hydra.runtime.choices.get("experiment")
-    own_recipe = recipe is not None and not (CONF / f"experiment/{recipe}.yaml").exists()
-    in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
-    if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
-        return
-    typed = {one.partition("=")[0] for one in hydra.overrides.task}
-    delays = cfg.model.delays != "none" and cfg.model.max_delay
-    kept = {
-        "model.max_delay": delays or 0,
-        "augmentation.time_jitter": cfg.augmentation.time_jitter,
-        "augmentation.time_mask": cfg.augmentation.time_mask,
-    }
-    same = []
-    for key, value in kept.items():
-        if value and key not in typed:
-            other = value * RECIPE_DT_MS / dt_ms
-            same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
-    if same:
-        log.warning(
-            f"Steps of {dt_ms:g} ms, where the recipe has {RECIPE_DT_MS:g}: what is counted in "
-            f"steps lasts {dt_ms / RECIPE_DT_MS:g} times as long. For the same times give "
-            f"{' '.join(same)}."
-        )
 
 
 def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:

@@ -30,6 +30,7 @@ _STYLE: dict[Any, Any] = {
     **{"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left"},
     **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
 }
+_BATCH = 256
 _RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
 _NETWORKS = ("tab:gray", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
@@ -92,9 +93,7 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def draw_comparison(
-    networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, path: Path, batch_size: int
-) -> None:
+def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, path: Path) -> None:
     """Picture of several networks on one test set, delays rounded.
 
     Above, the spikes of one sample and how each network gathers its class scores. Below, all test
@@ -124,7 +123,7 @@ def draw_comparison(
             deployed = net.rounded().eval()
             _draw_scores(axis, name, deployed, data, between="\n")
             axis.set_xlabel("time (steps)")
-            right, lead = _on_all(deployed, data, batch_size)
+            right, lead = _on_all(deployed, data)
             accuracies.plot(
                 *(np.arange(1, len(right) + 1), 100 * right),
                 color=colour,
@@ -151,6 +150,18 @@ def draw_comparison(
         image = io.BytesIO()
         figure.savefig(image, dpi=150, format="png")
     write_atomically(path, image.getvalue())
+
+
+def comparable(one: SpikeData, other: SpikeData) -> bool:
+    """Whether two data sets ask the same questions, so that networks for them can be compared."""
+    first, second = one.test.collate([0]), other.test.collate([0])
+    return (
+        one.class_names == other.class_names
+        and one.dt_ms == other.dt_ms
+        and torch.equal(one.test.labels, other.test.labels)
+        and torch.equal(one.test.lengths, other.test.lengths)
+        and torch.equal(first.spikes, second.spikes)
+    )
 
 
 def kind(net: DelaySNN) -> str:
@@ -209,12 +220,12 @@ def _name_lines(axis: Axes) -> None:
     )
 
 
-def _on_all(net: DelaySNN, data: SpikeData, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _on_all(net: DelaySNN, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
     """Share of right answers after each step ``[T]``; lead of the right class ``[samples]``."""
     steps = int(data.test.lengths.max()) + net.tail
     right, leads = np.zeros(steps), []
-    for first in range(0, len(data.test), batch_size):
-        batch = data.test.collate(range(first, min(first + batch_size, len(data.test))))
+    for first in range(0, len(data.test), _BATCH):
+        batch = data.test.collate(range(first, min(first + _BATCH, len(data.test))))
         with torch.no_grad():
             scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)
         found = (scores.argmax(2) == batch.labels).sum(1).numpy()

@@ -15,8 +15,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli import RECIPE_DT_MS
 from snn_delays.cli_command import CONF
+from snn_delays.cli_recipe import RECIPE_DT_MS
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.writing import write_events
 
