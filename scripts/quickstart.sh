@@ -10,10 +10,11 @@ for delays in none fixed learned; do
     .venv/bin/snn-delays-train model.delays=$delays run="$runs/$delays"
 done
 echo; echo "== all three =="
-.venv/bin/snn-delays-evaluate "run=[$runs/none,$runs/fixed,$runs/learned]"
+.venv/bin/snn-delays-evaluate "run=[$runs/none,$runs/fixed,$runs/learned]" plot="$runs/comparison.png"
 echo; echo "== export =="
 .venv/bin/snn-delays-export run="$runs/learned"
 echo
 echo "Results:        $PWD/$runs"
+echo "Side by side:   $PWD/$runs/comparison.png"
 echo "Learned delays: $PWD/$runs/learned/delays.png"
 echo "Delay table:    $PWD/$runs/learned/export/delays.h5"

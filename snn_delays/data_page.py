@@ -121,6 +121,7 @@ def _draw_rasters(
             [place * steps for place in range(_PER_CLASS)],
             ["0"] * _PER_CLASS,
         )
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     seconds = steps * data.dt_ms / 1000
     figure.supxlabel(
         f"up to {_PER_CLASS} training recordings of each class, each from its own 0 to "
@@ -191,10 +192,12 @@ def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
             linewidth=1,
             label=f"{name}: {abs(100 * (1 - statistics.shares.sum())):.1f} % silent",
         )
-    what = "spikes" if all(statistics.counts for statistics in found.values()) else "input"
+    spikes = all(statistics.counts for statistics in found.values())
+    what = "spikes" if spikes else "input"
     axis.set(
         title=f"{what} per bin (step × channel)",
         xlabel=f"{what} in a bin",
+        xlim=(0 if spikes else None, None),
         ylabel="share of bins (%)",
         yscale="log",
     )
@@ -274,6 +277,7 @@ def _stack(axis: Axes, counts: dict[str, np.ndarray], names: list[str]) -> None:
     for split, of in counts.items():
         axis.bar(places, of, 0.8, bottom, color=_COLOURS[split])
         bottom += of
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     long = sum(map(len, names)) > 70
     axis.set_xticks(places, names, rotation=90 if long else 0)
     axis.set_xlim(-0.6, len(names) - 0.4)

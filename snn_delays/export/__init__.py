@@ -1,4 +1,4 @@
-"""A trained network as a table of integer delays, and proof that the table acts the same."""
+"""A trained network as a table of integer delays, and whether the table acts the same."""
 
 from snn_delays.export.chips import CHIPS, ChipProfile, load_chip
 from snn_delays.export.chips.adapt import AdaptedDelays, adapt_delays
