@@ -27,6 +27,8 @@ def run_graph(graph: nir.NIRGraph, inputs: np.ndarray, dt: float) -> dict[str, n
                 x = node.weight.astype(float) @ x
             elif isinstance(node, nir.Affine):
                 x = node.weight.astype(float) @ x + node.bias
+            elif isinstance(node, nir.Scale):
+                x = node.scale.astype(float) * x
             elif isinstance(node, nir.Delay):
                 state[name].append(x)
                 steps = np.rint(node.delay / dt).astype(int)

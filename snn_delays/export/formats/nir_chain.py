@@ -1,12 +1,13 @@
 """A NIR graph as a chain of layers, or one line that names the node that does not fit into one.
 
 Between a source and the neurons that it leads to there may be any number of parallel branches,
-each with at most one Linear or Affine, one Delay before and one behind it. A branch without
-weights is the identity.
+each with at most one Linear or Affine, one Delay before and one behind it, and Scales anywhere,
+which go into the weights. A branch without weights is the identity.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+from snn_delays.export.formats.nir_flat import flat_graph
 
 Float64 = NDArray[np.float64]
 
+# The nodes of a branch without its Scales: weights between two delays.
+_ORDER = re.compile("D?W?|D?WD")
+_LONGEST = 12  # nodes of a branch, so that a ring of Scales has an end
 _WEIGHTS, _NEURONS = (nir.Linear, nir.Affine), (nir.LIF, nir.IF, nir.LI, nir.I)
-_SUPPORTED = "Input, Linear, Affine, Delay, LIF, IF, LI, I and Output"
+_SUPPORTED = "Input, Linear, Affine, Scale, Delay, Flatten, LIF, IF, LI, I, Output and subgraphs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +60,11 @@ def chain(graph: nir.NIRGraph) -> list[Stage]:
     Raises:
         UsageError: a node of another type, recurrent or parallel neurons, sizes that do not fit.
     """
-    nodes = graph.nodes
-    following = _following(graph)
-    source, output = _only(nodes, nir.Input), _only(nodes, nir.Output)
-    size = _input_size(source, nodes[source])
+    flat = flat_graph(graph)
+    nodes, source, output, size = flat.nodes, flat.source, flat.output, flat.size
     seen, stages = {source}, []
     while source != output:
-        paths = list(_paths(nodes, following, source, []))
+        paths = list(_paths(nodes, flat.following, source, []))
         target = _only_target(source, [path[-1] for path in paths], seen)
         inner = {name for path in paths for name in path[:-1]}
         if shared := inner & seen:
@@ -82,17 +85,25 @@ def chain(graph: nir.NIRGraph) -> list[Stage]:
 
 
 def vector(name: str, node: Any, field: str, size: int) -> Float64:
-    """A field of a node as float64 ``[size]``; one number serves for all.
+    """A field of a node as float64 ``[size]``, row by row; one number serves for all.
 
     Raises:
         UsageError: not numbers, not finite, or of another size.
     """
     values = _numbers(name, node, field)
-    if values.shape not in ((), (1,), (size,)):
+    if values.size not in (1, size):
         raise UsageError(
             f"{field} of node {name!r} must have {size} elements, got shape {values.shape}."
+            + _batched(values.size, size)
         )
-    return np.broadcast_to(values, (size,)).copy()
+    return np.broadcast_to(values.reshape(-1), (size,)).copy()
+
+
+def _batched(got: int, expected: int) -> str:
+    """What to do about a size that is some times another, as a batch of samples has it."""
+    if expected and got > expected and got % expected == 0:
+        return f" A batch of {got // expected}? Export with a single sample."
+    return ""
 
 
 def _numbers(name: str, node: Any, field: str) -> Float64:
@@ -100,35 +111,6 @@ def _numbers(name: str, node: Any, field: str) -> Float64:
     if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)):
         raise UsageError(f"{field} of node {name!r} must be finite numbers, got {values.dtype}.")
     return values.astype(np.float64)
-
-
-def _following(graph: nir.NIRGraph) -> dict[str, list[str]]:
-    following: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for before, after in graph.edges:
-        for name in (before, after):
-            if name not in following:
-                raise UsageError(f"edge {before!r} → {after!r} names no node {name!r}.")
-        if after in following[before]:
-            raise UsageError(f"edge {before!r} → {after!r} is there twice.")
-        following[before].append(after)
-    return following
-
-
-def _only(nodes: dict[str, Any], kind: type) -> str:
-    found = [name for name, node in nodes.items() if isinstance(node, kind)]
-    if len(found) != 1:
-        raise UsageError(f"the graph must have one {kind.__name__} node, got {len(found)}.")
-    return found[0]
-
-
-def _input_size(name: str, node: Any) -> int:
-    shape = np.ravel(np.asarray(node.input_type.get("input")))
-    if shape.dtype.kind not in "iu" or shape.size != 1 or shape[0] < 1:
-        raise UsageError(
-            f"node {name!r}: the input must be a vector, got shape {shape.tolist()}. "
-            "Flatten the input."
-        )
-    return int(shape[0])
 
 
 def _paths(
@@ -139,10 +121,9 @@ def _paths(
         node = nodes[name]
         if isinstance(node, (*_NEURONS, nir.Output)):
             yield [*path, name]
-        elif isinstance(node, (nir.Delay, *_WEIGHTS)):
-            weights = [one for one in path if isinstance(nodes[one], _WEIGHTS)]
-            repeated = weights if isinstance(node, _WEIGHTS) else isinstance(nodes[at], nir.Delay)
-            if repeated or len(path) == 3:
+        elif isinstance(node, (nir.Scale, nir.Delay, *_WEIGHTS)):
+            kinds = "".join(_letter(nodes[one]) for one in [*path, name])
+            if len(path) == _LONGEST or not _ORDER.fullmatch(kinds):
                 raise UsageError(
                     f"node {name!r}: {type(node).__name__} follows {at!r} without neurons between; "
                     "expected Delay, Linear or Affine, Delay, each at most once."
@@ -153,6 +134,10 @@ def _paths(
                 f"node {name!r} is {type(node).__name__}, which a delay table cannot express. "
                 f"Supported: {_SUPPORTED}."
             )
+
+
+def _letter(node: Any) -> str:
+    return "" if isinstance(node, nir.Scale) else "W" if isinstance(node, _WEIGHTS) else "D"
 
 
 def _only_target(source: str, targets: list[str], seen: set[str]) -> str:
@@ -172,23 +157,37 @@ def _only_target(source: str, targets: list[str], seen: set[str]) -> str:
 
 
 def _branch(nodes: dict[str, Any], path: list[str], n_pre: int) -> Branch:
-    weight, bias = np.eye(n_pre), np.zeros(n_pre)
+    weight, bias = None, np.zeros(n_pre)
+    scale = np.ones(n_pre)  # of what comes in
     delays = {"before": np.zeros(n_pre), "behind": np.zeros(n_pre)}
-    place = "before"
     for name in path:
         node = nodes[name]
         if isinstance(node, nir.Delay):
+            place = "before" if weight is None else "behind"
             delays[place] = vector(name, node, "delay", len(bias))
             if np.any(bias):
                 raise UsageError(f"node {name!r} delays the bias of an Affine; put it before.")
-            continue
-        place = "behind"
-        weight = _numbers(name, node, "weight")
-        if weight.ndim != 2 or weight.shape[1] != n_pre or not weight.shape[0]:
-            raise UsageError(
-                f"weight of node {name!r} must be [post, {n_pre}], got shape {weight.shape}."
-            )
-        bias = delays["behind"] = np.zeros(len(weight))
-        if isinstance(node, nir.Affine):
-            bias = vector(name, node, "bias", len(weight))
+        elif isinstance(node, nir.Scale):
+            factor = vector(name, node, "scale", len(bias))
+            if weight is None:
+                scale = scale * factor
+            else:
+                weight, bias = factor[:, None] * weight, factor * bias
+        else:
+            weight = _matrix(name, node, n_pre) * scale
+            bias = delays["behind"] = np.zeros(len(weight))
+            if isinstance(node, nir.Affine):
+                bias = vector(name, node, "bias", len(weight))
+    weight = np.diag(scale) if weight is None else weight
     return Branch(weight, bias, delays["before"], delays["behind"])
+
+
+def _matrix(name: str, node: Any, n_pre: int) -> Float64:
+    weight = _numbers(name, node, "weight")
+    last: list[int] = list(weight.shape)[-2:]
+    if len(last) != 2 or weight.size != last[0] * last[1] or last[1] != n_pre or not last[0]:
+        raise UsageError(
+            f"weight of node {name!r} must be [post, {n_pre}], got shape {weight.shape}."
+            + _batched(n_pre, last[-1])
+        )
+    return weight.reshape(last)  # axes of 1 before them are a batch's

@@ -57,26 +57,33 @@ def read_nir(
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     with naming(path, "NIR network"):
+        graph = _read_graph(path)
+    try:
         return from_nir(
-            read_graph(path),
+            graph,
             dt_ms=dt_ms,
             readout=readout,
             class_names=class_names,
             tail_steps=tail_steps,
         )
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
-def read_graph(path: Path) -> nir.NIRGraph:
+def _read_graph(path: Path) -> nir.NIRGraph:
     """The graph of a file, which may be damaged.
 
     Raises:
         UsageError: no such file, not readable, or not a graph.
     """
     if not path.is_file():
-        raise UsageError("no such file. Write one with write_nir.")
+        raise UsageError("no such file.")
     with _readable():
         _require_sound(path)
-        graph = nir.read(path)
+        try:
+            graph = nir.read(path)
+        except ValueError:  # shapes that do not match: one number for a layer, a batch axis
+            graph = nir.read(path, type_check=False)
     if not isinstance(graph, nir.NIRGraph):
         raise UsageError(f"expected a NIRGraph, got a single {type(graph).__name__}.")
     return graph
@@ -90,7 +97,8 @@ def _readable() -> Iterator[None]:
         raise
     except _REFUSALS as error:
         raise UsageError(
-            f"cannot be read (truncated, damaged or not NIR): {one_line(error)}. Export it again."
+            f"cannot be read (truncated, damaged or not NIR): {one_line(error)}. Write it again "
+            "with the program that it comes from."
         ) from error
 
 
@@ -111,3 +119,13 @@ def _require_sound(path: Path) -> None:
             varying = kind is not None and kind.length is None
             if varying and (damage := damaged_lists(path, file, array, item_size=1)):
                 raise UsageError(f"{array.name} is damaged: {damage}.")
+        for array in arrays:
+            name = array.name or ""
+            if name.endswith("/type") and "/metadata/" not in name:
+                _require_known(name.removesuffix("/type"), array[()])
+
+
+def _require_known(name: str, kind: object) -> None:
+    found = getattr(nir, kind.decode(errors="replace"), None) if isinstance(kind, bytes) else None
+    if not (isinstance(found, type) and issubclass(found, nir.NIRNode)):
+        raise UsageError(f"{name} is of type {kind!r}, which nir {nir.version} does not know.")

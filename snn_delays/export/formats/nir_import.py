@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import plain
 from snn_delays.errors import UsageError
 from snn_delays.export.formats.columns import Float64, multiples, single, whole
 from snn_delays.export.formats.header import LayerHeader
@@ -18,7 +20,11 @@ from snn_delays.export.formats.nir_graph import METADATA, to_nir
 from snn_delays.export.neuron_table import NeuronTable
 from snn_delays.export.table import DelayTable, LayerTable, SynapseTable
 
+_log = logging.getLogger("snn_delays")
+
 _SPIKING = (nir.LIF, nir.IF)
+# Seconds from which a time constant is suspected to be milliseconds, at steps of up to 1 ms.
+_LONG_TAU = 1.0
 
 
 def from_nir(
@@ -43,19 +49,24 @@ def from_nir(
     ends with weights gets LI neurons with beta 0 too.
 
     Args:
-        dt_ms: duration of a step; needed if the graph does not say it.
+        dt_ms: duration of a step, of Python or numpy; needed if the graph does not say it.
         readout, class_names: for graphs of other programs; names are 0, 1, … unless given.
         tail_steps: silence after the input; the sum of the layers' longest delays unless given.
 
     Raises:
         UsageError: no graph; a node or connection that a table cannot express; no dt_ms; a graph of
             ``to_nir`` that was changed since.
+
+    A time constant that looks as if it were in ms, and neurons that never stop firing, are logged
+    as warnings: NIR allows both.
     """
     if not isinstance(graph, nir.NIRGraph):
         raise UsageError(
             f"from_nir takes a nir.NIRGraph, got {type(graph).__name__}. read_nir reads a file."
         )
     own = graph.metadata.get(METADATA)
+    # 0.1 is meant to be 0.1 in single precision too.
+    dt_ms = float(str(dt_ms)) if isinstance(dt_ms, np.floating) else plain(dt_ms)
     try:
         stages = chain(graph)
         if own is not None:
@@ -77,7 +88,7 @@ def from_nir(
         dt_ms=float(dt_ms),
         class_names=tuple(map(str, range(n_classes))) if class_names is None else (*class_names,),
         readout=readout,
-        tail_steps=longest if tail_steps is None else tail_steps,
+        tail_steps=longest if tail_steps is None else plain(tail_steps),
         input_channels=layers[0].n_pre,
         created_by=f"NIR {nir.version}",
     )
@@ -215,6 +226,7 @@ def _constants(stage: Stage, dt: float) -> tuple[Float64, Float64, Float64, Floa
                 f"tau of node {name!r} must be at least a step of {dt * 1000} ms, "
                 f"got {tau.min() * 1000} ms. Use a smaller dt_ms."
             )
+        _warn_of_milliseconds(name, tau, dt)
         share = np.minimum(dt / tau, 1.0)
         beta, gain, drive = 1 - share, share * r, share * vector(name, node, "v_leak", size)
     else:
@@ -222,9 +234,27 @@ def _constants(stage: Stage, dt: float) -> tuple[Float64, Float64, Float64, Floa
     if not isinstance(node, _SPIKING):
         return beta, gain, drive, never, nothing
     v_reset = vector(name, node, "v_reset", size)
+    v_threshold = vector(name, node, "v_threshold", size)
+    if stuck := np.count_nonzero(v_reset >= v_threshold):
+        _log.warning(
+            "NIR: v_reset of node %r is not below v_threshold in %d of %d neurons, which fire at "
+            "every step once they have fired. Is it what was meant?",
+            name, stuck, size,
+        )  # fmt: skip
     # Ours leaks towards v_reset; the rest of the way to v_leak is a constant current.
     drive = drive - (1 - beta) * v_reset
-    return beta, gain, drive, vector(name, node, "v_threshold", size), v_reset
+    return beta, gain, drive, v_threshold, v_reset
+
+
+def _warn_of_milliseconds(name: str, tau: Float64, dt: float) -> None:
+    # Beyond 2^24 steps single precision keeps all of v: no leak is meant, as NO_LEAK is.
+    suspect = tau[(tau >= _LONG_TAU) & (tau < 2**24 * dt)]
+    if dt <= 1e-3 * (1 + 1e-6) and suspect.size:
+        _log.warning(
+            "NIR: tau of node %r is %g s or more in %d of %d neurons, at steps of %g ms: NIR's tau "
+            "is in seconds. If these are milliseconds or steps, write the graph with seconds.",
+            name, suspect.min(), suspect.size, tau.size, dt * 1000,
+        )  # fmt: skip
 
 
 def _counting(index: int, size: int) -> LayerTable:
