@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
@@ -50,11 +51,15 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
             print(f"{program}: error: {_explain(error, config_name)}", file=sys.stderr)
             sys.exit(2)
 
+    def checked(cfg: DictConfig) -> None:
+        _require_known(cfg, config_name)
+        task(cfg)
+
     # Guarded twice: inside Hydra, which comments on an exception that passes through it, and
     # around it, for what Hydra itself finds wrong.
     def job(cfg: DictConfig) -> None:
         print_anywhere()  # a launcher may have started a process of its own
-        guarded(task, cfg)
+        guarded(checked, cfg)
 
     sys.argv[1:] = [_readable(argument) for argument in sys.argv[1:]]
     guarded(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job))
@@ -102,6 +107,22 @@ def _explain(error: BaseException, config_name: str) -> str:
     )
 
 
+def _require_known(cfg: DictConfig, config_name: str) -> None:
+    """Refuse what ``+key=value`` or a file of one's own has added, and what nothing would read.
+
+    A section with a ``_target_`` is left to what that names, which takes its own settings alone.
+    """
+    known, chosen = _known_keys(config_name), HydraConfig.get().runtime.choices
+    sections = {key.partition(".")[0] for key in known}
+    for name, section in _content(cfg).items():
+        inside = section if isinstance(section, dict) and name in sections else None
+        if inside and "_target_" in inside and chosen.get(name):
+            continue
+        for key in [name] if inside is None else [f"{name}.{one}" for one in inside]:
+            if key not in known or (known[key] and not chosen.get(name)):
+                raise UsageError(_unknown_key(key, None, config_name))
+
+
 def _unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
     """Name the key that does not exist, and the nearest one that does."""
     reason = one_line(error.__cause__) if error and error.__cause__ else ""
@@ -133,21 +154,18 @@ def _known_keys(config_name: str) -> dict[str, list[str]]:
 
     A setting that the command always has is brought by none.
     """
-
-    def content(file: Path) -> dict[str, Any]:
-        found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
-
-    whole = content(CONF / f"{config_name}.yaml")
-    known: dict[str, list[str]] = {key: [] for key in whole if key not in ("defaults", "hydra")}
+    whole = _content(OmegaConf.load(CONF / f"{config_name}.yaml"))
+    known: dict[str, list[str]] = {}
+    for key in whole.keys() - {"defaults", "hydra"}:
+        inside = whole[key] if isinstance(whole[key], dict) else {}
+        known |= {f"{key}.{one}": [] for one in inside} or {key: []}
     for default in whole["defaults"]:
         if not isinstance(default, dict):
             continue
         ((group, chosen),) = default.items()
         for file in sorted((CONF / group).glob("*.yaml")):
             spread = "@package _global_" in file.read_text(encoding="utf-8")
-            for key, value in content(file).items():
+            for key, value in _content(OmegaConf.load(file)).items():
                 # A recipe sets keys of other groups: sections, which are theirs.
                 if key in ("defaults", "_target_") or (spread and isinstance(value, dict)):
                     continue
@@ -157,6 +175,13 @@ def _known_keys(config_name: str) -> dict[str, list[str]]:
                 else:
                     known.setdefault(typed, []).append(f"{group}={file.stem}")
     return known
+
+
+def _content(config: Any) -> dict[str, Any]:
+    """Names and values, as they stand there."""
+    found = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def one_of(words: list[str]) -> str:

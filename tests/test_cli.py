@@ -130,14 +130,24 @@ def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shel
 WRONG = {
     "train": [
         ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
-        ("+model.colour=3", "no such setting: colour"),
+        ("+model.colour=3", "no such setting: model.colour"),
+        ("+foo=1", "no such setting: foo; --help lists them all."),
+        ("++foo=1", "no such setting: foo; --help lists them all."),
+        ("+foo.bar=1", "no such setting: foo;"),
+        ("+trainer.foo=1", "no such setting: trainer.foo"),
+        ("+trainer.epoch=1", "no such setting: trainer.epoch; did you mean trainer.epochs?"),
+        ("+finetune.epochs=3", "finetune.epochs is a setting of finetune=quantise; add that"),
+        ("+finetune.foo=3", "no such setting: finetune.foo"),
+        ("+export=table", "no such setting: folder"),
+        ("+schedule.foo=1", "schedule: a setting is unknown or of the wrong kind"),
+        ("+dataset.foo=1", "dataset: a setting is unknown or of the wrong kind"),
         ("dataset=shdd", "no such dataset: shdd; choose gsc, shd, ssc or synthetic"),
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
         ("augmentation=strong", "no such augmentation: strong; choose none or standard."),
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
         ("augmentation.event_drop=1", "augmentation.event_drop must be < 1, got 1."),
-        ("+augmentation.blend=1", "no such setting: blend"),
+        ("+augmentation.blend=1", "no such setting: augmentation.blend"),
         ("trainer.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
         ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
@@ -169,10 +179,23 @@ WRONG = {
         ("", "run is missing: give run="),
         ("run=nowhere", "nowhere/config.yaml not found"),
         ("run=runs/learned dataset.root=x", "no such setting: dataset.root; did you mean root?"),
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned +dataset=shd", "no such setting: dataset;"),
+        ("run=runs/learned +trainer.epochs=3", "no such setting: trainer"),
         ("runs/learned", "got 'runs/learned'; did you mean run=runs/learned?"),
         ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
         ("run=runs/learned batch_size=0", "batch_size"),
     ],
+    "export": [("run=runs/learned +foo=1", "no such setting: foo")],
+    "simulate": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("table=t.h5 +dataset.root=x", "dataset.root is a setting of dataset=gsc"),
+    ],
+    "prepare": [
+        ("+foo=1", "no such setting: foo"),
+        ("+dataset.chek=true dataset.root=data", "dataset: a setting is unknown"),
+    ],
+    "encode": [("audio=data output=x.h5 +foo=1", "no such setting: foo")],
 }
 
 
@@ -189,6 +212,20 @@ def test_a_mistake_ends_in_one_line(
     if command == "train" and "run=" not in arguments:
         given.append("run=mistake")
     assert expected in shell.fails(command, *given)
+
+
+def test_a_data_set_of_ones_own_has_its_own_settings(there: Path, shell: Shell):
+    (there / "conf/dataset").mkdir(parents=True)
+    (there / "conf/model").mkdir()
+    small = {one[len("dataset.") : one.index("=")]: int(one.split("=")[1]) for one in SMALL[1:]}
+    own = {"_target_": "snn_delays.data.load_synthetic", "root": "data", **small}
+    OmegaConf.save(own, there / "conf/dataset/mine.yaml")
+    given = ("--config-dir=conf", "dataset=mine", "experiment=synthetic", *SHORT)
+    shell("train", *given, "+dataset.jitter=0.2", "trainer.epochs=1", "run=runs/mine")
+    assert "no such setting: colour" in shell.fails("train", *given, "+colour=red", "run=runs/not")
+    (there / "conf/model/mine.yaml").write_text("defaults: [delays]\ncolour: red\n")
+    line = shell.fails("train", *given, "model=mine", "run=runs/not")
+    assert "no such setting: model.colour" in line
 
 
 @pytest.mark.parametrize(
