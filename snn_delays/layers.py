@@ -118,7 +118,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self.delay = nn.Parameter(torch.empty(rows, columns, self.kernel_count))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
         self._resting: Tensor | None = None
-        self._streaming = streaming.Kept()
+        self._stream = streaming.Stream()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -150,7 +150,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_resting": None, "_streaming": streaming.Kept()}
+        return {**super().__getstate__(), "_resting": None, "_stream": streaming.Stream()}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
@@ -194,11 +194,10 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self._check(x, ("N",))
         self._rest()
         past, weight = self._past(x.shape[0], x), self.acting_weight()
-        if streaming.covers(x, weight, self.delay, past):
-            delay, sigma = self._acting()
-            settings = (float(sigma), self.max_delay, self.interpolation)
-            table = self._streaming.synapses(weight, delay, *settings)
-            y, self.history = streaming.step(x, past, table, self.out_features)
+        delay, sigma = self._acting()
+        if streaming.covers(x, weight, delay, past):
+            settings = (float(sigma), self.interpolation)
+            y, self.history = self._stream.step(x, past, weight, delay, *settings)
         else:
             whole = torch.cat([past, x.unsqueeze(0)])
             y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))

@@ -54,16 +54,18 @@ class InputMemory(CopyableMemory, base.MemoryModule):
 
     def _past(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""
-        if self.history is None:
+        past = self.history
+        if past is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
-        if self.history.shape[1] != batch:
+        if past.shape[1] != batch:
             raise UsageError(
-                f"DelayLayer: remembers a batch of {self.history.shape[1]}, got one of {batch}. "
+                f"DelayLayer: remembers a batch of {past.shape[1]}, got one of {batch}. "
                 "Call spikingjelly's functional.reset_net(net) between sequences."
             )
-        past = self.history.to(like.dtype)
+        if past.dtype != like.dtype:
+            past = past.to(like.dtype)
         # Autograd takes no tensors of inference mode.
-        if readable(past) and past.is_inference() and not torch.is_inference_mode_enabled():
+        if torch.is_grad_enabled() and readable(past) and past.is_inference():
             return past.clone()
         return past
 

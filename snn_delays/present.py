@@ -59,9 +59,8 @@ class SynapseMask(nn.Module):
 
     def acting_weight(self) -> Float[Tensor, "post pre contacts"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
-        if self.present is None:
-            return self.weight
-        return torch.where(self.present, self.weight, 0)
+        present = self._buffers["present"]
+        return self.weight if present is None else torch.where(present, self.weight, 0)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

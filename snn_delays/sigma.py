@@ -30,8 +30,9 @@ class SigmaBuffer(nn.Module):
 
         A GPU is asked for it only after the buffer was written to.
         """
-        buffer = self._sigma
-        if buffer.device.type == "cpu" or buffer.is_inference():
+        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        assert buffer is not None
+        if buffer.is_cpu or buffer.is_inference():
             return buffer.item()
         if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
             self._read = buffer, buffer._version, buffer.item()

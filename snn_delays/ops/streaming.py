@@ -26,11 +26,14 @@ streaming_cpu = loops("streaming_cpu")  # None: the dense kernel serves.
 class Synapses(NamedTuple):
     """Unsigned, so that no index could mean one from the end.
 
-    Those of (pre, delay j) are the entries from start[pre, j] up to start[pre, j + 1]."""
+    Those of (pre, delay j) are the entries from start[pre, j] up to start[pre, j + 1]. ``known`` is
+    the fingerprint of the weights and delays that they were made of.
+    """
 
     start: np.ndarray
     post: np.ndarray
     coefficient: np.ndarray
+    known: np.ndarray
 
 
 def covers(x: Tensor, weight: Tensor, delay: Tensor, past: Tensor) -> bool:
@@ -63,55 +66,43 @@ def synapses(
         start=bounds[rows].astype(np.uint32),
         post=post[order].astype(np.uint32),
         coefficient=coefficient[post, pre, k, q][order],
+        known=streaming_cpu.fingerprint(weight.numpy(), delay.numpy()),
     )
 
 
-def step(
-    x: Float[Tensor, "batch pre"],
-    past: Float[Tensor, "max_delay batch pre"],
-    table: Synapses,
-    post: int,
-) -> tuple[Float[Tensor, "batch post"], Float[Tensor, "max_delay batch pre"]]:
-    """The currents of one step, and the past of the next; no tensor is written to."""
-    out, kept = x.new_empty(x.shape[0], post), torch.empty_like(past)
-    streaming_cpu.step(
-        out.numpy(),
-        kept.numpy(),
-        x.detach().contiguous().numpy(),
-        past.detach().numpy(),
-        *table,
-    )
-    return out, kept
+class Stream:
+    """Steps of one layer, whose synapses are listed anew when a weight or a delay has changed.
 
-
-class Kept:
-    """The last answer of ``synapses``, kept while weights and delays are the same to the bit.
-
-    They are looked at in every step: torch's count of changes knows nothing of fused optimisers or
-    of ``.data``. Reading them takes a tenth of the step that they are read for.
+    They are looked at in every step, to the bit: torch's count of changes knows nothing of fused
+    optimisers or of ``.data``.
     """
 
     def __init__(self) -> None:
         self._last: tuple[tuple, Synapses] | None = None
 
-    def synapses(
+    def step(
         self,
+        x: Float[Tensor, "batch pre"],
+        past: Float[Tensor, "max_delay batch pre"],
         weight: Float[Tensor, "post pre contacts"],
         delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
         sigma: float,
-        max_delay: int,
         interpolation: str,
-    ) -> Synapses:
-        """As ``synapses``."""
-        weight, delay = weight.detach(), delay.detach()
-        seen = (sigma, max_delay, interpolation, _fingerprint(weight), _fingerprint(delay))
-        if self._last is None or self._last[0] != seen:
-            self._last = seen, synapses(weight, delay, sigma, max_delay, interpolation)
-        return self._last[1]
+    ) -> tuple[Float[Tensor, "batch post"], Float[Tensor, "max_delay batch pre"]]:
+        """The currents of one step, and the past of the next; no tensor is written to."""
+        out, kept = x.new_empty(x.shape[0], weight.shape[0]), torch.empty_like(past)
+        weight, delay = weight.detach().contiguous(), delay.detach().contiguous()
+        arrays = (
+            (out.numpy(), kept.numpy(), x.detach().contiguous().numpy(), past.detach().numpy()),
+            (weight.numpy(), delay.numpy()),
+        )
+        settings = (sigma, interpolation, past.shape[0], weight.dtype, weight.shape, delay.shape)
+        if self._last is None or self._last[0] != settings or not _step(arrays, self._last[1]):
+            table = synapses(weight, delay, sigma, past.shape[0], interpolation)
+            self._last = settings, table
+            _step(arrays, table)
+        return out, kept
 
 
-def _fingerprint(x: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
-    """What tells x from every other tensor; see ``streaming_cpu.fingerprint``."""
-    lanes = np.zeros(streaming_cpu.LANES, np.uint32)
-    streaming_cpu.fingerprint(lanes, x.contiguous().view(-1).numpy().view(np.uint32))
-    return x.dtype, x.shape, lanes.tobytes()
+def _step(arrays: tuple[tuple, tuple], table: Synapses) -> bool:
+    return streaming_cpu.step(*arrays[0], *table, *arrays[1])

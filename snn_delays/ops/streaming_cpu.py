@@ -20,15 +20,23 @@ def step(
     start: NDArray,
     post: NDArray,
     coefficient: NDArray,
-) -> None:
+    known: NDArray,
+    weight: NDArray,
+    delay: NDArray,
+) -> bool:
     """out[n, post] = Σ_pre Σ_j (synapses of that pre, post and delay j) · x[t − j, n, pre].
 
-    kept is past without its oldest input, then x.
+    kept is past without its oldest input, then x. False, and nothing is done, if ``known`` is not
+    the fingerprint of weight and delay.
 
     Shape:
         x ``[N, pre]``; past and kept ``[max_delay, N, pre]``, oldest first; synapses of
         (pre, delay j) from start[pre, j] up to start[pre, j + 1].
     """
+    seen = fingerprint(weight, delay)
+    for lane in range(len(known)):
+        if seen[lane] != known[lane]:
+            return False
     steps, batch, channels = past.shape
     # Plain loops: whole-array assignments would take two seconds more to compile.
     for n in range(batch):
@@ -46,22 +54,26 @@ def step(
                 copy = kept[steps - 1 - j, n]
                 for pre in range(channels):
                     copy[pre] = row[pre]
+    return True
 
 
 @loop
-def fingerprint(lanes: NDArray, bits: NDArray) -> None:
+def fingerprint(weight: NDArray, delay: NDArray) -> NDArray:
     """lane ← (lane xor bits) · odd constant, over and over: each number changes its lane for good.
 
     Both operations can be undone, so that one number that differs always shows; of several in one
     lane it fails to in one of 2³² cases.
 
     Shape:
-        bits uint32 ``[M]``, lanes uint32 ``[LANES]``.
+        any, contiguous → uint32 ``[LANES]``.
     """
-    odd = np.uint32(0x9E3779B1)
-    whole = len(bits) // LANES * LANES
-    for first in range(0, whole, LANES):
-        for lane in range(LANES):
-            lanes[lane] = (lanes[lane] ^ bits[first + lane]) * odd
-    for place in range(whole, len(bits)):
-        lanes[place - whole] = (lanes[place - whole] ^ bits[place]) * odd
+    lanes, odd = np.zeros(LANES, np.uint32), np.uint32(0x9E3779B1)
+    for numbers in (weight, delay):
+        bits = numbers.reshape(numbers.size).view(np.uint32)
+        whole = len(bits) // LANES * LANES
+        for first in range(0, whole, LANES):
+            for lane in range(LANES):
+                lanes[lane] = (lanes[lane] ^ bits[first + lane]) * odd
+        for place in range(whole, len(bits)):
+            lanes[place - whole] = (lanes[place - whole] ^ bits[place]) * odd
+    return lanes
