@@ -211,7 +211,9 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
 
     def _width(self) -> float | Tensor:
         """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
-        return self.sigma if readable(self._sigma) else self._sigma
+        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        assert buffer is not None
+        return self.sigma if readable(buffer) else buffer
 
     def _rest(self) -> None:
         """Note the delays that this pass acts with, if they are to rest."""

@@ -22,7 +22,7 @@ class Schedule(ABC):
         until: share of training after which σ stays at ``end``, in (0, 1].
         integer_from: share of training after which σ is 0, in (0, 1]. Delays then act as rounded
             and rest, while weights learn to live with integer delays; 1 leaves this out, as
-            published.
+            published. For Gaussian interpolation: a triangle at σ = 0 lies between two steps.
 
     Raises:
         UsageError: values out of range.

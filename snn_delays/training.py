@@ -128,9 +128,11 @@ def train(
 
     Raises:
         UsageError: a folder that holds a run already, nothing to resume, a run that was configured
-            otherwise, or a loss that is not finite.
+            otherwise, a schedule that rounds delays of another interpolation than the Gaussian,
+            or a loss that is not finite.
     """
     sigmas = schedule.epochs(settings.epochs)
+    _require_rounding(net, schedule)
     if config is None:
         config = _configuration(net, settings, sigmas)
     progress = load_progress(run) if resume else None
@@ -204,6 +206,16 @@ def train(
 def best_epoch(rows: list[Row]) -> int:
     """The epoch with the best validation accuracy; among equals the last, the most settled."""
     return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+
+
+def _require_rounding(net: DelaySNN, schedule: Schedule) -> None:
+    others = {layer.interpolation for layer in delay_layers(net)} - {"gaussian"}
+    if others and schedule.integer_from < 1:
+        raise UsageError(
+            f"schedule.integer_from={schedule.integer_from:g}: needs interpolation=gaussian, got "
+            f"{', '.join(others)}, which at σ = 0 still lies between two steps. "
+            "Use model.interpolation=gaussian or schedule.integer_from=1."
+        )
 
 
 def _configuration(net: DelaySNN, settings: TrainSettings, sigmas: list[float]) -> dict[str, Any]:
