@@ -29,9 +29,16 @@ TOUCH = {"_target_": "torch.utils.collect_env.run", "command": "touch marker"}
 
 @pytest.fixture
 def harmful(there: Path) -> Path:
-    """A folder with a run that leaves a file ``marker`` if its configuration is believed."""
+    """A folder with a run that leaves a file ``marker`` if its configuration is believed.
+
+    Its maker has seen to it that the checkpoint, which resuming compares, says the same.
+    """
     shutil.copytree("runs/learned", "runs/foreign")
     change({"dataset.n_train": TOUCH}, "runs/foreign")
+    run = RunFolder(Path("runs/foreign"))
+    last = run.load_checkpoint("last")
+    last["config"]["dataset"]["n_train"] = TOUCH
+    run.save_checkpoint("last", last)
     return there
 
 
@@ -60,6 +67,13 @@ def test_but_for_who_trusts_its_maker(harmful: Path, shell: Shell, name: str):
         shell("export", "run=runs/learned", "folder=runs/foreign/export", "verify=false")
     shell.ends(command, "run=runs/foreign", "trust=true", *settings)
     assert Path("marker").exists()
+
+
+def test_trust_does_not_excuse_an_edited_configuration(there: Path, shell: Shell):
+    change({"dataset.n_train": TOUCH}, "runs/learned")
+    line = shell.fails("train", "run=runs/learned", "resume=true", "trust=true")
+    assert "is not what the run was trained with: dataset.n_train is missing, was 96" in line
+    assert not Path("marker").exists()
 
 
 def test_a_fine_tuned_run_is_not_a_way_round(harmful: Path, shell: Shell):
