@@ -91,5 +91,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
+def described(array: Any) -> str:
+    """Type, shape and device of an array or tensor, as an error message shows it."""
+    if not hasattr(array, "dtype") or not hasattr(array, "shape"):
+        return shown(array)
+    device = getattr(array, "device", "cpu")  # numpy's arrays have one as well, from 2.0 on
+    where = "" if str(device) == "cpu" else f" on {device}"
+    return f"{str(array.dtype).removeprefix('torch.')} of shape {list(array.shape)}{where}"
+
+
 def _refused(name: str, must: str, value: Any, advice: str) -> UsageError:
     return UsageError(f"{name} must {must}, got {shown(value)}." + (f" {advice}" if advice else ""))

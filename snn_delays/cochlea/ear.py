@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from snn_delays.arguments import shown
 from snn_delays.cochlea.bushy_cell import bushy_spikes
 from snn_delays.cochlea.fibres import DEAD_STEPS, FIBRES, fibre_spikes
-from snn_delays.cochlea.filters import RATE, FilterBank
+from snn_delays.cochlea.filters import RATE, FilterBank, check_pressure
 from snn_delays.cochlea.hair_cell import release_probability
+from snn_delays.errors import UsageError
 
 LOUDNESS = 0.3  # root mean square of a clip, before its window
 
@@ -22,6 +24,8 @@ class Ear:
     """An ear with as many bushy cells as the filter bank has places; 0 hears the highest tones."""
 
     def __init__(self, membrane: FilterBank) -> None:
+        if not isinstance(membrane, FilterBank):
+            raise UsageError(f"Ear: membrane must be a FilterBank, got {shown(membrane)}.")
         self.membrane = membrane
 
     def hear(
@@ -32,6 +36,9 @@ class Ear:
         Args:
             sound: pressure at ``SOUND_RATE``, as loud as it is: see :func:`presented`.
             rng: draws the fibres' spikes. The same state gives the same spikes.
+
+        Raises:
+            UsageError: ``sound`` is no finite pressure over time.
         """
         steps: list[np.ndarray] = []
         for velocity in self.membrane.velocities(sound):
@@ -47,6 +54,10 @@ def presented(sound: Float[np.ndarray, " samples"]) -> Float64[np.ndarray, " sam
     """The clip at the loudness of 0.3 RMS, faded in and out by a Hann window as long as itself.
 
     Silence stays silence.
+
+    Raises:
+        UsageError: ``sound`` is no finite pressure over time.
     """
+    check_pressure(sound)
     rms = np.sqrt(np.mean(np.square(sound, dtype=np.float64)))
     return sound * (LOUDNESS / rms if rms > 0 else 0.0) * np.hanning(len(sound))

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from snn_delays.arguments import whole_number
 from snn_delays.cochlea.audio import check_sound, read_sound
 from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.filters import HALF, FilterBank, filter_table
@@ -63,16 +64,12 @@ class Encoder:
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = workers if workers is not None else cores or 1
-        for name, value, least, most in (
-            ("channels", channels, 2, MAX_CHANNELS),
-            ("seed", seed, 0, 2**63),
-            ("workers", workers, 1, 4096),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise UsageError(f"{name} must be a whole number from {least}, got {value!r}.")
+        self.channels = whole_number("channels", channels, 2, MAX_CHANNELS)
+        self.seed = whole_number("seed", seed, 0, 2**63)
+        self.workers = whole_number("workers", workers, 1, 4096)
         if not isinstance(causal, bool):
             raise UsageError(f"causal must be true or false, got {causal!r}.")
-        self.channels, self.seed, self.workers, self.causal = channels, seed, workers, causal
+        self.causal = causal
         self.watch = watch
         self._pool: ProcessPoolExecutor | None = None
         self._ready = False

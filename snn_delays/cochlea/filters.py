@@ -23,7 +23,9 @@ import numpy as np
 from jaxtyping import Complex64, Float
 from scipy import fft
 
+from snn_delays.arguments import described, whole_number
 from snn_delays.cochlea.membrane import membrane_velocity, places
+from snn_delays.errors import UsageError
 
 SOUND_RATE = 48_000  # Hz, of the audio
 RATE = SOUND_RATE // 2  # Hz, of everything behind the membrane
@@ -48,7 +50,13 @@ def filter_table(
     The real part of a K-point inverse transform of Y is the inverse transform of the Hermitian
     half of Y, (Y_k + Ȳ_{K−k}) / 2. A row holds v_k for k = 0 … K/2, then v_{K−k} conjugated, so
     that the real transform of half the length does.
+
+    Raises:
+        UsageError: fewer than two channels; a first or last one that is none.
     """
+    channels = whole_number("filter_table: channels", channels, 2)
+    first = whole_number("filter_table: first", first, 0, channels - 1)
+    last = channels if last is None else whole_number("filter_table: last", last, 1, channels)
     place, frequency = places(channels)[first:last], np.linspace(1.0, float(RATE), BINS)
     table = np.empty((len(place), 2 * HALF), np.complex64)
     for row in range(0, len(place), _TOGETHER):
@@ -69,11 +77,22 @@ class FilterBank:
         table: of :func:`filter_table`, all channels; 240 KB each.
         causal: answer after the sound, as an ear does, not before it, as the published converter.
 
+    Raises:
+        UsageError: a table of another kind or shape.
+
     Shape:
         ``table`` ``[channels, BINS + 2]``.
     """
 
     def __init__(self, table: Complex64[np.ndarray, "channels half"], *, causal: bool = False):
+        known = isinstance(table, np.ndarray) and table.dtype == np.complex64 and len(table)
+        if not known or table.shape[1:] != (2 * HALF,):
+            raise UsageError(
+                f"FilterBank: table must be complex64 [channels, {2 * HALF}], as filter_table "
+                f"makes it, got {described(table)}."
+            )
+        if not isinstance(causal, bool):
+            raise UsageError(f"FilterBank: causal must be true or false, got {causal!r}.")
         self.table, self.causal = table, causal
 
     def velocities(
@@ -83,7 +102,11 @@ class FilterBank:
 
         Args:
             sound: pressure at ``SOUND_RATE``.
+
+        Raises:
+            UsageError: ``sound`` is no finite pressure over time.
         """
+        check_pressure(sound)
         steps = (len(sound) + 1) // 2
         blocks = [_spectrum(sound[2 * start :][: 2 * BLOCK]) for start in range(0, steps, BLOCK)]
         for first in range(0, len(self.table), _TOGETHER):
@@ -108,6 +131,22 @@ class FilterBank:
         folded = rows[:, :HALF] * spectrum[:HALF]
         folded += rows[:, HALF:] * spectrum[HALF:]
         return np.asarray(fft.irfft(folded, BINS))
+
+
+def check_pressure(sound: Float[np.ndarray, " samples"]) -> None:
+    """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones.
+
+    Raises:
+        UsageError: as said.
+    """
+    real = isinstance(sound, np.ndarray) and sound.dtype.kind == "f"
+    if not real or sound.ndim != 1 or not len(sound):
+        raise UsageError(
+            f"sound must be a float array [samples] of one channel at {SOUND_RATE} Hz, "
+            f"got {described(sound)}."
+        )
+    if not np.isfinite(sound).all():
+        raise UsageError(f"sound must be finite, got {int((~np.isfinite(sound)).sum())} others.")
 
 
 def _spectrum(sound: Float[np.ndarray, " samples"]) -> Complex64[np.ndarray, " half"]:

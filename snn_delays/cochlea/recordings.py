@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from snn_delays.arguments import shown
 from snn_delays.errors import UsageError
 
 SUFFIXES = (".wav", ".flac")
@@ -23,14 +24,51 @@ class Recording:
     label: str
     speaker: str | None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path):
+            raise UsageError(f"Recording: path must be a Path, got {shown(self.path)}.")
+        for name in ("name", "label", "speaker"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and not (name == "speaker" and value is None):
+                raise UsageError(
+                    f"Recording {self.path}: {name} must be a text, got {shown(value)}."
+                )
+
 
 @dataclass(frozen=True)
 class Collection:
-    """Recordings in order of their names, or of the CSV file's rows, and the classes' order."""
+    """Recordings in order of their names, or of the CSV file's rows, and the classes' order.
+
+    Raises:
+        UsageError: no recordings; a name twice, whose spikes would be drawn alike; a label that is
+            no class; a class named twice.
+    """
 
     root: Path
     recordings: tuple[Recording, ...]
     class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, kind in (("recordings", Recording), ("class_names", str)):
+            values = getattr(self, name)
+            typed = isinstance(values, tuple) and all(isinstance(one, kind) for one in values)
+            if not typed or not values:
+                raise UsageError(
+                    f"Collection: {name} must be a tuple of {kind.__name__}, got {shown(values)}."
+                )
+        for name, values in (
+            ("class_names", self.class_names),
+            ("names of recordings", [one.name for one in self.recordings]),
+        ):
+            if len(set(values)) < len(values):
+                twice = next(one for place, one in enumerate(values) if one in values[:place])
+                raise UsageError(f"Collection: {name} must differ, got {twice!r} twice.")
+        known = set(self.class_names)
+        if strangers := [one for one in self.recordings if one.label not in known]:
+            raise UsageError(
+                f"Collection: labels must be among {', '.join(self.class_names)}, "
+                f"got {strangers[0].label!r} of {strangers[0].name}."
+            )
 
 
 def find_recordings(
@@ -164,6 +202,8 @@ def _class_names(
     if classes is None:
         numbers = all(label.isdecimal() for label in present)
         return tuple(sorted(present, key=lambda label: (int(label) if numbers else 0, label)))
+    if isinstance(classes, str):
+        raise UsageError(f"classes must be a list of names, got {classes!r}.")
     wanted = tuple(str(name) for name in classes)
     if not wanted or len(set(wanted)) != len(wanted):
         raise UsageError(f"classes must name each class once, got {list(wanted)}.")

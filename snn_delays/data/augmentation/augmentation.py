@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.data.augmentation.events import (
     channel_jitter,
     event_drop,
@@ -58,21 +58,19 @@ class Augmentation:
             ("time_mask", "steps"),
             ("channel_mask", "channels"),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise UsageError(
-                    f"augmentation.{name} must be a whole number of {unit} >= 0, got {value!r}."
-                )
-        for name in ("speed", "time_jitter", "channel_jitter", "event_drop", "cutmix"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value >= 0):
-                raise UsageError(f"augmentation.{name} must be a number >= 0, got {value!r}.")
+            value = whole_number(f"augmentation.{name}", getattr(self, name), 0, unit=unit)
+            object.__setattr__(self, name, value)
+        strengths = {
+            name: real_number(f"augmentation.{name}", getattr(self, name), 0)
+            for name in ("speed", "time_jitter", "channel_jitter", "event_drop", "cutmix")
+        }
         # Lossy to the last event is no recording any more; mixing always is one.
-        if self.event_drop >= 1:
+        if strengths["event_drop"] >= 1:
             raise UsageError(f"augmentation.event_drop must be < 1, got {self.event_drop!r}.")
-        if self.cutmix > 1:
+        if strengths["cutmix"] > 1:
             raise UsageError(f"augmentation.cutmix must be at most 1, got {self.cutmix!r}.")
+        for name, value in strengths.items():
+            object.__setattr__(self, name, value)
 
     def __call__(self, batch: Batch, n_classes: int) -> tuple[Batch, Tensor]:
         """The changed batch, and what to compare the network's answers with.

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from snn_delays.arguments import whole_number
 from snn_delays.data.splits.batch import Batch
 from snn_delays.errors import UsageError
 
@@ -37,8 +38,7 @@ def channel_shift(
         Nowotny, Turner, Knight (2022, arXiv:2212.01232), up to 40 of 700 channels.
     """
     batch, channels = spikes.shape[1:]
-    if not isinstance(limit, int) or limit < 0:
-        raise UsageError(f"channel_shift must be a whole number of channels >= 0, got {limit!r}.")
+    limit = whole_number("channel_shift", limit, 0, unit="channels")
     if limit == 0:
         return spikes
     if limit >= channels:

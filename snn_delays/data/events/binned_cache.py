@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from snn_delays.atomic import write_atomically
-from snn_delays.data.events.binned_file import BinnedFile, Grid, read_binned
+from snn_delays.data.events.binned_file import BinnedFile, read_binned
+from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.files import source_hash

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snn_delays.data.events.binning import bin_events, check_grid, merge_equal
+from snn_delays.data.events.binning import Grid, bin_events, merge_equal
 from snn_delays.data.events.reading import stream_events
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
@@ -21,22 +21,6 @@ from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How events are binned; see :func:`~snn_delays.data.events.binning.bin_events`.
-
-    Raises:
-        UsageError: a setting out of range.
-    """
-
-    dt_ms: float
-    pool: int
-    max_time_ms: float | None
-
-    def __post_init__(self) -> None:
-        check_grid(dt_ms=self.dt_ms, pool=self.pool, max_time_ms=self.max_time_ms)
 
 
 @dataclass(frozen=True)

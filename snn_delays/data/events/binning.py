@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import copy
-import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from snn_delays.data.events.edges import stored_edges
+from snn_delays.arguments import real_number, whole_number
+from snn_delays.data.events.edges import rounded_to, stored_edges
 from snn_delays.data.events.reading import Events
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 
 # A dense batch of longer recordings fits no memory: one stray event is likelier than a recording.
 _MAX_STEPS = 50_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How events are put on a grid.
+
+    Args:
+        dt_ms: duration of a step, in ms.
+        pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+
+    Raises:
+        UsageError: a setting out of range.
+    """
+
+    dt_ms: float
+    pool: int
+    max_time_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        dt_ms = real_number("dt_ms", self.dt_ms, above=0, unit="ms")
+        object.__setattr__(self, "dt_ms", dt_ms)
+        object.__setattr__(self, "pool", whole_number("pool", self.pool, 1, unit="units"))
+        if self.max_time_ms is not None:
+            must = "be a number of ms > 0, or None for no limit"
+            limit = real_number("max_time_ms", self.max_time_ms, above=0, must=must)
+            object.__setattr__(self, "max_time_ms", limit)
 
 
 def bin_events(
@@ -30,34 +58,33 @@ def bin_events(
 
     Args:
         events: what :func:`~snn_delays.data.events.reading.read_events` gives.
-        dt_ms: duration of a step, in ms.
-        pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
-        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        dt_ms, pool, max_time_ms: as in :class:`Grid`.
         name: what the split is called.
 
     Raises:
         UsageError: a setting out of range, or an event 50,000 steps or more after t = 0.
     """
-    check_grid(dt_ms=dt_ms, pool=pool, max_time_ms=max_time_ms)
+    grid = Grid(dt_ms, pool, max_time_ms)
     times, units, offsets = events.times, events.units, events.offsets
-    if max_time_ms is not None:
-        early = times < stored_edges(2, max_time_ms, events.time_type)[1]
+    kind = rounded_to(times, events.time_type)
+    if grid.max_time_ms is not None:
+        early = times < stored_edges(2, grid.max_time_ms, kind)[1]
         times, units = times[early], units[early]
         offsets = np.concatenate([[0], np.cumsum(early, dtype=np.int64)])[offsets]
     latest_ms = 1000 * float(times.max(initial=0))
-    last_step = latest_ms / dt_ms
-    edges = stored_edges(int(min(last_step, _MAX_STEPS)) + 2, dt_ms, events.time_type)
+    last_step = latest_ms / grid.dt_ms
+    edges = stored_edges(int(min(last_step, _MAX_STEPS)) + 2, grid.dt_ms, kind)
     steps = np.searchsorted(edges, times, side="right") - 1
     if steps.max(initial=0) >= _MAX_STEPS:
         raise UsageError(
             f"{name}: expected every event within {_MAX_STEPS} steps, got one at "
-            f"{latest_ms:g} ms, step {last_step:.0f} at dt_ms = {dt_ms:g}. "
+            f"{latest_ms:g} ms, step {last_step:.0f} at dt_ms = {grid.dt_ms:g}. "
             "Set max_time_ms to leave out what comes late, or choose a larger dt_ms."
         )
-    n_channels = -(-events.n_units // pool)
+    n_channels = -(-events.n_units // grid.pool)
     return SpikeSplit(
         steps=torch.from_numpy(_compact(steps, int(steps.max(initial=0)))),
-        channels=torch.from_numpy(_compact(units // pool, n_channels)),
+        channels=torch.from_numpy(_compact(units // grid.pool, n_channels)),
         offsets=torch.from_numpy(offsets),
         labels=torch.from_numpy(events.labels),
         speakers=torch.from_numpy(events.speakers),
@@ -125,29 +152,9 @@ def check_max_count(max_count: int | None) -> None:
     Raises:
         UsageError: no whole number >= 1.
     """
-    whole = isinstance(max_count, int) and not isinstance(max_count, bool)
-    if max_count is not None and not (whole and 1 <= max_count <= 2**31 - 1):
-        raise UsageError(
-            "max_count must be a whole number of spikes >= 1 (1: binary), or None for no limit, "
-            f"got {max_count!r}."
-        )
-
-
-def check_grid(*, dt_ms: float, pool: int, max_time_ms: float | None) -> None:
-    """Refuse a grid that is none, before a large file is read for it.
-
-    Raises:
-        UsageError: a setting out of range.
-    """
-    if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise UsageError(f"dt_ms must be a finite number of ms > 0, got {dt_ms!r}.")
-    if not isinstance(pool, int) or pool < 1:
-        raise UsageError(f"pool must be a whole number of units >= 1, got {pool!r}.")
-    if max_time_ms is not None and not (math.isfinite(max_time_ms) and max_time_ms > 0):
-        raise UsageError(
-            f"max_time_ms must be a finite number of ms > 0, or None for no limit, "
-            f"got {max_time_ms!r}."
-        )
+    if max_count is not None:
+        advice = "1 makes input binary, None sets no limit."
+        whole_number("max_count", max_count, 1, 2**31 - 1, unit="spikes", advice=advice)
 
 
 def _compact(values: np.ndarray, largest: int) -> np.ndarray:

@@ -19,6 +19,18 @@ import numpy as np
 from jaxtyping import Float64
 
 
+def rounded_to(times: Float64[np.ndarray, " E"], kind: np.dtype) -> np.dtype:
+    """The type whose rounding ``times`` have been through, of which a file stores them as ``kind``.
+
+    Doubles that are numbers of single precision one and all have been computed there.
+    """
+    if kind != np.float64:
+        return kind
+    with np.errstate(over="ignore"):
+        single = times.astype(np.float32)
+    return single.dtype if (single == times).all() else kind
+
+
 def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray, " count"]:
     """The least value, in s, that stands for the beginning of each of the first ``count`` steps.
 

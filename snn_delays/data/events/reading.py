@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from snn_delays.arguments import described, whole_number
 from snn_delays.data.events.header import Header, read_header
 from snn_delays.data.events.recordings import (
     OnBad,
@@ -32,6 +33,8 @@ from snn_delays.data.events.recordings import (
     stream_recordings,
 )
 from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.splits.columns import column, offsets_of
+from snn_delays.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Events:
         ``times`` (seconds, finite, >= 0) and ``units`` ``[E]``; ``offsets`` ``[n + 1]``, recording
         ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``; ``labels`` and
         ``speakers`` (-1 where unknown) ``[n]``.
+
+    Raises:
+        UsageError: columns of another kind, length or range.
     """
 
     times: Float64[np.ndarray, " E"]
@@ -59,6 +65,22 @@ class Events:
     """What the file says of its speakers, such as "female"; of some or none."""
     skipped: tuple[str, ...] = ()
     """The recordings that were left out, and why: "recording 7 is ragged: …"."""
+
+    def __post_init__(self) -> None:
+        times = self.times
+        real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
+        if not real or not (np.isfinite(times).all() and times.min(initial=0) >= 0):
+            raise UsageError(
+                "Events: times must be seconds, a float array [E] of finite numbers >= 0, "
+                f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
+            )
+        last = whole_number("Events: n_units", self.n_units, 1) - 1
+        why = f"n_units = {self.n_units}"
+        column("Events: units", self.units, len(times), 0, last, why=why)
+        n = len(offsets_of("Events: offsets", self.offsets, len(times))) - 1
+        last = len(self.class_names) - 1
+        column("Events: labels", self.labels, n, 0, last, why=f"{last + 1} class_names")
+        column("Events: speakers", self.speakers, n, -(2**63), 2**63 - 1)
 
     def __len__(self) -> int:
         return len(self.labels)

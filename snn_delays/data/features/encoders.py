@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.arguments import real_number
 from snn_delays.errors import UsageError
 
 EncoderName = Literal["none", "delta", "level", "latency"]
@@ -42,13 +43,11 @@ class Encoder:
             raise UsageError(
                 f"encoder must be one of {', '.join(get_args(EncoderName))}, got {self.name!r}."
             )
-        known = isinstance(self.threshold, int | float) and math.isfinite(self.threshold)
         # An onset may well be told by a level below the mean; a difference of 0 or less is none.
-        if not known or (self.name in ("delta", "level") and self.threshold <= 0):
-            raise UsageError(
-                f"threshold must be a number of standard deviations"
-                f"{' > 0' if self.name in ('delta', 'level') else ''}, got {self.threshold!r}."
-            )
+        above = 0 if self.name in ("delta", "level") else -math.inf
+        unit = "standard deviations"
+        threshold = real_number("threshold", self.threshold, above=above, unit=unit)
+        object.__setattr__(self, "threshold", threshold)
 
     def channels(self, bands: int) -> int:
         """Number of input channels for so many bands."""

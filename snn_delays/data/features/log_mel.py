@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
 
 MelScale = Literal["slaney", "htk"]
@@ -57,9 +58,16 @@ class LogMel:
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.fmin) and math.isfinite(self.fmax)) or not (
-            0 <= self.fmin < self.fmax
-        ):
+        for name in ("rate", "n_mels", "window", "hop", "n_fft"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
+        for name in ("fmin", "fmax"):
+            object.__setattr__(self, name, real_number(name, getattr(self, name), unit="Hz"))
+        real_number("floor", self.floor, above=0)
+        if self.scale not in get_args(MelScale):
+            raise UsageError(
+                f"scale must be {' or '.join(get_args(MelScale))}, got {self.scale!r}."
+            )
+        if not 0 <= self.fmin < self.fmax:
             raise UsageError(
                 f"fmin and fmax must be frequencies with 0 <= fmin < fmax, got {self.fmin!r} and "
                 f"{self.fmax!r} Hz."
@@ -136,8 +144,7 @@ def log_mel(
     """
     if frontend not in get_args(Frontend):
         raise UsageError(f"frontend must be {' or '.join(get_args(Frontend))}, got {frontend!r}.")
-    if not isinstance(n_mels, int) or n_mels < 1:
-        raise UsageError(f"n_mels must be a whole number >= 1, got {n_mels!r}.")
+    n_mels = whole_number("n_mels", n_mels, 1)
     rate = 8_000 if frontend == "published" else 16_000
     hop = _samples("dt_ms", dt_ms, rate)
     if frontend == "published":
@@ -145,9 +152,7 @@ def log_mel(
     else:
         window = _samples("window_ms", window_ms, rate)
         n_fft = 1 << (window - 1).bit_length()
-        made = LogMel(
-            rate, n_mels, window, hop, n_fft, float(fmin), rate / 2 if fmax is None else float(fmax)
-        )
+        made = LogMel(rate, n_mels, window, hop, n_fft, fmin, rate / 2 if fmax is None else fmax)
     empty = int(made.empty_bands().sum())
     if empty == n_mels:
         raise UsageError(
@@ -171,8 +176,7 @@ def log_mel(
 
 
 def _samples(name: str, duration_ms: float, rate: int) -> int:
-    known = isinstance(duration_ms, int | float) and math.isfinite(duration_ms)
-    samples = duration_ms * rate / 1000 if known else 0.0
+    samples = real_number(name, duration_ms, unit="ms") * rate / 1000
     if not 1 <= samples <= rate or abs(samples - round(samples)) > 1e-6:
         raise UsageError(
             f"{name} must be a whole number of samples at {rate} Hz, {1000 / rate:g} to 1000 ms, "

@@ -11,9 +11,12 @@ import torch
 from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
+from snn_delays.arguments import described, shown
 from snn_delays.data.features.encoders import Encoder
 from snn_delays.data.splits.batch import Batch
+from snn_delays.data.splits.columns import check_columns, column
 from snn_delays.data.splits.interface import Indices, Split
+from snn_delays.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Scale:
 
     mean: Float32[Tensor, " bands"]
     inverse: Float32[Tensor, " bands"]
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("inverse", self.inverse)):
+            real = isinstance(values, Tensor) and values.is_floating_point() and values.ndim == 1
+            if not real or values.shape != self.mean.shape:
+                raise UsageError(
+                    f"Scale: {name} must be a float tensor of one dimension, as long as mean, "
+                    f"got {described(values)}."
+                )
 
     @classmethod
     def of(
@@ -65,6 +77,15 @@ class FeatureBatch:
     labels: Int64[Tensor, " N"]
     speakers: Int64[Tensor, " N"]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.features, Tensor) or self.features.ndim != 3:
+            raise UsageError(
+                f"FeatureBatch: features must be a tensor [N, T, bands], "
+                f"got {described(self.features)}."
+            )
+        n = len(self.features)
+        check_columns("FeatureBatch", n, labels=self.labels, speakers=self.speakers)
+
     def to(self, device: torch.device | str) -> FeatureBatch:
         """The same on another device."""
         return replace(
@@ -98,6 +119,9 @@ class FeatureSplit(Split):
         scale, encoder: how features become a network's input.
         name: what the split is called in logs and errors, such as "train".
 
+    Raises:
+        UsageError: parts, places or columns of another kind, shape or range.
+
     Shape:
         ``places`` ``[n, 2]``; ``labels``, ``speakers`` ``[n]``.
     """
@@ -113,12 +137,39 @@ class FeatureSplit(Split):
         encoder: Encoder,
         name: str,
     ) -> None:
-        self.parts = list(parts)
-        self.labels, self.speakers = labels, speakers
-        self.lengths = torch.full_like(labels, self.parts[0].shape[1])
-        self.scale, self.encoder = scale, encoder
-        self.n_channels = encoder.channels(len(scale.mean))
+        if not isinstance(name, str):
+            raise UsageError(f"FeatureSplit: name must be text, got {shown(name)}.")
+        owner = f"FeatureSplit {name}"
         self.name = name
+        self.parts = list(parts)
+        bands = len(scale.mean)
+        steps = self.parts[0].shape[1] if self.parts and self.parts[0].ndim == 3 else 0
+        for place, part in enumerate(self.parts):
+            if part.dtype != np.float16 or part.shape != (len(part), steps, bands):
+                raise UsageError(
+                    f"{owner}: parts must be arrays of float16 [n, {steps} steps, {bands} bands], "
+                    f"got {described(part)} at place {place}."
+                )
+        if not self.parts:
+            raise UsageError(f"{owner}: expected at least 1 part, got none.")
+        if not isinstance(places, np.ndarray) or places.ndim != 2 or places.shape[1] != 2:
+            raise UsageError(f"{owner}: places must be an array [n, 2], got {described(places)}.")
+        last = len(self.parts) - 1
+        which = column(f"{owner}: places[:, 0]", places[:, 0], None, 0, last).numpy()
+        column(f"{owner}: places[:, 1]", places[:, 1], None, 0, 2**31 - 1)
+        beyond = np.flatnonzero(places[:, 1] >= np.array([len(part) for part in self.parts])[which])
+        if beyond.size:
+            part, row = places[beyond[0]]
+            raise UsageError(
+                f"{owner}: places[:, 1] must be rows of their part, {len(self.parts[part])} in "
+                f"part {part}, got {row}."
+            )
+        n = len(places)
+        self.labels = column(f"{owner}: labels", labels, n, 0, 2**31 - 1).long()
+        self.speakers = column(f"{owner}: speakers", speakers, n, -(2**63), 2**63 - 1).long()
+        self.lengths = torch.full_like(self.labels, steps)
+        self.scale, self.encoder = scale, encoder
+        self.n_channels = encoder.channels(bands)
         self._places = places
 
     def sparse(self, indices: Indices) -> FeatureBatch:

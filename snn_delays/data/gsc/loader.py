@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from snn_delays.arguments import whole_number
 from snn_delays.data.features.cache import read_features
 from snn_delays.data.features.encoders import Encoder, EncoderName
 from snn_delays.data.features.log_mel import Frontend, log_mel
@@ -81,8 +82,7 @@ def load_gsc(
     for name, value, known in (("task", task, Task), ("on_bad", on_bad, OnBad)):
         if value not in get_args(known):
             raise UsageError(f"{name} must be {' or '.join(get_args(known))}, got {value!r}.")
-    if not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"dataset.seed must be a whole number >= 0, got {seed!r}.")
+    seed = whole_number("seed", seed, 0)
     encode = Encoder(encoder, threshold)
     front_end = log_mel(
         frontend, dt_ms=dt_ms, n_mels=n_mels, window_ms=window_ms, fmin=fmin, fmax=fmax

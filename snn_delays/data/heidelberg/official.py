@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from snn_delays.data.events.binned_cache import BinnedCache
-from snn_delays.data.events.binned_file import BinnedFile, Grid
-from snn_delays.data.events.binning import check_max_count, clip_counts
+from snn_delays.data.events.binned_file import BinnedFile
+from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
 from snn_delays.data.events.recordings import OnBad, check_on_bad
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.files.archive import unzip_member

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.data.events.binned_file import Grid, data_of
+from snn_delays.arguments import whole_number
+from snn_delays.data.events.binned_file import data_of
+from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
@@ -68,11 +70,12 @@ def load_shd(
     if valid_speakers is not None and split != "speaker":
         raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
     check_fraction(valid_fraction)
+    seed, grid = whole_number("seed", seed, 0), Grid(dt_ms, pool, max_time_ms)
     files = read_official(
         root,
         "SHD",
         ("train", "test"),
-        grid=Grid(dt_ms, pool, max_time_ms),
+        grid=grid,
         cache=cache,
         max_count=max_count,
         on_bad=on_bad,
@@ -94,4 +97,4 @@ def load_shd(
         else:
             kept, held = stratified(labels, speakers, valid_fraction, seed)
         train, valid = train.subset(kept, "train"), train.subset(held, "valid")
-    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=dt_ms)
+    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=grid.dt_ms)

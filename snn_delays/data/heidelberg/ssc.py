@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.events.binned_file import Grid, official_splits
+from snn_delays.data.events.binned_file import official_splits
+from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
@@ -38,15 +39,16 @@ def load_ssc(
     """
     if split != "official":
         raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
+    grid = Grid(dt_ms, pool, max_time_ms)
     train, valid, test = read_official(
         root,
         "SSC",
         ("train", "valid", "test"),
-        grid=Grid(dt_ms, pool, max_time_ms),
+        grid=grid,
         cache=cache,
         max_count=max_count,
         on_bad=on_bad,
         download=download,
         base_url=base_url,
     )
-    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=dt_ms)
+    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=grid.dt_ms)

@@ -6,11 +6,12 @@ training set, so holding out speakers is the closer rehearsal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int64
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
 
 
@@ -43,7 +44,12 @@ def by_speaker(
             f"holding out speakers needs at least 2 known speakers, got {got}. "
             "Use split=stratified."
         )
-    if held_out is None:
+    if held_out is not None:
+        listed = isinstance(held_out, Iterable) and not isinstance(held_out, str)
+        if not listed:
+            raise UsageError(f"valid_speakers must be a list of numbers, got {held_out!r}.")
+        held_out = [whole_number("valid_speakers: each", who, 0) for who in held_out]
+    else:
         held_out = _draw(known, counts, valid_fraction * len(speakers), seed)
     strangers = sorted(set(held_out) - set(known.tolist()))
     if strangers or not 0 < len(set(held_out)) < len(known):
@@ -127,5 +133,4 @@ def check_fraction(fraction: float) -> None:
     Raises:
         UsageError: not inside (0, 1).
     """
-    if not 0 < fraction < 1:
-        raise UsageError(f"valid_fraction must be > 0 and < 1, got {fraction!r}.")
+    real_number("valid_fraction", fraction, above=0, below=1, must="be > 0 and < 1")

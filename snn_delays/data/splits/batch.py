@@ -9,9 +9,23 @@ import torch
 from jaxtyping import Float32, Int, Int64, Integer
 from torch import Tensor
 
+from snn_delays.arguments import described, shown
+from snn_delays.data.splits.columns import check_columns
+from snn_delays.errors import UsageError
 
-class Batch(NamedTuple):
+
+class _Fields(NamedTuple):
+    spikes: Float32[Tensor, "T N C"]
+    labels: Int64[Tensor, " N"]
+    lengths: Int64[Tensor, " N"]
+    speakers: Int64[Tensor, " N"]
+
+
+class Batch(_Fields):
     """Recordings side by side, each silent after its own end.
+
+    Raises:
+        UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
 
     Shape:
         ``spikes`` ``[T, N, C]``, spike counts, with T the longest recording of the batch in
@@ -19,10 +33,19 @@ class Batch(NamedTuple):
         (-1 where unknown) ``[N]``.
     """
 
-    spikes: Float32[Tensor, "T N C"]
-    labels: Int64[Tensor, " N"]
-    lengths: Int64[Tensor, " N"]
-    speakers: Int64[Tensor, " N"]
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        spikes: Float32[Tensor, "T N C"],
+        labels: Int64[Tensor, " N"],
+        lengths: Int64[Tensor, " N"],
+        speakers: Int64[Tensor, " N"],
+    ) -> Batch:
+        if not isinstance(spikes, Tensor) or spikes.ndim != 3:
+            raise UsageError(f"Batch: spikes must be a tensor [T, N, C], got {described(spikes)}.")
+        check_columns("Batch", spikes.shape[1], labels=labels, lengths=lengths, speakers=speakers)
+        return super().__new__(cls, spikes, labels, lengths, speakers)
 
 
 @dataclass(frozen=True)
@@ -33,6 +56,9 @@ class SparseBatch:
     dense form, and the device is quicker at laying it out::
 
         sparse.to(device).dense()
+
+    Raises:
+        UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
 
     Shape:
         ``cells`` ``[E]``, where in the flattened ``[T, N, C]`` each event goes; ``counts`` ``[E]``,
@@ -45,6 +71,16 @@ class SparseBatch:
     labels: Int64[Tensor, " N"]
     lengths: Int64[Tensor, " N"]
     speakers: Int64[Tensor, " N"]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0):
+            raise UsageError(f"SparseBatch: shape must be (T, N, C), got {shown(self.shape)}.")
+        n = self.shape[1]
+        columns = {"labels": self.labels, "lengths": self.lengths, "speakers": self.speakers}
+        check_columns("SparseBatch", n, **columns)
+        check_columns("SparseBatch", None, cells=self.cells)
+        if self.counts is not None:
+            check_columns("SparseBatch", len(self.cells), counts=self.counts)
 
     def to(self, device: torch.device | str) -> SparseBatch:
         """The same on another device."""

@@ -10,8 +10,13 @@ import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
+from snn_delays.arguments import shown, whole_number
 from snn_delays.data.splits.batch import SparseBatch
+from snn_delays.data.splits.columns import column, offsets_of
 from snn_delays.data.splits.interface import Indices, Split
+from snn_delays.errors import UsageError
+
+_MOST = 2**31 - 1
 
 
 class SpikeSplit(Split):
@@ -34,6 +39,10 @@ class SpikeSplit(Split):
         n_channels: number of input channels C.
         name: what the split is called in logs and errors, such as "train".
 
+    Raises:
+        UsageError: columns of another kind than whole numbers, of lengths that do not match, or
+            out of range.
+
     Shape:
         ``steps``, ``channels``, ``counts`` ``[E]`` for E events; ``offsets`` ``[n + 1]``;
         ``labels``, ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset`
@@ -44,24 +53,33 @@ class SpikeSplit(Split):
     def __init__(
         self,
         *,
-        steps: Integer[Tensor, " E"],
-        channels: Integer[Tensor, " E"],
-        counts: Integer[Tensor, " E"] | None = None,
-        offsets: Int64[Tensor, " n_plus_1"],
-        labels: Int64[Tensor, " n"],
-        speakers: Int64[Tensor, " n"],
+        steps: Integer[Tensor | np.ndarray, " E"],
+        channels: Integer[Tensor | np.ndarray, " E"],
+        counts: Integer[Tensor | np.ndarray, " E"] | None = None,
+        offsets: Integer[Tensor | np.ndarray, " n_plus_1"],
+        labels: Integer[Tensor | np.ndarray, " n"],
+        speakers: Integer[Tensor | np.ndarray, " n"],
         n_channels: int,
         name: str,
     ) -> None:
-        self.steps = steps
-        self.channels = channels
-        self.counts = counts
-        self.offsets = offsets
-        self.labels = labels
-        self.speakers = speakers
-        self.lengths = _lengths(steps, offsets)
-        self.n_channels = n_channels
+        if not isinstance(name, str):
+            raise UsageError(f"SpikeSplit: name must be text, got {shown(name)}.")
+        owner = f"SpikeSplit {name}"
         self.name = name
+        self.n_channels = whole_number(f"{owner}: n_channels", n_channels, 1)
+        self.steps = column(f"{owner}: steps", steps, None, 0, _MOST)
+        n_events, last = len(self.steps), self.n_channels - 1
+        self.channels = column(
+            f"{owner}: channels", channels, n_events, 0, last, why=f"n_channels = {n_channels}"
+        )
+        self.counts = (
+            None if counts is None else column(f"{owner}: counts", counts, n_events, 1, _MOST)
+        )
+        self.offsets = offsets_of(f"{owner}: offsets", offsets, n_events)
+        n = len(self.offsets) - 1
+        self.labels = column(f"{owner}: labels", labels, n, 0, _MOST).long()
+        self.speakers = column(f"{owner}: speakers", speakers, n, -(2**63), 2**63 - 1).long()
+        self.lengths = _lengths(self.steps, self.offsets)
         # Where in the list each recording of the split stands; None: all of them, in order.
         self._places: Int64[Tensor, " n"] | None = None
 
@@ -110,7 +128,16 @@ class SpikeSplit(Split):
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
-        """One split of all recordings of ``parts``, which have the same channels."""
+        """One split of all recordings of ``parts``, which have the same channels.
+
+        Raises:
+            UsageError: no parts, or parts of different numbers of channels.
+        """
+        if len({part.n_channels for part in parts}) != 1:
+            found = ", ".join(f"{part.name}: {part.n_channels}" for part in parts) or "no parts"
+            raise UsageError(
+                f"SpikeSplit {name}: parts must have one number of channels, got {found}."
+            )
         return cls.join([part._own() for part in parts], name)
 
     @classmethod

@@ -8,7 +8,9 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from snn_delays.data.events.binned_file import BinnedFile, Grid, official_splits, read_binned
+from snn_delays.arguments import whole_number
+from snn_delays.data.events.binned_file import BinnedFile, official_splits, read_binned
+from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.loaded import SpikeData
 from snn_delays.data.synthetic.task import SyntheticTask, generate_synthetic
@@ -54,17 +56,17 @@ def load_synthetic(
         n_classes=n_classes,
         n_channels=n_channels,
         pattern_steps=pattern_steps,
-        dt_ms=float(dt_ms),
-        jitter=float(jitter),
-        spurious=float(spurious),
-        deletion=float(deletion),
+        dt_ms=dt_ms,
+        jitter=jitter,
+        spurious=spurious,
+        deletion=deletion,
         max_onset=max_onset,
         seed=seed,
     )
-    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise UsageError(f"synthetic: n_{name} must be a whole number >= 1, got {size!r}.")
+    sizes = {
+        name: whole_number(f"synthetic: n_{name}", size, 1)
+        for name, size in (("train", n_train), ("valid", n_valid), ("test", n_test))
+    }
     folder = Path(root).expanduser()
     settings = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
     stem = f"synthetic_{hashlib.sha256(settings.encode()).hexdigest()[:12]}"

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
 
@@ -63,19 +64,13 @@ class SyntheticTask:
             ("max_onset", 0),
             ("seed", 0),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise UsageError(
-                    f"synthetic: {name} must be a whole number >= {least}, got {value!r}."
-                )
-        for name in ("jitter", "spurious"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"synthetic: {name} must be a number >= 0, got {value!r}.")
-        if not 0 <= self.deletion < 1:
-            raise UsageError(f"synthetic: deletion must be >= 0 and < 1, got {self.deletion!r}.")
-        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise UsageError(f"synthetic: dt_ms must be a number > 0, got {self.dt_ms!r}.")
+            value = whole_number(f"synthetic: {name}", getattr(self, name), least)
+            object.__setattr__(self, name, value)
+        for name, below in (("jitter", math.inf), ("spurious", math.inf), ("deletion", 1)):
+            value = real_number(f"synthetic: {name}", getattr(self, name), 0, below=below)
+            object.__setattr__(self, name, value)
+        dt_ms = real_number("synthetic: dt_ms", self.dt_ms, above=0, unit="ms")
+        object.__setattr__(self, "dt_ms", dt_ms)
         if self.pattern_steps < self.n_channels - 1:
             raise UsageError(
                 f"synthetic: pattern_steps must be >= n_channels - 1 = {self.n_channels - 1}, so "
@@ -137,8 +132,8 @@ def generate_synthetic(
     Raises:
         UsageError: ``n_samples`` is not positive, or the file system refuses.
     """
-    if n_samples < 1:
-        raise UsageError(f"synthetic: expected at least 1 recording, got {n_samples}.")
+    n_samples = whole_number("synthetic: n_samples", n_samples, 1)
+    part = whole_number("synthetic: part", part, 0)
     rng = np.random.default_rng([task.seed, 1, part])
     labels = rng.permutation(np.arange(n_samples) % task.n_classes)
     onsets = rng.integers(task.max_onset, size=(n_samples, 1), endpoint=True)

@@ -1,0 +1,102 @@
+"""The columns of a split as a caller hands them over: checked in a few passes, and made tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from snn_delays.arguments import described
+from snn_delays.errors import UsageError
+
+# What every operation of torch takes; other integers become 64 bits wide.
+_KEPT = (np.uint8, np.int8, np.int16, np.int32, np.int64)
+
+
+def column(
+    name: str, values: Any, length: int | None, least: int, most: int, *, why: str = ""
+) -> Integer[Tensor, " n"]:
+    """``values`` as a tensor of whole numbers within ``least`` … ``most``.
+
+    Args:
+        name: owner and argument, as in ``"SpikeSplit train: steps"``.
+        values: an array, or a tensor on the CPU, of integers and one dimension; not copied where
+            that can be.
+        length: how many there must be; None for any number.
+        why: where the bounds come from, as in ``"n_channels = 4"``.
+
+    Raises:
+        UsageError: of another kind, shape or range.
+    """
+    numbers = _numbers(values)
+    if numbers is None or numbers.ndim != 1:
+        size = "any number" if length is None else f"{length}"
+        raise UsageError(
+            f"{name} must be {size} of whole numbers, an array or a tensor on the CPU of one "
+            f"dimension, got {described(values)}."
+        )
+    if length is not None and len(numbers) != length:
+        raise UsageError(f"{name} must be {length} numbers, got {len(numbers)}.")
+    if numbers.size and not (numbers.min() >= least and numbers.max() <= most):
+        place = int(np.flatnonzero((numbers < least) | (numbers > most))[0])
+        raise UsageError(
+            f"{name} must be {least} to {most}{f' ({why})' if why else ''}, "
+            f"got {numbers[place]} at place {place}."
+        )
+    if numbers.dtype not in _KEPT:
+        numbers = numbers.astype(np.int64)
+    elif isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(np.require(numbers, requirements=["C", "W"]))
+
+
+def offsets_of(name: str, values: Any, n_events: int) -> Int64[Tensor, " n_plus_1"]:
+    """``values`` as places in a list of ``n_events`` events: from 0 up to all of them.
+
+    Raises:
+        UsageError: not whole numbers that rise from 0 to ``n_events``.
+    """
+    offsets = column(name, values, None, 0, n_events, why=f"{n_events} events").long()
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != n_events:
+        ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
+        raise UsageError(f"{name} must go from 0 to the number of events, {n_events}, got {ends}.")
+    falls = torch.diff(offsets) < 0
+    if falls.any():
+        place = int(falls.nonzero()[0]) + 1
+        raise UsageError(
+            f"{name} must never fall, got {offsets[place]} after {offsets[place - 1]} "
+            f"at place {place}."
+        )
+    return offsets
+
+
+def check_columns(owner: str, n: int | None, **columns: Any) -> None:
+    """Refuse columns of a batch that are no integer tensors of ``n`` entries; None for any number.
+
+    Values stay unseen, as they may lie on a GPU.
+
+    Raises:
+        UsageError: of another kind or shape.
+    """
+    for name, values in columns.items():
+        whole = isinstance(values, Tensor) and not (
+            values.is_floating_point() or values.is_complex() or values.dtype == torch.bool
+        )
+        if not whole or values.shape != (len(values) if n is None else n,):
+            size = "" if n is None else f"{n} "
+            raise UsageError(
+                f"{owner}: {name} must be a tensor of {size}whole numbers, got {described(values)}."
+            )
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """The integers as an array that shares their memory; None if they are none."""
+    if isinstance(values, Tensor):
+        real = not (values.is_floating_point() or values.is_complex() or values.is_quantized)
+        if values.device.type != "cpu" or values.layout != torch.strided or not real:
+            return None
+        values = values.numpy()
+    return values if isinstance(values, np.ndarray) and values.dtype.kind in "iu" else None
