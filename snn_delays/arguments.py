@@ -26,6 +26,7 @@ def whole_number(
     most: int | None = None,
     *,
     unit: str = "",
+    must: str = "",
     advice: str = "",
 ) -> int:
     """``value`` as an int of at least ``least`` and at most ``most``.
@@ -34,6 +35,7 @@ def whole_number(
         name: owner and argument, as in ``"DelayLayer: max_delay"``.
         value: an int of Python, numpy or torch; True and 3.0 are none.
         unit: what it counts, as in ``"steps"``.
+        must: how to say what is expected, where "be a whole number >= 0" will not do.
         advice: the next move, a sentence of its own.
 
     Raises:
@@ -45,7 +47,7 @@ def whole_number(
         return number
     of_unit = f" of {unit}" if unit else ""
     span = f">= {least}" if most is None else f"from {least} to {most}"
-    raise _refused(name, f"be a whole number{of_unit} {span}", value, advice)
+    raise _refused(name, must or f"be a whole number{of_unit} {span}", value, advice)
 
 
 def real_number(

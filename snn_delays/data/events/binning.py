@@ -141,7 +141,7 @@ def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
     if max_count is None or split.counts is None:
         return split
     clipped = copy.copy(split)
-    largest = min(max_count, torch.iinfo(split.counts.dtype).max)
+    largest = min(int(max_count), torch.iinfo(split.counts.dtype).max)
     clipped.counts = None if max_count == 1 else split.counts.clamp(max=largest)
     return clipped
 
@@ -153,8 +153,8 @@ def check_max_count(max_count: int | None) -> None:
         UsageError: no whole number >= 1.
     """
     if max_count is not None:
-        advice = "1 makes input binary, None sets no limit."
-        whole_number("max_count", max_count, 1, 2**31 - 1, unit="spikes", advice=advice)
+        must = "be a whole number of spikes >= 1 (1: binary), or None for no limit"
+        whole_number("max_count", max_count, 1, must=must)
 
 
 def _compact(values: np.ndarray, largest: int) -> np.ndarray:
