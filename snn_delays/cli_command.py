@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
+from snn_delays.cli_sweep import failures, in_sweep, run_job
 from snn_delays.console import print_anywhere
 from snn_delays.errors import UsageError, one_line
 from snn_delays.processor import prepare_cpu
@@ -28,17 +30,27 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
-def command(program: str, config_name: str, task: Callable[[DictConfig], None]) -> None:
-    """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
+def command(
+    program: str,
+    config_name: str,
+    task: Callable[[DictConfig], Any],
+    read: Callable[[list[str]], list[str]] = list,
+) -> None:
+    """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2.
+
+    Args:
+        task: what it returns is what Hydra's sweepers (-m) optimise.
+        read: makes of the arguments as typed those that Hydra is given.
+    """
     print_anywhere()
     prepare_cpu()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     traceback_wanted = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing by itself.
 
-    def guarded(run: Callable[..., None], *args: DictConfig) -> None:
+    def guarded(run: Callable[..., Any], *args: DictConfig) -> Any:
         try:
-            run(*args)
+            return run(*args)
         except KeyboardInterrupt:
             print(f"{program}: interrupted", file=sys.stderr)
             sys.exit(130)
@@ -48,28 +60,39 @@ def command(program: str, config_name: str, task: Callable[[DictConfig], None]) 
         except Exception as error:
             if traceback_wanted:
                 raise
-            print(f"{program}: error: {_explain(error, config_name)}", file=sys.stderr)
+            line = failures(error) or _explain(error, config_name)
+            print(f"{program}: error: {line}", file=sys.stderr)
             sys.exit(2)
 
-    def checked(cfg: DictConfig) -> None:
+    def checked(cfg: DictConfig) -> Any:
         _require_known(cfg, config_name)
-        task(cfg)
+        return task(cfg)
 
     # Guarded twice: inside Hydra, which comments on an exception that passes through it, and
     # around it, for what Hydra itself finds wrong.
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> Any:
         print_anywhere()  # a launcher may have started a process of its own
-        guarded(checked, cfg)
+        if in_sweep():
+            return run_job(lambda: checked(cfg), lambda error: _explain(error, config_name))
+        return guarded(checked, cfg)
 
-    sys.argv[1:] = [_readable(argument) for argument in sys.argv[1:]]
-    guarded(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job))
+    def started() -> None:
+        sys.argv[1:] = [_readable(argument) for argument in read(sys.argv[1:])]
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+
+    guarded(started)
 
 
 def _readable(argument: str) -> str:
-    """``key=value`` with the value in quotes, if it has letters that Hydra reads in quotes only."""
+    """``key=value`` with the value in quotes, if it has letters that Hydra reads in quotes only.
+
+    In the names of files that are there, and in patterns of them, these may be signs, too.
+    """
     key, equals, value = argument.partition("=")
-    bare = not value.isascii() and not re.search(r"""['"\[\]{},$\\]""", value)
-    return f'{key}{equals}"{value}"' if bare else argument
+    letters = not value.isascii() and not re.search(r"""['"\[\]{},$\\]""", value)
+    signs, path = not re.search(r"""["$\\]|^[\w,/.-]*$""", value), os.path.expanduser(value)
+    there = signs and (os.path.exists(path) or (value[0] != "[" and glob(path)))
+    return f'{key}{equals}"{value}"' if letters or there else argument
 
 
 def _explain(error: BaseException, config_name: str) -> str:

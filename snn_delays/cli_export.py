@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
@@ -19,7 +18,8 @@ from snn_delays.atomic import write_atomically
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
 from snn_delays.cli_export_view import print_chip, print_report
-from snn_delays.cli_runs import input_range, load_run
+from snn_delays.cli_runs import input_range, load_run, run_folder
+from snn_delays.cli_sweep import in_sweep
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
@@ -49,11 +49,11 @@ def export() -> None:
 
 
 def _export(cfg: DictConfig) -> None:
-    run = RunFolder(Path(str(cfg.run)))
+    run = RunFolder(run_folder(cfg.run))
     settings, formats = _settings(cfg), _formats(cfg.formats)
     if not isinstance(cfg.folder, str) or not cfg.folder:
         raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and "folder" not in _typed():
+    if in_sweep() and "folder" not in _typed():
         raise UsageError(
             "of several exports (-m) each needs a folder of its own: give one that names what "
             "differs, such as folder='${run}/export-${bits}'."

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_runs import input_range, load_config, load_run
+from snn_delays.cli_runs import input_range, load_config, load_run, run_folder
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.export.chips import ChipProfile, load_chip, wrong_input
@@ -45,7 +45,8 @@ def finetuned_config(
             f"{' '.join(given)}. Give finetune.…=…, seed=… and, if the data have moved, "
             "dataset.root=… only."
         )
-    base = load_config(RunFolder(Path(str(cfg.run))), trust=cfg.trust)
+    trained = run_folder(cfg.run)
+    base = load_config(RunFolder(trained), trust=cfg.trust)
     if base.get("finetune"):
         raise UsageError(f"{cfg.run} is fine-tuned already. Start again from {base.finetune.base}.")
     for name in ("weight_lr", "delay_lr", "sigma"):
@@ -79,7 +80,7 @@ def finetuned_config(
         "start": float(settings.sigma),
     }
     config.finetune = {
-        "base": str(Path(str(cfg.run)).resolve()),
+        "base": str(trained.resolve()),
         "checkpoint": settings.checkpoint,
         "chip": chip.name if chip else None,
         "bits": bits,
@@ -89,7 +90,7 @@ def finetuned_config(
     folder = settings.folder or sweep
     if folder is None:
         name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
-        folder = Path(str(cfg.run)) / name
+        folder = trained / name
     run = RunFolder(Path(str(folder)))
     if run.config.exists():
         raise UsageError(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from glob import glob, has_magic
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
 from snn_delays.checkpoint import RunFolder
+from snn_delays.cli_sweep import in_order, is_job, why_failed
 from snn_delays.cli_trust import require_data
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError, one_line
@@ -26,6 +28,62 @@ _NEEDED = {
     "trainer": ("epochs", "batch_size"),
 }
 log = logging.getLogger("snn_delays")
+
+
+def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
+    """The runs that ``run=`` names: a run, a folder of runs (a sweep), a pattern, a list of these.
+
+    What a folder or a pattern holds without that checkpoint is left out, and said so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    _require_name(checkpoint)
+    found: list[RunFolder] = []
+    for one in typed if isinstance(typed, ListConfig) else [typed]:
+        path = run_folder(one)
+        matches = [path]
+        if has_magic(str(path)) and not path.exists():
+            matches = in_order(match for name in glob(str(path)) if (match := Path(name)).is_dir())
+        folders = [run for match in matches for run in runs_inside(match) or [match]]
+        if folders == [path]:
+            found.append(RunFolder(path))
+            continue
+        whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
+        if not whole:
+            raise UsageError(
+                f"run={one}: no run with a {checkpoint}.ckpt among "
+                f"{len(folders)} folders. Give run=DIR, one that snn-delays-train has written."
+            )
+        found += whole
+    return found
+
+
+def _require_name(checkpoint: str) -> None:
+    if checkpoint not in ("best", "last"):
+        raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
+
+
+def run_folder(typed: Any) -> Path:
+    """The folder that ``run=`` names."""
+    return Path(str(typed)).expanduser()
+
+
+def runs_inside(folder: Path) -> list[Path]:
+    """Runs and jobs one level below a folder that is no run itself."""
+    if not folder.is_dir() or RunFolder(folder).config.is_file():
+        return []
+    inside = (RunFolder(path) for path in folder.iterdir())
+    return in_order(run.path for run in inside if run.config.is_file() or is_job(run.path))
+
+
+def _has(run: RunFolder, checkpoint: str) -> bool:
+    """Whether a run got as far as a checkpoint; a line says if not."""
+    there = run.checkpoint(checkpoint).is_file()
+    if not there:
+        why = why_failed(run.path) or f"no {checkpoint}.ckpt"
+        log.warning(f"{run.path} is left out: {why}")
+    return there
 
 
 def load_run(
@@ -43,8 +101,7 @@ def load_run(
         moved: the setting that ``root`` comes from, for messages.
         trust: whether the run may say more than data, see ``load_config``.
     """
-    if checkpoint not in ("best", "last"):
-        raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
+    _require_name(checkpoint)
     config = load_config(run, trust=trust)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
@@ -84,6 +141,10 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     if not isinstance(trust, bool):
         raise UsageError(f"trust must be true or false, got {trust!r}.")
     if not run.config.is_file():
+        if inside := runs_inside(run.path):
+            raise UsageError(
+                f"{run.path} holds several runs: give one of them, such as run={inside[0]}."
+            )
         raise UsageError(
             f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
         )

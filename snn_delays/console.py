@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from snn_delays.checkpoint import Row
@@ -122,5 +123,6 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for index, column in enumerate(columns):
         table.add_column(printable(column), justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*map(printable, row))
+        # A cell may hold brackets, which are no markup.
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

@@ -260,14 +260,6 @@ def test_the_log_of_a_run_is_in_its_folder(there: Path, shell: Shell):
     assert both.startswith(first + "data: 96 train")
 
 
-def test_a_sweep_runs_each_setting_in_a_folder_of_its_own(there: Path, shell: Shell):
-    shell("train", "-m", *SMALL, *SHORT, "trainer.epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")
-    assert len(list((there / "sweep").glob("*/summary.json"))) == 2
-    for seed in (0, 1):
-        (log,) = (there / "sweep").glob(f"*seed={seed}*/train.log")
-        assert log.read_text().count("neurons") == 1
-
-
 def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Shell):
     run = there / "runs/early"
     run.mkdir()

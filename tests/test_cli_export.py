@@ -351,7 +351,11 @@ def test_paths_with_letters_of_any_language(there: Path, shell: Shell):
 
 def test_several_exports_want_a_folder_each(there: Path, shell: Shell):
     several = ("-m", "run=runs/learned", "bits=4,8", "verify=false", "hydra.sweep.dir=sweep")
-    assert "each needs a folder of its own" in shell.fails("export", *several)
+    code, out, err = shell.ends("export", *several)
+    assert code == 2
+    told = [line for line in out.splitlines() if " failed: " in line]
+    assert ["each needs a folder of its own" in line for line in told] == [True, True]
+    assert err.splitlines()[-1] == "snn-delays-export: error: 2 of 2 jobs failed."
     shell("export", *several, "folder='${run}/export-${bits}'")
     for bits in (4, 8):
         assert (there / f"runs/learned/export-{bits}/delays.h5").is_file()
