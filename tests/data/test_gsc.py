@@ -95,8 +95,12 @@ def test_batches_are_the_same_however_they_are_asked_for(root: Path) -> None:
         for index in (-1, 12):
             with pytest.raises(IndexError, match=f"got index {index}"):
                 split.sparse([index])
+        for index in (-13, 12):
             with pytest.raises(IndexError):
                 split[index]
+        spikes, label = split[-1]
+        assert torch.equal(spikes, whole.spikes[:, -1])
+        assert label == whole.labels[-1]
 
 
 def test_ten_commands_unknown_and_silence(tmp_path: Path) -> None:

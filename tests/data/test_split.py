@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from snn_delays.data import SpikeSplit
+from snn_delays.errors import UsageError
 
 Recording = list[tuple[int, int]]
 N_CHANNELS = 5
@@ -110,10 +113,89 @@ def test_no_recordings_make_an_empty_batch() -> None:
 @pytest.mark.parametrize("index", [-1, 2, 100])
 def test_an_index_outside_is_refused(index: int) -> None:
     split = split_of([[(0, 0)], [(1, 1)]])
-    for use in (lambda: split[index], lambda: split.collate([0, index])):
-        with pytest.raises(IndexError, match=f"train has 2 recordings, got index {index}"):
-            use()
-    assert list(split) == [0, 1]
+    beyond = index if index >= 0 else -3  # of one recording, counted from the end as lists are
+    with pytest.raises(IndexError, match=f"train has 2 recordings, got index {beyond}"):
+        split[beyond]
+    with pytest.raises(IndexError, match=f"train has 2 recordings, got index {index}"):
+        split.collate([0, index])
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [[0.7], np.array([0.0, 1.0]), np.array([True, False]), torch.eye(2).long(), [[0], [0, 1]], "a"],
+)
+def test_indices_are_whole_numbers(indices: Any, unchecked: None) -> None:
+    split = split_of([[(0, 0)], [(1, 1)]])
+    with pytest.raises(UsageError, match="train: indices must be any number of whole numbers"):
+        split.collate(indices)
+    for one in (0.7, True, slice(0, 1), None):
+        with pytest.raises(TypeError, match="train: an index must be a whole number, got"):
+            split[one]  # pyright: ignore
+
+
+EVENTS: list[Recording] = [[(1, 4), (1, 4)], [], [(6, 0), (2, 3)]]
+
+
+def test_an_item_is_one_recording_and_its_label(unchecked: None) -> None:
+    split = split_of(EVENTS)
+    whole = naive(EVENTS, range(3))  # 7 steps, as the longest
+    items = list(split)
+    assert len(items) == 3
+    for i, (spikes, label) in enumerate(items):
+        assert torch.equal(spikes, whole[:, i])
+        assert label == i % 3
+        assert type(label) is int
+    for index in (-1, np.int64(2), torch.tensor(-1)):
+        spikes, label = split[index]  # pyright: ignore
+        assert torch.equal(spikes, whole[:, 2])
+        assert label == 2
+    part = split.subset([1, 0], "part")
+    assert [tuple(spikes.shape) for spikes, _ in part] == [(2, N_CHANNELS)] * 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torchs_own_batches(workers: int) -> None:
+    loader = DataLoader(split_of(EVENTS), batch_size=2, num_workers=workers)
+    batches = list(loader)
+    assert [list(spikes.shape) for spikes, _ in batches] == [[2, 7, N_CHANNELS], [1, 7, N_CHANNELS]]
+    spikes = torch.cat([spikes for spikes, _ in batches])
+    assert torch.equal(spikes.transpose(0, 1), naive(EVENTS, range(3)))
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 2]
+    own = DataLoader(
+        split_of(EVENTS), batch_size=3, collate_fn=lambda items: sorted(items, key=str)
+    )
+    assert len(next(iter(own))) == 3
+
+
+def test_a_torch_subset_takes_either_collate_function() -> None:
+    split = split_of(EVENTS)
+    some = Subset(split, [2, 0])
+    spikes, labels = next(iter(DataLoader(some, batch_size=2)))
+    batch = next(iter(DataLoader(some, batch_size=2, collate_fn=split.collate)))
+    assert torch.equal(batch.spikes.transpose(0, 1), spikes)
+    assert batch.labels.tolist() == labels.tolist() == [2, 0]
+
+
+def test_the_collate_function_of_another_split_is_refused() -> None:
+    split = split_of(EVENTS)
+    loader = DataLoader(split, batch_size=2, collate_fn=split.subset([1, 0], "valid").sparse)
+    with pytest.raises(UsageError, match="valid: a DataLoader must .* got recordings of train"):
+        next(iter(loader))
+
+
+def test_no_recording_is_laid_out_before_its_batch(
+    monkeypatch: pytest.MonkeyPatch, unchecked: None
+) -> None:
+    split, calls = split_of(EVENTS), list[int]()
+    sparse = SpikeSplit.sparse
+
+    def counted(self: SpikeSplit, indices: Any) -> Any:
+        calls.append(len(indices))
+        return sparse(self, indices)
+
+    monkeypatch.setattr(SpikeSplit, "sparse", counted)
+    list(DataLoader(split, batch_size=2, collate_fn=split.sparse))
+    assert calls == [2, 1]
 
 
 def test_survives_the_journey_to_a_worker_process() -> None:

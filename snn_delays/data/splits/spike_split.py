@@ -22,12 +22,8 @@ _MOST = 2**31 - 1
 class SpikeSplit(Split):
     """The recordings of one split as a flat list of binned events.
 
-    Its items are indices, which :meth:`collate` turns into a batch, so that laying out a batch is
-    one vectorised operation instead of one per recording::
-
-        DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate)
-
-    With ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
+    Laying out a batch is one vectorised operation instead of one per recording. With
+    ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
     :class:`~snn_delays.data.splits.batch.SparseBatch`.
 
     Args:
