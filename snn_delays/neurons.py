@@ -51,23 +51,23 @@ class _Swept(CopyableMemory):
         )
 
     def _sweep(self, x_seq: Tensor) -> Tensor:
-        v = torch.as_tensor(self.v, dtype=x_seq.dtype, device=x_seq.device)
-        v = v.expand(x_seq.shape[1:]).flatten()
+        v = self._memories["v"]
+        if not (isinstance(v, Tensor) and v.dtype == x_seq.dtype and v.shape == x_seq.shape[1:]):
+            v = torch.as_tensor(v, dtype=x_seq.dtype, device=x_seq.device).expand(x_seq.shape[1:])
         soft = self.v_reset is None
         reset = (self.v_threshold, 0.0 if self.v_reset is None else self.v_reset, soft)
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
             r = float(self._rate())
             gain = r if self.decay_input else 1.0
-            spikes, _, v = scan.sweep(x_seq.flatten(1), v, 1 - r, gain, *reset)
-            self.v = v.view(x_seq.shape[1:])
-            return spikes.view_as(x_seq)
+            spikes, _, self.v = scan.sweep(x_seq, v, 1 - r, gain, *reset)
+            return spikes
         firing = scan.Firing(
             *reset,
             detach_reset=self.detach_reset,
             sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
             alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
         )
-        spikes, h = self._scan(x_seq.flatten(1), v, firing)
+        spikes, h = self._scan(x_seq.flatten(1), v.flatten(), firing)
         spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
         if self.store_v_seq:
             self.v_seq = self._after_reset(h, spikes)

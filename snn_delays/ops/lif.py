@@ -78,15 +78,20 @@ def sweep(
     v_reset: float,
     soft: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``lif`` without gradients, for use step by step: also the potential ``[M]`` it ends with."""
+    """``lif`` without gradients: also the potentials after the last reset.
+
+    Shape:
+        x ``[T, ...]``, v_first ``[...]`` → spikes ``[T, ...]``, h ``[T, ...]``, v ``[...]``.
+    """
+    x, v_first = x.detach().contiguous(), v_first.detach().contiguous()
     spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
+    cells = v_first.numel()  # arrays take a new shape in less time than tensors
     use_torch_threads()
     lif_cpu.forward(
-        spikes.numpy(),
-        h.numpy(),
-        v_last.numpy(),
-        x.contiguous().numpy(),
-        v_first.contiguous().numpy(),
+        *(each.numpy().reshape(len(x), cells) for each in (spikes, h)),
+        v_last.numpy().reshape(cells),
+        x.numpy().reshape(len(x), cells),
+        v_first.numpy().reshape(cells),
         decay,
         gain,
         v_threshold,
