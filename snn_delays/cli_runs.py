@@ -145,6 +145,8 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
             raise UsageError(
                 f"{run.path} holds several runs: give one of them, such as run={inside[0]}."
             )
+        if why := why_failed(run.path):
+            raise UsageError(f"{run.path} holds no run, since it failed: {why}")
         raise UsageError(
             f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
         )

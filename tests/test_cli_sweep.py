@@ -154,6 +154,8 @@ def test_a_job_that_failed_is_put_right(here: Path, shell: Shell):
     line = shell.fails("train", "-m", *QUICK, "model.dropout=0.5,0.6", "run=sweep")
     assert "sweep already holds runs, such as sweep/1. Choose another run=DIR, or begin" in line
     assert "model.dropout=2" in Path("sweep/0/overrides.txt").read_text()
+    line = shell.fails("evaluate", "run=sweep/0")
+    assert "sweep/0 holds no run, since it failed: DelaySNN: dropout must lie" in line
     shell("train", *QUICK, "model.dropout=0.5", "run=sweep/0")
     out = shell("evaluate", "run=sweep")
     assert "sweep/0  model.dropout=0.5" in out
