@@ -142,7 +142,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     for name in ("best", "last"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, settings.batch_size)
-    if summary["best_epoch"] != len(rows) - 1:  # of the last epoch it has been said
+    if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
         _warn_of_rounding("best epoch", summary["best"])
     seconds = sorted(row["seconds"] for row in rows)
     summary |= {

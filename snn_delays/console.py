@@ -78,13 +78,13 @@ class TrainingView:
         self.progress.update(
             self.task,
             total=batches * self.epochs,
-            completed=batches * epoch + done,
-            epoch=epoch + 1,
+            completed=batches * (epoch - 1) + done,
+            epoch=epoch,
             status=f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  {self.last}",
         )
 
     def epoch(self, row: Row) -> None:
-        done = int(row["epoch"]) + 1
+        done = int(row["epoch"])
         self.last = (
             f"σ {row['sigma']:.2f}  mean |Δdelay| {row['delay_change']:.3f}  "
             f"rate {row['rate_hz']:.1f} Hz"

@@ -95,7 +95,7 @@ class TrainSettings:
 
 
 class Observer(Protocol):
-    """Who wants to watch a training run."""
+    """Who wants to watch a training run. Epochs and batches count from 1."""
 
     def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None: ...
 
@@ -113,7 +113,7 @@ def train(
     resume: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Train ``net`` in place and return one row of metrics per epoch.
+    """Train ``net`` in place and return one row of metrics per epoch, the first of which is 1.
 
     After every epoch ``checkpoints/last.ckpt`` holds all that is needed to go on, and
     ``best.ckpt`` the network with the best accuracy on the validation split, delays rounded.
@@ -167,17 +167,18 @@ def train(
             math.ceil(100 / settings.epochs) / 100,
         )
     ways: list[str | None] = []
-    writer = SummaryWriter(str(run.tensorboard), purge_step=len(rows))
-    for epoch in range(len(rows), settings.epochs):
+    writer = SummaryWriter(str(run.tensorboard), purge_step=len(rows) + 1)
+    for epoch in range(len(rows) + 1, settings.epochs + 1):
         began = time.perf_counter()
-        torch.manual_seed(settings.seed * 1_000_003 + epoch)
-        set_sigma(net, sigmas[epoch])
+        torch.manual_seed(settings.seed * 1_000_003 + epoch - 1)
+        sigma = sigmas[epoch - 1]
+        set_sigma(net, sigma)
         before = [delay.detach().clone() for delay in net.delay_parameters()]
-        row: Row = {"epoch": epoch, "sigma": sigmas[epoch]}
+        row: Row = {"epoch": epoch, "sigma": sigma}
         row |= _train_epoch(fabric, model, net, data, settings, optimizers, observer, epoch)
         if (now := [layer.way for layer in delay_layers(net)]) != ways:
             ways = now
-            _log.info("σ = %.2f: delays computed by %s.", sigmas[epoch], ", ".join(map(str, ways)))
+            _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, ways)))
         row["delay_change"] = _mean_change(before, net.delay_parameters())
         row["weight_lr"] = weights.param_groups[0]["lr"]
         row["delay_lr"] = delays.param_groups[0]["lr"] if delays else 0.0
@@ -204,8 +205,8 @@ def train(
 
 
 def best_epoch(rows: list[Row]) -> int:
-    """The epoch with the best validation accuracy; among equals the last, the most settled."""
-    return max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+    """The epoch (from 1) with the best validation accuracy; among equals the last, most settled."""
+    return 1 + max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
 
 
 def _require_rounding(net: DelaySNN, schedule: Schedule) -> None:

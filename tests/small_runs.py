@@ -27,6 +27,7 @@ class Silent:
         self.rows: list[Row] = []
 
     def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+        assert epoch >= 1
         assert 1 <= done <= batches
         assert math.isfinite(loss)
         assert 0 <= accuracy <= 1

@@ -28,8 +28,10 @@ def test_a_run_leaves_its_files(there: Path):
     for name in ("best", "last"):
         assert (run / f"checkpoints/{name}.ckpt").is_file()
     rows = list(csv.DictReader((run / "metrics.csv").open()))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     summary = json.loads((run / "summary.json").read_text())
+    best = rows[summary["best_epoch"] - 1]["valid_accuracy"]
+    assert float(best) == summary["best"]["validation"]["rounded"]["accuracy"]
     assert summary["seed"] == 0
     assert summary["split"] == "official"
     assert summary["clean_split"]

@@ -19,7 +19,7 @@ from snn_delays.checkpoint import Row
 from snn_delays.cli_export_view import delay_line
 
 ROW: Row = {
-    **{"epoch": 0, "sigma": 0.5, "delay_change": 0.2, "rate_hz": 9.0, "loss": 2.0},
+    **{"epoch": 1, "sigma": 0.5, "delay_change": 0.2, "rate_hz": 9.0, "loss": 2.0},
     **{"accuracy": 0.5, "valid_accuracy": 0.25, "seconds": 1.0},
 }
 
@@ -73,7 +73,7 @@ def test_a_training_run_is_watched_in_any_encoding(
     console.print_anywhere()
     shown = Console(file=terminal.stream, force_terminal=live, highlight=False)
     with console.TrainingView(2, console=shown) as view:
-        view.batch(0, 1, 3, 2.0, 0.5)
+        view.batch(1, 1, 3, 2.0, 0.5)
         view.epoch(ROW)
     assert "validation (rounded)" in terminal.text
     print(delay_line([{"delay_histogram": [1, 0, 8]}]))

@@ -46,7 +46,7 @@ def stopped(data: SpikeData, tmp_path: Path) -> Callable[[int], Path]:
     def stop(epochs: int) -> Path:
         folder = tmp_path / f"stopped-{epochs}"
         with pytest.raises(KeyboardInterrupt):
-            run(network(data), data, folder, Silent(stop_at=epochs - 1))
+            run(network(data), data, folder, Silent(stop_at=epochs))
         return folder
 
     return stop
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(
     require_same_files(whole, folder)
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(SETTINGS.epochs))
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, SETTINGS.epochs + 1))
 
 
 class Witness(Silent):
@@ -162,7 +162,7 @@ def test_best_is_that_of_the_epochs_that_count(
     monkeypatch.setattr("snn_delays.training.evaluate", scripted)
     files = RunFolder(tmp_path / "run")
     net = network(data)
-    watch = Silent(stop_at=2)
+    watch = Silent(stop_at=3)
     first: dict = {}
     keep = watch.epoch
 
@@ -174,12 +174,12 @@ def test_best_is_that_of_the_epochs_that_count(
     monkeypatch.setattr(watch, "epoch", epoch)
     with pytest.raises(KeyboardInterrupt):
         run(net, data, files.path, watch)
-    assert files.load_checkpoint("best")["epoch"] == 2
+    assert files.load_checkpoint("best")["epoch"] == 3
     cut(files.checkpoint("last"))
     accuracies = [0.1, 0.1]
     run(network(data), data, files.path, resume=True)
     best = files.load_checkpoint("best")
-    assert best["epoch"] == 0
+    assert best["epoch"] == 1
     require_equal(best["network"], first)
 
 

@@ -41,7 +41,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     whole = network(data)
     rows = run(whole, data, tmp_path / "whole", settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        run(network(data), data, tmp_path / "parts", Silent(stop_at=1), settings)
+        run(network(data), data, tmp_path / "parts", Silent(stop_at=2), settings)
     parts = network(data)
     resumed = run(parts, data, tmp_path / "parts", settings=settings, resume=True)
     assert timeless(resumed) == timeless(rows)
@@ -166,7 +166,7 @@ def test_evaluation_leaves_the_network_in_its_mode(data: SpikeData):
 
 
 def test_best_epoch_is_the_most_accurate_and_then_the_last():
-    assert best_epoch([{"valid_accuracy": a} for a in (0.5, 0.7, 0.7, 0.6)]) == 2
+    assert best_epoch([{"valid_accuracy": a} for a in (0.5, 0.7, 0.7, 0.6)]) == 3
 
 
 def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path: Path):
