@@ -60,7 +60,10 @@ def _encode(cfg: DictConfig) -> None:
             bar.print("Interrupted. The same command goes on from here.")
             raise
     if cfg.channels != 700:
-        log.warning(f"dataset=shd expects 700 channels; these files have {cfg.channels}.")
+        log.info(
+            f"{cfg.channels} channels, as the files say: dataset=shd and dataset=ssc take each as "
+            "an input of its own (of 700, five together)."
+        )
 
 
 def _path(cfg: DictConfig, key: str) -> Path:

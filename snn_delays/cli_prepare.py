@@ -7,20 +7,25 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from snn_delays import console
 from snn_delays.atomic import write_atomically
 from snn_delays.cli_command import command
 from snn_delays.cli_runs import load_data
+from snn_delays.data.events.binned_cache import BinnedCache
+from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.check import FileReport, Report, check_files
+from snn_delays.data.files.cache_folder import cache_folders
 from snn_delays.data.gsc.download import fetch_gsc
 from snn_delays.data.heidelberg.official import (
-    N_UNITS,
     SHD_FILES,
     SSC_FILES,
     fetch_official,
     official_file,
+    usual_pool,
+    with_units,
 )
 from snn_delays.errors import UsageError
 
@@ -82,10 +87,13 @@ def _check(loader: str, dataset: DictConfig, folder: Path) -> None:
         )
     name, file_names = _HEIDELBERG[loader]
     root = Path(dataset.root)
-    report = check_files(
-        [official_file(root, file_name, name) for file_name in file_names], n_units=N_UNITS
-    )
+    sources = [official_file(root, file_name, name) for file_name in file_names]
+    store = BinnedCache(cache_folders(root, dataset.get("cache")), name)
+    dataset.n_units, sources = with_units(dataset.get("n_units"), sources, store)
+    n_units = dataset.n_units
+    report = check_files(sources, n_units=n_units)
     _print_report(name, report)
+    _tell_silence(report.files[0], dataset.pool)
     path = folder / "check.json"
     write_atomically(path, json.dumps(report.as_json(), indent=2).encode() + b"\n")
     log.info(f"→ {path}")
@@ -110,6 +118,7 @@ _ROWS: tuple[tuple[str, Callable[[FileReport], str]], ...] = (
     ("times infinite", lambda file: f"{file.infinite_times:,}"),
     ("times negative", lambda file: f"{file.negative_times:,}"),
     ("recordings unsorted", lambda file: f"{file.unsorted_recordings:,}"),
+    ("units that fire", lambda file: f"{file.n_units - len(file.silent_units)} of {file.n_units}"),
     ("recordings empty", lambda file: f"{file.empty_recordings:,}"),
     ("recordings repeated", lambda file: f"{file.repeated_recordings:,}"),
     ("DEFECT units out of range", lambda file: f"{file.units_out_of_range:,}"),
@@ -141,6 +150,22 @@ def _print_report(name: str, report: Report) -> None:
                 f"{found.recordings} recordings of {found.first} are in {found.second} too, event "
                 f"by event, the first as number {here} and {there}. A test on them is no test."
             )
+
+
+def _tell_silence(train: FileReport, pool: int | None) -> None:
+    """Warn of inputs that would never be anything but 0 in training."""
+    if train.error:
+        return
+    pool = Grid(1.0, usual_pool(train.n_units) if pool is None else pool).pool
+    silent = np.bincount(np.array(train.silent_units, np.int64) // pool)
+    channels = -(-train.n_units // pool)
+    sizes = np.bincount(np.arange(train.n_units) // pool)
+    n_silent = int((silent == sizes[: len(silent)]).sum())
+    if n_silent:
+        log.warning(
+            f"{n_silent} of {channels} input channels ({train.n_units} units, pool={pool}) never "
+            f"fire in {train.path}."
+        )
 
 
 def _range(counts: tuple[int, ...]) -> str:

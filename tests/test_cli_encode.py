@@ -49,7 +49,7 @@ def test_a_folder_becomes_a_file(run: Run, words: Path, monkeypatch: pytest.Monk
     assert (code, err) == (0, "")
     assert "6 recordings of 2 classes" in out
     assert "new/out.h5: 6 recordings" in out
-    assert "expects 700 channels; these files have 5" in out
+    assert "5 channels, as the files say: dataset=shd and dataset=ssc take each" in out
     assert sorted(path.name for path in words.parent.iterdir()) == ["audio", "new"]
     assert run("audio=audio", "output=new/out.h5", *SMALL, "classes=[yes,no]")[0] == 2
     code, *_ = run("audio=audio", "output=new/out.h5", *SMALL, "classes=[yes,no]", "force=true")
@@ -66,6 +66,7 @@ def test_official_parts_train_as_shd_and_ssc(run: Run, words: Path, tmp_path: Pa
     shd = load_shd(tmp_path / "out", split="stratified", valid_fraction=0.5, cache=False)
     assert len(shd.train) + len(shd.valid) == 4
     assert shd.class_names == ("no", "yes")
+    assert shd.n_channels == 5
     heard = set(shd.train.speakers.tolist()) | set(shd.valid.speakers.tolist())
     assert len(heard) == 2
     assert heard.isdisjoint(shd.test.speakers.tolist())

@@ -129,6 +129,30 @@ def test_a_check_that_fails(shell: Shell, root: Path, tmp_path: Path) -> None:
     assert "shd_test.h5" in line
 
 
+def test_the_check_of_another_number_of_units(shell: Shell, root: Path) -> None:
+    for name in ("train", "test"):
+        with h5py.File(root / f"shd_{name}.h5", "r+") as file:
+            for i, units in enumerate(file["spikes/units"][:]):
+                file["spikes/units"][i] = units % 64
+    command = ("dataset=shd", f"dataset.root={root}", "dataset.check=true")
+    out = " ".join(shell(*command).split())
+    assert out.count("64 units, as the largest that fires is 63") == 1
+    assert "64 of 64" in out
+    assert "64 channels, 3 classes" in out
+    assert "never fire" not in out
+    out = " ".join(shell(*command, "dataset.n_units=700").split())
+    assert "64 of 700" in out
+    assert "127 of 140 input channels (700 units, pool=5) never fire in" in out
+    assert "SHD: 127 of 140 input channels never fire in training" in out
+    for name in ("train", "test"):
+        with h5py.File(root / f"shd_{name}.h5", "r+") as file:
+            file["spikes/units"][0] = file["spikes/units"][0] + np.uint16(960)
+    line, out = shell.fails(*command)
+    assert "recording 0 has a unit out of range: expected 0 to 699" in line
+    assert "set dataset.n_units=10" in " ".join(out.split())
+    assert "pool must be" in shell.fails(*command, "dataset.n_units=1024", "dataset.pool=0")[0]
+
+
 def test_a_recording_in_both_files_is_said(shell: Shell, root: Path) -> None:
     write(root / "shd_test.h5", [0, 3], seed=0)
     out = shell("dataset=shd", f"dataset.root={root}", "dataset.check=true")

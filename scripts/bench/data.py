@@ -39,6 +39,7 @@ def draw(root: Path, recordings: int, events: int) -> None:
             labels=rng.permutation(np.arange(n) % CLASSES),
             speakers=rng.permutation(np.arange(n) % SPEAKERS),
             class_names=[str(label) for label in range(CLASSES)],
+            n_units=700,
         )
 
 

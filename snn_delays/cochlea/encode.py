@@ -24,12 +24,12 @@ from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.filters import HALF, FilterBank, filter_table
 from snn_delays.cochlea.recordings import Collection
 from snn_delays.cochlea.spool import Spool
+from snn_delays.data.events.header import MOST_UNITS
 from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
 
 # What is going on, how much of it is done, and how much there is.
 Watch = Callable[[str, int, int], None]
-MAX_CHANNELS = 65_536  # units are uint16
 # Changed whenever the same sound and seed give other spikes, so that no unfinished file mixes two.
 _MODEL = 1
 _CHANNELS_PER_TASK = 16
@@ -64,7 +64,7 @@ class Encoder:
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = workers if workers is not None else cores or 1
-        self.channels = whole_number("channels", channels, 2, MAX_CHANNELS)
+        self.channels = whole_number("channels", channels, 2, MOST_UNITS)
         self.seed = whole_number("seed", seed, 0, 2**63)
         self.workers = whole_number("workers", workers, 1, 4096)
         if not isinstance(causal, bool):
@@ -128,6 +128,7 @@ class Encoder:
                 labels=np.array([collection.class_names.index(clip.label) for clip in clips]),
                 speakers=_speakers([clip.speaker for clip in clips]),
                 class_names=collection.class_names,
+                n_units=self.channels,
             )
             spool.remove()
         return int(offsets[-1])

@@ -74,8 +74,7 @@ def test_number_of_units_and_version_are_part_of_the_key(
     shd_root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_shd(shd_root)
-    monkeypatch.setattr("snn_delays.data.heidelberg.official.N_UNITS", 800)
-    assert load_shd(shd_root).n_channels == 160
+    assert load_shd(shd_root, n_units=800, pool=5).n_channels == 160
     monkeypatch.setattr(cache_module, "_VERSION", cache_module._VERSION + 1)
     load_shd(shd_root)
     assert len(reads) == 6

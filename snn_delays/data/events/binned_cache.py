@@ -18,6 +18,7 @@ from snn_delays.data.events.binned_file import BinnedFile, read_binned
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.units import Units, count_units
 from snn_delays.data.files import source_hash
 from snn_delays.data.files.array_file import DamagedError, map_arrays, write_arrays
 from snn_delays.data.files.cache_folder import VARIABLE, read_only
@@ -83,6 +84,29 @@ class BinnedCache:
         if self._same(source.path, stamp):
             self._keep(file_name, settings, binned)
         return binned
+
+    def units(self, source: SpikeFile) -> Units:
+        """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time.
+
+        Raises:
+            UsageError: as ``count_units``; never for the cache's sake.
+        """
+        identity = self._identity(source.path) if self.folders else None
+        if identity is None:
+            return count_units(source)
+        stamp, content = identity
+        file_name = f"{source.path.stem}-{content[:24]}.units"
+        for folder in self.folders:
+            # Damaged or missing, it is counted again.
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                kept = json.loads((folder / file_name).read_bytes())
+                if kept.pop("source_sha256") == content:
+                    return Units(**kept)
+        found = count_units(source)
+        if self._same(source.path, stamp):
+            note = json.dumps({"source_sha256": content, **asdict(found)}).encode()
+            self._write(file_name, lambda to: write_atomically(to, note))
+        return found
 
     def _identity(self, path: Path) -> tuple[source_hash.Stamp, str] | None:
         """The file's stamp and hash; None if it cannot be read."""

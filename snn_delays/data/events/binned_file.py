@@ -170,12 +170,22 @@ def data_of(
     dataset_name: str,
     dt_ms: float,
 ) -> SpikeData:
-    """The data set of these files, from which train, valid and test were taken; warns of defects.
+    """The data set of these files, from which train, valid and test were taken; warns of defects
+    and of channels without an event.
 
     Raises:
         UsageError: the files name their classes differently.
     """
     train, valid, test = splits
+    silent = train.silent_channels()
+    if silent.size:
+        _log.warning(
+            "%s: %d of %d input channels never fire in training, the first of them channel %d.",
+            dataset_name,
+            len(silent),
+            train.n_channels,
+            silent[0],
+        )
     return SpikeData(
         train=train,
         valid=valid,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from snn_delays.data.events.header import Header, read_header
 from snn_delays.data.events.recordings import Recordings, defects, sizes, stream_recordings
@@ -38,6 +39,10 @@ class FileReport:
     nan_times: int = 0
     infinite_times: int = 0
     negative_times: int = 0
+    n_units: int = 0
+    """How many there can be."""
+    silent_units: tuple[int, ...] = ()
+    """Those of them that no event of the file is of."""
     units_out_of_range: int = 0
     ragged_recordings: int = 0
     labels_out_of_range: int = 0
@@ -110,14 +115,16 @@ def check_files(sources: Sequence[SpikeFile], *, n_units: int) -> Report:
 
 def _check_file(source: SpikeFile, n_units: int) -> tuple[FileReport, Digests]:
     """Also the hash of every recording that is not empty, with the number of its first one."""
-    report = FileReport(path=str(source.path))
+    report = FileReport(path=str(source.path), n_units=n_units)
     digests: Digests = {}
+    silent = np.ones(n_units, dtype=bool)
     try:
         with source.open() as file:
             header = read_header(file, source)
             _describe(report, header)
             for some in stream_recordings(file, source, header):
-                _check_some(report, digests, some, n_units=n_units)
+                _check_some(report, digests, some, silent)
+            report.silent_units = tuple(np.flatnonzero(silent).tolist())
     except UsageError as error:
         report.error = str(error)
     return report, digests
@@ -135,7 +142,11 @@ def _describe(report: FileReport, header: Header) -> None:
     }
 
 
-def _check_some(report: FileReport, digests: Digests, some: Recordings, *, n_units: int) -> None:
+def _check_some(
+    report: FileReport, digests: Digests, some: Recordings, silent: Bool[np.ndarray, " units"]
+) -> None:
+    """Adds what there is of these recordings to the report, and to the units that fire."""
+    n_units = len(silent)
     counts = sizes(some.times)
     times = np.concatenate(some.times).astype(np.float64)
     units = np.concatenate(some.units)
@@ -146,7 +157,9 @@ def _check_some(report: FileReport, digests: Digests, some: Recordings, *, n_uni
     report.infinite_times += int(np.isinf(times).sum())
     report.negative_times += int((times[finite] < 0).sum())
     report.longest_s = max(report.longest_s, float(times[finite].max(initial=0)))
-    report.units_out_of_range += int(((units < 0) | (units >= n_units)).sum())
+    possible = (units >= 0) & (units < n_units)
+    report.units_out_of_range += int((~possible).sum())
+    silent[units[possible].astype(np.int64)] = False
     report.ragged_recordings += int((counts != sizes(some.units)).sum())
     report.empty_recordings += int((counts == 0).sum())
     # A step back counts if both events are of one recording and both times are some.

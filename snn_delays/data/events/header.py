@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from snn_delays.arguments import plain, shown
 from snn_delays.data.events.spike_file import SpikeFile
 
 _MOST_CLASSES = 1_000
 _MOST_SPEAKERS = 100_000
+MOST_UNITS = 65_536  # units are uint16 in what is published
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Header:
     speaker_sex: dict[int, str]
     time_type: np.dtype
     """What times are stored in."""
+    n_units: int | None
+    """How many units the file says there are; None if it does not."""
 
     @property
     def labels_in_range(self) -> Bool[np.ndarray, " n"]:
@@ -55,6 +59,7 @@ def read_header(file: h5py.File, source: SpikeFile) -> Header:
         _speaker_sex(file, source),
         # No wider than what they are read into.
         time_type if time_type.itemsize <= 8 else np.dtype(np.float64),
+        _n_units(file, source),
     )
 
 
@@ -140,6 +145,21 @@ def _class_names(
         raise source.error(f"has {size} class names: expected 1 to {_MOST_CLASSES}")
     with source.reading():
         return _texts(array[()])
+
+
+def _n_units(file: h5py.File, source: SpikeFile) -> int | None:
+    array = source.array(file, "spikes/units")
+    with source.reading():
+        said = array.attrs.get("n_units")
+    if said is None:
+        return None
+    count = plain(said)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_UNITS:
+        raise source.error(
+            f"has a wrong attribute n_units of spikes/units: expected 1 to {MOST_UNITS}, "
+            f"got {shown(said)}"
+        )
+    return count
 
 
 def _speaker_sex(file: h5py.File, source: SpikeFile) -> dict[int, str]:

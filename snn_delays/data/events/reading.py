@@ -1,7 +1,8 @@
 """Reading spike recordings in the file format of SHD and SSC.
 
     spikes/times   [n] variable-length float (float16 as published), seconds
-    spikes/units   [n] variable-length integer, the unit that fired
+    spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
+                   units are 0 … n_units − 1
     labels         [n] integer
     extra/speaker  [n] integer or text, optional
     extra/keys     [classes] names of the labels, optional

@@ -55,9 +55,7 @@ def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Ite
     Raises:
         UsageError: an array missing or damaged.
     """
-    for name in ("times", "units"):
-        _check_lists(file, source, f"spikes/{name}")
-    all_times, all_units = (source.array(file, f"spikes/{name}") for name in ("times", "units"))
+    all_times, all_units = (_lists(file, source, f"spikes/{name}") for name in ("times", "units"))
     for start in range(0, len(header.labels), _RECORDINGS_PER_CHUNK):
         chunk = slice(start, start + _RECORDINGS_PER_CHUNK)
         with source.reading():
@@ -67,8 +65,21 @@ def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Ite
         )
 
 
-def _check_lists(file: h5py.File, source: SpikeFile, name: str) -> None:
-    """Refuse an array of lists whose references or collections are damaged.
+def stream_units(file: h5py.File, source: SpikeFile, n: int) -> Iterator[np.ndarray]:
+    """The units of all ``n`` recordings, piece by piece, without their times.
+
+    Raises:
+        UsageError: the array is missing or damaged.
+    """
+    lists = _lists(file, source, "spikes/units")
+    for start in range(0, n, _RECORDINGS_PER_CHUNK):
+        with source.reading():
+            some = lists[start : start + _RECORDINGS_PER_CHUNK]
+        yield np.concatenate(list(some))
+
+
+def _lists(file: h5py.File, source: SpikeFile, name: str) -> h5py.Dataset:
+    """An array of lists, unless its references or collections are damaged.
 
     The references of a compressed array are not looked at, but all collections of the file are.
     Files with a user block or unusual widths of addresses are taken as they are.
@@ -82,6 +93,7 @@ def _check_lists(file: h5py.File, source: SpikeFile, name: str) -> None:
         damage = damaged_lists(source.path, file, array, item_size)
     if damage:
         raise source.error(f"is damaged: expected whole lists in {name}, got {damage}")
+    return array
 
 
 def defects(some: Recordings, *, n_units: int, n_classes: int) -> dict[int, str]:

@@ -10,7 +10,10 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from snn_delays.arguments import whole_number
 from snn_delays.atomic import replacing
+from snn_delays.data.events.header import MOST_UNITS
+from snn_delays.data.splits.columns import column, offsets_of
 
 _RECORDINGS_PER_CHUNK = 512
 
@@ -24,20 +27,31 @@ def write_events(
     labels: Int[np.ndarray, " n"],
     speakers: Int[np.ndarray, " n"] | Sequence[str] | None,
     class_names: Sequence[str],
+    n_units: int | None = None,
 ) -> None:
     """Write a file that :func:`~snn_delays.data.events.read_events` reads, all of it or nothing.
 
     Arguments are as in :class:`~snn_delays.data.events.Events`; speakers may also be names, or None
-    where nobody knows them. As in SHD, times are rounded to
-    float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s and 0.98 ms from 1 s.
+    where nobody knows them; without ``n_units`` the file will not say how many there are. As in
+    SHD, times are rounded to float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s
+    and 0.98 ms from 1 s.
     Missing folders are made; an existing file is replaced.
 
     Raises:
-        UsageError: the file system refuses.
+        UsageError: no times, units, labels or offsets of that kind; the file system refuses.
     """
+    if n_units is not None:
+        n_units = whole_number("write_events: n_units", n_units, 1, MOST_UNITS)
+    most = MOST_UNITS if n_units is None else n_units
+    column("write_events: units", units, len(times), 0, most - 1, why=f"{most} units")
+    n = len(offsets_of("write_events: offsets", offsets, len(times))) - 1
+    last = len(class_names) - 1
+    column("write_events: labels", labels, n, 0, last, why=f"{last + 1} class_names")
     with replacing(Path(path)) as unfinished, h5py.File(unfinished, "w") as file:
         _write_lists(file, "spikes/times", times, offsets, np.float16)
         _write_lists(file, "spikes/units", units, offsets, np.uint16)
+        if n_units is not None:
+            file["spikes/units"].attrs["n_units"] = n_units
         file["labels"] = labels.astype(np.uint16)
         if isinstance(speakers, np.ndarray):
             file["extra/speaker"] = speakers.astype(np.uint16)

@@ -8,17 +8,22 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from snn_delays.arguments import whole_number
 from snn_delays.data.events.binned_cache import BinnedCache
 from snn_delays.data.events.binned_file import BinnedFile
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
+from snn_delays.data.events.header import MOST_UNITS
 from snn_delays.data.events.recordings import OnBad, check_on_bad
 from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.units import Units, common_units
 from snn_delays.data.files.archive import unzip_member
 from snn_delays.data.files.cache_folder import CacheChoice, cache_folders
 from snn_delays.data.files.download import alone_in, fetch_file
+from snn_delays.errors import UsageError
 
 URL = "https://zenkelab.org/datasets"
 N_UNITS = 700
@@ -44,12 +49,48 @@ def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
     return SpikeFile(root / file_name, dataset_name, how_to_get)
 
 
+def usual_pool(n_units: int) -> int:
+    """How many neighbouring units make a channel: 5 of SHD's 700, each its own of others."""
+    return 5 if n_units == N_UNITS else 1
+
+
+def with_units(
+    n_units: int | None, sources: Sequence[SpikeFile], store: BinnedCache
+) -> tuple[int, list[SpikeFile]]:
+    """The number of units of some files, and the files, whose errors may now speak of it.
+
+    Args:
+        n_units: what the user says; None for what the files say.
+
+    Raises:
+        UsageError: no number of units, or files that contradict each other.
+    """
+    if n_units is not None:
+        must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
+        return whole_number("n_units", n_units, 1, MOST_UNITS, must=must), list(sources)
+    found: dict[Path, Units] = {}
+    for source in sources:
+        with suppress(UsageError):  # whoever reads the file next is told
+            found[source.path] = store.units(source)
+    if len(found) < len(sources) and not any(units.said for units in found.values()):
+        return N_UNITS, list(sources)
+    n_units = common_units(found, store.dataset_name, N_UNITS)
+    largest = max((units.count for units in found.values()), default=0)
+    if largest <= n_units:
+        return n_units, list(sources)
+    remedy = f"If there are so many units, set dataset.n_units={largest}."
+    return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
+
+
 def read_official(
     root: Path | str,
     dataset_name: str,
     names: Sequence[str],
     *,
-    grid: Grid,
+    n_units: int | None,
+    pool: int | None,
+    dt_ms: float,
+    max_time_ms: float | None,
     cache: CacheChoice,
     max_count: int | None,
     on_bad: OnBad,
@@ -63,13 +104,13 @@ def read_official(
     Args:
         dataset_name: "SHD" or "SSC".
         names: of the splits, as the files are named after them.
-        grid: how events are binned.
-        root, cache, max_count, on_bad, download, base_url: as in
-            :func:`~snn_delays.data.heidelberg.shd.load_shd`.
+        n_units, pool, dt_ms, max_time_ms, root, cache, max_count, on_bad, download, base_url: as
+            in :func:`~snn_delays.data.heidelberg.shd.load_shd`.
 
     Raises:
         UsageError: as there.
     """
+    grid = Grid(dt_ms, 1 if pool is None else pool, max_time_ms)
     check_max_count(max_count)
     check_on_bad(on_bad)
     root = Path(root).expanduser()
@@ -77,15 +118,13 @@ def read_official(
     if download:
         fetch_official(root, list(files), base_url)
     store = BinnedCache(cache_folders(root, cache), dataset_name)
+    sources = [official_file(root, file_name, dataset_name) for file_name in files]
+    n_units, sources = with_units(n_units, sources, store)
+    if pool is None:
+        grid = replace(grid, pool=usual_pool(n_units))
     binned = (
-        store.read(
-            official_file(root, file_name, dataset_name),
-            n_units=N_UNITS,
-            grid=grid,
-            name=name,
-            on_bad=on_bad,
-        )
-        for file_name, name in files.items()
+        store.read(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+        for name, source in zip(files.values(), sources, strict=True)
     )
     return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
 

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 from snn_delays.arguments import whole_number
 from snn_delays.data.events.binned_file import data_of
-from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
@@ -26,7 +25,8 @@ def load_shd(
     root: Path | str,
     *,
     dt_ms: float = 10.0,
-    pool: int = 5,
+    n_units: int | None = None,
+    pool: int | None = None,
     max_time_ms: float | None = None,
     split: ShdSplit = "speaker",
     valid_fraction: float = 0.1,
@@ -43,7 +43,9 @@ def load_shd(
     Args:
         root: the folder of the two files.
         dt_ms: duration of a time step, in ms.
-        pool: how many of the 700 neighbouring units make one channel.
+        n_units: units are 0 … ``n_units`` − 1; None for what the files say (attribute ``n_units``
+            of ``spikes/units``) or else for the largest unit + 1, up to SHD's 700.
+        pool: how many neighbouring units make one channel; None for 5 of 700 units, else 1.
         max_time_ms: events at or after this time, in ms, are left out; None keeps all.
         split: where validation recordings come from, as no official split exists. "speaker" holds
             out all recordings of some training speakers, "stratified" the same share of every
@@ -70,12 +72,15 @@ def load_shd(
     if valid_speakers is not None and split != "speaker":
         raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
     check_fraction(valid_fraction)
-    seed, grid = whole_number("seed", seed, 0), Grid(dt_ms, pool, max_time_ms)
+    seed = whole_number("seed", seed, 0)
     files = read_official(
         root,
         "SHD",
         ("train", "test"),
-        grid=grid,
+        n_units=n_units,
+        pool=pool,
+        dt_ms=dt_ms,
+        max_time_ms=max_time_ms,
         cache=cache,
         max_count=max_count,
         on_bad=on_bad,
@@ -97,4 +102,4 @@ def load_shd(
         else:
             kept, held = stratified(labels, speakers, valid_fraction, seed)
         train, valid = train.subset(kept, "train"), train.subset(held, "valid")
-    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=grid.dt_ms)
+    return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=dt_ms)

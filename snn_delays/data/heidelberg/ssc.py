@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from snn_delays.data.events.binned_file import official_splits
-from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.recordings import OnBad
 from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
@@ -17,7 +16,8 @@ def load_ssc(
     root: Path | str,
     *,
     dt_ms: float = 10.0,
-    pool: int = 5,
+    n_units: int | None = None,
+    pool: int | None = None,
     max_time_ms: float | None = None,
     split: str = "official",
     cache: CacheChoice = None,
@@ -31,7 +31,7 @@ def load_ssc(
     Args:
         root: the folder of the three files.
         split: only "official", one file for each split.
-        dt_ms, pool, max_time_ms, cache, max_count, on_bad, download, base_url: as in
+        dt_ms, n_units, pool, max_time_ms, cache, max_count, on_bad, download, base_url: as in
             :func:`~snn_delays.data.heidelberg.shd.load_shd`.
 
     Raises:
@@ -39,16 +39,18 @@ def load_ssc(
     """
     if split != "official":
         raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
-    grid = Grid(dt_ms, pool, max_time_ms)
     train, valid, test = read_official(
         root,
         "SSC",
         ("train", "valid", "test"),
-        grid=grid,
+        n_units=n_units,
+        pool=pool,
+        dt_ms=dt_ms,
+        max_time_ms=max_time_ms,
         cache=cache,
         max_count=max_count,
         on_bad=on_bad,
         download=download,
         base_url=base_url,
     )
-    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=grid.dt_ms)
+    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=dt_ms)

@@ -44,7 +44,8 @@ class SpikeData:
         names = self.class_names
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise UsageError(f"SpikeData: class_names must be a tuple of str, got {shown(names)}.")
-        real_number("SpikeData: dt_ms", self.dt_ms, above=0, unit="ms")
+        dt_ms = real_number("SpikeData: dt_ms", self.dt_ms, above=0, unit="ms")
+        object.__setattr__(self, "dt_ms", dt_ms)
         for name in ("train", "valid", "test"):
             split = getattr(self, name)
             if not isinstance(split, Split):

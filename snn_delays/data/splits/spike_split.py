@@ -17,6 +17,7 @@ from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 
 _MOST = 2**31 - 1
+_TOGETHER = 1024  # recordings
 
 
 class SpikeSplit(Split):
@@ -121,6 +122,16 @@ class SpikeSplit(Split):
         part.name = name
         part._places = chosen if self._places is None else self._places[chosen]
         return part
+
+    def silent_channels(self) -> Int64[np.ndarray, " silent"]:
+        """The channels on which no recording of the split has an event."""
+        fires = np.zeros(self.n_channels, dtype=bool)
+        for start in range(0, len(self), _TOGETHER):
+            events, _ = self._events(torch.arange(start, min(start + _TOGETHER, len(self))))
+            fires[self.channels.numpy().take(events)] = True
+            if fires.all():
+                break
+        return np.flatnonzero(~fires)
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:

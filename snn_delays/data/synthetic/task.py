@@ -157,4 +157,5 @@ def generate_synthetic(
         labels=labels,
         speakers=np.zeros(n_samples, dtype=np.int64),
         class_names=[f"pattern {label}" for label in range(task.n_classes)],
+        n_units=task.n_channels,
     )
