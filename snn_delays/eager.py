@@ -38,6 +38,12 @@ def readable(*tensors: Tensor) -> bool:
     return not watched()
 
 
+def has_numbers(x: Tensor) -> bool:
+    """Whether x, and what is made of it now, can be read later, by whoever it is handed to."""
+    active = torch._C._are_functorch_transforms_active()
+    return type(x) in _PLAIN and not x.is_meta and not active
+
+
 def for_loops(*tensors: Tensor) -> bool:
     """Whether compiled loops can take these: readable, on the CPU, all float32 or all float64."""
     dtype = tensors[0].dtype

@@ -114,7 +114,7 @@ def gaussian(
     spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) / sigma) ** 2, dim=-1)
     # Far taps of a narrow bell would be denormal numbers, with which processors are many times
     # slower: below 1e-30 they are none.
-    return torch.nn.functional.threshold(spread, 1e-30, 0.0)
+    return torch.where(spread <= 1e-30, 0.0, spread)
 
 
 def triangle(
@@ -143,6 +143,11 @@ def nearest(
     return (taps == delay.round().unsqueeze(-1)).to(delay.dtype) + 0 * delay.unsqueeze(-1)
 
 
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """Single precision in place of half."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def dense_kernel(
     weight: Float[Tensor, "post pre contacts"],
     delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
@@ -152,6 +157,6 @@ def dense_kernel(
 ) -> Float[Tensor, "post pre taps"]:
     """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k])."""
     # Distances and their squares exceed half precision: to that only the result is rounded.
-    wide = torch.promote_types(weight.dtype, torch.float32)
+    wide = at_least_single(weight.dtype)
     spread = interpolate(delay.to(wide), sigma, max_delay, interpolation)
     return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=2).to(weight.dtype)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from snn_delays.arguments import whole_number
-from snn_delays.eager import autocasts, readable
+from snn_delays.eager import autocasts, has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel, require_finite
 from snn_delays.memory import InputMemory, Net, fresh_copy
@@ -149,8 +149,8 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self._resting = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_resting": None, "_stream": streaming.Stream()}
+    def carried(self) -> dict[str, Any]:
+        return {**super().carried(), "_resting": None, "_stream": streaming.Stream()}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
@@ -259,10 +259,11 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
             )
 
     def extra_repr(self) -> str:
+        sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"
         return (
             f"{self.in_features}, {self.out_features}, max_delay={self.max_delay}, "
             f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
-            f"interpolation={self.interpolation}, sigma={self.sigma:.2f}, "
+            f"interpolation={self.interpolation}, sigma={sigma}, "
             f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
             + (f" (last: {self.way})" if self.method == "auto" and self.way else "")
         )

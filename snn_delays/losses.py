@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_delays.errors import UsageError
+from snn_delays.interpolation import at_least_single
 
 Readout = Literal["sum_softmax", "mean", "max"]
 READOUTS: tuple[str, ...] = get_args(Readout)
@@ -34,7 +35,7 @@ def sum_softmax(
     Reference:
         Hammouamri et al. (2024, arXiv:2306.17670).
     """
-    v = _single(v)
+    v = v.to(at_least_single(v.dtype))
     return (torch.softmax(v, dim=-1) * _counted(v, lengths)).sum(0)
 
 
@@ -42,7 +43,7 @@ def mean_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = mean over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    v, counted = _single(v), _counted(v, lengths)
+    v, counted = v.to(at_least_single(v.dtype)), _counted(v, lengths)
     return (v * counted).sum(0) / counted.sum(0)
 
 
@@ -50,7 +51,7 @@ def max_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = max over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    return _single(v).masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
+    return v.to(at_least_single(v.dtype)).masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
 
 
 def score(
@@ -93,11 +94,6 @@ def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor
     # Rows in single precision, which is exact, and their sum in whole numbers.
     rows = fired.sum(2, keepdim=True, dtype=torch.float32) * _counted(fired, lengths)
     return int(rows.long().sum())
-
-
-def _single(v: Tensor) -> Tensor:
-    """v in single precision at least."""
-    return v.to(torch.promote_types(v.dtype, torch.float32))
 
 
 def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1 1"]:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
-from snn_delays.eager import readable
 from snn_delays.errors import UsageError
+from snn_delays.state import Stateful, trainable
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class CopyableMemory:
-    """A SpikingJelly module whose copies and pickles take its memory along, not the graph of it."""
-
-    _memories: dict[str, Any]
-
-    def __getstate__(self) -> dict[str, Any]:
-        memories = {
-            name: value.detach() if isinstance(value, Tensor) else value
-            for name, value in self._memories.items()
-        }
-        return {**self.__dict__, "_memories": memories}
-
-
-class InputMemory(CopyableMemory, base.MemoryModule):
+class InputMemory(Stateful, base.MemoryModule):
     """A layer that remembers its last ``max_delay`` inputs until ``functional.reset_net``.
 
     Every call leaves a new ``history`` and never writes to an old one, so that whoever keeps one
@@ -47,11 +34,6 @@ class InputMemory(CopyableMemory, base.MemoryModule):
         super().__init__()
         self.register_memory("history", None)
 
-    def detach(self) -> None:
-        """Cut the memory off its graph, as ``functional.detach_net`` asks."""
-        if self.history is not None:
-            self.history = self.history.detach()
-
     def _past(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""
         past = self.history
@@ -62,12 +44,8 @@ class InputMemory(CopyableMemory, base.MemoryModule):
                 f"DelayLayer: remembers a batch of {past.shape[1]}, got one of {batch}. "
                 "Call spikingjelly's functional.reset_net(net) between sequences."
             )
-        if past.dtype != like.dtype:
-            past = past.to(like.dtype)
-        # Autograd takes no tensors of inference mode.
-        if torch.is_grad_enabled() and readable(past) and past.is_inference():
-            return past.clone()
-        return past
+        past = trainable(past)
+        return past if past.dtype == like.dtype else past.to(like.dtype)
 
     def _remember(self, whole: Float[Tensor, "time batch pre"]) -> None:
         """Keep the last of these inputs; silence came before them."""
@@ -80,11 +58,11 @@ class InputMemory(CopyableMemory, base.MemoryModule):
 
 def fresh_copy(module: Net) -> Net:
     """A copy of ``module`` with no memory of past inputs; the module keeps its own."""
-    # A neuron's state hangs on the autograd graph, which cannot be copied: set it aside.
-    memories = base.extract_memories(module)
-    functional.reset_net(module)
-    try:
-        with torch.inference_mode(False):  # whose tensors could not be trained or changed later
-            return copy.deepcopy(module)
-    finally:
-        base.load_memories(module, memories)
+    # What hangs on a graph cannot be copied, and is reset in the copy anyway.
+    parts = [{**vars(part), **vars(part).get("_memories", {})} for part in module.modules()]
+    graphs = [v for part in parts for v in part.values() if isinstance(v, Tensor) and v.grad_fn]
+    memo = dict.fromkeys(map(id, graphs))
+    with torch.inference_mode(False):  # whose tensors could not be trained or changed later
+        twin = copy.deepcopy(module, memo)
+    functional.reset_net(twin)
+    return twin

@@ -17,6 +17,7 @@ from snn_delays.interpolation import Interpolation
 from snn_delays.layers import DelayLayer, Granularity, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.ops.plan import Method
+from snn_delays.state import deep_copy
 
 
 class Classifier(Protocol):
@@ -190,6 +191,9 @@ class DelaySNN(nn.Module, base.StepModule):
                 spikes.append(fired)
             del fired
         return (x, spikes[:-1]) if return_spikes else x
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DelaySNN:
+        return deep_copy(self, self.__dict__, memo)
 
     def delay_parameters(self) -> list[nn.Parameter]:
         """The delays of every layer, in order; none in a network without delays."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor
 
+from snn_delays.eager import for_loops, readable
 from snn_delays.errors import UsageError
-from snn_delays.memory import CopyableMemory
 from snn_delays.ops import lif as scan
+from snn_delays.ops import lif_torch
+from snn_delays.state import Stateful, trainable
 
 
-class _Swept(CopyableMemory):
+class _Swept(Stateful):
     """A SpikingJelly node with the whole sequence in one compiled sweep on the CPU.
 
-    The same arguments and numbers. What the sweep does not cover (GPUs, surrogates other than
-    ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
+    The same arguments and numbers. Tensors whose numbers cannot be read (traced, fake, in
+    ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (GPUs,
+    surrogates other than ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
     """
 
     v: Tensor | float
@@ -27,67 +32,94 @@ class _Swept(CopyableMemory):
     detach_reset: bool
     decay_input: bool
     store_v_seq: bool
+    _neuron_precision: object
+    _modules: dict[str, Any]
     surrogate_function: surrogate.SurrogateFunctionBase
+    # Whether the compiled sweep has a form that torch.compile can call.
+    compilable = True
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
-        if not self._covered(x_seq):
+        run = self._runner(x_seq)
+        if run is None:
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
-        return self._sweep(x_seq)
+        return run(x_seq)
 
     def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
-        if not self._covered(x):
+        run = self._runner(x)
+        if run is None:
             return super().single_step_forward(x, *args, **kwargs)  # pyright: ignore
-        return self._sweep(x.unsqueeze(0))[0]
+        before = self.v_seq if self.store_v_seq else None
+        spikes = run(x.unsqueeze(0))[0]
+        if self.store_v_seq:
+            self.v_seq = before
+            self._append_v_seq(self.v)  # pyright: ignore[reportAttributeAccessIssue]
+        return spikes
 
-    def _covered(self, x: Tensor) -> bool:
-        function = self.surrogate_function
-        return (
-            scan.AVAILABLE
-            and x.device.type == "cpu"
-            and x.dtype in (torch.float32, torch.float64)
+    def _runner(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """What runs a sequence of such x; None for SpikingJelly."""
+        # Looked up so, which a step of a stream can tell.
+        function: Any = self._modules["surrogate_function"]
+        if not (
+            type(function) in (surrogate.ATan, surrogate.Sigmoid)
+            and function.spiking
             and x.numel() > 0
-            and type(function) in (surrogate.ATan, surrogate.Sigmoid)
-            and bool(function.spiking)
-        )
+            and self._neuron_precision is None  # else one of SpikingJelly's own, on GPUs
+        ):
+            return None
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+            return self._sweep if scan.AVAILABLE and known and self.compilable else None
+        if not readable(x):
+            return self._loop
+        return self._sweep if scan.AVAILABLE and for_loops(x) else None
+
+    def _loop(self, x_seq: Tensor) -> Tensor:
+        """``_sweep`` in torch alone."""
+        r = self._rate()
+        gain = r if self.decay_input else 1.0
+        v = potential(self, x_seq, x_seq.shape[1:])
+        spikes, _, v = lif_torch.scan(x_seq, v, 1 - r, gain, self._firing())
+        self._remember(v)
+        return spikes
 
     def _sweep(self, x_seq: Tensor) -> Tensor:
-        v = self._memories["v"]
-        if not (isinstance(v, Tensor) and v.dtype == x_seq.dtype and v.shape == x_seq.shape[1:]):
-            v = torch.as_tensor(v, dtype=x_seq.dtype, device=x_seq.device).expand(x_seq.shape[1:])
-        soft = self.v_reset is None
-        reset = (self.v_threshold, 0.0 if self.v_reset is None else self.v_reset, soft)
+        v = potential(self, x_seq, x_seq.shape[1:])
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
             r = float(self._rate())
             gain = r if self.decay_input else 1.0
-            spikes, _, self.v = scan.sweep(x_seq, v, 1 - r, gain, *reset)
+            spikes, _, self.v = scan.sweep(x_seq, v, 1 - r, gain, *self._reset())
             return spikes
-        firing = scan.Firing(
-            *reset,
+        firing = self._firing()
+        spikes, h = self._scan(x_seq.flatten(1), v.flatten(), firing)
+        spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
+        kept = slice(None) if self.store_v_seq else slice(-1, None)
+        self._remember(lif_torch.after_reset(h[kept], spikes[kept], firing))
+        return spikes
+
+    def _remember(self, v: Tensor) -> None:
+        """Keep the last of the potentials after each step, or all."""
+        if self.store_v_seq:
+            self.v_seq = v
+        self.v = v[-1]
+
+    def _reset(self) -> tuple[float, float, bool]:
+        """v_threshold, v_reset and soft of ``Firing``."""
+        v_reset = self.v_reset
+        return self.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
+
+    def _firing(self) -> lif_torch.Firing:
+        return lif_torch.Firing(
+            *self._reset(),
             detach_reset=self.detach_reset,
             sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
             alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
         )
-        spikes, h = self._scan(x_seq.flatten(1), v.flatten(), firing)
-        spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
-        if self.store_v_seq:
-            self.v_seq = self._after_reset(h, spikes)
-            self.v = self.v_seq[-1]
-        else:
-            self.v = self._after_reset(h[-1], spikes[-1])
-        return spikes
-
-    def _after_reset(self, h: Tensor, spikes: Tensor) -> Tensor:
-        if self.detach_reset:
-            spikes = spikes.detach()
-        if self.v_reset is None:
-            return h - self.v_threshold * spikes
-        return (1 - spikes) * h + spikes * self.v_reset
 
     def _rate(self) -> Tensor | float:
         """1 / τ."""
         raise NotImplementedError
 
-    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
         """Spikes and potentials, with gradients."""
         raise NotImplementedError
 
@@ -100,7 +132,7 @@ class LIFNode(_Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMeth
     def _rate(self) -> float:
         return 1 / self.tau
 
-    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
         r = self._rate()
         return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *firing)
 
@@ -108,14 +140,33 @@ class LIFNode(_Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMeth
 class ParametricLIFNode(_Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``_Swept``."""
 
-    def _covered(self, x: Tensor) -> bool:
-        return super()._covered(x) and not torch.compiler.is_compiling()
+    compilable = False
 
     def _rate(self) -> Tensor:
         return self.w.sigmoid()
 
-    def _scan(self, x: Tensor, v: Tensor, firing: scan.Firing) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
         return scan.parametric_lif(x, v, self._rate(), self.decay_input, firing)
+
+
+def potential(node: _Swept | LeakyReadout, x: Tensor, shape: torch.Size) -> Tensor:
+    """What a node's membranes, of this shape, begin with, in the precision of its input x.
+
+    Raises:
+        UsageError: remembered potentials of another shape.
+    """
+    v = node._memories["v"]
+    if not isinstance(v, Tensor):
+        return x.new_full((), v).expand(shape)
+    v = trainable(v).to(x)
+    if v.shape == shape:
+        return v
+    if v.dim():
+        raise UsageError(
+            f"{type(node).__name__}: remembers potentials {list(v.shape)}, got an input "
+            f"{list(shape)} of a step. Call functional.reset_net(net) between sequences."
+        )
+    return v.expand(shape)
 
 
 def lif(
@@ -155,7 +206,7 @@ def lif(
     )
 
 
-class LeakyReadout(CopyableMemory, base.MemoryModule):
+class LeakyReadout(Stateful, base.MemoryModule):
     """A membrane that never spikes: v[t] = (1 − 1/τ) · v[t−1] + x[t]; returns v at every step.
 
     Args:
@@ -178,7 +229,7 @@ class LeakyReadout(CopyableMemory, base.MemoryModule):
         self.register_memory("v", 0.0)
 
     def single_step_forward(self, x: Float[Tensor, "batch post"]) -> Float[Tensor, "batch post"]:
-        self.v = (1 - 1 / self.tau) * self.v + x
+        self.v = (1 - 1 / self.tau) * potential(self, x, x.shape) + x
         return self.v
 
     def multi_step_forward(
@@ -186,7 +237,12 @@ class LeakyReadout(CopyableMemory, base.MemoryModule):
     ) -> Float[Tensor, "time batch post"]:
         if x.shape[0] == 0:
             return x
-        return torch.stack([self.single_step_forward(step) for step in x])
+        beta, v, found = 1 - 1 / self.tau, potential(self, x, x.shape[1:]), []
+        for step in x:
+            v = beta * v + step
+            found.append(v)
+        self.v = v
+        return torch.stack(found)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, step_mode={self.step_mode}"

@@ -17,32 +17,16 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from snn_delays.ops import lif_torch
 from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.lif_torch import Firing
 
 lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
 AVAILABLE = lif_cpu is not None
-
-
-class Firing(NamedTuple):
-    """When a neuron fires, what it falls back to, and what stands in for the step's slope.
-
-    Args:
-        soft: the reset subtracts the threshold; v_reset is 0 then.
-        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
-    """
-
-    v_threshold: float
-    v_reset: float
-    soft: bool
-    detach_reset: bool
-    sigmoid: bool
-    alpha: float
 
 
 @torch.library.custom_op("snn_delays::lif", mutates_args=())
@@ -160,6 +144,10 @@ def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
 
 def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
     (h,) = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        decay, gain, *firing = ctx.settings
+        g, gv_first = lif_torch.gradients(gspikes, gh, h, decay, Firing(*firing))
+        return gain * g, gv_first, *(None for _ in ctx.settings)
     gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
     return gx, gv_first, *(None for _ in ctx.settings)
 
@@ -187,21 +175,21 @@ class _Parametric(torch.autograd.Function):
         return spikes, h
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, v_first, rate, spikes, h = ctx.saved_tensors
         firing: Firing = ctx.firing
-        gx, gv_first = _lif_backward(gspikes, gh, h, ctx.decay, ctx.gain, *firing)
+        if torch.is_grad_enabled():
+            g, gv_first = lif_torch.gradients(gspikes, gh, h, 1 - rate, firing)
+            gx = g * rate if ctx.decay_input else g
+        else:
+            gx, gv_first = _lif_backward(gspikes, gh, h, ctx.decay, ctx.gain, *firing)
+            g = gx / ctx.gain
         grate = None
         if ctx.needs_input_grad[2]:
-            after = (
-                h - firing.v_threshold * spikes
-                if firing.soft
-                else h.lerp(torch.full_like(h, firing.v_reset), spikes)
-            )
+            after = lif_torch.after_reset(h, spikes, firing)
             before = torch.cat([v_first.unsqueeze(0), after[:-1]])
             inflow = firing.v_reset - before + (x if ctx.decay_input else 0)
-            grate = ((gx / ctx.gain) * inflow).sum().to(rate.dtype).view_as(rate)
+            grate = (g * inflow).sum().to(rate.dtype).view_as(rate)
         return gx, gv_first, grate, None, None
 
 

@@ -23,7 +23,7 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from snn_delays.eager import autocasts
-from snn_delays.interpolation import inside
+from snn_delays.interpolation import at_least_single, inside
 from snn_delays.ops import dense, spikes
 from snn_delays.ops.twice import gradients
 
@@ -92,7 +92,7 @@ def convolve(
     """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
     shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
     # Series in single precision at least; half precision is for the products.
-    single = _sum_dtype(weight)
+    single = at_least_single(weight.dtype)
     u = inside(delay.to(single), max_delay) * (2 / max_delay) - 1
     psi = _Series.apply(u, torch.as_tensor(series).to(u))
     # [rank, post, pre]: the contacts of a pair add up before the product.
@@ -117,7 +117,7 @@ def filtered_product(
 def _product(x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
     """``filtered_product`` in torch alone."""
     kernel = torch.einsum("rop,rj->opj", mixed, shapes)
-    return dense.product(x, kernel).to(_sum_dtype(x))
+    return dense.product(x, kernel).to(at_least_single(x.dtype))
 
 
 class _FilteredProduct(torch.autograd.Function):
@@ -133,7 +133,7 @@ class _FilteredProduct(torch.autograd.Function):
     def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
         ctx.save_for_backward(x, mixed, shapes)
         rank, post, _ = mixed.shape
-        y = x.new_zeros(x.shape[0], x.shape[1] * post, dtype=_sum_dtype(x))
+        y = x.new_zeros(x.shape[0], x.shape[1] * post, dtype=at_least_single(x.dtype))
         matrices = mixed.transpose(1, 2).contiguous()
         counts = spikes.per_block(x, BLOCK)
         sparse = spikes.fits(post) and spikes.few(x, counts)
@@ -159,7 +159,9 @@ class _FilteredProduct(torch.autograd.Function):
         rank, post, pre = mixed.shape
         ahead = grad.to(x.dtype).flatten(1)
         gx = torch.empty_like(x) if of_x else None
-        gmatrices = mixed.new_zeros(rank, pre, post, dtype=_sum_dtype(x)) if of_mixed else None
+        gmatrices = (
+            mixed.new_zeros(rank, pre, post, dtype=at_least_single(x.dtype)) if of_mixed else None
+        )
         counts = spikes.per_block(x, BLOCK)
         sparse = of_mixed and spikes.fits(post) and spikes.few(x, counts)
         channels = spikes.Channels(x, BLOCK) if sparse else None
@@ -183,10 +185,6 @@ class _FilteredProduct(torch.autograd.Function):
         return gx, gmixed, None
 
 
-def _sum_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
     """out += a @ b, where ``out`` may be the more precise."""
     if out.dtype == a.dtype:
@@ -197,8 +195,8 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
 
 def _product_sum(a: Tensor, b: Tensor) -> Tensor:
     """Σ_r a[r] @ b[r], summed in single precision at least."""
-    if a.dtype != _sum_dtype(a):
-        return torch.bmm(a, b).sum(0, dtype=_sum_dtype(a))
+    if a.dtype != at_least_single(a.dtype):
+        return torch.bmm(a, b).sum(0, dtype=at_least_single(a.dtype))
     out = a[0] @ b[0]
     for left, right in zip(a[1:], b[1:], strict=True):
         out.addmm_(left, right)

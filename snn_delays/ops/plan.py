@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import dense_kernel
+from snn_delays.interpolation import at_least_single, dense_kernel
 from snn_delays.ops import dense, lowrank, reference, spikes, taps
 
 Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
@@ -125,8 +125,10 @@ def delay_convolution(
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:
         # These add up in one number what others add up in a product: never in half precision.
-        single = torch.promote_types(weight.dtype, torch.float32)
-        sums = reference.delay_convolution if method == "reference" else taps.convolve
+        single = at_least_single(weight.dtype)
         inputs = (x.to(single), weight.to(single), delay.to(single))
-        y = sums(*inputs, float(sigma), max_delay, interpolation)
+        if method == "reference":
+            y = reference.delay_convolution(*inputs, sigma, max_delay, interpolation)
+        else:
+            y = taps.convolve(*inputs, float(sigma), max_delay, interpolation)
     return y.to(weight.dtype)

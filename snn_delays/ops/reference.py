@@ -19,7 +19,7 @@ def delay_convolution(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre contacts"],
     delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
-    sigma: float,
+    sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
 ) -> Float[Tensor, "time batch post"]:
