@@ -58,7 +58,7 @@ class _Swept(Stateful):
     def _runner(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
         """What runs a sequence of such x; None for SpikingJelly."""
         # Looked up so, which a step of a stream can tell.
-        function: Any = self._modules["surrogate_function"]
+        function: Any = self._modules.get("surrogate_function")
         if not (
             type(function) in (surrogate.ATan, surrogate.Sigmoid)
             and function.spiking
@@ -69,9 +69,9 @@ class _Swept(Stateful):
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
             return self._sweep if scan.AVAILABLE and known and self.compilable else None
-        if not readable(x):
-            return self._loop
-        return self._sweep if scan.AVAILABLE and for_loops(x) else None
+        if scan.AVAILABLE and for_loops(x):
+            return self._sweep
+        return None if readable(x) else self._loop
 
     def _loop(self, x_seq: Tensor) -> Tensor:
         """``_sweep`` in torch alone."""

@@ -171,3 +171,12 @@ def test_the_compiled_loops_leave_torch_its_number_of_threads() -> None:
         "lif(2.0)(torch.rand(5, 2, 3)); assert torch.get_num_threads() == 1"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_surrogate_that_is_a_plain_function_is_taken_as_spikingjelly_takes_it():
+    x = torch.randn(5, 2, 3)
+    nodes = [
+        kind(surrogate_function=lambda u: (u >= 0).to(u), step_mode="m")
+        for kind in (LIFNode, neuron.LIFNode)
+    ]
+    assert torch.equal(nodes[0](x), nodes[1](x))

@@ -69,13 +69,15 @@ def sweep(
     """
     x, v_first = x.detach().contiguous(), v_first.detach().contiguous()
     spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
-    cells = v_first.numel()  # arrays take a new shape in less time than tensors
+    row, rows = (v_first.numel(),), (len(x), v_first.numel())
     use_torch_threads()
+    # Arrays take a new shape in less time than tensors.
     lif_cpu.forward(
-        *(each.numpy().reshape(len(x), cells) for each in (spikes, h)),
-        v_last.numpy().reshape(cells),
-        x.numpy().reshape(len(x), cells),
-        v_first.numpy().reshape(cells),
+        spikes.numpy().reshape(rows),
+        h.numpy().reshape(rows),
+        v_last.numpy().reshape(row),
+        x.numpy().reshape(rows),
+        v_first.numpy().reshape(row),
         decay,
         gain,
         v_threshold,
