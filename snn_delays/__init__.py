@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snn_delays import schedules
     from snn_delays.errors import UsageError
+    from snn_delays.groups import parameter_groups
     from snn_delays.layers import DelayLayer, clamp_delays_, rounded, set_sigma
     from snn_delays.losses import sum_softmax
     from snn_delays.network import DelaySNN
@@ -21,6 +22,7 @@ __all__ = [
     "LIFNode",
     "UsageError",
     "clamp_delays_",
+    "parameter_groups",
     "rounded",
     "schedules",
     "set_sigma",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 # Where these are. Loaded when asked for: commands set up their process before torch comes.
-_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "network")
+_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "groups", "network")
 
 
 def __getattr__(name: str) -> Any:

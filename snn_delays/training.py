@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -24,6 +23,7 @@ from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate, warn_of_rounding
+from snn_delays.groups import parameter_groups
 from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
 from snn_delays.progress import Progress, load_progress
@@ -284,23 +284,16 @@ def _train_epoch(
 def _optimizers(
     net: DelaySNN, settings: TrainSettings
 ) -> tuple[torch.optim.Adam, torch.optim.Adam | None]:
-    """Adam for weights (decayed; BatchNorm and scales are not) and Adam for delays, if learned."""
-    delays = [delay for delay in net.delay_parameters() if delay.requires_grad]
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d)]
-    # What a parametrisation adds to a weight, such as the scale of its grid, is no weight.
-    lists = [module for module in net.modules() if isinstance(module, ParametrizationList)]
-    scales = [mapping for mappings in lists for mapping in mappings]
-    free = [parameter for module in [*norms, *scales] for parameter in module.parameters()]
-    apart = {id(parameter) for parameter in [*free, *net.delay_parameters()]}
-    rest = [parameter for parameter in net.parameters() if id(parameter) not in apart]
-    groups = [
-        {"params": rest, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    weights = torch.optim.Adam(
-        [group for group in groups if group["params"]], lr=settings.weight_lr
+    """Adam for weights and Adam for delays, if they are learned, each with its own timetable."""
+    groups = parameter_groups(
+        net,
+        weight_lr=settings.weight_lr,
+        weight_decay=settings.weight_decay,
+        delay_lr=settings.delay_lr,
     )
-    return weights, torch.optim.Adam(delays, lr=settings.delay_lr) if delays else None
+    delays = [group for group in groups if group["name"] == "delays"]
+    weights = [group for group in groups if group["name"] != "delays"]
+    return torch.optim.Adam(weights), torch.optim.Adam(delays) if delays else None
 
 
 def _mean_change(before: list[Tensor], after: list[nn.Parameter]) -> float:
