@@ -7,7 +7,7 @@ import logging
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from snn_delays.cli_command import CONF
+from snn_delays.cli_settings import CONF, config_file
 
 log = logging.getLogger("snn_delays")
 # The time step that the settings in steps of conf/model, experiment and augmentation are made for.
@@ -17,8 +17,8 @@ RECIPE_DT_MS = 10.0
 def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
     """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
     hydra = HydraConfig.get()
-    recipe = hydra.runtime.choices.get("experiment")
-    own_recipe = recipe is not None and not (CONF / f"experiment/{recipe}.yaml").exists()
+    recipe = config_file(f"experiment/{hydra.runtime.choices.get('experiment')}")
+    own_recipe = recipe is not None and not recipe.is_relative_to(CONF)
     in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
     if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays.cli_command import CONF, one_of
+from snn_delays.cli_settings import CONF, one_of
 from snn_delays.errors import UsageError
 
 

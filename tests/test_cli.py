@@ -15,8 +15,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli_command import CONF
 from snn_delays.cli_recipe import RECIPE_DT_MS
+from snn_delays.cli_settings import CONF
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.writing import write_events
 
@@ -222,7 +222,7 @@ def test_a_data_set_of_ones_own_has_its_own_settings(there: Path, shell: Shell):
     small = {one[len("dataset.") : one.index("=")]: int(one.split("=")[1]) for one in SMALL[1:]}
     own = {"_target_": "snn_delays.data.load_synthetic", "root": "data", **small}
     OmegaConf.save(own, there / "conf/dataset/mine.yaml")
-    given = ("--config-dir=conf", "dataset=mine", "experiment=synthetic", *SHORT)
+    given = ("--config-dir=conf", "dataset=mine", *SHORT)
     shell("train", *given, "+dataset.jitter=0.2", "trainer.epochs=1", "run=runs/mine")
     assert "no such setting: colour" in shell.fails("train", *given, "+colour=red", "run=runs/not")
     (there / "conf/model/mine.yaml").write_text("defaults: [delays]\ncolour: red\n")
@@ -321,6 +321,10 @@ def test_another_time_step_is_told_what_counts_steps(there: Path, shell: Shell):
     for step, own in (("dt_ms=5", "model.max_delay=48"), ("dt_ms=10", "seed=1")):
         out = shell("train", *files[:-1], *short, f"dataset.{step}", own, f"run=runs/{own}"[:-3])
         assert "where the recipe has" not in out
+    (there / "conf/dataset").mkdir(parents=True)
+    (there / "conf/dataset/mine.yaml").write_text("defaults: [shd]\ndt_ms: 5\n")
+    mine = ("--config-dir=conf", "dataset=mine", *files[1:-1], *short, "run=runs/mine")
+    assert "give model.max_delay=48." in shell("train", *mine)  # there is no recipe of that name
     assert "augmentation.time_mask=16." in shell(
         *("train", *files[:-1], *short, "dataset.dt_ms=5", "augmentation=standard"),
         *("run=runs/masked", "model.delays=none"),

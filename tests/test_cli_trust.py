@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from typed_commands import Shell
 
 from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_command import CONF
 from snn_delays.cli_runs import load_config
+from snn_delays.cli_settings import CONF
 from snn_delays.errors import UsageError
 
 COMMANDS = {

@@ -33,7 +33,7 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
     for command in ("train", "evaluate", "export", "prepare", "encode", "simulate"):
         assert f"snn-delays-{command} = snn_delays.commands:{command}" in entry_points.read_text()
-    where = "from snn_delays.cli_command import CONF; print(CONF)"
+    where = "from snn_delays.cli_settings import CONF; print(CONF)"
     # From another folder, with the unpacked wheel in place of the checkout.
     done = subprocess.run(
         [
