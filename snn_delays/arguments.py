@@ -94,12 +94,14 @@ def shown(value: Any) -> str:
 
 
 def described(array: Any) -> str:
-    """Type, shape and device of an array or tensor, as an error message shows it."""
+    """Type, layout, shape and device of an array or tensor, as an error message shows it."""
     if not hasattr(array, "dtype") or not hasattr(array, "shape"):
         return shown(array)
     device = getattr(array, "device", "cpu")  # numpy's arrays have one as well, from 2.0 on
     where = "" if str(device) == "cpu" else f" on {device}"
-    return f"{str(array.dtype).removeprefix('torch.')} of shape {list(array.shape)}{where}"
+    sparse = "sparse " if "sparse" in str(getattr(array, "layout", "")) else ""
+    kind = str(array.dtype).removeprefix("torch.")
+    return f"{sparse}{kind} of shape {list(array.shape)}{where}"
 
 
 def _refused(name: str, must: str, value: Any, advice: str) -> UsageError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, tensor
 
 from snn_delays.data import Batch
 from snn_delays.data.augmentation import Augmentation
@@ -167,6 +170,47 @@ def test_impossible_strengths_are_refused_in_one_line(
     with pytest.raises(UsageError) as refused:
         Augmentation(**{name: value})  # pyright: ignore[reportArgumentType]
     assert str(refused.value) == f"augmentation.{name} must be {expected}, got {value!r}."
+
+
+def test_single_changes_take_numbers_of_any_kind_and_no_others(unchecked: None):
+    batch = batch_on("cpu")
+    events, lengths = list_events(batch.spikes), batch.lengths
+    real: dict[str, Callable[[Any], Any]] = {
+        "event_drop": lambda strength: event_drop(events, strength),
+        "speed": lambda strength: speed(events, lengths, strength)[0],
+        "time_jitter": lambda strength: time_jitter(events, lengths, strength),
+        "channel_jitter": lambda strength: channel_jitter(events, batch.spikes.shape[2], strength),
+        "cutmix": lambda strength: cutmix(batch, np.int64(CLASSES), strength)[1],  # pyright: ignore
+    }
+    whole: dict[str, Callable[[Any], Any]] = {
+        "channel_shift": lambda limit: channel_shift(batch.spikes, limit),
+        "time_mask": lambda limit: time_mask(batch.spikes, lengths, limit),
+        "channel_mask": lambda limit: channel_mask(batch.spikes, limit),
+    }
+    for functions, right, wrong in (
+        (real, 0.5, (-0.1, math.nan, math.inf, "much", None, True)),
+        (whole, 2, (-1, 2.5, math.nan, "much", None, True)),
+    ):
+        for name, change in functions.items():
+            results = []
+            for kind in (
+                float if right < 1 else int,
+                np.float32 if right < 1 else np.int16,
+                tensor,
+            ):
+                torch.manual_seed(1)
+                results.append(torch.stack(list(change(kind(right)))))
+            assert torch.equal(results[0], results[1]), name
+            assert torch.equal(results[0], results[2]), name
+            for value in wrong:
+                with pytest.raises(UsageError, match=f"^{name} must be .*, got {value!r}"):
+                    change(value)
+
+
+def test_labels_that_are_no_classes_are_not_mixed():
+    batch = batch_on("cpu")
+    with pytest.raises(UsageError, match=r"labels must be 0 to 2 \(3 classes\), got 3 at place 3"):
+        cutmix(batch, CLASSES - 1, 0.5)
 
 
 # Currents

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
+from snn_delays.arguments import real_number
 from snn_delays.errors import UsageError
 
 # Parts into which a change of speed divides a step: few, so that single precision holds a time of
@@ -67,9 +68,13 @@ def list_events(spikes: Float[Tensor, "T N C"]) -> Events:
 def event_drop(events: Events, probability: float) -> Events:
     """Keep each event with probability 1 − p: counts k become Binomial(k, 1 − p).
 
+    Raises:
+        UsageError: a probability that is none, or 1.
+
     Reference:
         "Random drop" of EventDrop: Gu, Sng, Hu, Yu (2021, arXiv:2106.05836).
     """
+    probability = real_number("event_drop", probability, 0, below=1)
     if probability == 0:
         return events
     device = events.steps.device
@@ -88,10 +93,14 @@ def speed(
     r is where in its step an event was, which binning forgot; without it a stretched recording
     would have steps that are empty in every channel. Events of different steps keep their order.
 
+    Raises:
+        UsageError: a strength that is negative or no number.
+
     Reference:
         Log-uniform factor: the code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which
         takes f from 0.9 to 1.1.
     """
+    strength = real_number("speed", strength, 0)
     if strength == 0:
         return events, lengths
     device = lengths.device
@@ -109,7 +118,11 @@ def time_jitter(events: Events, lengths: Int64[Tensor, " N"], sigma: float) -> E
     """Move each event by its own round(σ · ξ) steps, ξ ~ N(0, 1); none is lost.
 
     What would leave a recording at its first or last step is reflected there.
+
+    Raises:
+        UsageError: a σ that is negative or no number.
     """
+    sigma = real_number("time_jitter", sigma, 0, unit="steps")
     if sigma == 0:
         return events
     sizes = lengths.int().index_select(0, events.recordings)
@@ -121,10 +134,14 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
 
     What would leave the first or the last channel is reflected there.
 
+    Raises:
+        UsageError: a σ that is negative or no number.
+
     Reference:
         The code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which drops what leaves,
         after Cramer et al. (2020, arXiv:1910.07407).
     """
+    sigma = real_number("channel_jitter", sigma, 0, unit="channels")
     if sigma == 0:
         return events
     return events._replace(channels=_jittered(events.channels, n_channels, sigma))

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.data.splits.batch import Batch
+from snn_delays.data.splits.columns import column
 from snn_delays.errors import UsageError
 
 # Larger than any number of steps or channels by far, so that the rest of a division is as good as
@@ -64,9 +65,13 @@ def time_mask(
     Shape:
         ``[T, N, C] → [T, N, C]``.
 
+    Raises:
+        UsageError: a limit that is negative or no whole number.
+
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
     """
+    limit = whole_number("time_mask", limit, 0, unit="steps")
     if limit == 0:
         return spikes
     hidden = _random_spans(lengths, (lengths // 2).clamp(max=limit), spikes.shape[0])
@@ -81,9 +86,13 @@ def channel_mask(
     Shape:
         ``[T, N, C] → [T, N, C]``.
 
+    Raises:
+        UsageError: a limit that is negative or no whole number.
+
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
     """
+    limit = whole_number("channel_mask", limit, 0, unit="channels")
     if limit == 0:
         return spikes
     batch, channels = spikes.shape[1:]
@@ -107,13 +116,21 @@ def cutmix(batch: Batch, n_classes: int, probability: float) -> tuple[Batch, Ten
         The batch, each label that of the greater part; and the targets of the loss, class
         probabilities ``[N, n_classes]``, or the labels ``[N]`` themselves if p = 0.
 
+    Raises:
+        UsageError: a probability that is none, or labels that are no classes (on the CPU, as
+            looking would make a GPU wait).
+
     Reference:
         CutMix: Yun et al. (2019, arXiv:1905.04899) with α = 1; along time and with a neighbour as
         in the code of Hammouamri et al. (2024, arXiv:2306.17670).
     """
+    probability = real_number("cutmix", probability, 0, 1)
     if probability == 0:
         return batch, batch.labels
+    n_classes = whole_number("cutmix: n_classes", n_classes, 1)
     spikes, labels, lengths = batch.spikes, batch.labels, batch.lengths
+    if labels.device.type == "cpu":
+        column("cutmix: labels", labels, None, 0, n_classes - 1, why=f"{n_classes} classes")
     common = torch.minimum(lengths, lengths.roll(-1))
     chosen = torch.rand(len(labels), device=labels.device) < probability
     widths = common * chosen

@@ -42,8 +42,11 @@ class Batch(_Fields):
         lengths: Int64[Tensor, " N"],
         speakers: Int64[Tensor, " N"],
     ) -> Batch:
-        if not isinstance(spikes, Tensor) or spikes.ndim != 3:
-            raise UsageError(f"Batch: spikes must be a tensor [T, N, C], got {described(spikes)}.")
+        dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided
+        if not dense or spikes.ndim != 3:
+            raise UsageError(
+                f"Batch: spikes must be a dense tensor [T, N, C], got {described(spikes)}."
+            )
         check_columns("Batch", spikes.shape[1], labels=labels, lengths=lengths, speakers=speakers)
         return super().__new__(cls, spikes, labels, lengths, speakers)
 
