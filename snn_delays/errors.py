@@ -12,6 +12,25 @@ class UsageError(ValueError):
     """
 
 
+def held_elsewhere(error: BaseException) -> str:
+    """What to say after a file's path if h5py cannot open it since another program has it.
+
+    Empty for any other error.
+    """
+    text = str(error)
+    if isinstance(error, BlockingIOError) or "unable to lock file" in text:
+        return (
+            "is locked by another program, which has it open for writing. Close it there, or wait, "
+            "and try again."
+        )
+    if "already open for" in text:
+        return (
+            "is open for writing in another program. Close it there, or wait, and try again; if "
+            "that program has crashed, h5clear -s takes its mark off the file."
+        )
+    return ""
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -34,6 +34,12 @@ Watch = Callable[[str, int, int], None]
 _MODEL = 1
 _CHANNELS_PER_TASK = 16
 
+_UNGUARDED = (
+    "no worker process could start: each imports the script that it is started from, which must "
+    'not encode again by that. Put what the script does under if __name__ == "__main__":, or give '
+    "workers=1."
+)
+
 _Result = TypeVar("_Result")
 _Spikes = tuple[Float64[np.ndarray, " spikes"], Int64[np.ndarray, " spikes"]]
 
@@ -50,7 +56,8 @@ class Encoder:
         watch: told what is done.
 
     Raises:
-        UsageError: a setting out of range; no room for the table.
+        UsageError: a setting out of range; no room for the table; workers that cannot start, as
+            in a script without ``if __name__ == "__main__":``.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Encoder:
 
     def __enter__(self) -> Encoder:
         self._folder = tempfile.TemporaryDirectory(prefix="snn_delays_")
+        self._started = Path(self._folder.name) / "started"
         return self
 
     def __exit__(
@@ -101,6 +109,9 @@ class Encoder:
             UsageError: ``output`` exists, unless ``force``; a recording that cannot be used (all
                 are looked at before the first is encoded); the file system refuses.
         """
+        # As in a worker that imports the script it came from, which goes on to encode.
+        if self.workers > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise UsageError(_UNGUARDED)
         output = Path(output).expanduser()
         if output.suffix not in (".h5", ".hdf5") or output.is_dir():
             raise UsageError(f"output must be a file NAME.h5, got {output}.")
@@ -161,7 +172,7 @@ class Encoder:
                 # A fork would inherit threads and locks of torch and numba.
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(path, self.causal),
+                initargs=(path, self.causal, self._started),
             )
         else:
             _open_ear(path, self.causal)
@@ -182,6 +193,8 @@ class Encoder:
         try:
             yield from self._pool.map(work, *zip(*tasks, strict=True))
         except BrokenProcessPool as error:
+            if not self._started.exists():
+                raise UsageError(_UNGUARDED) from error
             raise UsageError(
                 "a worker process was killed, perhaps for want of memory. "
                 "The same command goes on where it stopped; give fewer workers."
@@ -192,7 +205,8 @@ class Encoder:
 _ear: Ear
 
 
-def _start_worker(table: Path, causal: bool) -> None:
+def _start_worker(table: Path, causal: bool, started: Path) -> None:
+    started.touch()
     # Ctrl-C is the parent's to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _open_ear(table, causal)

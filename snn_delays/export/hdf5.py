@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
 from snn_delays.export.hdf5_fields import (
     array,
     attribute,
@@ -94,6 +94,8 @@ def read_table(path: Path | str) -> DelayTable:
     except UsageError as error:
         raise UsageError(f"{path}: not a valid delay table: {one_line(error)}") from error
     except HDF5_DAMAGE as error:
+        if held := held_elsewhere(error):
+            raise UsageError(f"{path} {held}") from error
         raise UsageError(
             f"{path}: not a readable delay table (truncated, damaged or not HDF5): "
             f"{one_line(error)}. Export it again."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from snn_delays.errors import HDF5_DAMAGE, UsageError
+from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class SpikeFile:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Put around calls into h5py, and nothing else: what they raise means a damaged file.
+        """Put around calls into h5py, and nothing else: what they raise means a damaged file,
+        or one that another program is writing.
 
         Raises:
             UsageError: in place of the error of h5py or of the operating system.
@@ -41,6 +42,8 @@ class SpikeFile:
         try:
             yield
         except HDF5_DAMAGE as error:
+            if held := held_elsewhere(error):
+                raise UsageError(f"{self.dataset_name}: {self.path} {held}") from error
             reason = str(error) or type(error).__name__
             raise self.error(f"cannot be read: expected a whole HDF5 file, got {reason}") from error
 

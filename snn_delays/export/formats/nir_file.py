@@ -12,7 +12,7 @@ import nir
 
 from snn_delays.atomic import write_atomically
 from snn_delays.data.files.heaps import damaged_lists
-from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
 from snn_delays.export.formats.columns import naming
 from snn_delays.export.formats.nir_graph import to_nir
 from snn_delays.export.formats.nir_import import from_nir
@@ -96,6 +96,8 @@ def _readable() -> Iterator[None]:
     except UsageError:
         raise
     except _REFUSALS as error:
+        if held := held_elsewhere(error):
+            raise UsageError(held) from error
         raise UsageError(
             f"cannot be read (truncated, damaged or not NIR): {one_line(error)}. Write it again "
             "with the program that it comes from."

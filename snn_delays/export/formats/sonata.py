@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import HDF5_DAMAGE, UsageError, one_line
+from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
 from snn_delays.export.formats.columns import Float64, multiples, naming
 from snn_delays.export.formats.header import LayerHeader, header_of
 from snn_delays.export.formats.sidecar import (
@@ -199,6 +199,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except UsageError:
         raise
     except HDF5_DAMAGE as error:
+        if held := held_elsewhere(error):
+            raise UsageError(f"{path} {held}") from error
         raise UsageError(
             f"{path}: not a readable SONATA file (truncated, damaged or not HDF5): "
             f"{one_line(error)}. Export it again."
