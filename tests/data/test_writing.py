@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from snn_delays.data.events.reading import read_events
 from snn_delays.data.events.writing import write_events
+from snn_delays.errors import UsageError
 
 NAMES = [f"s{i % 7}" for i in range(1300)]
 
@@ -45,3 +47,38 @@ def test_many_recordings_come_back(
         np.testing.assert_array_equal(found, speakers)
     elif speakers is not None:
         np.testing.assert_array_equal(found[7:], found[:-7])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        # As unsigned numbers of 16 bits these would be other ones.
+        ({"units": np.array([0, 65536, 2])}, "units must be 0 to 65535 (65536 units), got 65536"),
+        ({"units": np.array([0, 1, 5]), "n_units": 5}, "units must be 0 to 4 (5 units), got 5"),
+        ({"units": np.array([0, -1, 2])}, "units must be 0 to 65535 (65536 units), got -1"),
+        ({"units": np.array([0.0, 1.5, 2.0])}, "units must be 3 of whole numbers"),
+        ({"speakers": np.array([0, -1])}, "speakers must be 0 to 65535 (None: unknown), got -1"),
+        ({"speakers": ["jackson"]}, "speakers must be 2 names, got 1"),
+        ({"labels": np.array([0, 2])}, "labels must be 0 to 1 (2 class_names), got 2"),
+        ({"labels": np.array([0, 1, 1])}, "labels must be 2 numbers, got 3"),
+        ({"offsets": np.array([0, 1, 4])}, "offsets must be 0 to 3 (3 events), got 4"),
+        ({"times": np.array([0.1, np.nan, 0.2])}, "times must be seconds, a float array [E]"),
+        ({"times": np.array([1, 2, 3])}, "times must be seconds, a float array [E]"),
+        ({"n_units": 0}, "n_units must be a whole number from 1 to 65536, got 0"),
+    ],
+)
+def test_what_cannot_be_written_as_it_is(
+    tmp_path: Path, changed: dict[str, Any], expected: str, unchecked: None
+) -> None:
+    settings: dict[str, Any] = {
+        "times": np.array([0.1, 0.2, 0.3]),
+        "units": np.array([0, 1, 2]),
+        "offsets": np.array([0, 1, 3]),
+        "labels": np.array([0, 1]),
+        "speakers": None,
+        "class_names": ["a", "b"],
+    }
+    with pytest.raises(UsageError) as caught:
+        write_events(tmp_path / "a.h5", **settings | changed)
+    assert expected in str(caught.value)
+    assert not list(tmp_path.iterdir())
