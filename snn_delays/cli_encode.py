@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from snn_delays.cli_command import command
 from snn_delays.cochlea import Collection, Encoder, find_recordings, official_parts
+from snn_delays.console import live, print_line, terminal_bar
 from snn_delays.errors import UsageError
 
 log = logging.getLogger("snn_delays")
@@ -76,26 +78,24 @@ class _Bar:
     """A live bar in a terminal, and nothing but what is printed elsewhere."""
 
     def __init__(self) -> None:
-        console = Console(highlight=False, soft_wrap=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
+        self.progress = terminal_bar(
+            TextColumn("{task.description}", markup=False, table_column=Column(max_width=36)),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
         )
         self.doing, self.task = "", None
+        self.stack = ExitStack()
 
     def __enter__(self) -> _Bar:
-        self.progress.start()
+        self.stack.enter_context(live(self.progress))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
+        self.stack.close()
 
     def print(self, line: str) -> None:
-        self.progress.console.print(line)
+        print_line(self.progress.console, line)
 
     def watch(self, doing: str, done: int, total: int) -> None:
         if doing != self.doing:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,84 @@ def test_a_training_run_is_watched_in_any_encoding(
         view.epoch(ROW)
     assert "validation (rounded)" in terminal.text
     print(delay_line([{"delay_histogram": [1, 0, 8]}]))
+
+
+class Screen:
+    """What a terminal shows in the end: it breaks long lines, and obeys its cursor."""
+
+    def __init__(self, width: int, text: str) -> None:
+        self.lines, row, column = [""], 0, 0
+        for code, number, letter in re.findall(r"(\x1b\[([?\d;]*)([A-Za-z])|[^\x1b])", text):
+            if letter == "A":
+                row = max(row - int(number or 1), 0)
+            elif letter == "K":
+                self.lines[row] = ""
+            elif letter == "m" or number.startswith("?"):
+                pass
+            elif code == "\r":
+                column = 0
+            elif code == "\n" or column == width:
+                row, column = row + 1, 0
+                self.lines += [""] * (row + 1 - len(self.lines))
+            if not letter and code not in "\r\n":
+                line = self.lines[row].ljust(column)
+                self.lines[row] = line[:column] + code + line[column + 1 :]
+                column += 1
+
+
+def test_a_line_of_one_field_is_never_lost(monkeypatch: pytest.MonkeyPatch):
+    for width, live in ((20, True), (20, False)):
+        terminal = Terminal(monkeypatch, "utf-8")
+        shown = Console(file=terminal.stream, force_terminal=live, width=width)
+        console.print_line(shown, "a folder/[b].h5: 3 recordings")
+        assert terminal.text.split() == ["a", "folder/[b].h5:", "3", "recordings"]
+        assert terminal.text.count("\n") == 1 + live
+
+
+class Tty(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_live_bar_keeps_to_its_terminal(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, width: int
+):
+    raw = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Tty(raw, encoding=encoding, write_through=True))
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    console.print_anywhere()
+    handler, log = logging.StreamHandler(sys.stdout), logging.getLogger()
+    log.addHandler(handler)
+    try:
+        with console.TrainingView(150, first=98) as view:
+            assert view.console.width == width
+            for epoch in (99, 100):
+                for done in range(1, 4):
+                    view.batch(epoch, done, 3, 12.345, 1.0)
+                    log.warning(f"said in batch {epoch}.{done}")
+                view.epoch({**ROW, "epoch": epoch, "sigma": 12.27, "rate_hz": 123.4})
+                print("printed after epoch", epoch)
+        assert handler.stream is sys.stdout
+        log.warning("said at last")
+    finally:
+        log.removeHandler(handler)
+    lines = Screen(width, raw.getvalue().decode(encoding)).lines
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if "said" in line or "printed" in line] == [
+        *(f"said in batch 99.{done}" for done in (1, 2, 3)),
+        "printed after epoch 99",
+        *(f"said in batch 100.{done}" for done in (1, 2, 3)),
+        "printed after epoch 100",
+        "said at last",
+    ]
+    (drawn,) = [line for line in lines if re.search(r"(━|-){5}", line)]
+    assert re.fullmatch(r"epoch 100/150 \S{8,}.* \d:\d\d:\d\d", drawn.rstrip())
+    assert ("loss 12.345" in drawn) == (width >= 80)
+    assert ("rate 123.4 Hz" in drawn) == (width == 200)
 
 
 def test_every_command_ends_well_on_an_ascii_terminal(
