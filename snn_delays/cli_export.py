@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
+from snn_delays.arguments import whole_number
 from snn_delays.atomic import write_atomically
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
@@ -128,8 +129,7 @@ def _settings(cfg: DictConfig) -> DeploySettings:
             words = ", ".join("null" if one is None else str(one).lower() for one in known)
             raise UsageError(f"{name} must be one of {words}; got {cfg[name]!r}.")
     for name, least in (("calibration", 0), ("verify_samples", 1)):
-        if not isinstance(cfg[name], int) or cfg[name] < least:
-            raise UsageError(f"{name} must be a whole number >= {least}, got {cfg[name]!r}.")
+        whole_number(name, cfg[name], least)
     if cfg.bits is not None:
         require_bits(cfg.bits)
     chip = None if cfg.chip is None else load_chip(str(cfg.chip))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_runs import input_range, load_config, load_run, run_folder
 from snn_delays.data import SpikeData
@@ -50,13 +50,8 @@ def finetuned_config(
     if base.get("finetune"):
         raise UsageError(f"{cfg.run} is fine-tuned already. Start again from {base.finetune.base}.")
     for name in ("weight_lr", "delay_lr", "sigma"):
-        value = settings[name]
-        if isinstance(value, bool) or not (
-            isinstance(value, int | float) and math.isfinite(value) and value >= 0
-        ):
-            raise UsageError(f"finetune.{name} must be a number >= 0, got {value!r}.")
-    if type(settings.epochs) is not int or settings.epochs < 1:
-        raise UsageError(f"finetune.epochs must be a whole number >= 1, got {settings.epochs!r}.")
+        real_number(f"finetune.{name}", settings[name], 0)
+    whole_number("finetune.epochs", settings.epochs, 1)
     if settings.checkpoint not in ("best", "last"):
         raise UsageError(f"finetune.checkpoint must be best or last, got {settings.checkpoint!r}.")
     try:

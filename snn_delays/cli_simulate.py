@@ -10,6 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from snn_delays import console
+from snn_delays.arguments import whole_number
 from snn_delays.checkpoint import RunFolder
 from snn_delays.cli_command import command
 from snn_delays.cli_runs import existing_folder, load_config, load_data
@@ -100,9 +101,8 @@ def _indices(samples: object, available: int) -> list[int]:
     """So many test samples, evenly spread over the file, which may be sorted by class."""
     if samples is None:
         return list(range(available))
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise UsageError(f"samples must be a whole number >= 1, or null for all; got {samples!r}.")
-    taken = min(samples, available)
+    must = "be a whole number >= 1, or null for all"
+    taken = min(whole_number("samples", samples, 1, must=must), available)
     return [index * available // taken for index in range(taken)]
 
 

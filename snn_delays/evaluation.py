@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from snn_delays import losses
+from snn_delays.arguments import whole_number
 from snn_delays.data import Split
-from snn_delays.errors import UsageError
 from snn_delays.network import Classifier
 
 _log = logging.getLogger("snn_delays")
@@ -43,8 +43,7 @@ def evaluate(net: Classifier, split: Split, batch_size: int = 256) -> Evaluation
     Raises:
         UsageError: a batch size below 1.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"batch_size must be a whole number >= 1, got {batch_size!r}.")
+    batch_size = whole_number("batch_size", batch_size, 1)
     device = next(net.parameters()).device
     training = net.training
     net.train(False)

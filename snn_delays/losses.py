@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from snn_delays.arguments import described
+from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single
 
@@ -85,7 +87,24 @@ def cross_entropy(
 
     Shape:
         scores ``[N, classes]``, labels ``[N]`` or ``[N, classes]`` → a scalar.
+
+    Raises:
+        UsageError: labels of another shape, or on the CPU none of the classes.
     """
+    shape = scores.shape if labels.is_floating_point() else scores.shape[:1]
+    if labels.shape != shape:
+        raise UsageError(
+            f"cross_entropy: labels must be {list(scores.shape[:1])} (classes) or "
+            f"{list(scores.shape)} (probabilities), got {described(labels)}."
+        )
+    # Torch would leave −100 out without a word.
+    if not labels.is_floating_point() and labels.is_cpu and readable(labels) and labels.numel():
+        least, most = (int(end) for end in labels.aminmax())
+        if least < 0 or most >= scores.shape[1]:
+            raise UsageError(
+                f"cross_entropy: labels must lie from 0 to {scores.shape[1] - 1}, "
+                f"got {least if least < 0 else most}. Give the network as many outputs as classes."
+            )
     return F.cross_entropy(scores, labels.to(scores) if labels.is_floating_point() else labels)
 
 

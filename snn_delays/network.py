@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
 
 from snn_delays import losses
+from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers import DelayLayer, Granularity, rounded
@@ -106,24 +107,18 @@ class DelaySNN(nn.Module, base.StepModule):
         method: Method = "auto",
     ) -> None:
         super().__init__()
-        sizes = list(sizes)
-        if len(sizes) < 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
-            raise UsageError(
-                "DelaySNN: sizes must be at least two whole numbers >= 1 (input, hidden …, "
-                f"classes), got {sizes}."
-            )
-        if not isinstance(max_delay, int) or max_delay < 0:
-            raise UsageError(
-                f"DelaySNN: max_delay must be a whole number of steps >= 0, got {max_delay!r}."
-            )
-        if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-            raise UsageError(f"DelaySNN: dropout must lie in [0, 1), got {dropout!r}.")
+        must = "be at least two whole numbers >= 1 (input, hidden …, classes)"
+        if not isinstance(sizes, Iterable) or len(given := list(sizes)) < 2:
+            raise UsageError(f"DelaySNN: sizes must {must}, got {shown(sizes)}.")
+        sizes = [whole_number("DelaySNN: sizes", size, 1, must=must) for size in given]
+        max_delay = whole_number("DelaySNN: max_delay", max_delay, 0, unit="steps")
+        dropout = real_number("DelaySNN: dropout", dropout, 0, below=1, must="lie in [0, 1)")
         if readout not in losses.READOUTS:
             raise UsageError(
                 f"DelaySNN: readout must be one of {', '.join(losses.READOUTS)}, got {readout!r}."
             )
-        if tail is not None and (not isinstance(tail, int) or tail < 0):
-            raise UsageError(f"DelaySNN: tail must be a whole number of steps >= 0, got {tail!r}.")
+        if tail is not None:
+            tail = whole_number("DelaySNN: tail", tail, 0, unit="steps")
         self.sizes = sizes
         self.max_delay = max_delay
         self.readout = readout

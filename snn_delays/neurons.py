@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor
 
+from snn_delays.arguments import real_number
 from snn_delays.eager import for_loops, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
@@ -189,18 +189,18 @@ def lif(
     Raises:
         UsageError: ``tau`` not above one step, a threshold or steepness that is not positive.
     """
-    _check_tau("lif", tau)
-    for name, value in (("v_threshold", v_threshold), ("surrogate_alpha", surrogate_alpha)):
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise UsageError(f"lif: {name} must be a number > 0, got {value!r}.")
-    if v_reset is not None and not (isinstance(v_reset, int | float) and v_reset < v_threshold):
-        raise UsageError(f"lif: v_reset must be null or below v_threshold, got {v_reset!r}.")
+    v_threshold = real_number("lif: v_threshold", v_threshold, above=0)
+    if v_reset is not None:
+        must = "be null or below v_threshold"
+        v_reset = real_number("lif: v_reset", v_reset, below=v_threshold, must=must)
     return LIFNode(
-        tau=float(tau),
+        tau=_tau("lif", tau),
         decay_input=False,
-        v_threshold=float(v_threshold),
-        v_reset=None if v_reset is None else float(v_reset),
-        surrogate_function=surrogate.ATan(alpha=surrogate_alpha),
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        surrogate_function=surrogate.ATan(
+            alpha=real_number("lif: surrogate_alpha", surrogate_alpha, above=0)
+        ),
         detach_reset=detach_reset,
         step_mode="m",
     )
@@ -223,8 +223,7 @@ class LeakyReadout(Stateful, base.MemoryModule):
 
     def __init__(self, tau: float) -> None:
         super().__init__()
-        _check_tau("LeakyReadout", tau)
-        self.tau = float(tau)
+        self.tau = _tau("LeakyReadout", tau)
         self.step_mode = "m"
         self.register_memory("v", 0.0)
 
@@ -248,9 +247,11 @@ class LeakyReadout(Stateful, base.MemoryModule):
         return f"tau={self.tau:g}, step_mode={self.step_mode}"
 
 
-def _check_tau(owner: str, tau: float) -> None:
-    if not (isinstance(tau, int | float) and math.isfinite(tau) and tau > 1):
-        raise UsageError(
-            f"{owner}: tau must be above 1 step, got {tau!r}. "
-            "Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms)."
-        )
+def _tau(owner: str, tau: float) -> float:
+    return real_number(
+        f"{owner}: tau",
+        tau,
+        above=1,
+        must="be above 1 step",
+        advice="Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms).",
+    )

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
 
 
@@ -35,18 +36,13 @@ class Schedule(ABC):
 
     def __post_init__(self) -> None:
         for field in ("start", "end"):
-            value = getattr(self, field)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise UsageError(
-                    f"{type(self).__name__}: {field} must be a number of steps >= 0, got {value!r}."
-                )
+            name = f"{type(self).__name__}: {field}"
+            value = real_number(name, getattr(self, field), 0, unit="steps")
+            object.__setattr__(self, field, value)
         for field in ("until", "integer_from"):
-            value = getattr(self, field)
-            if not (isinstance(value, int | float) and 0 < value <= 1):
-                raise UsageError(
-                    f"{type(self).__name__}: {field} must be a share of training in (0, 1], "
-                    f"got {value!r}."
-                )
+            name, must = f"{type(self).__name__}: {field}", "be a share of training in (0, 1]"
+            value = real_number(name, getattr(self, field), above=0, most=1, must=must)
+            object.__setattr__(self, field, value)
 
     @abstractmethod
     def shape(self, x: float) -> float:
@@ -54,10 +50,8 @@ class Schedule(ABC):
 
     def __call__(self, progress: float) -> float:
         """σ (steps) at ``progress`` in [0, 1] of training; ``epochs`` is what training follows."""
-        if not 0 <= progress <= 1:
-            raise UsageError(
-                f"{type(self).__name__}: progress must lie in [0, 1], got {progress!r}."
-            )
+        name = f"{type(self).__name__}: progress"
+        progress = real_number(name, progress, 0, 1, must="lie in [0, 1]")
         if self.integer_from < 1 and progress >= self.integer_from:
             return 0.0
         return self.annealed(progress / self.until)
@@ -135,8 +129,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise UsageError(f"Step: steps must be a whole number >= 1, got {self.steps!r}.")
+        object.__setattr__(self, "steps", whole_number("Step: steps", self.steps, 1))
         if not min(self.start, self.end) > 0:
             raise UsageError(
                 f"Step: start and end must be above 0, got {self.start:g} and {self.end:g}. "

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from snn_delays import losses
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
@@ -70,13 +71,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"trainer.{name} must be a whole number >= 1, got {value!r}.")
+            value = whole_number(f"trainer.{name}", getattr(self, name), 1)
+            object.__setattr__(self, name, value)
         for name in ("weight_lr", "weight_decay", "delay_lr"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise UsageError(f"trainer.{name} must be a number >= 0, got {value!r}.")
+            value = real_number(f"trainer.{name}", getattr(self, name), 0)
+            object.__setattr__(self, name, value)
         for name, known in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
             value = getattr(self, name)
             if value not in known:
@@ -90,8 +89,8 @@ class TrainSettings:
                 f"trainer.accelerator={self.accelerator}: torch finds no such device here. "
                 "Use trainer.accelerator=auto."
             )
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
-            raise UsageError(f"seed must be a whole number from 0 to 2^31 − 1, got {self.seed!r}.")
+        must = "be a whole number from 0 to 2^31 − 1"
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0, 2**31 - 1, must=must))
 
 
 class Observer(Protocol):

@@ -11,6 +11,8 @@ import torch
 
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
+from snn_delays.network import DelaySNN
+from snn_delays.schedules import Step
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,43 @@ def test_the_message_is_one_short_line_whatever_was_given() -> None:
     assert said.startswith("Layer: size must be a whole number from 0 to 9, got array([[")
     assert "\n" not in said
     assert len(said) < 150
+
+
+NUMBERS = {
+    "numpy": (np.int64, np.float32),
+    "0-d arrays": (np.array, np.array),
+    "0-d tensors": (torch.tensor, torch.tensor),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_numpy_and_torch_make_the_network_that_pythons_make(kind: str) -> None:
+    whole, real = NUMBERS[kind]
+    nets = []
+    for count, number in ((int, float), (whole, real)):
+        torch.manual_seed(0)
+        nets.append(
+            DelaySNN(
+                [count(3), count(5), count(2)],
+                max_delay=count(4),
+                tau=number(2.5),
+                v_threshold=number(0.5),
+                v_reset=number(-0.25),
+                surrogate_alpha=number(2.0),
+                dropout=number(0.25),
+                kernel_count=count(2),
+                sigma=number(1.5),
+                tail=count(3),
+            )
+        )
+    x = torch.rand(6, 2, 3)
+    assert repr(nets[0]) == repr(nets[1])
+    torch.manual_seed(1)
+    expected = nets[0](x)
+    torch.manual_seed(1)
+    assert torch.equal(nets[1](x), expected)
+    steps = Step(start=real(8.0), end=real(0.5), until=real(0.5), steps=whole(2))
+    assert steps.epochs(8) == Step(start=8.0, end=0.5, until=0.5, steps=2).epochs(8)
+    with pytest.raises(UsageError, match="Step: steps must be a whole number >= 1"):
+        Step(start=8.0, steps=True)

@@ -149,3 +149,18 @@ def test_an_unknown_readout_is_named() -> None:
     said = "readout must be one of sum_softmax, mean, max, got 'last'"
     with pytest.raises(UsageError, match=said):
         losses.score(torch.zeros(2, 1, 3), None, "last")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.tensor([0, 3]), "labels must lie from 0 to 2, got 3"),
+        (torch.tensor([-100, 1]), "labels must lie from 0 to 2, got -100"),
+        (torch.tensor([[0, 1]]), r"must be \[2\] \(classes\) or \[2, 3\] \(probabilities\)"),
+        (torch.rand(2), r"got float32 of shape \[2\]"),
+    ],
+)
+def test_labels_of_no_class_are_named(labels: Tensor, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        losses.cross_entropy(torch.zeros(2, 3), labels)
