@@ -127,10 +127,12 @@ def train(
 
     Raises:
         UsageError: a folder that holds a run already, nothing to resume, a run that was configured
-            otherwise, a schedule that rounds delays of another interpolation than the Gaussian,
+            otherwise, a network of other inputs or fewer classes than the data have, a schedule
+            that rounds delays of another interpolation than the Gaussian,
             or a loss that is not finite.
     """
     sigmas = schedule.epochs(settings.epochs)
+    _require_fit(net, data)
     _require_rounding(net, schedule)
     if config is None:
         config = _configuration(net, settings, sigmas)
@@ -206,6 +208,14 @@ def train(
 def best_epoch(rows: list[Row]) -> int:
     """The epoch (from 1) with the best validation accuracy; among equals the last, most settled."""
     return 1 + max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+
+
+def _require_fit(net: DelaySNN, data: SpikeData) -> None:
+    if net.sizes[0] != data.n_channels or net.sizes[-1] < data.n_classes:
+        raise UsageError(
+            f"the network must have {data.n_channels} inputs and {data.n_classes} classes, as the "
+            f"data have, got sizes {net.sizes}."
+        )
 
 
 def _require_rounding(net: DelaySNN, schedule: Schedule) -> None:

@@ -17,6 +17,7 @@ from snn_delays import losses
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
+from snn_delays.network import DelaySNN
 from snn_delays.schedules import Exponential
 from snn_delays.training import _optimizers, best_epoch, evaluate
 
@@ -49,6 +50,16 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
         if isinstance(tensor, torch.Tensor):
             assert torch.equal(tensor, parts.state_dict()[name]), name
     require_same_files(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("inputs", "classes"), [(-1, 0), (1, 0), (0, -1)])
+def test_a_network_for_other_data_is_refused_before_anything_is_written(
+    data: SpikeData, tmp_path: Path, inputs: int, classes: int
+):
+    sizes = [data.n_channels + inputs, 8, data.n_classes + classes]
+    with pytest.raises(UsageError, match=r"the network must have .* inputs and .* got sizes \["):
+        run(DelaySNN(sizes, max_delay=4), data, tmp_path / "run")
+    assert not list(tmp_path.glob("run/*"))
 
 
 def test_nothing_to_resume_is_said(data: SpikeData, tmp_path: Path):
