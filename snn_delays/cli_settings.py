@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
+@cache
 def _known_keys(config_name: str) -> dict[str, list[str]]:
     """Every setting that the command can have, as it is typed, with the choices that bring it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -42,6 +43,7 @@ def require_no_lookup(config: Any) -> None:
             raise UsageError(f"{'.'.join(place)} must not contain ${{, got {value!r}.")
 
 
+@cache
 def _known_targets() -> dict[tuple[str, ...], list[str]]:
     """Where a run's configuration names something to call, and what: all that ``conf/`` offers."""
     known: dict[tuple[str, ...], list[str]] = {}

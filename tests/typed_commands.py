@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 SMALL = ("dataset.root=data", "dataset.n_train=96", "dataset.n_valid=32", "dataset.n_test=32")
 SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
@@ -56,6 +57,10 @@ class Shell:
 def shell(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
 ) -> Shell:
+    save = Figure.savefig  # pictures with few dots: sooner drawn, and drawn all the same
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **how: save(self, *args, **{**how, "dpi": 20})
+    )
     return Shell(monkeypatch, capsys)
 
 
@@ -63,16 +68,13 @@ def shell(
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one finished run of each kind of delays, made by the real command."""
     folder = tmp_path_factory.mktemp("cli")
-    for delays in ("learned", "none"):
-        subprocess.run(
-            [
-                *(sys.executable, "-c", "from snn_delays.cli import train; train()"),
-                *(*SMALL, *SHORT, f"model.delays={delays}", f"run=runs/{delays}"),
-            ],
-            cwd=folder,
-            check=True,
-            timeout=240,
-        )
+    both = (
+        "import sys; from snn_delays.cli import train; given = sys.argv[1:]\n"
+        "for delays in ('learned', 'none'):\n"
+        "    sys.argv[1:] = [*given, f'model.delays={delays}', f'run=runs/{delays}']; train()"
+    )
+    command = [sys.executable, "-c", both, *SMALL, *SHORT]
+    subprocess.run(command, cwd=folder, check=True, timeout=240)
     return folder
 
 
