@@ -130,20 +130,17 @@ def test_a_live_bar_keeps_to_its_terminal(
     monkeypatch.setenv("TERM", "xterm")
     console.print_anywhere()
     handler, log = logging.StreamHandler(sys.stdout), logging.getLogger()
-    log.addHandler(handler)
-    try:
-        with console.TrainingView(150, first=98) as view:
-            assert view.console.width == width
-            for epoch in (99, 100):
-                for done in range(1, 4):
-                    view.batch(epoch, done, 3, 12.345, 1.0)
-                    log.warning(f"said in batch {epoch}.{done}")
-                view.epoch({**ROW, "epoch": epoch, "sigma": 12.27, "rate_hz": 123.4})
-                print("printed after epoch", epoch)
-        assert handler.stream is sys.stdout
-        log.warning("said at last")
-    finally:
-        log.removeHandler(handler)
+    monkeypatch.setattr(log, "handlers", [handler])
+    with console.TrainingView(150, first=98) as view:
+        assert view.console.width == width
+        for epoch in (99, 100):
+            for done in range(1, 4):
+                view.batch(epoch, done, 3, 12.345, 1.0)
+                log.warning(f"said in batch {epoch}.{done}")
+            view.epoch({**ROW, "epoch": epoch, "sigma": 12.27, "rate_hz": 123.4})
+            print("printed after epoch", epoch)
+    assert handler.stream is sys.stdout
+    log.warning("said at last")
     lines = Screen(width, raw.getvalue().decode(encoding)).lines
     assert max(map(len, lines)) <= width
     assert [line for line in lines if "said" in line or "printed" in line] == [
