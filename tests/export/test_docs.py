@@ -1,4 +1,4 @@
-"""The Python on the pages of docs/ runs as it stands there, on an exported network."""
+"""The Python on the pages of docs/ runs as it stands there, most of it on an exported network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from drawn_networks import random_network
 
 from snn_delays.export import DelayTable, integer_table, predict, write_table
@@ -44,7 +45,7 @@ def names_after(page: str) -> dict[str, Any]:
 
 
 def test_pages_have_code() -> None:
-    assert PAGES == ["chips.md", "formats.md", "simulator.md", "table-format.md"]
+    assert PAGES == ["chips.md", "formats.md", "simulator.md", "table-format.md", "torch.md"]
 
 
 def test_chips(table: DelayTable, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,3 +68,13 @@ def test_simulator(table: DelayTable) -> None:
 def test_table_format(table: DelayTable) -> None:
     names = names_after("table-format.md")
     assert names["potentials"].shape == (80 + table.tail_steps, 4, table.layers[-1].n_post)
+
+
+def test_the_checkpoint_gives_the_gradients_of_one_pass(unchecked: None) -> None:
+    names = names_after("torch.md")
+    net = names["net"]
+    found = [own.grad.clone() for own in net.parameters()]
+    net.zero_grad()
+    names["from_silence"](names["x"]).sum().backward()
+    for one, own in zip(found, net.parameters(), strict=True):
+        torch.testing.assert_close(one, own.grad)
