@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.autograd import forward_ad
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -42,6 +43,12 @@ def has_numbers(x: Tensor) -> bool:
     """Whether x, and what is made of it now, can be read later, by whoever it is handed to."""
     active = torch._C._are_functorch_transforms_active()
     return type(x) in _PLAIN and not x.is_meta and not active
+
+
+def differentiated() -> bool:
+    """Whether ``torch.func`` takes gradients of what happens now."""
+    kinds = (TransformType.Grad, TransformType.Jvp)
+    return any(level.key() in kinds for level in get_interpreter_stack() or ())
 
 
 def for_loops(*tensors: Tensor) -> bool:

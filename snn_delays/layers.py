@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snn_delays.arguments import whole_number
 from snn_delays.eager import autocasts, has_numbers, readable
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_sequence
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel, require_finite
 from snn_delays.memory import InputMemory, Net, fresh_copy
 from snn_delays.ops import plan, streaming
@@ -229,25 +230,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         return y if self.bias is None else y + self.bias
 
     def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
-        if not isinstance(x, Tensor):
-            raise UsageError(
-                f"DelayLayer: input must be a tensor, got {type(x).__name__}. "
-                "Use torch.as_tensor(x)."
-            )
-        if x.layout != torch.strided:
-            raise UsageError(f"DelayLayer: input must be dense, got {x.layout}. Use x.to_dense().")
-        if x.dim() != len(axes) + 1 or x.shape[-1] != self.in_features:
-            expected = ", ".join((*axes, str(self.in_features)))
-            other = "m" if len(axes) == 1 else "s"
-            hint = (
-                f" For that shape, functional.set_step_mode(net, {other!r})."
-                if x.dim() == 4 - len(axes) and x.shape[-1] == self.in_features
-                else ""
-            )
-            raise UsageError(
-                f"DelayLayer: input must be [{expected}] with step_mode={self.step_mode!r}, "
-                f"got {list(x.shape)}.{hint}"
-            )
+        require_sequence("DelayLayer", x, self.in_features, axes)
         if not x.is_floating_point():
             raise UsageError(
                 f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."

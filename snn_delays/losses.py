@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from snn_delays.arguments import described
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_dense
 from snn_delays.interpolation import at_least_single
 
 Readout = Literal["sum_softmax", "mean", "max"]
@@ -37,7 +38,7 @@ def sum_softmax(
     Reference:
         Hammouamri et al. (2024, arXiv:2306.17670).
     """
-    v = v.to(at_least_single(v.dtype))
+    v = _potentials(v)
     return (torch.softmax(v, dim=-1) * _counted(v, lengths)).sum(0)
 
 
@@ -45,7 +46,7 @@ def mean_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = mean over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    v, counted = v.to(at_least_single(v.dtype)), _counted(v, lengths)
+    v, counted = _potentials(v), _counted(v, lengths)
     return (v * counted).sum(0) / counted.sum(0)
 
 
@@ -53,7 +54,8 @@ def max_potential(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch classes"]:
     """score = max over the sample's own steps of v; arguments as for ``sum_softmax``."""
-    return v.to(at_least_single(v.dtype)).masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
+    v = _potentials(v)
+    return v.masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
 
 
 def score(
@@ -64,7 +66,7 @@ def score(
     They are in single precision at least: among sums in half precision many would be equal.
 
     Raises:
-        UsageError: unknown readout.
+        UsageError: an unknown readout, lengths of another shape.
     """
     if readout == "sum_softmax":
         return sum_softmax(v, lengths)
@@ -89,8 +91,9 @@ def cross_entropy(
         scores ``[N, classes]``, labels ``[N]`` or ``[N, classes]`` → a scalar.
 
     Raises:
-        UsageError: labels of another shape, or on the CPU none of the classes.
+        UsageError: labels that are no tensor, of another shape, or on the CPU none of the classes.
     """
+    require_dense("cross_entropy", labels, "labels")
     shape = scores.shape if labels.is_floating_point() else scores.shape[:1]
     if labels.shape != shape:
         raise UsageError(
@@ -105,7 +108,7 @@ def cross_entropy(
                 f"cross_entropy: labels must lie from 0 to {scores.shape[1] - 1}, "
                 f"got {least if least < 0 else most}. Give the network as many outputs as classes."
             )
-    return F.cross_entropy(scores, labels.to(scores) if labels.is_floating_point() else labels)
+    return F.cross_entropy(scores, labels.to(scores if labels.is_floating_point() else torch.long))
 
 
 def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]) -> int:
@@ -115,8 +118,20 @@ def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor
     return int(rows.long().sum())
 
 
+def _potentials(v: Tensor) -> Tensor:
+    """v, dense and in single precision at least."""
+    require_dense("score", v, "v")
+    return v.to(at_least_single(v.dtype))
+
+
 def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1 1"]:
     steps = torch.arange(v.shape[0], device=v.device)[:, None, None]
     if lengths is None:
         return torch.ones_like(steps, dtype=torch.bool)
+    require_dense("score", lengths, "lengths")
+    if lengths.shape != v.shape[1:2]:
+        raise UsageError(
+            f"score: lengths must be {list(v.shape[1:2])}, the steps of each sample, "
+            f"got {described(lengths)}."
+        )
     return steps < lengths[None, :, None]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snn_delays import losses
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers import DelayLayer, Granularity, rounded
 from snn_delays.neurons import LeakyReadout, lif
@@ -169,13 +170,9 @@ class DelaySNN(nn.Module, base.StepModule):
         self, x: Float[Tensor, "*time batch channels"], return_spikes: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Readout potentials; with ``return_spikes`` also each hidden layer's spikes."""
-        axes = 3 if self.step_mode == "m" else 2
-        if x.dim() != axes or x.shape[-1] != self.sizes[0]:
-            expected = f"[T, N, {self.sizes[0]}]" if axes == 3 else f"[N, {self.sizes[0]}]"
-            raise UsageError(
-                f"DelaySNN: input must be {expected} with step_mode={self.step_mode!r}, "
-                f"got {list(x.shape)}."
-            )
+        require_dense("DelaySNN", x)
+        axes = ("T", "N") if self.step_mode == "m" else ("N",)
+        require_sequence("DelaySNN", x, self.sizes[0], axes)
         if self.step_mode == "m":
             functional.reset_net(self)
             x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])

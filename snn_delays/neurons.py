@@ -11,11 +11,13 @@ from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
-from snn_delays.eager import for_loops, readable
+from snn_delays.eager import differentiated, for_loops, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
 from snn_delays.ops import lif_torch
 from snn_delays.state import Stateful, trainable
+
+_KNOWN = (surrogate.ATan, surrogate.Sigmoid)
 
 
 class _Swept(Stateful):
@@ -37,6 +39,25 @@ class _Swept(Stateful):
     surrogate_function: surrogate.SurrogateFunctionBase
     # Whether the compiled sweep has a form that torch.compile can call.
     compilable = True
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        name = type(self).__name__
+        super().__init__(
+            _tau(name, tau),  # pyright: ignore[reportCallIssue]
+            decay_input,
+            real_number(f"{name}: v_threshold", v_threshold),
+            None if v_reset is None else real_number(f"{name}: v_reset", v_reset),
+            *args,
+            **kwargs,
+        )
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
         run = self._runner(x_seq)
@@ -60,11 +81,13 @@ class _Swept(Stateful):
         # Looked up so, which a step of a stream can tell.
         function: Any = self._modules.get("surrogate_function")
         if not (
-            type(function) in (surrogate.ATan, surrogate.Sigmoid)
+            type(function) in _KNOWN
             and function.spiking
             and x.numel() > 0
             and self._neuron_precision is None  # else one of SpikingJelly's own, on GPUs
         ):
+            if differentiated():
+                self._require_differentiable(function)
             return None
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
@@ -72,6 +95,15 @@ class _Swept(Stateful):
         if scan.AVAILABLE and for_loops(x):
             return self._sweep
         return None if readable(x) else self._loop
+
+    def _require_differentiable(self, function: Any) -> None:
+        """Refuse those surrogates of SpikingJelly that ``torch.func`` takes no gradient of."""
+        ours = not isinstance(function, surrogate.SurrogateFunctionBase) or type(function) in _KNOWN
+        if not ours and function.spiking:
+            raise UsageError(
+                f"{type(self).__name__}: torch.func takes gradients of ATan and Sigmoid, got "
+                f"{type(function).__name__}. Use one of these surrogates, or torch.autograd."
+            )
 
     def _loop(self, x_seq: Tensor) -> Tensor:
         """``_sweep`` in torch alone."""
@@ -141,6 +173,9 @@ class ParametricLIFNode(_Swept, neuron.ParametricLIFNode):  # pyright: ignore[re
     """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``_Swept``."""
 
     compilable = False
+
+    def __init__(self, init_tau: float = 2.0, *args: Any, **kwargs: Any) -> None:
+        super().__init__(init_tau, *args, **kwargs)
 
     def _rate(self) -> Tensor:
         return self.w.sigmoid()
@@ -228,6 +263,11 @@ class LeakyReadout(Stateful, base.MemoryModule):
         self.register_memory("v", 0.0)
 
     def single_step_forward(self, x: Float[Tensor, "batch post"]) -> Float[Tensor, "batch post"]:
+        if x.dim() == 3:
+            raise UsageError(
+                "LeakyReadout: input must be [N, C] with step_mode='s', got "
+                f"{list(x.shape)}. For that shape, functional.set_step_mode(net, 'm')."
+            )
         self.v = (1 - 1 / self.tau) * potential(self, x, x.shape) + x
         return self.v
 

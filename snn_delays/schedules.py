@@ -61,6 +61,7 @@ class Schedule(ABC):
 
         Of 150 epochs the published schedule anneals over 150 // 4 = 37.
         """
+        count = whole_number(f"{type(self).__name__}: epochs", count, 0)
         # A share like 0.29 of 100 epochs is 29, although its floating-point product is less.
         until, integer_from = (
             math.floor(share * count + 1e-9) for share in (self.until, self.integer_from)
@@ -91,6 +92,8 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        offset = real_number("Exponential: offset", self.offset, unit="steps")
+        object.__setattr__(self, "offset", offset)
         if not min(self.start, self.end) > self.offset:
             raise UsageError(
                 f"Exponential: start and end must be above offset = {self.offset:g}, "

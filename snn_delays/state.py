@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_dense
 
 _NONE = -1  # the number of the backward pass that runs where none does
 
@@ -31,7 +32,8 @@ class Stateful:
 
     Raises:
         UsageError: in a backward pass, from a memory whose own backward pass has run; in a forward
-            pass that ``torch.utils.checkpoint`` repeats, from a memory that has gone on since.
+            pass that ``torch.utils.checkpoint`` repeats, from a memory that has gone on since; in
+            a trace, from a memory of before; by ``torch.jit.script``.
     """
 
     _memories: dict[str, Any]
@@ -42,6 +44,9 @@ class Stateful:
         run = super().forward  # pyright: ignore[reportAttributeAccessIssue]
         if torch.compiler.is_compiling() or not args:
             return run(*args, **kwargs)
+        require_dense(type(self).__name__, args[0])
+        if torch._C._is_tracing():
+            self._require_traced()
         graded = torch.is_grad_enabled() and readable(args[0])
         if self._last is None and has_numbers(args[0]):
             self._require_numbers()
@@ -68,6 +73,21 @@ class Stateful:
                     f"{type(self).__name__}: remembers a sequence without numbers, as traced, "
                     "transformed or fake. Call functional.reset_net(net) before a new one."
                 )
+
+    def _require_traced(self) -> None:
+        """Refuse a memory that a trace would take for a constant."""
+        for value in self._memories.values():
+            if isinstance(value, Tensor) and not _traced(value):
+                raise UsageError(
+                    f"{type(self).__name__}: remembers a sequence from before this trace. Trace a "
+                    "module whose forward calls functional.reset_net(net) first."
+                )
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise UsageError(
+            f"{type(self).__name__}: torch.jit.script does not follow it. Use torch.jit.trace or "
+            "torch.export.export."
+        )
 
     def _go_on(self) -> None:
         """Look at the memory that a forward pass with gradients goes on from."""
@@ -148,6 +168,15 @@ def trainable(value: Tensor) -> Tensor:
     if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
         return value
     return value.clone() if value.is_inference() else value
+
+
+def _traced(value: Tensor) -> bool:
+    """Whether ``torch.jit.trace``, which runs now, has seen how ``value`` was made."""
+    try:
+        node = torch._C._get_value_trace(value).node()  # pyright: ignore[reportAttributeAccessIssue]
+    except RuntimeError:  # a constant that would require a gradient
+        return False
+    return node.kind() != "prim::Constant"
 
 
 def _cut(value: Any) -> Any:

@@ -12,7 +12,8 @@ import torch
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
-from snn_delays.schedules import Step
+from snn_delays.neurons import LIFNode, ParametricLIFNode
+from snn_delays.schedules import Exponential, Step
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_the_message_is_one_short_line_whatever_was_given() -> None:
     assert len(said) < 150
 
 
+NODES: dict[str, Any] = {"LIFNode": LIFNode, "ParametricLIFNode": ParametricLIFNode}
 NUMBERS = {
     "numpy": (np.int64, np.float32),
     "0-d arrays": (np.array, np.array),
@@ -127,5 +129,17 @@ def test_numbers_of_numpy_and_torch_make_the_network_that_pythons_make(kind: str
     assert torch.equal(nets[1](x), expected)
     steps = Step(start=real(8.0), end=real(0.5), until=real(0.5), steps=whole(2))
     assert steps.epochs(8) == Step(start=8.0, end=0.5, until=0.5, steps=2).epochs(8)
+    published = Exponential(start=real(12.0), offset=real(0.25))
+    assert published.epochs(whole(8)) == Exponential(start=12.0, offset=0.25).epochs(8)
+    for name in ("LIFNode: tau", "ParametricLIFNode: tau"):
+        with pytest.raises(UsageError, match=f"{name} must be above 1 step, got"):
+            NODES[name.split(":")[0]](real(0.5))
+    for node in NODES.values():
+        settings = {"v_threshold": 0.5, "v_reset": -0.25, "step_mode": "m"}
+        theirs = {**settings, "v_threshold": real(0.5), "v_reset": real(-0.25)}
+        assert torch.equal(node(real(2.5), **theirs)(x), node(2.5, **settings)(x))
+        assert repr(node(whole(2), v_threshold=1)) == repr(node(2.0))
+    with pytest.raises(UsageError, match="Exponential: epochs must be a whole number >= 0"):
+        published.epochs(8.0)
     with pytest.raises(UsageError, match="Step: steps must be a whole number >= 1"):
         Step(start=8.0, steps=True)

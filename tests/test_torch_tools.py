@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, jacrev, jvp, stack_module_state, v
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
+from snn_delays.errors import UsageError
 from snn_delays.layers import DelayLayer
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
@@ -57,6 +58,9 @@ MAKE: dict[str, Callable[[], nn.Module]] = {
     "network": lambda: network(sigma=0.5),
 }
 
+# Step by step what a network is made of; a step is much the same in every kind of layer.
+CASES = [*((kind, "m") for kind in MAKE), ("network", "s"), ("parametric LIF", "s")]
+
 
 def sample(*, batch: int = 2) -> Tensor:
     return (torch.rand(6, batch, 5) < 0.3).float()
@@ -70,8 +74,7 @@ def close(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("mode", ["m", "s"])
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize(("kind", "mode"), CASES)
 def test_a_trace_is_the_module(kind: str, mode: str) -> None:
     net = Fresh(MAKE[kind](), mode)
     traced = torch.jit.trace(net, sample())
@@ -79,8 +82,7 @@ def test_a_trace_is_the_module(kind: str, mode: str) -> None:
     close(traced(x), net(x))
 
 
-@pytest.mark.parametrize("mode", ["m", "s"])
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize(("kind", "mode"), CASES)
 def test_an_exported_program_is_the_module_in_torchs_own_operators(kind: str, mode: str) -> None:
     net = Fresh(MAKE[kind](), mode)
     program = torch.export.export(net, (sample(),))
@@ -123,6 +125,19 @@ def test_a_graph_of_operators_is_the_module(kind: str) -> None:
         graph = make_fx(net)(sample())
         x = sample()
         close(graph(x), net(x))
+
+
+def test_a_trace_that_goes_on_from_a_memory_is_refused() -> None:
+    for kind, warm in (("narrow", True), ("LIF", True), ("parametric LIF", False)):
+        net = MAKE[kind]()
+        functional.set_step_mode(net, "m")
+        if warm:
+            net(sample())
+        # Cold it is the second trace, which checks the first, that goes on.
+        with pytest.raises(UsageError, match=r"from before this trace\. Trace a module whose forw"):
+            torch.jit.trace(net, sample())
+        functional.reset_net(net)
+        assert net(sample()).isfinite().all()
 
 
 # --- torch.func -----------------------------------------------------------------------------------
@@ -171,6 +186,30 @@ def test_gradients_of_parameters_by_functional_calls() -> None:
     assert all(g.abs().max() > 0 for n, g in each.items() if "delay.delay" in n)
 
 
+@pytest.mark.parametrize("method", ["dense", "lowrank", "taps"])
+def test_gradients_come_in_batches(method: Any) -> None:
+    net = network(method=method, sigma=0.5 if method == "taps" else None)
+    x = (torch.rand(30, 2, 5) < 0.05).float().requires_grad_()
+    scores = net(x).square().sum((0, 1))
+    learned = [x, *net.parameters()]
+    batch = torch.autograd.grad(
+        scores, learned, torch.eye(3), is_grads_batched=True, retain_graph=True
+    )
+    assert {block.delay.way for block in net.blocks} == {method}
+    for number, score in enumerate(scores):
+        expected = torch.autograd.grad(score, learned, retain_graph=True)
+        close([own[number] for own in batch], list(expected))
+
+
+def test_a_surrogate_that_transforms_cannot_differentiate_is_named() -> None:
+    net = Fresh(LIFNode(v_threshold=0.3, surrogate_function=surrogate.PiecewiseQuadratic()))
+    x = sample()
+    close(vmap(net, in_dims=1, out_dims=1)(x.unsqueeze(2)).squeeze(2), net(x))
+    for take in (grad(lambda x: net(x).sum()), jacrev(lambda x: net(x).sum())):
+        with pytest.raises(UsageError, match=r"gradients of ATan and Sigmoid, got PiecewiseQuad"):
+            take(x)
+
+
 def test_an_ensemble_runs_at_once() -> None:
     nets = [network(sigma=0.7) for _ in range(3)]
     parameters, buffers = stack_module_state(nets)
@@ -185,8 +224,7 @@ def test_an_ensemble_runs_at_once() -> None:
 # --- tensors without numbers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["m", "s"])
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize(("kind", "mode"), CASES)
 def test_shapes_are_found_without_numbers(kind: str, mode: str) -> None:
     net = MAKE[kind]()
     expected = Fresh(net, mode)(sample()).shape

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from snn_delays.eager import autocasts, for_loops
 from snn_delays.ops import spikes
-from snn_delays.ops.twice import gradients
+from snn_delays.ops.twice import gradients, in_torch
 
 # Steps whose gradient stays in the cache while all taps add to it, and steps whose spikes do.
 BLOCK, SPIKES_BLOCK = 16, 4
@@ -54,7 +54,7 @@ class _SpikeConvolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, kernel = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if in_torch(grad):
             return gradients(product, (x, kernel), ctx.needs_input_grad, grad)
         grad = grad.contiguous()
         steps, post = grad.shape[0], kernel.shape[0]

@@ -25,7 +25,7 @@ from torch import Tensor
 from snn_delays.eager import autocasts
 from snn_delays.interpolation import at_least_single, inside
 from snn_delays.ops import dense, spikes
-from snn_delays.ops.twice import gradients
+from snn_delays.ops.twice import gradients, in_torch
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
 # long ones make larger matrix products.
@@ -153,7 +153,7 @@ class _FilteredProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mixed, shapes = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if in_torch(grad):
             return gradients(_product, (x, mixed, shapes), ctx.needs_input_grad, grad)
         of_x, of_mixed = ctx.needs_input_grad[:2]
         rank, post, pre = mixed.shape

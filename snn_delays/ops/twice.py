@@ -10,6 +10,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
+
+
+def in_torch(grad: Tensor) -> bool:
+    """Whether a backward pass has to be done in torch: with a graph, or for a batch of gradients.
+
+    Batches are what ``torch.autograd.grad`` makes of ``is_grads_batched=True``.
+    """
+    return torch.is_grad_enabled() or is_legacy_batchedtensor(grad)
 
 
 def gradients(
