@@ -56,8 +56,9 @@ class Stateful:
         left = self._memories.values()
         if graded:
             last = _Pass(type(self).__name__, left)
-            if y.grad_fn is not None:
-                y.grad_fn.register_prehook(last.spend)
+            for made in (y, *left):  # a loss may be of either
+                if isinstance(made, Tensor) and made.grad_fn is not None:
+                    made.grad_fn.register_prehook(last.spend)
         else:
             last = tuple(left) if has_numbers(args[0]) else None
         self.__dict__["_last"] = last

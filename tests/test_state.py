@@ -184,6 +184,25 @@ def test_a_forgotten_reset_is_named(kind: str, mode: str, leaf: bool) -> None:
     train()
 
 
+@pytest.mark.parametrize("mode", ["m", "s"])
+@pytest.mark.parametrize("node", [LIFNode, ParametricLIFNode, lambda **_: LeakyReadout(2.0)])
+def test_a_forgotten_reset_is_named_where_the_loss_is_of_potentials(
+    node: Callable[..., Any], mode: str
+) -> None:
+    last = node(v_threshold=1e3)
+    net = nn.Sequential(DelayLayer(5, 3, 4), last)
+    functional.set_step_mode(net, mode)
+    x = spikes(9, 2, 5)
+
+    def train() -> None:
+        net(x) if mode == "m" else step_by_step(net, x)
+        last.v.square().sum().backward()
+
+    train()
+    with pytest.raises(UsageError, match=FORGOTTEN):
+        train()
+
+
 @pytest.mark.parametrize("kept", ["retain_graph", "create_graph"])
 def test_a_graph_that_was_kept_is_gone_through_again(kept: str) -> None:
     net = sequential()
