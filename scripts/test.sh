@@ -9,4 +9,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright
-.venv/bin/python -m pytest "$@"
+# A file's tests stay together: they share trained runs.
+.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile "$@"
