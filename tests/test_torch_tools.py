@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from spikingjelly.activation_based import functional, surrogate
+from spikingjelly.activation_based import base, functional, surrogate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
@@ -91,6 +91,37 @@ def test_an_exported_program_is_the_module_in_torchs_own_operators(kind: str, mo
     assert not [name for name in targets if "snn_delays" in name or "sj_" in name]
     x = sample()
     close(program.module()(x), net(x))
+
+
+class Step(nn.Module):
+    """One step of a network as a function of its input and memories."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.step = base.to_functional_forward(net)
+
+    def forward(self, x: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
+        (y,), memories = self.step((x,), memories)
+        return y, *memories
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("tool", [torch.jit.trace, torch.export.export])
+def test_a_step_that_is_given_its_memories_streams_elsewhere(tool: Callable[..., Any]) -> None:
+    net = network(sigma=0.5, dropout=0.0)
+    functional.set_step_mode(net, "s")
+    x = sample()
+    with torch.no_grad():
+        expected = [net(step) for step in x]
+        memories = [torch.zeros_like(memory) for memory in base.extract_memories(net)]
+        functional.reset_net(net)
+        step = tool(Step(net).eval(), (x[0], *memories))
+        run = step.module() if tool is torch.export.export else step
+        for now, wanted in zip(x, expected, strict=True):
+            y, *memories = run(now, *memories)
+            close(y, wanted)
+    assert expected[-1].abs().max() > 0
 
 
 def test_an_exported_network_takes_batches_of_any_size() -> None:
