@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList
 
 from snn_delays.arguments import real_number
 from snn_delays.layers import delay_layers
+from snn_delays.present import stored
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -45,7 +46,8 @@ def parameter_groups(
     rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
     for name, value in rates.items():
         rates[name] = real_number(f"parameter_groups: {name}", value, 0)
-    delays = [_delay(layer) for layer in delay_layers(module)]
+    kept = [stored(layer, "delay") for layer in delay_layers(module)]
+    delays = [delay for delay in kept if isinstance(delay, nn.Parameter)]
     norms = [part for part in module.modules() if isinstance(part, _NORMS)]
     lists = [part for part in module.modules() if isinstance(part, ParametrizationList)]
     added = [mapping for mappings in lists for mapping in mappings]
@@ -64,13 +66,6 @@ def parameter_groups(
         },
     ]
     return [group for group in groups if group["params"]]
-
-
-def _delay(layer: nn.Module) -> nn.Parameter:
-    """What an optimiser changes of a layer's delays."""
-    if is_parametrized(layer, "delay"):
-        return layer.get_submodule("parametrizations.delay").original  # pyright: ignore
-    return layer.delay  # pyright: ignore[reportReturnType]
 
 
 def _once(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import real_number, whole_number
 from snn_delays.eager import autocasts, has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_sequence
@@ -16,7 +17,8 @@ from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
 from snn_delays.memory import InputMemory, Net, fresh_copy
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
-from snn_delays.present import SynapseMask
+from snn_delays.present import SynapseMask, stored
+from snn_delays.rest import rest
 from snn_delays.sigma import SigmaBuffer
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
@@ -42,8 +44,8 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         interpolation: ``"gaussian"`` or ``"triangle"``.
         sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
             published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
-            integers and rest: their gradient is 0, and ``clamp_delays_`` undoes what an
-            optimiser's momentum or decay did to them.
+            integers and rest: their gradient is 0, and an optimiser's step leaves them where they
+            are, whatever its momentum or decay (``rest.py``).
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
@@ -108,7 +110,8 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self.granularity: Granularity = granularity
         self.interpolation: Interpolation = interpolation
         self.method: Method = method
-        self.first_sigma = self.max_delay / 2 + 0.27 if sigma is None else sigma
+        sigma = self.max_delay / 2 + 0.27 if sigma is None else sigma
+        self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
         self.step_mode = step_mode
         self.way: str | None = None  # how the last sequence was computed
 
@@ -118,7 +121,6 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self.weight = nn.Parameter(torch.empty(shape))
         self.delay = nn.Parameter(torch.empty(rows, columns, self.kernel_count))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
-        self._resting: Tensor | None = None
         self._stream = streaming.Stream()
         self.reset_parameters()
 
@@ -134,28 +136,25 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
     def clamp_delays_(self) -> None:
         """Bring every delay back into [0, max_delay]; call it after an optimiser step.
 
-        Delays at rest (σ = 0) get back the values that the last forward pass used.
+        Weights of synapses that are not there become 0 again. A parametrised delay is left to its
+        parametrisation; it acts within the range all the same.
 
         Raises:
             UsageError: delays that are NaN or infinite; not looked for on a GPU.
         """
-        if self._resting is not None:
-            self.delay.copy_(self._resting)
-            self._resting = None
-        if self.delay.device.type == "cpu":
+        self.clear_absent_()
+        if self.delay.is_cpu and readable(self.delay):
             require_finite(self.delay)
-        self.delay.clamp_(0, self.max_delay)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._resting = None
-        super()._load_from_state_dict(*args, **kwargs)
+        if not is_parametrized(self, "delay"):
+            self.delay.clamp_(0, self.max_delay)
 
     def carried(self) -> dict[str, Any]:
-        return {**super().carried(), "_resting": None, "_stream": streaming.Stream()}
+        return {**super().carried(), "_stream": streaming.Stream()}
 
     def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 contacts"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
-        require_finite(self.delay)
+        if not self.delay.is_meta:
+            require_finite(self.delay)
         return self.delay.detach().round().clamp(0, self.max_delay).long()
 
     def rounded(self) -> DelayLayer:
@@ -217,10 +216,14 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         return self.sigma if readable(buffer) else buffer
 
     def _rest(self) -> None:
-        """Note the delays that this pass acts with, if they are to rest."""
-        learned = torch.is_grad_enabled() and self.delay.requires_grad
-        if learned and self.interpolation == "gaussian" and readable(self.delay, self._sigma):
-            self._resting = self.delay.detach().clone() if self.sigma == 0 else None
+        """Keep the delays where they are, if this pass acts with integers."""
+        if not torch.is_grad_enabled() or self.interpolation != "gaussian":
+            return
+        delay = stored(self, "delay")
+        if delay is None or not delay.requires_grad or not readable(delay, self._sigma):
+            return
+        if self.sigma == 0:
+            rest(delay, self)
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
@@ -269,11 +272,26 @@ def clamp_delays_(module: nn.Module) -> None:
         child.clamp_delays_()
 
 
+class _Rounded(nn.Module):
+    """Integer delays, of delays that a parametrisation makes."""
+
+    def __init__(self, max_delay: int) -> None:
+        super().__init__()
+        self.max_delay = max_delay
+
+    def forward(self, delay: Tensor) -> Tensor:
+        return delay.round().clamp(0, self.max_delay)
+
+
 def rounded(module: Net) -> Net:
     """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
     twin = fresh_copy(module)
     with torch.no_grad():
         for child in delay_layers(twin):
-            child.delay.copy_(child.integer_delays())
+            delays = child.integer_delays()
+            if is_parametrized(child, "delay"):
+                register_parametrization(child, "delay", _Rounded(child.max_delay), unsafe=True)
+            else:
+                child.delay.copy_(delays)
             child.sigma = 0.0
     return twin

@@ -39,7 +39,12 @@ class InputMemory(Stateful, base.MemoryModule):
         past = self.history
         if past is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
-        if past.shape[1] != batch:
+        if past.shape != (self.max_delay, batch, self.in_features):
+            if past.dim() != 3 or past.shape[::2] != (self.max_delay, self.in_features):
+                raise UsageError(
+                    f"DelayLayer: history must be [{self.max_delay}, {batch}, {self.in_features}], "
+                    f"got {list(past.shape)}. Call functional.reset_net(net)."
+                )
             raise UsageError(
                 f"DelayLayer: remembers a batch of {past.shape[1]}, got one of {batch}. "
                 "Call spikingjelly's functional.reset_net(net) between sequences."

@@ -254,7 +254,7 @@ def _gathered(
 
 def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
     """Delay of every contact, and its share of the layer's total |w|."""
-    strength = layer.weight.detach().abs()
+    strength = layer.acting_weight().detach().abs()
     delay = layer.delay.detach().expand_as(strength)
     return delay.flatten().numpy(), (strength / strength.sum()).flatten().numpy()
 

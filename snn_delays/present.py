@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import shown
 from snn_delays.errors import UsageError
@@ -16,7 +16,8 @@ from snn_delays.errors import UsageError
 class SynapseMask(nn.Module):
     """A layer with a ``weight`` whose synapses need not all be there.
 
-    Its state dict has ``present`` (bool, as ``weight``) if some are not.
+    Its state dict has ``present`` (1 or 0, as ``weight``) if some are not; numbers, since averages
+    of models take no booleans.
     """
 
     weight: Tensor
@@ -28,9 +29,10 @@ class SynapseMask(nn.Module):
 
     @torch.no_grad()
     def set_present(self, present: Bool[Tensor, "post pre contacts"] | None) -> None:
-        """Say which synapses there are: the others' weights become 0, and nothing brings them back.
+        """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
 
-        Saved and loaded with the layer; a state dict without ``present`` has every synapse.
+        Saved and loaded with the layer; a state dict without ``present`` has every synapse. Set it
+        before a copy is made that averages buffers (``AveragedModel``).
 
         Args:
             present: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
@@ -46,21 +48,24 @@ class SynapseMask(nn.Module):
             got = present.dtype if isinstance(present, Tensor) else shown(present)
             raise UsageError(f"set_present: needs a bool tensor {list(shape)}, got {got}.")
         try:
-            mask = present.to(self.weight.device).expand(shape).clone()
+            mask = present.to(self.weight.device).expand(shape).to(torch.uint8)
         except RuntimeError:
             raise UsageError(
                 f"set_present: needs the shape of weight, {list(shape)}, got {list(present.shape)}."
             ) from None
-        self.present = mask
-        stored = self.weight
-        if parametrize.is_parametrized(self, "weight"):
-            stored = self.get_submodule("parametrizations.weight").original
-        stored.masked_fill_(~mask, 0)  # pyright: ignore[reportCallIssue]
+        self.present = mask.clone()
+        self.clear_absent_()
+
+    @torch.no_grad()
+    def clear_absent_(self) -> None:
+        """Store 0 for the weights of synapses that are not there, where weights are stored."""
+        if self.present is not None and (weight := stored(self, "weight")) is not None:
+            weight.masked_fill_(self.present == 0, 0)
 
     def acting_weight(self) -> Float[Tensor, "post pre contacts"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
         present = self._buffers["present"]
-        return self.weight if present is None else torch.where(present, self.weight, 0)
+        return self.weight if present is None else torch.where(present != 0, self.weight, 0)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -71,5 +76,12 @@ class SynapseMask(nn.Module):
             if f"{prefix}present" not in state_dict:
                 self.present = None
             elif self.present is None:
-                self.present = torch.ones_like(self.weight, dtype=torch.bool)
+                self.present = torch.ones_like(self.weight, dtype=torch.uint8)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def stored(module: nn.Module, name: str) -> Tensor | None:
+    """The tensor that ``name`` is stored as; None if a parametrisation makes it of several."""
+    if not is_parametrized(module, name):
+        return getattr(module, name)
+    return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)

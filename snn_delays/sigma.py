@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.arguments import real_number
+from snn_delays.eager import readable
 
 
 class SigmaBuffer(nn.Module):
@@ -45,6 +46,14 @@ class SigmaBuffer(nn.Module):
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        sigma = state_dict.get(f"{prefix}_sigma")
+        if isinstance(sigma, Tensor) and readable(sigma):
+            real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         exact = self._sigma

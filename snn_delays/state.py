@@ -113,6 +113,13 @@ class Stateful:
             if isinstance(value, Tensor):
                 self._memories[name] = value.detach()
         super().detach()  # pyright: ignore[reportAttributeAccessIssue]
+        if self._last is not None:  # what a repeated pass would go on from is this memory now
+            self.__dict__["_last"] = tuple(self._memories.values())
+
+    def reset(self) -> None:
+        super().reset()  # pyright: ignore[reportAttributeAccessIssue]
+        if not torch.compiler.is_compiling():
+            self.__dict__["_last"] = ()  # and with it the memory that it holds
 
     def carried(self) -> dict[str, Any]:
         """What a copy or a pickle takes along."""

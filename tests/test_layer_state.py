@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from spikingjelly.activation_based import base, functional, memopt, monitor, neuron
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector, parametrizations, parametrize, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from snn_delays import DelayLayer, LIFNode, clamp_delays_, rounded, set_sigma
@@ -298,6 +299,23 @@ def test_a_running_stream_follows_every_change(change: Callable, dtype: torch.dt
     torch.testing.assert_close(torch.stack(now), layer(x)[4:])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(16, 16), (128, 4), (700, 8)])
+@pytest.mark.parametrize("part", [slice(None), slice(None, None, 2), slice(10)])
+def test_a_stream_sees_signs_change(shape: tuple[int, int], part: slice) -> None:
+    torch.manual_seed(0)
+    layer = DelayLayer(*shape, 5, sigma=0.0, step_mode="s")
+    x = torch.rand(2, shape[0])
+    before = layer(x)
+    functional.reset_net(layer)
+    layer.weight[:, part] *= -1
+    after = layer(x)
+    assert not torch.allclose(after, before)
+    functional.reset_net(layer)
+    layer.step_mode = "m"
+    torch.testing.assert_close(after, layer(x[None])[0])
+
+
 # --- delays that are no numbers -------------------------------------------------------------------
 
 UNFINITE = r"^1 of 12 delays are NaN or infinite\. Go back"
@@ -425,6 +443,70 @@ def test_delays_set_by_hand_at_sigma_zero_stay_set() -> None:
     assert torch.equal(net[0].delay, other[0].delay)
 
 
+EDITS: dict[str, Callable[[DelayLayer], object]] = {
+    "in place": lambda layer: layer.delay.data.add_(0.5),
+    "a vector": lambda layer: vector_to_parameters(
+        parameters_to_vector(layer.parameters()) * 0.5, layer.parameters()
+    ),
+    "new data": lambda layer: setattr(layer.delay, "data", torch.full_like(layer.delay, 2.5)),
+    "a new parameter": lambda layer: setattr(
+        layer, "delay", nn.Parameter(torch.full_like(layer.delay, 1.5))
+    ),
+    "as at first": lambda layer: layer.reset_parameters(),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_others_write_to_delays_at_rest_stays(edit: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(DelayLayer(5, 3, 4, sigma=0.0))
+    with torch.no_grad():
+        net[0].delay.clamp_(max=3.4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    train_once(net)
+    optimizer.step()
+    EDITS[edit](net[0])
+    written = net[0].delay.detach().clone()
+    clamp_delays_(net)
+    functional.reset_net(net)
+    net(torch.rand(7, 2, 5))
+    clamp_delays_(net)
+    assert torch.equal(net[0].delay, written)
+
+
+class Softly(nn.Module):
+    def forward(self, delay: Tensor) -> Tensor:
+        return 4 * delay.sigmoid()
+
+    def right_inverse(self, delay: Tensor) -> Tensor:
+        return (delay / 4).clamp(0.01, 0.99).logit()
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+@pytest.mark.parametrize("parametrised", [True, False])
+def test_delays_rest_without_a_clamp_and_through_a_parametrisation(
+    parametrised: bool, clamped: bool
+) -> None:
+    net = network()
+    if parametrised:
+        parametrize.register_parametrization(net[0], "delay", Softly())
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    for sigma in (1.0, 1.0, 0.0, 0.0):
+        set_sigma(net, sigma)
+        before = net[0].delay.detach().clone()
+        optimizer.zero_grad()
+        train_once(net)
+        optimizer.step()
+        if clamped:
+            clamp_delays_(net)
+        assert torch.equal(net[0].delay, before) == (sigma == 0)
+    twin = rounded(net)
+    assert torch.equal(twin[0].delay, net[0].delay.round())
+    functional.reset_net(net)
+    x = torch.rand(7, 2, 5)
+    assert torch.equal(twin(x), net(x))
+
+
 # --- synapses that are not there ------------------------------------------------------------------
 
 
@@ -518,3 +600,66 @@ def test_spikingjellys_own_nodes_between_layers() -> None:
     deployed = rounded(net)
     assert isinstance(net[1].v, Tensor)  # the original still has its memory
     assert deployed[0].sigma == 0.0
+
+
+def test_a_mask_is_averaged_and_acts_on_what_is_parametrised() -> None:
+    layer, mask = half_masked()
+    layer.set_present(mask)
+    averaged = AveragedModel(layer, use_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(layer)
+    x = torch.rand(4, 2, 6)
+    expected = layer(x)
+    torch.testing.assert_close(averaged.module(x), expected)
+    normed, _ = half_masked()
+    parametrizations.weight_norm(normed, "weight")
+    normed.set_present(mask)
+    torch.testing.assert_close(normed(x), expected)
+
+
+def test_masked_weights_are_stored_as_zeros() -> None:
+    layer, mask = half_masked()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for step in range(6):
+        if step == 3:
+            layer.set_present(mask)
+        functional.reset_net(layer)
+        optimizer.zero_grad()
+        layer(torch.rand(4, 2, 6)).square().sum().backward()
+        optimizer.step()
+        layer.clamp_delays_()
+    assert not layer.weight[~mask].any()
+    assert layer.weight[mask].all()
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+@pytest.mark.parametrize("shape", [(4, 2, 50), (4, 2, 3), (7, 2, 5), (2, 2, 5), (4, 2)])
+def test_a_history_of_another_size_is_refused(
+    shape: tuple[int, ...], mode: str, unchecked: None
+) -> None:
+    layer = DelayLayer(5, 3, 4, sigma=0.5)
+    functional.set_step_mode(layer, mode)
+    layer.history = torch.rand(shape)
+    x = torch.rand(2, 5) if mode == "s" else torch.rand(6, 2, 5)
+    with torch.no_grad(), pytest.raises(UsageError, match=r"history must be \[4, 2, 5\]"):
+        layer(x)
+
+
+@pytest.mark.parametrize("sigma", [-0.1, math.nan, math.inf])
+def test_a_state_dict_with_a_width_that_is_none_is_refused(sigma: float) -> None:
+    layer = DelayLayer(5, 3, 4)
+    state = {**layer.state_dict(), "_sigma": torch.tensor(sigma, dtype=torch.float64)}
+    with pytest.raises(UsageError, match=r"_sigma must be a number of steps >= 0"):
+        layer.load_state_dict(state)
+
+
+def test_delays_without_numbers_are_clamped_and_rounded() -> None:
+    with FakeTensorMode():
+        fake = DelayLayer(5, 3, 4)
+        fake.clamp_delays_()
+    meta = DelayLayer(5, 3, 4).to("meta")
+    assert meta.integer_delays().shape == meta.delay.shape
+    assert rounded(meta).delay.is_meta

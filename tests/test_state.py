@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -369,3 +370,23 @@ def test_a_batch_of_another_size_than_the_remembered_is_named(
         net(torch.rand(*lead, batch, 4))
     functional.reset_net(net)
     net(torch.rand(*lead, batch, 4))
+
+
+def test_a_memory_that_was_cut_is_no_memory_to_repeat_from() -> None:
+    net, before = LIFNode(step_mode="m", v_threshold=0.8), layer.Linear(5, 5, step_mode="m")
+    x = torch.rand(20, 2, 5)
+    net(before(x[:10]).detach())
+    functional.detach_net(net)
+    y = checkpoint(lambda x: net(before(x)), x[10:], use_reentrant=False)
+    functional.detach_net(net)
+    with pytest.raises(UsageError, match=REPEATED):
+        y.sum().backward()
+
+
+def test_a_reset_lets_the_memory_go() -> None:
+    node = LIFNode(step_mode="m", store_v_seq=True)
+    with torch.no_grad():
+        node(torch.rand(9, 2, 5))
+    seen = weakref.ref(node.v_seq)
+    functional.reset_net(node)
+    assert seen() is None

@@ -59,21 +59,25 @@ def step(
 
 @loop
 def fingerprint(weight: NDArray, delay: NDArray) -> NDArray:
-    """lane ← (lane xor bits) · odd constant, over and over: each number changes its lane for good.
+    """lane ← (lane xor bits) · odd constant, folded: each number changes its lane for good.
 
-    Both operations can be undone, so that one number that differs always shows; of several in one
-    lane it fails to in one of 2³² cases.
+    All of it can be undone, so that one number that differs always shows; of several in one lane it
+    fails to in about one of 2³² cases. Without the fold a sign, the highest bit, would stay there,
+    and two of them would cancel.
 
     Shape:
         any, contiguous → uint32 ``[LANES]``.
     """
-    lanes, odd = np.zeros(LANES, np.uint32), np.uint32(0x9E3779B1)
+    lanes = np.zeros(LANES, np.uint32)
+    odd, fold = np.uint32(0x9E3779B1), np.uint32(15)
     for numbers in (weight, delay):
         bits = numbers.reshape(numbers.size).view(np.uint32)
         whole = len(bits) // LANES * LANES
         for first in range(0, whole, LANES):
             for lane in range(LANES):
-                lanes[lane] = (lanes[lane] ^ bits[first + lane]) * odd
+                mixed = (lanes[lane] ^ bits[first + lane]) * odd
+                lanes[lane] = mixed ^ (mixed >> fold)
         for place in range(whole, len(bits)):
-            lanes[place - whole] = (lanes[place - whole] ^ bits[place]) * odd
+            mixed = (lanes[place - whole] ^ bits[place]) * odd
+            lanes[place - whole] = mixed ^ (mixed >> fold)
     return lanes

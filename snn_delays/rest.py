@@ -1,0 +1,59 @@
+"""Delays at rest: an optimiser's step leaves them where they are, whatever its momentum or decay.
+
+At σ = 0 a delay has a gradient of 0, by which plain gradient descent leaves it alone. Momentum of
+wider kernels and decay would still move it, so its value is put back after the step. Only the
+optimiser's own change is undone: what anyone else writes to a delay stays.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.weak import WeakIdKeyDictionary
+
+
+class Resting(Protocol):
+    """A layer whose delays rest at σ = 0."""
+
+    sigma: float
+
+
+# What an optimiser changes of a layer's delays → the layer, of layers that have rested.
+_layers: Any = WeakIdKeyDictionary()
+_kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tensor]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def rest(delay: Tensor, layer: Resting) -> None:
+    """Keep ``delay`` from every optimiser's steps as long as the layer's σ is 0."""
+    if delay not in _layers:
+        _layers[delay] = weakref.ref(layer)
+
+
+def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    if len(_layers):
+        own = [delay for group in optimizer.param_groups for delay in group["params"]]
+        layers = [(delay, _layers[delay]()) for delay in own if delay in _layers]
+        _kept[optimizer] = [
+            (delay, delay.detach().clone())
+            for delay, layer in layers
+            if layer is not None and layer.sigma == 0
+        ]
+
+
+@torch.no_grad()
+def _after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for delay, value in _kept.pop(optimizer, ()):
+        delay.copy_(value)
+
+
+register_optimizer_step_pre_hook(_before)
+register_optimizer_step_post_hook(_after)
