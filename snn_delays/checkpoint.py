@@ -33,6 +33,10 @@ _DAMAGE = (
 )
 
 
+class Unreadable(UsageError):
+    """A file that may be whole, but that the system does not give."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one training run."""
@@ -85,6 +89,8 @@ class RunFolder:
             f"{self.path} already holds a run. Choose another run=DIR, or go on with it: "
             f"run={self.path} resume=true."
         )
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file. Choose another run=DIR.")
         if self.results() or self.checkpoint("last").parent.exists():
             raise taken
         try:
@@ -142,7 +148,7 @@ class RunFolder:
         """Contents of a checkpoint, on the CPU.
 
         Raises:
-            UsageError: missing or damaged file.
+            UsageError: missing or damaged file; ``Unreadable`` if its bytes cannot be had.
         """
         path = self.checkpoint(name)
         if not path.is_file():
@@ -153,6 +159,11 @@ class RunFolder:
             )
         try:
             content = path.read_bytes()
+        except OSError as error:
+            raise Unreadable(
+                f"cannot read {path}: {refusal(error)}. Make it readable, and try again."
+            ) from error
+        try:
             # torch itself ignores the checksums in the file, and would load what was altered.
             if altered := zipfile.ZipFile(io.BytesIO(content)).testzip():
                 raise zipfile.BadZipFile(altered)

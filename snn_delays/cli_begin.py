@@ -46,6 +46,8 @@ def sweep_folder(arguments: list[str]) -> list[str]:
 
 def folder_to_train_in(cfg: DictConfig) -> RunFolder:
     """Where the run goes: the folder asked for; of several new runs (-m), the one of this run."""
+    if not isinstance(cfg.resume, bool):
+        raise UsageError(f"resume must be true or false, got {cfg.resume!r}.")
     if in_sweep() and not cfg.resume:
         typed = {one.lstrip("+").partition("=")[0] for one in HydraConfig.get().overrides.task}
         if "run" in typed and not cfg.get("finetune"):

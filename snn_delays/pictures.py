@@ -184,7 +184,7 @@ def _draw_input(axis: Axes, data: SpikeData) -> None:
         title=f"input: test sample 0 of {len(data.test):,}, of class "
         f"{data.class_names[int(batch.labels[0])]}",
         ylabel="channel",
-        xlim=(0, len(sample)),
+        xlim=(-0.5, len(sample) - 0.5),
         ylim=(-0.5, data.n_channels - 0.5),
     )
     _whole_numbers(axis.xaxis, axis.yaxis)

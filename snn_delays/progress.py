@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from snn_delays.checkpoint import Row, RunFolder
+from snn_delays.checkpoint import Row, RunFolder, Unreadable
 from snn_delays.errors import UsageError, one_line
 
 _log = logging.getLogger("snn_delays")
@@ -116,6 +116,8 @@ def load_progress(run: RunFolder) -> Progress | None:
         try:
             saved = run.load_checkpoint(path.stem)
             progress = Progress(**{name: saved[name] for name in _SAVED})
+        except Unreadable:  # it may be whole, and is not to be replaced
+            raise
         except (UsageError, KeyError):  # a checkpoint of another kind is as good as none
             damage.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
             continue
@@ -129,7 +131,7 @@ def load_progress(run: RunFolder) -> Progress | None:
         )
     raise UsageError(
         f"{last.parent / ' and '.join(damage)}: nothing to go on from. Begin a new run in another "
-        "run=DIR; checkpoint=best may still be evaluated and exported."
+        "run=DIR. If best.ckpt is whole, checkpoint=best may still be evaluated and exported."
     )
 
 

@@ -134,6 +134,7 @@ WRONG = {
         ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
         ("+model.colour=3", "no such setting: model.colour"),
         ("+foo=1", "no such setting: foo; --help lists them all."),
+        ("resume=maybe", "resume must be true or false, got 'maybe'."),
         ("++foo=1", "no such setting: foo; --help lists them all."),
         ("+foo.bar=1", "no such setting: foo;"),
         ("+trainer.foo=1", "no such setting: trainer.foo"),

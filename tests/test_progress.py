@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import logging
 import shutil
 from collections.abc import Callable
@@ -313,3 +314,26 @@ def test_another_accelerator_is_not_another_run(
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(
+    data: SpikeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run(network(data), data, tmp_path / "run", settings=dataclasses.replace(SETTINGS, epochs=2))
+    plain = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "last.ckpt":
+            raise OSError(errno.EIO, "Input/output error")
+        return plain(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(UsageError, match=r"cannot read .*last\.ckpt: Input/output error"):
+        load_progress(RunFolder(tmp_path / "run"))
+
+
+def test_a_file_in_the_place_of_a_run_is_named(data: SpikeData, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match=r"file is a file\. Choose another run=DIR"):
+        run(network(data), data, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"

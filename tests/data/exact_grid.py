@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-DOUBLE = Fraction(1, 2**52)
 
-
-def begins_below(time: float, k: int, dt_ms: float, slack: Fraction = DOUBLE) -> bool:
-    """Whether k · dt, but for a share ``slack`` of it, is not after ``time`` (s)."""
+def begins_below(time: float, k: int, dt_ms: float) -> bool:
+    """Whether k · dt, but for what k additions of doubles lose, is not after ``time`` (s)."""
+    slack = Fraction(k, 2**52)
     return k * Fraction(str(dt_ms)) / 1000 * (1 - slack) <= Fraction(time)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def bin_events(
     times, units, offsets = events.times, events.units, events.offsets
     kind = rounded_to(times, events.time_type)
     if grid.max_time_ms is not None:
-        early = times < stored_edges(2, grid.max_time_ms, kind)[1]
+        early = times < _edge(grid.max_time_ms, grid.dt_ms, kind)
         times, units = times[early], units[early]
         offsets = np.concatenate([[0], np.cumsum(early, dtype=np.int64)])[offsets]
     latest_ms = 1000 * float(times.max(initial=0))
@@ -155,6 +156,14 @@ def check_max_count(max_count: int | None) -> None:
     if max_count is not None:
         must = "be a whole number of spikes >= 1 (1: binary), or None for no limit"
         whole_number("max_count", max_count, 1, must=must)
+
+
+def _edge(time_ms: float, dt_ms: float, kind: np.dtype) -> float:
+    """The least value, in s, that stands for a time, or for the step that begins there."""
+    steps = Fraction(str(time_ms)) / Fraction(str(dt_ms))
+    if steps.denominator == 1 and steps <= _MAX_STEPS:
+        return float(stored_edges(int(steps) + 1, dt_ms, kind)[-1])
+    return float(stored_edges(2, time_ms, kind)[1])
 
 
 def _compact(values: np.ndarray, largest: int) -> np.ndarray:

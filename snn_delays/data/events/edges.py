@@ -7,8 +7,9 @@ is compared with what the edge itself would be *in that file*, not with the edge
     edge_k = round(k · dt · (1 − ε))        ``round`` to the file's type
 
 Where k · dt was computed in floating point, it may have fallen short before it was stored, by as
-much as ε of itself: the machine epsilon of single precision (2⁻²³), or of double precision (2⁻⁵²)
-in a file of doubles. A time further below an edge belongs to the step before.
+much as ε of itself: the machine epsilon of single precision (2⁻²³) or, in a file of doubles, what k
+additions of dt in double precision lose at most (k · 2⁻⁵²). A time further below an edge belongs to
+the step before. Sums in single precision may lose more than a file's last digit, and do so unseen.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray
         kind: floating-point type that the file stores times in.
     """
     dt = Fraction(str(dt_ms)) / 1000
-    short = dt * (1 - Fraction(float(np.finfo(np.promote_types(kind, np.float32)).eps)))
+    if kind == np.float64:
+        short = [k * dt * (2**52 - k) / 2**52 for k in range(count)]
+    else:
+        short = [k * dt * (2**23 - 1) / 2**23 for k in range(count)]
     # Python divides whole numbers of any size with a single rounding.
-    edges = np.array([k * short.numerator / short.denominator for k in range(count)])
+    edges = np.array([edge.numerator / edge.denominator for edge in short])
     with np.errstate(over="ignore"):  # the last numbers of float16: an edge that no time reaches
         stored = edges.astype(kind).astype(np.float64)
     return np.maximum(stored, (np.arange(count) - 0.5) * float(dt))

@@ -78,7 +78,9 @@ def with_units(
     largest = max((units.count for units in found.values()), default=0)
     if largest <= n_units:
         return n_units, list(sources)
-    remedy = f"If there are so many units, set dataset.n_units={largest}."
+    # A download would replace a file that may be the user's own.
+    remedy = f"If there are so many units, set dataset.n_units={largest}; else, if it should be the"
+    remedy += " published file:"
     return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
 
 
