@@ -59,25 +59,25 @@ def step(
 
 @loop
 def fingerprint(weight: NDArray, delay: NDArray) -> NDArray:
-    """lane ← (lane xor bits) · odd constant, folded: each number changes its lane for good.
+    """lane ← (lane xor spread bits) · odd constant: each number changes its lane for good.
 
-    All of it can be undone, so that one number that differs always shows; of several in one lane it
-    fails to in about one of 2³² cases. Without the fold a sign, the highest bit, would stay there,
-    and two of them would cancel.
+    All of it can be undone, so that one number that differs always shows. A product passes bits on
+    to higher ones only, and a sign is the highest: so each bit is spread to one of the lowest 11
+    as well. Several numbers in one lane cancel in one of 2²² cases at worst.
 
     Shape:
         any, contiguous → uint32 ``[LANES]``.
     """
-    lanes = np.zeros(LANES, np.uint32)
-    odd, fold = np.uint32(0x9E3779B1), np.uint32(15)
+    lanes, odd = np.zeros(LANES, np.uint32), np.uint32(0x9E3779B1)
+    near, far = np.uint32(11), np.uint32(22)
     for numbers in (weight, delay):
         bits = numbers.reshape(numbers.size).view(np.uint32)
         whole = len(bits) // LANES * LANES
         for first in range(0, whole, LANES):
             for lane in range(LANES):
-                mixed = (lanes[lane] ^ bits[first + lane]) * odd
-                lanes[lane] = mixed ^ (mixed >> fold)
+                number = bits[first + lane]
+                lanes[lane] = (lanes[lane] ^ number ^ (number >> near) ^ (number >> far)) * odd
         for place in range(whole, len(bits)):
-            mixed = (lanes[place - whole] ^ bits[place]) * odd
-            lanes[place - whole] = mixed ^ (mixed >> fold)
+            number, lane = bits[place], place - whole
+            lanes[lane] = (lanes[lane] ^ number ^ (number >> near) ^ (number >> far)) * odd
     return lanes
