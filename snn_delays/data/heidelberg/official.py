@@ -79,8 +79,8 @@ def with_units(
     if largest <= n_units:
         return n_units, list(sources)
     # A download would replace a file that may be the user's own.
-    remedy = f"If there are so many units, set dataset.n_units={largest}; else, if it should be the"
-    remedy += " published file:"
+    remedy = f"If there are so many units, set dataset.n_units={largest}. "
+    remedy += "If this should be the published file:"
     return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
 
 
