@@ -25,7 +25,7 @@ class Resting(Protocol):
     sigma: float
 
 
-# What an optimiser changes of a layer's delays → the layer, of layers that have rested.
+# What an optimiser changes of a layer's delays → the layer that used it last at σ = 0.
 _layers: Any = WeakIdKeyDictionary()
 _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tensor]]] = (
     weakref.WeakKeyDictionary()
@@ -34,8 +34,7 @@ _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tenso
 
 def rest(delay: Tensor, layer: Resting) -> None:
     """Keep ``delay`` from every optimiser's steps as long as the layer's σ is 0."""
-    if delay not in _layers:
-        _layers[delay] = weakref.ref(layer)
+    _layers[delay] = weakref.ref(layer)
 
 
 def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -507,6 +507,24 @@ def test_delays_rest_without_a_clamp_and_through_a_parametrisation(
     assert torch.equal(twin(x), net(x))
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_delays_of_a_layer_that_took_another_s_place_rest(kept: bool) -> None:
+    """As in fine-tuning, where layers of another kind take over the parameters."""
+    first = nn.Sequential(DelayLayer(5, 3, 4, sigma=0.0))
+    train_once(first)
+    second = nn.Sequential(DelayLayer(5, 3, 4, sigma=0.0))
+    second[0].delay = first[0].delay
+    if kept:
+        set_sigma(first, 1.0)
+    else:
+        del first
+    optimizer = torch.optim.SGD(second.parameters(), lr=0.1, weight_decay=0.1)
+    before = second[0].delay.detach().clone()
+    train_once(second)
+    optimizer.step()
+    assert torch.equal(second[0].delay, before)
+
+
 # --- synapses that are not there ------------------------------------------------------------------
 
 
