@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def _fixed_seed() -> Iterator[None]:
     np.random.seed(0)  # noqa: NPY002  (libraries may still draw from the global generator)
     yield
     torch.set_flush_denormal(False)  # command lines set it for the whole process
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_process() -> Iterator[None]:
+    """Hydra sets it up for good, in commands that run in this process."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,16 +56,12 @@ class Shell:
 @pytest.fixture
 def shell(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unchecked: None
-) -> Iterator[Shell]:
+) -> Shell:
     save = Figure.savefig  # pictures with few dots: sooner drawn, and drawn all the same
     monkeypatch.setattr(
         Figure, "savefig", lambda self, *args, **how: save(self, *args, **{**how, "dpi": 20})
     )
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield Shell(monkeypatch, capsys)
-    root.setLevel(level)  # Hydra sets up the process's log for good
-    root.handlers[:] = handlers
+    return Shell(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

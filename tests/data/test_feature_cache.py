@@ -237,7 +237,8 @@ def test_a_full_disk_costs_the_cache_and_one_line(
     monkeypatch.setattr("snn_delays.atomic.os.fsync", full)
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
         assert_same(load(root, tmp_path / "cache"), plain)
-    (line,) = (said for said in caplog.messages if "going on without a cache" in said)
+    (line,) = caplog.messages
+    assert "going on without a cache" in line
     assert "No space left on device" in line
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
