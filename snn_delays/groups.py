@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from snn_delays.arguments import real_number
 from snn_delays.layers import delay_layers
-from snn_delays.present import stored
+from snn_delays.stored import stored
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 

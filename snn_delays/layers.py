@@ -17,9 +17,10 @@ from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel
 from snn_delays.memory import InputMemory, Net, fresh_copy
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
-from snn_delays.present import SynapseMask, stored
+from snn_delays.present import SynapseMask
 from snn_delays.rest import rest
 from snn_delays.sigma import SigmaBuffer
+from snn_delays.stored import stored
 
 Granularity = Literal["synaptic", "axonal", "dendritic"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)

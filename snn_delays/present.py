@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import shown
 from snn_delays.errors import UsageError
+from snn_delays.stored import stored
 
 
 class SynapseMask(nn.Module):
@@ -53,7 +53,7 @@ class SynapseMask(nn.Module):
             raise UsageError(
                 f"set_present: needs the shape of weight, {list(shape)}, got {list(present.shape)}."
             ) from None
-        self.present = mask.clone()
+        self.present = mask
         self.clear_absent_()
 
     @torch.no_grad()
@@ -78,10 +78,3 @@ class SynapseMask(nn.Module):
             elif self.present is None:
                 self.present = torch.ones_like(self.weight, dtype=torch.uint8)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def stored(module: nn.Module, name: str) -> Tensor | None:
-    """The tensor that ``name`` is stored as; None if a parametrisation makes it of several."""
-    if not is_parametrized(module, name):
-        return getattr(module, name)
-    return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)
