@@ -44,12 +44,15 @@ def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray
         kind: floating-point type that the file stores times in.
     """
     dt = Fraction(str(dt_ms)) / 1000
-    if kind == np.float64:
-        short = [k * dt * (2**52 - k) / 2**52 for k in range(count)]
-    else:
-        short = [k * dt * (2**23 - 1) / 2**23 for k in range(count)]
+    double = kind == np.float64
+    one = 2 ** (52 if double else 23)
     # Python divides whole numbers of any size with a single rounding.
-    edges = np.array([edge.numerator / edge.denominator for edge in short])
+    edges = np.array(
+        [
+            k * dt.numerator * (one - (k if double else 1)) / (dt.denominator * one)
+            for k in range(count)
+        ]
+    )
     with np.errstate(over="ignore"):  # the last numbers of float16: an edge that no time reaches
         stored = edges.astype(kind).astype(np.float64)
     return np.maximum(stored, (np.arange(count) - 0.5) * float(dt))
