@@ -161,8 +161,8 @@ def train(
     if net.max_delay and not rows and sigmas[0] != schedule.start:
         share = "integer_from" if schedule.integer_from < schedule.until else "until"
         _log.warning(
-            "σ is %.2f from the first epoch on, since %g of %d epochs is none: delays feel only "
-            "what is near them. Give trainer.epochs=%d or more, or schedule.%s=%g.",
+            "σ is %.2f from the first epoch on, since %g × %d epochs is less than one: delays feel "
+            "only what is near them. Give trainer.epochs=%d or more, or schedule.%s=%g.",
             *(sigmas[0], getattr(schedule, share), settings.epochs),
             *(math.ceil(1 / getattr(schedule, share) - 1e-9), share),
             math.ceil(100 / settings.epochs) / 100,

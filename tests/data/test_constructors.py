@@ -77,6 +77,8 @@ FEATURES: dict[str, Any] = {
     "speakers": N,
 }
 
+WHOLE = "a one-dimensional array or CPU tensor of whole numbers"
+
 
 def data(**changed: Any) -> SpikeData:
     split = SpikeSplit(**COLUMNS)
@@ -114,15 +116,21 @@ def int64(*values: int) -> torch.Tensor:
             "must be 0 to 3 (n_channels = 4), got 4 at place 1",
         ),
         ({"channels": int64(0, -1, 3)}, "channels must be 0 to 3 (n_channels = 4), got -1"),
-        ({"steps": torch.tensor([0.0, 5.7, 2.0])}, "steps must be any number of whole numbers"),
+        (
+            {"steps": torch.tensor([0.0, 5.7, 2.0])},
+            f"steps must be {WHOLE}",
+        ),
         ({"steps": int64(0, -1, 2)}, "steps must be 0 to 2147483647, got -1 at place 1"),
         ({"steps": int64(0, 2**31, 2)}, "steps must be 0 to 2147483647, got 2147483648"),
         ({"steps": int64(0, 1)}, "channels must be 2 numbers, got 3"),
         ({"steps": torch.zeros(3, 1, dtype=torch.int64)}, "got int64 of shape [3, 1]"),
         ({"steps": torch.zeros(3, dtype=torch.bool)}, "got bool of shape [3]"),
-        ({"steps": torch.eye(3).long().to_sparse()[0]}, "steps must be any number of whole"),
+        ({"steps": torch.eye(3).long().to_sparse()[0]}, f"steps must be {WHOLE}"),
         ({"steps": torch.zeros(3, dtype=torch.int64, device="meta")}, "on meta"),
-        ({"steps": [0, 5, 2]}, "steps must be any number of whole numbers, an array or a tensor"),
+        (
+            {"steps": [0, 5, 2]},
+            f"steps must be {WHOLE}",
+        ),
         ({"steps": None}, "got None"),
         ({"channels": np.array([0.0, 3.0, 3.0])}, "got float64 of shape [3]"),
         ({"counts": int64(1, 0, 1)}, "counts must be 1 to 2147483647, got 0"),

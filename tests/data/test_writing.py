@@ -56,7 +56,10 @@ def test_many_recordings_come_back(
         ({"units": np.array([0, 65536, 2])}, "units must be 0 to 65535 (65536 units), got 65536"),
         ({"units": np.array([0, 1, 5]), "n_units": 5}, "units must be 0 to 4 (5 units), got 5"),
         ({"units": np.array([0, -1, 2])}, "units must be 0 to 65535 (65536 units), got -1"),
-        ({"units": np.array([0.0, 1.5, 2.0])}, "units must be 3 of whole numbers"),
+        (
+            {"units": np.array([0.0, 1.5, 2.0])},
+            "units must be a one-dimensional array or CPU tensor of 3 whole numbers",
+        ),
         ({"speakers": np.array([0, -1])}, "speakers must be 0 to 65535 (None: unknown), got -1"),
         ({"speakers": ["jackson"]}, "speakers must be 2 names, got 1"),
         ({"labels": np.array([0, 2])}, "labels must be 0 to 1 (2 class_names), got 2"),

@@ -33,10 +33,10 @@ def column(
     """
     numbers = _numbers(values)
     if numbers is None or numbers.ndim != 1:
-        size = "any number" if length is None else f"{length}"
+        size = "" if length is None else f"{length} "
         raise UsageError(
-            f"{name} must be {size} of whole numbers, an array or a tensor on the CPU of one "
-            f"dimension, got {described(values)}."
+            f"{name} must be a one-dimensional array or CPU tensor of {size}whole numbers, "
+            f"got {described(values)}."
         )
     if length is not None and len(numbers) != length:
         raise UsageError(f"{name} must be {length} numbers, got {len(numbers)}.")
