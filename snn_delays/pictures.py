@@ -60,7 +60,7 @@ def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> N
             left.legend(title="training", ncols=2, loc="upper right")
             right.hist2d(old, new, bins=[edges, edges], weights=new_weight, cmap="Blues")
             right.plot([0, trained.max_delay], [0, trained.max_delay], color="0.4", linewidth=0.8)
-            right.set(xlabel="delay before", ylabel="delay after", aspect="equal")
+            right.set(xlabel="delay before (steps)", ylabel="delay after (steps)", aspect="equal")
             _whole_numbers(left.xaxis, right.xaxis, right.yaxis)
         figure.savefig(path, dpi=150)
 
@@ -208,7 +208,7 @@ def _draw_scores(
     axis.set(
         title=f"{name}{between}answers {data.class_names[answer]}, {verdict}",
         ylabel="score over the mean",
-        xlim=(0, len(scores)),
+        xlim=(-0.5, len(scores) - 0.5),
     )
     _whole_numbers(axis.xaxis)
 
