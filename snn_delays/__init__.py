@@ -1,7 +1,8 @@
 """Learn synaptic delays in spiking neural networks; deploy them as integers.
 
-Everything that an author of networks needs is named here; loaders are in ``snn_delays.data``,
-the integer table in ``snn_delays.export``, the training loop in ``snn_delays.training``.
+Everything that an author of networks needs is named here; loaders are in ``snn_delays.data``, the
+integer table in ``snn_delays.table``, the way there and back in ``snn_delays.deploy``, the training
+loop in ``snn_delays.training``.
 """
 
 from importlib import import_module
@@ -10,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snn_delays import schedules
     from snn_delays.errors import UsageError
-    from snn_delays.groups import parameter_groups
-    from snn_delays.layers import DelayLayer, clamp_delays_, rounded, set_sigma
+    from snn_delays.layers import (
+        DelayLayer,
+        clamp_delays_,
+        parameter_groups,
+        rounded,
+        set_sigma,
+    )
     from snn_delays.losses import sum_softmax
     from snn_delays.network import DelaySNN
     from snn_delays.neurons import LIFNode
@@ -29,8 +35,9 @@ __all__ = [
     "sum_softmax",
 ]
 
-# Where these are. Loaded when asked for: commands set up their process before torch comes.
-_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "groups", "network")
+# Where these are. Loaded when asked for: the table needs no torch, and commands set up their
+# process before torch comes.
+_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "network")
 
 
 def __getattr__(name: str) -> Any:

@@ -149,8 +149,8 @@ def at_least_single(dtype: torch.dtype) -> torch.dtype:
 
 
 def dense_kernel(
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,

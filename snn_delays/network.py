@@ -16,7 +16,7 @@ from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.interpolation import Interpolation
-from snn_delays.layers import DelayLayer, Granularity, rounded
+from snn_delays.layers.delay_layer import DelayLayer, Granularity, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.ops.plan import Method
 from snn_delays.state import deep_copy
@@ -37,20 +37,20 @@ class Classifier(Protocol):
 
 
 class Block(nn.Module):
-    """One layer of neurons and the synapses into it: delay → norm → neuron → dropout."""
+    """One layer of neurons and the synapses into it: synapses → norm → neuron → dropout."""
 
     def __init__(
-        self, delay: nn.Module, norm: nn.Module, neuron: nn.Module, dropout: nn.Module
+        self, synapses: nn.Module, norm: nn.Module, neuron: nn.Module, dropout: nn.Module
     ) -> None:
         super().__init__()
-        self.delay = delay
+        self.synapses = synapses
         self.norm = norm
         self.neuron = neuron
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The neurons' output, and what dropout lets through of it to the next block."""
-        fired = self.neuron(self.norm(self.delay(x)))
+        fired = self.neuron(self.norm(self.synapses(x)))
         return fired, self.dropout(fired)
 
 
@@ -189,7 +189,9 @@ class DelaySNN(nn.Module, base.StepModule):
 
     def delay_parameters(self) -> list[nn.Parameter]:
         """The delays of every layer, in order; none in a network without delays."""
-        return [block.delay.delay for block in self.blocks if isinstance(block.delay, DelayLayer)]
+        return [
+            block.synapses.delay for block in self.blocks if isinstance(block.synapses, DelayLayer)
+        ]
 
     def rounded(self) -> DelaySNN:
         """A copy as deployed: integer delays, σ = 0."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from snn_delays.checkpoint import Row, RunFolder, Unreadable
 from snn_delays.errors import UsageError, one_line
+from snn_delays.run_folder import Row, RunFolder, Unreadable
 
 _log = logging.getLogger("snn_delays")
 

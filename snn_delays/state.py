@@ -164,11 +164,11 @@ class _Pass:
 
 def deep_copy(module: Any, carried: dict[str, Any], memo: dict[int, Any]) -> Any:
     """A copy of ``module`` made of copies of ``carried``, normal tensors wherever it is made."""
-    twin = module.__new__(type(module))
-    memo[id(module)] = twin
+    copied = module.__new__(type(module))
+    memo[id(module)] = copied
     with torch.inference_mode(False):
-        twin.__dict__.update(copy.deepcopy(carried, memo))
-    return twin
+        copied.__dict__.update(copy.deepcopy(carried, memo))
+    return copied
 
 
 def trainable(value: Tensor) -> Tensor:

@@ -19,15 +19,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from snn_delays import losses
 from snn_delays.arguments import real_number, whole_number
-from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate, warn_of_rounding
-from snn_delays.groups import parameter_groups
-from snn_delays.layers import clamp_delays_, delay_layers, set_sigma
+from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, set_sigma
+from snn_delays.layers.groups import parameter_groups
 from snn_delays.network import DelaySNN
 from snn_delays.progress import Progress, load_progress
+from snn_delays.run_folder import Row, RunFolder
 from snn_delays.schedules import Schedule
 
 _log = logging.getLogger("snn_delays")
@@ -167,7 +167,7 @@ def train(
             *(math.ceil(1 / getattr(schedule, share) - 1e-9), share),
             math.ceil(100 / settings.epochs) / 100,
         )
-    ways: list[str | None] = []
+    methods: list[str | None] = []
     writer = SummaryWriter(str(run.tensorboard), purge_step=len(rows) + 1)
     for epoch in range(len(rows) + 1, settings.epochs + 1):
         began = time.perf_counter()
@@ -177,9 +177,9 @@ def train(
         before = [delay.detach().clone() for delay in net.delay_parameters()]
         row: Row = {"epoch": epoch, "sigma": sigma}
         row |= _train_epoch(fabric, model, net, data, settings, optimizers, observer, epoch)
-        if (now := [layer.way for layer in delay_layers(net)]) != ways:
-            ways = now
-            _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, ways)))
+        if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
+            methods = now
+            _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, methods)))
         row["delay_change"] = _mean_change(before, net.delay_parameters())
         row["weight_lr"] = weights.param_groups[0]["lr"]
         row["delay_lr"] = delays.param_groups[0]["lr"] if delays else 0.0

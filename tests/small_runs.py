@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.network import DelaySNN
+from snn_delays.run_folder import Row, RunFolder
 from snn_delays.schedules import Exponential, Schedule
 from snn_delays.training import TrainSettings, train
 

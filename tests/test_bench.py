@@ -31,7 +31,7 @@ def networks(published: Any, sizes: list[int]) -> tuple[DelaySNN, Any]:
     ours = DelaySNN(sizes, MAX_DELAY, tau=1.5, dropout=0.0).double()
     theirs = published.PublishedSNN(sizes, MAX_DELAY + 1, tau=1.5, dropout=0.0).double()
     for block, synapses in zip(ours.blocks, theirs.synapses(), strict=True):
-        synapses.load(block.delay.weight, block.delay.delay)
+        synapses.load(block.synapses.weight, block.synapses.delay)
     return ours, theirs
 
 
@@ -57,7 +57,7 @@ def test_a_hidden_block_computes_the_same(published: Any, sigma: float) -> None:
     judge = torch.randn_like(mine)
     (mine * judge).sum().backward()
     (other * judge).sum().backward()
-    delay, dcls = ours.blocks[0].delay, synapses.dcls
+    delay, dcls = ours.blocks[0].synapses, synapses.dcls
     torch.testing.assert_close(delay.weight.grad, dcls.weight.grad, rtol=0, atol=1e-5)
     torch.testing.assert_close(delay.delay.grad, -dcls.P.grad[0], rtol=0, atol=1e-5)
 

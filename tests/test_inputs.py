@@ -12,7 +12,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, fx, nn
 
 from snn_delays.errors import UsageError
-from snn_delays.layers import DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.losses import READOUTS, count_spikes, cross_entropy, score
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode

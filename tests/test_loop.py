@@ -14,7 +14,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor
 
 from snn_delays import loop, set_sigma
-from snn_delays.layers import DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import lif
 
 ROOT = Path(__file__).resolve().parents[1]

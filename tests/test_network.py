@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snn_delays import losses
 from snn_delays.errors import UsageError
-from snn_delays.layers import GRANULARITIES, DelayLayer, delay_layers, set_sigma
+from snn_delays.layers.delay_layer import GRANULARITIES, DelayLayer, delay_layers, set_sigma
 from snn_delays.network import DelaySNN
 
 
@@ -92,7 +92,7 @@ def test_the_forward_pass_is_its_blocks_in_a_row(max_delay: int) -> None:
     assert all(set(spike.unique().tolist()) <= {0.0, 1.0} for spike in fired)
     functional.reset_net(net)
     last = net.blocks[-1]
-    torch.testing.assert_close(v, last.neuron(last.delay(fired[-1])))
+    torch.testing.assert_close(v, last.neuron(last.synapses(fired[-1])))
     assert torch.equal(net(x), v)
 
 
@@ -143,7 +143,7 @@ def test_every_whole_sequence_starts_from_silence() -> None:
 
 def test_a_spike_at_the_very_end_still_arrives_within_the_tail() -> None:
     net = DelaySNN([1, 1], max_delay=8, tail=8)
-    delayed = net.blocks[0].delay
+    delayed = net.blocks[0].synapses
     with torch.no_grad():
         delayed.weight.fill_(1.0)
         delayed.delay.fill_(8.0)
@@ -172,7 +172,7 @@ def test_frozen_delays_stay_where_they_are() -> None:
     assert len(start) == 2
     assert len(learned) == 4  # two weights, BatchNorm's scale and shift
     optimiser = torch.optim.Adam(net.parameters(), lr=0.1)
-    weight = net.blocks[0].delay.weight.clone()
+    weight = net.blocks[0].synapses.weight.clone()
     for _ in range(3):
         optimiser.zero_grad()
         net(spikes(20, 4, 6)).square().sum().backward()
@@ -180,7 +180,7 @@ def test_frozen_delays_stay_where_they_are() -> None:
     assert all(
         torch.equal(now, then) for now, then in zip(net.delay_parameters(), start, strict=True)
     )
-    assert not torch.equal(net.blocks[0].delay.weight, weight)
+    assert not torch.equal(net.blocks[0].synapses.weight, weight)
 
 
 # --- the deployed copy ----------------------------------------------------------------------------
@@ -194,13 +194,13 @@ def test_rounded_is_a_copy_that_leaves_the_original_untouched() -> None:
     buffers = {name: value.clone() for name, value in net.named_buffers()}
     remembered = [module.v for module in net.modules() if isinstance(module, neuron.LIFNode)]
 
-    twin = net.rounded()
-    assert [child.sigma for child in delay_layers(twin)] == [0.0] * 3
-    for mine, theirs in zip(delay_layers(twin), delay_layers(net), strict=True):
+    copied = net.rounded()
+    assert [child.sigma for child in delay_layers(copied)] == [0.0] * 3
+    for mine, theirs in zip(delay_layers(copied), delay_layers(net), strict=True):
         assert torch.equal(mine.delay, theirs.delay.round())
         assert mine.history is None
     with torch.no_grad():
-        for parameter in twin.parameters():
+        for parameter in copied.parameters():
             parameter.zero_()
 
     assert [child.sigma for child in delay_layers(net)] == [3.27] * 3

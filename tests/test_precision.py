@@ -10,7 +10,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays import losses
-from snn_delays.layers import DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode, lif
 from snn_delays.ops.plan import METHODS

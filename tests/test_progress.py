@@ -17,11 +17,11 @@ import torch
 from small_runs import SETTINGS, Silent, network, require_equal, require_same_files, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snn_delays.checkpoint import Row, RunFolder
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
+from snn_delays.run_folder import Row, RunFolder
 from snn_delays.schedules import Exponential
 from snn_delays.training import best_epoch
 
@@ -260,7 +260,7 @@ OTHER = [
         {},
         "weight_lr is 0.001, was 0.005, settings.seed is 4, was 3",
     ),
-    ({}, {"learn_delays": False}, "learned.blocks.0.delay.delay is False, was True"),
+    ({}, {"learn_delays": False}, "learned.blocks.0.synapses.delay is False, was True"),
     ({}, {"batch_norm": False}, "learned.blocks.0.norm.weight is missing, was True"),
 ]
 

@@ -12,10 +12,10 @@ import torch
 from typed_commands import Shell
 
 from snn_delays import DelaySNN, evaluation
-from snn_delays.checkpoint import RunFolder
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.evaluation import evaluate, warn_of_rounding
-from snn_delays.layers import DelayLayer, set_sigma
+from snn_delays.layers.delay_layer import DelayLayer, set_sigma
+from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Constant, Schedule
 from snn_delays.training import TrainSettings, train
 
@@ -50,7 +50,7 @@ def net() -> DelaySNN:
         for block, weight in zip(
             net.blocks, (1.25 * torch.eye(2), torch.eye(2).flip(0)), strict=True
         ):
-            layer = block.delay
+            layer = block.synapses
             assert isinstance(layer, DelayLayer)
             layer.weight.copy_(weight[:, :, None])
             layer.delay.fill_(2.0)

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from snn_delays.errors import UsageError
-from snn_delays.layers import DelayLayer, rounded
+from snn_delays.layers.delay_layer import DelayLayer, rounded
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
 
@@ -80,16 +80,16 @@ def test_a_network_is_copied_straight_after_a_training_step(
     net = NETS[kind]()
     x = spikes(9, 2, 5)
     net(x).sum().backward()
-    twin = duplicate(net)
+    copied = duplicate(net)
     # Memory included: both go on from the same past.
     with torch.no_grad():
-        assert torch.equal(twin(x), net(x))
-        for parameter in twin.parameters():
+        assert torch.equal(copied(x), net(x))
+        for parameter in copied.parameters():
             parameter.add_(0.1)
-    assert not torch.equal(next(twin.parameters()), next(net.parameters()))
-    functional.reset_net(twin)
-    twin(x).sum().backward()
-    assert all(p.grad is not None for p in twin.parameters())
+    assert not torch.equal(next(copied.parameters()), next(net.parameters()))
+    functional.reset_net(copied)
+    copied(x).sum().backward()
+    assert all(p.grad is not None for p in copied.parameters())
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -99,7 +99,7 @@ def test_a_rounded_copy_leaves_the_network_its_memory_and_its_graph(kind: str) -
     first = net(x)
     before = {name: dict(module.__dict__) for name, module in net.named_modules()}
     held = [dict(module._memories) for module in net.modules() if hasattr(module, "_memories")]
-    twin = rounded(net)
+    copied = rounded(net)
     for name, module in net.named_modules():
         assert {k: id(v) for k, v in module.__dict__.items()} == {
             k: id(v) for k, v in before[name].items()
@@ -107,7 +107,7 @@ def test_a_rounded_copy_leaves_the_network_its_memory_and_its_graph(kind: str) -
     now = [dict(module._memories) for module in net.modules() if hasattr(module, "_memories")]
     for old, new in zip(held, now, strict=True):
         assert all(old[name] is new[name] for name in old)
-    assert all(value is None or isinstance(value, float) for value in memory_of(twin))
+    assert all(value is None or isinstance(value, float) for value in memory_of(copied))
     first.sum().backward()
 
 
@@ -125,9 +125,9 @@ def test_a_parametrised_layer_is_copied_with_its_memory() -> None:
     parametrize.register_parametrization(delayed, "weight", Halved())
     x = spikes(9, 2, 5) * torch.ones(1, requires_grad=True)
     delayed(x).sum().backward(retain_graph=True)
-    twin = copy.deepcopy(delayed)
+    copied = copy.deepcopy(delayed)
     with torch.no_grad():
-        assert torch.equal(twin(x), delayed(x))
+        assert torch.equal(copied(x), delayed(x))
 
 
 @pytest.mark.parametrize("kind", ["DelaySNN", "with v_seq"])
@@ -142,10 +142,10 @@ def test_copies_made_in_inference_mode_learn_like_others(kind: str, mode: str) -
     with torch.inference_mode():
         run = net if mode == "m" else lambda x: step_by_step(net, x)
         run(x)
-        twins = [copy.deepcopy(net), rounded(net)]
-        for twin in (net, *twins):
-            twin(x[0] if mode == "s" else x)
-    for each in (net, *twins):
+        copies = [copy.deepcopy(net), rounded(net)]
+        for copied in (net, *copies):
+            copied(x[0] if mode == "s" else x)
+    for each in (net, *copies):
         assert not any(p.is_inference() for p in [*each.parameters(), *each.buffers()])
         # From what inference mode left, and afresh.
         for _ in range(2):

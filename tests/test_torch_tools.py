@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from snn_delays.errors import UsageError
-from snn_delays.layers import DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
 
@@ -42,7 +42,7 @@ class Fresh(nn.Module):
 def network(**options: Any) -> DelaySNN:
     net = DelaySNN([5, 6, 3], 4, **options).eval()
     with torch.no_grad():
-        net.blocks[0].delay.weight.abs_().mul_(4)  # so that spikes arrive
+        net.blocks[0].synapses.weight.abs_().mul_(4)  # so that spikes arrive
     return net
 
 
@@ -226,7 +226,7 @@ def test_gradients_come_in_batches(method: Any) -> None:
     batch = torch.autograd.grad(
         scores, learned, torch.eye(3), is_grads_batched=True, retain_graph=True
     )
-    assert {block.delay.way for block in net.blocks} == {method}
+    assert {block.synapses.method_used for block in net.blocks} == {method}
     for number, score in enumerate(scores):
         expected = torch.autograd.grad(score, learned, retain_graph=True)
         close([own[number] for own in batch], list(expected))
@@ -277,7 +277,7 @@ def test_a_network_without_numbers_gets_them_from_a_state_dict() -> None:
     empty.load_state_dict(net.state_dict(), assign=True)
     x = sample()
     assert torch.equal(empty(x), net(x))
-    assert [block.delay.sigma for block in empty.blocks] == [0.7, 0.7]
+    assert [block.synapses.sigma for block in empty.blocks] == [0.7, 0.7]
     other = DelaySNN([5, 6, 3], 4).to("meta").to_empty(device="cpu").eval()
     other.load_state_dict(net.state_dict())
     assert torch.equal(other(x), net(x))

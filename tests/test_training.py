@@ -92,7 +92,7 @@ def test_the_rate_counts_no_padding(data: SpikeData, tmp_path: Path):
         net = network(data, dropout=0.0, batch_norm=False, bias=True)
         with torch.no_grad():
             for block in net.blocks:
-                block.delay.bias.fill_(0.7)  # so that neurons fire in padding, too
+                block.synapses.bias.fill_(0.7)  # so that neurons fire in padding, too
         (row,) = run(net, data, tmp_path / str(batch_size), settings=settings)
         rates.append(row["rate_hz"])
     assert rates[0] > 0
@@ -151,7 +151,7 @@ def test_decay_reaches_weights_only(data: SpikeData):
     }
     assert len(decay) == len(list(net.parameters()))
     for name, parameter in net.named_parameters():
-        expected = SETTINGS.weight_decay if name.endswith("delay.weight") else 0.0
+        expected = SETTINGS.weight_decay if name.endswith("synapses.weight") else 0.0
         assert decay[id(parameter)] == expected, name
 
 
@@ -183,7 +183,7 @@ def test_best_epoch_is_the_most_accurate_and_then_the_last():
 def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path: Path):
     net = network(data)
     with torch.no_grad():
-        net.blocks[-1].delay.weight.fill_(math.nan)
+        net.blocks[-1].synapses.weight.fill_(math.nan)
     with pytest.raises(UsageError, match="Lower trainer.weight_lr"):
         run(net, data, tmp_path)
 

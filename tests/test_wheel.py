@@ -27,17 +27,19 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert yaml_files(site / "snn_delays/conf") == yaml_files(ROOT / "conf")
-    chips = {path.name for path in (site / "snn_delays/export/chips").glob("*.toml")}
-    assert chips == {path.name for path in (ROOT / "snn_delays/export/chips").glob("*.toml")}
+    chips = {path.name for path in (site / "snn_delays/table/chips").glob("*.toml")}
+    assert chips == {path.name for path in (ROOT / "snn_delays/table/chips").glob("*.toml")}
     assert "loihi1.toml" in chips
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
     for command in ("train", "evaluate", "export", "prepare", "encode", "simulate"):
-        assert f"snn-delays-{command} = snn_delays.commands:{command}" in entry_points.read_text()
-    where = "from snn_delays.cli_settings import CONF; print(CONF)"
+        assert (
+            f"snn-delays-{command} = snn_delays.cli.commands:{command}" in entry_points.read_text()
+        )
+    where = "from snn_delays.cli.settings import CONF; print(CONF)"
     # From another folder, with the unpacked wheel in place of the checkout.
     done = subprocess.run(
         [
-            *(sys.executable, "-c", f"from snn_delays.commands import train; {where}; train()"),
+            *(sys.executable, "-c", f"from snn_delays.cli.commands import train; {where}; train()"),
             *("--cfg", "job", "dataset=shd"),
         ],
         cwd=tmp_path,

@@ -49,8 +49,7 @@ class Shell:
     def _enter(self, command: str, *arguments: str) -> None:
         self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         self.monkeypatch.setattr(sys, "argv", [f"snn-delays-{command}", *arguments])
-        module = "cli" if command in ("train", "evaluate") else f"cli_{command}"
-        getattr(importlib.import_module(f"snn_delays.{module}"), command)()
+        getattr(importlib.import_module(f"snn_delays.cli.{command}"), command)()
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one finished run of each kind of delays, made by the real command."""
     folder = tmp_path_factory.mktemp("cli")
     both = (
-        "import sys; from snn_delays.cli import train; given = sys.argv[1:]\n"
+        "import sys; from snn_delays.cli.train import train; given = sys.argv[1:]\n"
         "for delays in ('learned', 'none'):\n"
         "    sys.argv[1:] = [*given, f'model.delays={delays}', f'run=runs/{delays}']; train()"
     )

@@ -134,13 +134,13 @@ class PublishedSNN(nn.Module):
         """A copy as the published code evaluates it: whole positions, and the triangle
         ("max") at SIG = 0, which is one tap, in the same dense kernel and convolution."""
         functional.reset_net(self)
-        twin = copy.deepcopy(self)
-        for synapses in twin.synapses():
+        copied = copy.deepcopy(self)
+        for synapses in copied.synapses():
             synapses.dcls.P.round_()
             synapses.dcls.SIG.zero_()
             synapses.dcls.version = synapses.dcls.DCK.version = "max"
             synapses.dcls.clamp_parameters()
-        return twin.eval()
+        return copied.eval()
 
 
 def scores(v: Tensor) -> Tensor:

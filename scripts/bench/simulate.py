@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How many times faster than real time one core simulates a delay table, sample by sample.
 
-Whole samples (``run``) and a stream (``step`` after ``step``, from Python), and the NumPy twin; all
+Whole samples (``run``) and a stream (``step`` after ``step``, from Python), and the reference; all
 in one process, in turns, medians. The table is drawn: 140-256-256-20, every pair connected, delays
 up to 24 steps of 10 ms, and input as dense as speech in SHD's format. With ``--run`` also that
 run's best network, rounded, on samples of its test set.
@@ -28,12 +28,13 @@ import torch
 from numba import njit
 from timing import alternate, machine, versions
 
-from snn_delays.checkpoint import RunFolder
-from snn_delays.cli_runs import load_run
-from snn_delays.export import DelayTable, Simulator, integer_table
-from snn_delays.export.neuron_table import NeuronTable
-from snn_delays.export.simulator.numpy_twin import NumpySimulator
-from snn_delays.export.table import LayerTable, SynapseTable
+from snn_delays.cli.runs import load_run
+from snn_delays.deploy import integer_table
+from snn_delays.run_folder import RunFolder
+from snn_delays.table import DelayTable, Simulator
+from snn_delays.table.neuron_table import NeuronTable
+from snn_delays.table.simulator.reference import NumpySimulator
+from snn_delays.table.table import LayerTable, SynapseTable
 
 SIZES, SMALL = (140, 256, 256, 20), (14, 16, 16, 4)
 MAX_DELAY, TAIL, DT_MS, STEPS = 24, 36, 10.0, 100

@@ -1,4 +1,4 @@
-"""The published way: build the dense kernel, convolve along time.
+"""The published method: build the dense kernel, convolve along time.
 
 Costs max_delay + 1 matrix products per step, whatever σ is; the arithmetic runs at the machine's
 peak, so that only an algorithm that does less work can beat it. Where x are spikes, two of the

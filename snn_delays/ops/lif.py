@@ -1,13 +1,13 @@
 """The leaky integrate-and-fire recurrence over a whole sequence, forward and backward.
 
-    h[t] = v_reset + decay · (v[t−1] − v_reset) + gain · x[t]
+    h[t] = v_reset + beta · (v[t−1] − v_reset) + gain · x[t]
     s[t] = 1 if h[t] ≥ v_threshold else 0
     v[t] = v_reset where s[t] = 1, h[t] elsewhere        (hard reset)
     v[t] = h[t] − v_threshold · s[t]                     (soft reset, v_reset = 0)
 
 Backward, with the surrogate's slope σ'(h − v_threshold) in place of the step's:
 
-    ∂L/∂h[t] = gh[t] + gs[t] · σ' + decay · ∂L/∂h[t+1] · ∂v/∂h
+    ∂L/∂h[t] = gh[t] + gs[t] · σ' + beta · ∂L/∂h[t+1] · ∂v/∂h
     ∂v/∂h    = 1 − s    (hard; + (v_reset − h) · σ' unless the reset is detached)
              = 1        (soft; − v_threshold · σ' unless the reset is detached)
 
@@ -33,7 +33,7 @@ AVAILABLE = lif_cpu is not None
 def lif(
     x: Tensor,
     v_first: Tensor,
-    decay: float,
+    beta: float,
     gain: float,
     v_threshold: float,
     v_reset: float,
@@ -49,14 +49,14 @@ def lif(
     Shape:
         x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
     """
-    spikes, h, _ = sweep(x, v_first, decay, gain, v_threshold, v_reset, soft)
+    spikes, h, _ = sweep(x, v_first, beta, gain, v_threshold, v_reset, soft)
     return spikes, h
 
 
 def sweep(
     x: Tensor,
     v_first: Tensor,
-    decay: float,
+    beta: float,
     gain: float,
     v_threshold: float,
     v_reset: float,
@@ -78,7 +78,7 @@ def sweep(
         v_last.numpy().reshape(row),
         x.numpy().reshape(rows),
         v_first.numpy().reshape(row),
-        decay,
+        beta,
         gain,
         v_threshold,
         v_reset,
@@ -92,7 +92,7 @@ def _lif_backward(
     gspikes: Tensor | None,
     gh: Tensor | None,
     h: Tensor,
-    decay: float,
+    beta: float,
     gain: float,
     v_threshold: float,
     v_reset: float,
@@ -109,7 +109,7 @@ def _lif_backward(
         _rows(gspikes, h),
         _rows(gh, h),
         h.numpy(),
-        decay,
+        beta,
         gain,
         v_threshold,
         v_reset,
@@ -147,8 +147,8 @@ def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
 def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
     (h,) = ctx.saved_tensors
     if torch.is_grad_enabled():
-        decay, gain, *firing = ctx.settings
-        g, gv_first = lif_torch.gradients(gspikes, gh, h, decay, Firing(*firing))
+        beta, gain, *firing = ctx.settings
+        g, gv_first = lif_torch.gradients(gspikes, gh, h, beta, Firing(*firing))
         return gain * g, gv_first, *(None for _ in ctx.settings)
     gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
     return gx, gv_first, *(None for _ in ctx.settings)
@@ -159,49 +159,49 @@ lif.register_autocast("cpu", torch.float32)
 
 
 class _Parametric(torch.autograd.Function):
-    """``lif`` with decay 1 − r and gain r (or 1) for a learnable number r = 1 / τ.
+    """``lif`` with beta 1 − r and gain r (or 1) for a learnable number r = 1 / τ.
 
     With ∂L/∂h as above, ∂L/∂r = Σ_t ∂L/∂h[t] · (v_reset − v[t−1] (+ x[t])).
     """
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, firing: Firing
+        ctx, x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: Firing
     ) -> tuple[Tensor, Tensor]:
-        r = float(rate)
-        ctx.decay, ctx.gain = 1 - r, r if decay_input else 1.0
+        r = float(inverse_tau)
+        ctx.beta, ctx.gain = 1 - r, r if decay_input else 1.0
         ctx.decay_input, ctx.firing = decay_input, firing
-        spikes, h, _ = sweep(x, v_first, ctx.decay, ctx.gain, *firing[:3])
-        ctx.save_for_backward(x, v_first, rate, spikes, h)
+        spikes, h, _ = sweep(x, v_first, ctx.beta, ctx.gain, *firing[:3])
+        ctx.save_for_backward(x, v_first, inverse_tau, spikes, h)
         ctx.set_materialize_grads(False)
         return spikes, h
 
     @staticmethod
     def backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, v_first, rate, spikes, h = ctx.saved_tensors
+        x, v_first, inverse_tau, spikes, h = ctx.saved_tensors
         firing: Firing = ctx.firing
         if torch.is_grad_enabled():
-            g, gv_first = lif_torch.gradients(gspikes, gh, h, 1 - rate, firing)
-            gx = g * rate if ctx.decay_input else g
+            g, gv_first = lif_torch.gradients(gspikes, gh, h, 1 - inverse_tau, firing)
+            gx = g * inverse_tau if ctx.decay_input else g
         else:
-            gx, gv_first = _lif_backward(gspikes, gh, h, ctx.decay, ctx.gain, *firing)
+            gx, gv_first = _lif_backward(gspikes, gh, h, ctx.beta, ctx.gain, *firing)
             g = gx / ctx.gain
-        grate = None
+        ginverse_tau = None
         if ctx.needs_input_grad[2]:
             after = lif_torch.after_reset(h, spikes, firing)
             before = torch.cat([v_first.unsqueeze(0), after[:-1]])
             inflow = firing.v_reset - before + (x if ctx.decay_input else 0)
-            grate = (g * inflow).sum().to(rate.dtype).view_as(rate)
-        return gx, gv_first, grate, None, None
+            ginverse_tau = (g * inflow).sum().to(inverse_tau.dtype).view_as(inverse_tau)
+        return gx, gv_first, ginverse_tau, None, None
 
 
 def parametric_lif(
-    x: Tensor, v_first: Tensor, rate: Tensor, decay_input: bool, firing: Firing
+    x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: Firing
 ) -> tuple[Tensor, Tensor]:
-    """``lif`` with a learnable 1 / τ, ``rate``.
+    """``lif`` with a learnable 1 / τ.
 
     Reference:
         Fang et al., "Incorporating learnable membrane time constant to enhance learning of
         spiking neural networks" (2021, arXiv:2007.05785).
     """
-    return _Parametric.apply(x, v_first, rate, decay_input, firing)  # pyright: ignore[reportReturnType]
+    return _Parametric.apply(x, v_first, inverse_tau, decay_input, firing)  # pyright: ignore[reportReturnType]

@@ -24,7 +24,7 @@ def forward(
     v_last: NDArray,
     x: NDArray,
     v_first: NDArray,
-    decay: float,
+    beta: float,
     gain: float,
     v_threshold: float,
     v_reset: float,
@@ -34,7 +34,7 @@ def forward(
     steps, cells = x.shape
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = x.dtype.type
-    beta, scale, threshold, rest = kind(decay), kind(gain), kind(v_threshold), kind(v_reset)
+    beta, scale, threshold, rest = kind(beta), kind(gain), kind(v_threshold), kind(v_reset)
     one, zero, tiny = kind(1), kind(0), kind(TINY)
     for block in prange(blocks):
         first = block * BLOCK
@@ -64,7 +64,7 @@ def backward(
     gspikes: NDArray,
     gh: NDArray,
     h: NDArray,
-    decay: float,
+    beta: float,
     gain: float,
     v_threshold: float,
     v_reset: float,
@@ -77,7 +77,7 @@ def backward(
     steps, cells = h.shape
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = h.dtype.type
-    beta, scale, threshold, rest = kind(decay), kind(gain), kind(v_threshold), kind(v_reset)
+    beta, scale, threshold, rest = kind(beta), kind(gain), kind(v_threshold), kind(v_reset)
     one, zero, tiny, steepness = kind(1), kind(0), kind(TINY), kind(alpha)
     half, bend = kind(alpha / 2), kind(math.pi / 2 * alpha)
     for block in prange(blocks):

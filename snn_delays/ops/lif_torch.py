@@ -30,7 +30,7 @@ class Firing(NamedTuple):
 
 
 def scan(
-    x: Tensor, v: Tensor, decay: float | Tensor, gain: float | Tensor, firing: Firing
+    x: Tensor, v: Tensor, beta: float | Tensor, gain: float | Tensor, firing: Firing
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spikes, the potentials h that fired them, and those after the reset.
 
@@ -40,7 +40,7 @@ def scan(
     rest = firing.v_reset
     found = []
     for current in x.unbind(0):
-        h = rest + decay * (v - rest) + gain * current
+        h = rest + beta * (v - rest) + gain * current
         spikes = fire(h, firing)
         v = after_reset(h, spikes, firing)
         found.append((spikes, h, v))
@@ -72,7 +72,7 @@ def gradients(
     gspikes: Tensor | None,
     gh: Tensor | None,
     h: Tensor,
-    decay: float | Tensor,
+    beta: float | Tensor,
     firing: Firing,
 ) -> tuple[Tensor, Tensor]:
     """∂L/∂h of every step and ∂L/∂v of the first, with a graph to all arguments.
@@ -97,7 +97,7 @@ def gradients(
     backwards = (reversed(steps.unbind(0)) for steps in (arriving, through_reset))
     for come, through in zip(*backwards, strict=True):
         found.append(come + gv * through)
-        gv = decay * found[-1]
+        gv = beta * found[-1]
     return torch.stack(found[::-1]), gv
 
 

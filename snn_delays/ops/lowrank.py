@@ -1,4 +1,4 @@
-"""The wide way: a basis for all Gaussians of one width.
+"""The method for wide kernels: a basis for all Gaussians of one width.
 
 Wide Gaussians g_σ(· − d), d in [0, max_delay], are so much alike that few shapes φ_r span them:
 
@@ -84,8 +84,8 @@ def product_dtype(like: Tensor) -> torch.dtype:
 
 def convolve(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float,
     max_delay: int,
 ) -> Float[Tensor, "time batch post"]:

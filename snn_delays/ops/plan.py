@@ -1,6 +1,6 @@
-"""Which way a delay convolution is computed, from a count of operations.
+"""By which method a delay convolution is computed, from a count of operations.
 
-The choice depends on its arguments alone, so that equal runs take equal ways.
+The choice depends on its arguments alone, so that equal runs take equal methods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from snn_delays.ops import dense, lowrank, reference, spikes, taps
 Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
 METHODS: tuple[str, ...] = get_args(Method)
 
-# Time of one matrix product of each way, forward and backward, in those of ``dense`` on the same
+# Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
 # device: scripts/bench/paths.py measures them. On GPUs nothing was measured: one product of
 # ``lowrank`` is taken for one and a half, for its filters.
 COST = {
@@ -45,7 +45,7 @@ def choose(
     contacts: int,
     device: str = "cpu, spikes",
 ) -> str:
-    """Name of the fastest way on a ``device_class``."""
+    """Name of the fastest method on a ``device_class``."""
     cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
@@ -57,9 +57,9 @@ def choose(
     return min(costs, key=lambda method: costs[method])
 
 
-def way(
+def method_for(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
+    weight: Float[Tensor, "post pre k"],
     *,
     sigma: float | Tensor,
     max_delay: int,
@@ -89,8 +89,8 @@ def way(
 
 def delay_convolution(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     *,
     sigma: float | Tensor,
     max_delay: int,
@@ -111,7 +111,7 @@ def delay_convolution(
     Raises:
         UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
     """
-    method = way(
+    method = method_for(
         x,
         weight,
         sigma=sigma,

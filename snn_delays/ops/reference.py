@@ -17,8 +17,8 @@ from snn_delays.interpolation import dense_kernel
 
 def delay_convolution(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
@@ -35,8 +35,8 @@ def delay_convolution(
 
 def integer_delays(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Int[Tensor, "post pre contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Int[Tensor, "post pre k"],
 ) -> Float[Tensor, "time batch post"]:
     """Every synapse by itself, no kernel at all: y[t, post] += w · x[t − d, pre]."""
     steps, batch, _ = x.shape

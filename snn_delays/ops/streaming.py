@@ -45,8 +45,8 @@ def covers(x: Tensor, weight: Tensor, delay: Tensor, past: Tensor) -> bool:
 
 
 def synapses(
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float,
     max_delay: int,
     interpolation: str,
@@ -84,8 +84,8 @@ class Stream:
         self,
         x: Float[Tensor, "batch pre"],
         past: Float[Tensor, "max_delay batch pre"],
-        weight: Float[Tensor, "post pre contacts"],
-        delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+        weight: Float[Tensor, "post pre k"],
+        delay: Float[Tensor, "post_or_1 pre_or_1 k"],
         sigma: float,
         interpolation: str,
     ) -> tuple[Float[Tensor, "batch post"], Float[Tensor, "max_delay batch pre"]]:

@@ -1,10 +1,10 @@
-"""The narrow way: only the few taps around each delay that g_σ does not leave at zero.
+"""The method for narrow kernels: only the few taps around each delay where g_σ is not zero.
 
     y[t, post] = Σ_pre Σ_k Σ_q c[post, pre, k, q] · x[t − first[post, pre, k] − q, pre]
 
 At σ = 0.5 five taps hold all but 6e-6 of the kernel, whatever max_delay is; at σ = 0, once
 delays are rounded, it is one. The cost does not grow with the delay range. On the CPU the sum is
-made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere by way of the dense kernel.
+made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere from the dense kernel.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def passes(width: int) -> int:
 
 def convolve(
     x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre contacts"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 contacts"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float,
     max_delay: int,
     interpolation: str,
@@ -247,8 +247,8 @@ def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dense(
-    coefficients: Float[Tensor, "post pre contacts width"],
-    first: Int[Tensor, "post pre contacts"],
+    coefficients: Float[Tensor, "post pre k width"],
+    first: Int[Tensor, "post pre k"],
     max_delay: int,
 ) -> Float[Tensor, "post pre taps"]:
     kernel = coefficients.new_zeros(*coefficients.shape[:2], max_delay + 1)

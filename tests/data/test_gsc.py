@@ -19,10 +19,11 @@ from snn_delays.data import SpikeData, load_gsc
 from snn_delays.data.features.split import FeatureBatch
 from snn_delays.data.gsc.folder import Clip
 from snn_delays.data.gsc.task import Noise, _silence
+from snn_delays.deploy import compare, integer_table
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.export import compare, integer_table, read_table
 from snn_delays.network import DelaySNN
+from snn_delays.table import read_table
 
 
 @pytest.fixture
@@ -275,8 +276,8 @@ def test_from_wav_to_a_table_as_a_user_types_it(tmp_path: Path) -> None:
     write_speech(tmp_path / "gsc", train=8, valid=3, test=3)
     script = """
 import sys
-from snn_delays.cli import train
-from snn_delays.cli_export import export
+from snn_delays.cli.train import train
+from snn_delays.cli.export import export
 sys.argv[1:] = '''experiment=gsc_mini dataset.root=gsc dataset.n_mels=24 model.hidden=[16,16]
     model.max_delay=12 trainer.epochs=2 trainer.batch_size=8 trainer.accelerator=cpu
     run=run'''.split()

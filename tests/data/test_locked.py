@@ -16,9 +16,9 @@ from snn_delays.data import load_shd
 from snn_delays.data.events.check import check_files
 from snn_delays.data.heidelberg.official import official_file
 from snn_delays.errors import UsageError
-from snn_delays.export.formats.nir_file import read_nir
-from snn_delays.export.formats.sonata import _opened
-from snn_delays.export.hdf5 import read_table
+from snn_delays.table.formats.nir_file import read_nir
+from snn_delays.table.formats.sonata import _opened
+from snn_delays.table.hdf5 import read_table
 
 HOLD = """
 import sys, h5py

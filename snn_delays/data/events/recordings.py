@@ -12,8 +12,8 @@ from jaxtyping import Int64
 
 from snn_delays.data.events.header import Header
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.files.heaps import damaged_lists
 from snn_delays.errors import UsageError
+from snn_delays.hdf5.heaps import damaged_lists
 
 OnBad = Literal["refuse", "skip"]
 

@@ -1,0 +1,110 @@
+"""``snn-delays-evaluate``: the accuracies of trained runs, and a picture of several."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from omegaconf import DictConfig
+
+from snn_delays.cli import console
+from snn_delays.cli.command import command
+from snn_delays.cli.runs import find_runs, load_run
+from snn_delays.cli.sweep import what_differs
+from snn_delays.data import SpikeData
+from snn_delays.errors import UsageError
+from snn_delays.evaluation import warn_of_rounding
+from snn_delays.network import DelaySNN
+from snn_delays.report import pictures
+from snn_delays.report import run as report
+from snn_delays.run_folder import RunFolder
+
+log = logging.getLogger("snn_delays")
+
+
+def evaluate() -> None:
+    """Entry point of ``snn-delays-evaluate``."""
+    command("snn-delays-evaluate", "evaluate", _evaluate)
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    if cfg.plot is not None and Path(str(cfg.plot)).suffix != ".png":
+        raise UsageError(f"plot must be a file NAME.png, got {cfg.plot!r}.")
+    rows, drawn = [], []
+    for run in find_runs(cfg.run, str(cfg.checkpoint)):
+        config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
+        batch_size = config.trainer.batch_size if cfg.batch_size is None else cfg.batch_size
+        found = report.accuracies(net, data, batch_size)
+        if run.summary.exists() and found != run.load_summary()[cfg.checkpoint]:
+            log.warning(
+                f"{run.path}: differs from its summary.json, which this command should reproduce. "
+                "Were the data, the versions, the batch size or the number of threads the same?"
+            )
+        about = {
+            "delays": config.model.delays,
+            "seed": config.seed,
+            "clean_split": data.clean_split,
+        }
+        rows.append((run, found, about))
+        drawn.append((run, data, net))
+    print_accuracies(rows)
+    for run, found, _ in rows:
+        warn_if_rounding_costs(str(run.path), found)
+    if cfg.plot is not None:
+        _plot(Path(cfg.plot), drawn)
+
+
+def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, DelaySNN]]) -> None:
+    """A picture of runs that answer the same questions."""
+    data = runs[0][1]
+    kinds = [pictures.kind(net) for *_, net in runs]
+    named = []
+    for (run, other, net), kind in zip(runs, kinds, strict=True):
+        if not pictures.comparable(data, other):
+            raise UsageError(
+                f"plot={path}: {run.path} has other test samples than {runs[0][0].path}. Give runs "
+                "on the same data."
+            )
+        named.append((kind if kinds.count(kind) == 1 else shorten(run.path.name, 32), net))
+    pictures.draw_comparison(named, data, path)
+    log.info(f"→ {path}")
+
+
+def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
+    """One line per run: its accuracies and what it was."""
+    parts = ["accuracy", "known_speakers", "unseen_speakers"]
+    if all(found["test"]["rounded"]["unseen_speakers"] is None for _, found, _ in rows):
+        parts = parts[:1]  # all speakers are known, or there are none
+    folders = [run.path for run, *_ in rows]
+    names = [path.name for path in folders]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in folders]
+    lines = []
+    for name, (_, found, about) in zip(names, rows, strict=True):
+        test = found["test"]
+        shares = [
+            found["validation"]["rounded"]["accuracy"],
+            test["float"]["accuracy"],
+            *(test["rounded"][part] for part in parts),
+        ]
+        about_it = [name, about["delays"], str(about["seed"])]
+        lines.append([*about_it, *(console.percent(share) for share in shares)])
+    heads = ["test rounded", "known", "unseen speakers"][: len(parts)]
+    console.print_table(
+        "accuracy; rounded = integer delays, as exported",
+        ["run", "delays", "seed", "validation", "test float", *heads],
+        lines,
+    )
+    for path, typed in zip(folders, what_differs(folders), strict=True):
+        log.info(f"→ {path}" + (f"  {typed}" if typed and len(folders) > 1 else ""))
+    if not all(about["clean_split"] for *_, about in rows):
+        log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
+
+
+def warn_if_rounding_costs(which: str, found: dict[str, Any]) -> None:
+    shares = found["validation"]
+    warn_of_rounding(
+        f"validation, {which}", shares["float"]["accuracy"], shares["rounded"]["accuracy"]
+    )

@@ -1,0 +1,263 @@
+"""``snn-delays-export``: a trained run as a delay table, what that costs, and the proof."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
+from omegaconf import DictConfig, ListConfig
+
+from snn_delays.arguments import whole_number
+from snn_delays.atomic import write_atomically
+from snn_delays.cli.command import command
+from snn_delays.cli.export_view import print_chip, print_report
+from snn_delays.cli.runs import input_range, load_run, run_folder
+from snn_delays.cli.sweep import in_sweep
+from snn_delays.data import SpikeData
+from snn_delays.deploy.deployment import Deployment, DeploySettings, deploy
+from snn_delays.deploy.folder import ExportFolder
+from snn_delays.deploy.quantise import require_bits
+from snn_delays.deploy.verify import Agreement
+from snn_delays.errors import UsageError
+from snn_delays.evaluation import warn_of_rounding
+from snn_delays.report.deployment import chip_report, deployment_report
+from snn_delays.run_folder import RunFolder
+from snn_delays.table import read_table, write_table
+from snn_delays.table.chips import ChipProfile, load_chip
+from snn_delays.table.formats import FORMATS, write_verified
+from snn_delays.table.sample import write_sample
+from snn_delays.table.simulator import predict, simulate
+from snn_delays.table.simulator.nest_check import NestAgreement, compare_with_nest, require_nest
+from snn_delays.table.table import DelayTable
+
+log = logging.getLogger("snn_delays")
+# Share of spikes that rounding in the last bit may tip over the threshold: between torch, in
+# single precision, and the simulator; between the simulator and NEST, which sums in another order.
+MAX_DIFFERING = 1e-5
+MAX_DIFFERING_NEST = 1e-4
+
+
+def export() -> None:
+    """Entry point of ``snn-delays-export``."""
+    command("snn-delays-export", "export", _export)
+
+
+def _export(cfg: DictConfig) -> None:
+    run = RunFolder(run_folder(cfg.run))
+    settings, formats = _settings(cfg), _formats(cfg.formats)
+    if not isinstance(cfg.folder, str) or not cfg.folder:
+        raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
+    if in_sweep() and "folder" not in _typed():
+        raise UsageError(
+            "of several exports (-m) each needs a folder of its own: give one that names what "
+            "differs, such as folder='${run}/export-${bits}'."
+        )
+    folder = ExportFolder(Path(cfg.folder).expanduser())
+    config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
+    origin = _origin(run, cfg.checkpoint)
+    folder.require_free(origin, force=cfg.force)
+    net.eval()
+    graded, largest_count = input_range(data.test)
+    deployment = deploy(
+        net,
+        settings,
+        dt_ms=data.dt_ms,
+        class_names=data.class_names,
+        samples=_calibration(data, cfg.calibration),
+        largest_count=largest_count,
+        graded=graded,
+    )
+    _require_integers(deployment.table)
+    chosen = range(min(cfg.verify_samples, len(data.test))) if cfg.verify == "nest" else ()
+    for_nest = [data.test.collate([index]).spikes[:, 0].numpy() for index in chosen]
+    if cfg.verify == "nest":
+        require_nest(deployment.table, for_nest)
+    try:
+        # Nothing is in its place before all of it is proved.
+        with folder.replacing(origin, force=cfg.force) as unproved:
+            table = _write(deployment.table, unproved, formats, data)
+            size = (unproved / "delays.h5").stat().st_size
+            report: dict[str, Any] = {"origin": origin, "table_file_bytes": size}
+            report["chip"] = chip_report(deployment, table, settings.chip)
+            if report["chip"]:
+                print_chip(report["chip"])
+            if cfg.verify is not False:
+                report |= _proof(deployment, table, data, settings, config.trainer.batch_size)
+            if cfg.verify == "nest":
+                report["nest"] = _nest(table, for_nest)
+            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            # A path that is no text is escaped: JSON's escapes are Python's.
+            write_atomically(unproved / "report.json", text.encode(errors="backslashreplace"))
+    except KeyboardInterrupt:
+        log.info(f"Interrupted. {folder.path} is as it was.")
+        raise
+    synapses = sum(len(layer.synapses) for layer in table.layers)
+    files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
+    log.info(f"{files}, sample.npz, report.json: {synapses:,} synapses, {size / 1e6:.2f} MB")
+
+
+def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
+    """All files but the report; the table as read back."""
+    write_table(table, folder / "delays.h5")
+    table = read_table(folder / "delays.h5")
+    write_verified(table, folder, formats)
+    counts = data.test.collate([0]).spikes[:, 0].numpy()
+    simulation = simulate(table, counts)
+    answer = predict(simulation, table.readout)
+    write_sample(folder / "sample.npz", counts, int(data.test.labels[0]), simulation, answer)
+    return table
+
+
+def _settings(cfg: DictConfig) -> DeploySettings:
+    choices = {
+        "scale": ("layer", "neuron", None),
+        "delays": ("refuse", "clip", "rescale"),
+        "leak": ("multiplier", "shift"),
+        "verify": ("simulator", "nest", False),
+        "fixed_point": (True, False),
+        "force": (True, False),
+    }
+    for name, known in choices.items():
+        if cfg[name] not in known:
+            words = ", ".join("null" if one is None else str(one).lower() for one in known)
+            raise UsageError(f"{name} must be one of {words}; got {cfg[name]!r}.")
+    for name, least in (("calibration", 0), ("verify_samples", 1)):
+        whole_number(name, cfg[name], least)
+    if cfg.bits is not None:
+        require_bits(cfg.bits)
+    chip = None if cfg.chip is None else load_chip(str(cfg.chip))
+    _require_used(cfg, chip)
+    return DeploySettings(
+        bits=cfg.bits,
+        scale=cfg.scale,
+        chip=chip,
+        delays=cfg.delays,
+        fixed_point=cfg.fixed_point,
+        leak=cfg.leak,
+        decay_shift=cfg.decay_shift,
+        weight_shift=cfg.weight_shift,
+    )
+
+
+def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
+    """Refuse what was typed and would change nothing."""
+    typed = _typed()
+    if chip is None and cfg.delays != "refuse":
+        raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
+    own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
+    for name in typed & {"leak", "decay_shift", "weight_shift"}:
+        if own is None and not cfg.fixed_point:
+            raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
+        if own is not None and getattr(own, name, None) is not None:
+            raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
+    if "verify_samples" in typed and cfg.verify != "nest":
+        raise UsageError(f"verify_samples={cfg.verify_samples} is for verify=nest.")
+
+
+def _require_integers(table: DelayTable) -> None:
+    """Refuse settings of integer weights, typed for a table without them."""
+    unused = sorted(_typed() & {"scale", "calibration"})
+    if unused and all(layer.synapses.weight.dtype == np.float32 for layer in table.layers):
+        raise UsageError(f"{' and '.join(unused)} are for integer weights: give bits=8, or fewer.")
+
+
+def _typed() -> set[str]:
+    """The settings that the user gave."""
+    return {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
+
+
+def _formats(given: Any) -> list[str]:
+    if given == "all":
+        return list(FORMATS)
+    formats = [str(one) for one in given] if isinstance(given, ListConfig) else [str(given)]
+    for one in formats:
+        if one not in FORMATS:
+            raise UsageError(
+                f"formats must be of {', '.join(FORMATS)}, in brackets, or all; got {one!r}."
+            )
+    return formats
+
+
+def _origin(run: RunFolder, checkpoint: str) -> dict[str, str]:
+    """Which run a table comes from, wherever its folder may have been moved."""
+    digest = hashlib.sha256(run.config.read_bytes()).hexdigest()
+    return {"run": str(run.path.resolve()), "config_sha256": digest, "checkpoint": checkpoint}
+
+
+def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
+    """Recordings of the training split, evenly spread over it."""
+    total = len(data.train)
+    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+    return [data.train.collate([index]).spikes[:, 0].numpy() for index in chosen]
+
+
+def _proof(
+    deployment: Deployment,
+    table: DelayTable,
+    data: SpikeData,
+    settings: DeploySettings,
+    batch_size: int,
+) -> dict[str, Any]:
+    report, agreement = deployment_report(
+        deployment,
+        table,
+        data.test,
+        settings.chip,
+        batch_size=batch_size,
+        progress=lambda what: log.info(f"measuring: {what}"),
+    )
+    print_report(report, data.dt_ms)
+    first, second, *_ = report["stages"]
+    if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
+        warn_of_rounding("test", first["accuracy"], second["accuracy"])
+    needed: list[int] = report["membrane_bits"] or []
+    exact = bool(needed)
+    log.info(
+        f"The table's spikes against the network's: {agreement.spikes_differing} of "
+        f"{agreement.spikes_total:,} differ"
+        + (" (float ties)" if agreement.spikes_differing else "")
+        + f", {agreement.predictions_differing} of {agreement.samples} answers."
+    )
+    bits = settings.chip.membrane.bits if settings.chip else None
+    if settings.chip and exact and bits is not None and max(needed) > bits:
+        raise UsageError(
+            f"v needs {max(needed)} bits in layer {needed.index(max(needed))}, {settings.chip.name}"
+            f" has {bits}. Use fewer bits for weights: bits=…"
+        )
+    limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
+    wrong_readout = exact and agreement.potentials_max_difference > 0
+    if agreement.spikes_differing > limit or agreement.readouts_differing or wrong_readout:
+        raise _disproved("table and network", agreement)
+    return report
+
+
+def _nest(table: DelayTable, samples: list[NDArray[np.float32]]) -> dict[str, Any]:
+    """The first test samples in NEST, spike by spike."""
+    log.info(f"measuring: {len(samples)} samples in NEST")
+    agreement = compare_with_nest(table, samples)
+    log.info(
+        f"NEST against the simulator, {agreement.samples} samples: {agreement.spikes_differing} of "
+        f"{agreement.spikes_total:,} spikes differ, {agreement.predictions_differing} answers; "
+        f"NEST's latency of {agreement.latency_steps} steps taken off; "
+        f"{agreement.seconds:.1f} s."
+    )
+    limit = max(1, MAX_DIFFERING_NEST * agreement.spikes_total)
+    if agreement.spikes_differing > limit or agreement.readouts_differing:
+        raise _disproved("NEST and the table", agreement)
+    return asdict(agreement)
+
+
+def _disproved(between: str, agreement: Agreement | NestAgreement) -> UsageError:
+    return UsageError(
+        f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
+        f"{between}, and the readout by up to {agreement.potentials_max_difference:.3g} (in "
+        f"{agreement.readouts_differing} samples whose spikes agree by more than rounding). "
+        "Nothing was written; please report it with the run's config.yaml."
+    )

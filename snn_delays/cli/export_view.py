@@ -1,0 +1,90 @@
+"""The report of an export, as a person reads it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from snn_delays.cli import console
+
+log = logging.getLogger("snn_delays")
+
+
+def print_report(report: dict[str, Any], dt_ms: float) -> None:
+    """Tables of what ``deployment_report`` found."""
+    console.print_table(
+        f"test accuracy, {report['samples']} samples",
+        ["network", "accuracy", "answers changed by this step", "synapses"],
+        [
+            [
+                row["name"],
+                console.percent(row["accuracy"]),
+                str(row["changed"]) if index else "–",
+                f"{row['synapses']:,}",
+            ]
+            for index, row in enumerate(report["stages"])
+        ],
+    )
+    layers = report["layers"]
+    console.print_table(
+        "per layer; operations and spikes per sample",
+        [
+            *("layer", "neurons", "synapses", "spikes", "operations"),
+            *("events waiting, most", "delay ring", "spike history"),
+        ],
+        [
+            [
+                str(index),
+                f"{row['neurons']:,}",
+                f"{row['synapses']:,}",
+                "–" if row["spikes_per_sample"] is None else f"{row['spikes_per_sample']:,.0f}",
+                f"{row['synaptic_operations_per_sample']:,.0f}",
+                f"{row['events_in_flight_max']:,}",
+                _bytes(row["ring_bytes"]),
+                _bytes(row["history_bytes"]),
+            ]
+            for index, row in enumerate(layers)
+        ],
+    )
+    log.info(delay_line(layers))
+    if report["membrane_bits"]:
+        log.info(f"Integer potentials took {max(report['membrane_bits'])} bits, sign included.")
+
+
+def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
+    """The delays of all synapses as one line of bars: how many have 0, 1, 2, … steps."""
+    longest = max(len(row["delay_histogram"]) for row in layers)
+    totals = [0] * longest
+    for row in layers:
+        for delay, count in enumerate(row["delay_histogram"]):
+            totals[delay] += count
+    per_bar = -(-longest // width)
+    bars = [sum(totals[at : at + per_bar]) for at in range(0, longest, per_bar)]
+    most = max(*bars, 1)
+    line = "".join("▁▂▃▄▅▆▇█"[min(7, 8 * count // most)] if count else " " for count in bars)
+    return f"delays 0 … {longest - 1} steps: |{line}|"
+
+
+def print_chip(chip: dict[str, Any]) -> None:
+    """What a chip's limits did to the network, and what of the chip is not in the table."""
+    said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
+    if any(model.startswith("Int") for model in chip["neurons"]):
+        said.append("integer neurons")
+    total = sum(chip["synapses"])
+    if chip["rescaled_by"] != 1:
+        said.append(f"delays times {chip['rescaled_by']:.3f}")
+    share = console.percent(chip["clipped_share"])
+    said.append(f"{sum(chip['clipped']):,} of {total:,} delays clipped ({share})")
+    if joined := sum(chip["joined"]):
+        said.append(f"{joined:,} synapses joined with another of their pair")
+    if beyond := sum(chip["beyond_native"]):
+        said.append(f"{beyond:,} delays need the chip's extensions")
+    log.info(f"{chip['name']}: {'; '.join(said)}.")
+    if chip["not_simulated"]:
+        log.info(f"Not as on the chip: {'; '.join(chip['not_simulated'])}.")
+    if chip["not_checked"]:
+        log.info(f"Not checked, since no public source says: {', '.join(chip['not_checked'])}.")
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count} B"

@@ -1,0 +1,263 @@
+"""Runs as the command lines find them: configuration, data and network of a run's folder."""
+
+from __future__ import annotations
+
+import logging
+from glob import glob, has_magic
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from yaml import YAMLError
+
+from snn_delays.cli.sweep import in_order, is_job, why_failed
+from snn_delays.cli.trust import require_data
+from snn_delays.data import SpikeData, Split
+from snn_delays.deploy.quantised_training import make_quantisation_aware_
+from snn_delays.errors import UsageError, one_line
+from snn_delays.network import DelaySNN
+from snn_delays.run_folder import RunFolder
+
+# What every run's configuration has had from the beginning.
+_NEEDED = {
+    "dataset": ("_target_", "root"),
+    "model": ("delays", "hidden", "max_delay", "tau_ms"),
+    "trainer": ("epochs", "batch_size"),
+}
+log = logging.getLogger("snn_delays")
+
+
+def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
+    """The runs that ``run=`` names: a run, a folder of runs (a sweep), a pattern, a list of these.
+
+    What a folder or a pattern holds without that checkpoint is left out, and said so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    _require_name(checkpoint)
+    found: list[RunFolder] = []
+    for one in typed if isinstance(typed, ListConfig) else [typed]:
+        path = run_folder(one)
+        matches = [path]
+        if has_magic(str(path)) and not path.exists():
+            matches = in_order(match for name in glob(str(path)) if (match := Path(name)).is_dir())
+        folders = [run for match in matches for run in runs_inside(match) or [match]]
+        if folders == [path]:
+            found.append(RunFolder(path))
+            continue
+        whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
+        if not whole:
+            raise UsageError(
+                f"run={one}: no run with a {checkpoint}.ckpt among "
+                f"{len(folders)} folders. Give run=DIR, one that snn-delays-train has written."
+            )
+        found += whole
+    return found
+
+
+def _require_name(checkpoint: str) -> None:
+    if checkpoint not in ("best", "last"):
+        raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
+
+
+def run_folder(typed: Any) -> Path:
+    """The folder that ``run=`` names."""
+    return Path(str(typed)).expanduser()
+
+
+def runs_inside(folder: Path) -> list[Path]:
+    """Runs and jobs one level below a folder that is no run itself."""
+    if not folder.is_dir() or RunFolder(folder).config.is_file():
+        return []
+    inside = (RunFolder(path) for path in folder.iterdir())
+    return in_order(run.path for run in inside if run.config.is_file() or is_job(run.path))
+
+
+def _has(run: RunFolder, checkpoint: str) -> bool:
+    """Whether a run got as far as a checkpoint; a line says if not."""
+    there = run.checkpoint(checkpoint).is_file()
+    if not there:
+        why = why_failed(run.path) or f"no {checkpoint}.ckpt"
+        log.warning(f"{run.path} is left out: {why}")
+    return there
+
+
+def load_run(
+    run: RunFolder,
+    checkpoint: str,
+    root: str | None,
+    moved: str = "root",
+    *,
+    trust: bool = False,
+) -> tuple[DictConfig, SpikeData, DelaySNN]:
+    """Configuration, data and trained network of a run.
+
+    Args:
+        root: where the data lies now; None: where it was in training.
+        moved: the setting that ``root`` comes from, for messages.
+        trust: whether the run may say more than data, see ``load_config``.
+    """
+    _require_name(checkpoint)
+    config = load_config(run, trust=trust)
+    saved = run.load_checkpoint(checkpoint)
+    if root is not None:
+        config.dataset.root = existing_folder(root) if moved == "root" else root
+    data = load_data(config.dataset, moved)
+    net = build_network(config, data)
+    try:
+        net.load_state_dict(saved["network"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = shorten(one_line(error), 300, placeholder=" …")
+        raise UsageError(
+            f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: {reason} "
+            "Restore both as they were, or train again."
+        ) from error
+    return config, data, net
+
+
+def existing_folder(root: str) -> str:
+    """Where data are said to lie now; the built-in task would be made anew anywhere."""
+    path = Path(str(root)).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"root={root}: no such folder. Give the one that holds the run's data.")
+    return str(path)
+
+
+def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) -> DictConfig:
+    """A run's configuration.
+
+    Args:
+        trust: whether it may name what is to be called or looked up. A run of one's own data set
+            needs that; for one that was downloaded it means to run its maker's code.
+        network: whether its network is needed, or its data alone.
+
+    Raises:
+        UsageError: no run, or a configuration that lacks what is needed, or says more.
+    """
+    if not isinstance(trust, bool):
+        raise UsageError(f"trust must be true or false, got {trust!r}.")
+    if not run.config.is_file():
+        if inside := runs_inside(run.path):
+            raise UsageError(
+                f"{run.path} holds several runs: give one of them, such as run={inside[0]}."
+            )
+        if why := why_failed(run.path):
+            raise UsageError(f"{run.path} holds no run, since it failed: {why}")
+        raise UsageError(
+            f"{run.config} not found. Give run=DIR, a folder that snn-delays-train has written."
+        )
+    try:
+        config = OmegaConf.load(run.config)
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
+    if isinstance(config, DictConfig) and not trust:
+        require_data(config, run.config)
+    missing = [
+        f"{section}.{key}"
+        for section, keys in _NEEDED.items()
+        for key in keys
+        if network or section == "dataset"
+        if key not in _section(config, section)
+    ]
+    if missing or not isinstance(config, DictConfig):
+        raise UsageError(
+            f"{run.config} is not the configuration of a run: {', '.join(missing)} missing. "
+            "Restore the file that snn-delays-train wrote there."
+        )
+    return config
+
+
+def _section(config: Any, name: str) -> DictConfig:
+    """A section of what a file held, whatever that was; empty if there is none."""
+    found = config.get(name) if isinstance(config, DictConfig) else None
+    return found if isinstance(found, DictConfig) else DictConfig({})
+
+
+def build_network(config: DictConfig, data: SpikeData) -> DelaySNN:
+    """The network of a run's configuration, for the channels, classes and time step of ``data``."""
+    net = _plain_network(plain(config.model), data)
+    if finetune := config.get("finetune"):
+        make_quantisation_aware_(net, finetune.bits, finetune.scale)
+    return net
+
+
+def _plain_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
+    """The network of ``conf/model``."""
+    delays = model.pop("delays")
+    if delays not in ("learned", "fixed", "none"):
+        raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
+    hidden = model.pop("hidden")
+    if not isinstance(hidden, list):
+        raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
+    sizes = [data.n_channels, *hidden, data.n_classes]
+    tau_ms, max_delay = model.pop("tau_ms"), model.pop("max_delay")
+    if not isinstance(tau_ms, int | float):
+        raise UsageError(f"model.tau_ms must be a number of milliseconds, got {tau_ms!r}.")
+    return DelaySNN(
+        sizes,
+        0 if delays == "none" else max_delay,
+        learn_delays=delays == "learned",
+        tau=tau_ms / data.dt_ms,
+        **model,
+    )
+
+
+def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
+    """The data of a section ``dataset``.
+
+    Args:
+        moved: the setting that says where a run's data lies now, if it has moved since.
+    """
+    try:
+        data: SpikeData = instantiate("dataset", dataset)
+    except (UsageError, InstantiationException) as error:
+        if moved is None or Path(str(dataset.root)).exists():
+            raise
+        raise UsageError(
+            f"the run's data was in {dataset.root}, and is not there. Give {moved}=DIR, where it "
+            "lies now."
+        ) from error
+    log.info(
+        f"data: {len(data.train)} train, {len(data.valid)} validation "
+        f"({data.split}), {len(data.test)} test; {data.n_channels} channels, "
+        f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
+    )
+    return data
+
+
+def input_range(split: Split) -> tuple[bool, int]:
+    """Whether recordings are currents instead of spikes; the most spikes per step and channel."""
+    largest = 0.0
+    for at in range(0, len(split), 64):
+        counts = split.collate(range(at, min(at + 64, len(split)))).spikes
+        if bool((counts < 0).any()) or bool((counts != counts.round()).any()):
+            return True, 0
+        largest = max(largest, float(counts.max()))
+    return False, int(largest)
+
+
+def instantiate(section: str, settings: DictConfig) -> Any:
+    """The object that a section of the configuration stands for."""
+    try:
+        return hydra.utils.instantiate(settings)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, TypeError | ValueError) or isinstance(
+            error.__cause__, UsageError
+        ):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+        raise UsageError(
+            f"{section}: a setting is unknown or of the wrong kind ({one_line(error.__cause__)}), "
+            f"got {given}. --help shows what each should look like."
+        ) from error
+
+
+def plain(section: DictConfig) -> dict[str, Any]:
+    """A section of the configuration as a dictionary."""
+    settings = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}

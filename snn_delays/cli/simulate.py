@@ -1,0 +1,155 @@
+"""The command line that runs a delay table on test samples: ``snn-delays-simulate``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from snn_delays.arguments import whole_number
+from snn_delays.cli import console
+from snn_delays.cli.command import command
+from snn_delays.cli.runs import existing_folder, load_config, load_data
+from snn_delays.data import SpikeData, Split
+from snn_delays.errors import UsageError
+from snn_delays.run_folder import RunFolder
+from snn_delays.table.hdf5 import read_table
+from snn_delays.table.simulator.activity import input_events
+from snn_delays.table.simulator.trials import Recording, Sample, Trial, trials
+from snn_delays.table.table import DelayTable
+
+log = logging.getLogger("snn_delays")
+
+
+def simulate() -> None:
+    """Entry point of ``snn-delays-simulate``."""
+    command("snn-delays-simulate", "simulate", _simulate)
+
+
+def _simulate(cfg: DictConfig) -> None:
+    path, dataset = _sources(cfg)
+    save = _path(cfg, "save")
+    if not isinstance(cfg.force, bool):
+        raise UsageError(f"force must be true or false, got {cfg.force!r}.")
+    if save is not None:
+        if save.suffix != ".npz":
+            raise UsageError(f"save must be a file NAME.npz, got {save}.")
+        if save.exists() and not cfg.force:
+            raise UsageError(f"{save} exists. Choose another file, or overwrite: force=true.")
+    table = read_table(path)
+    data = load_data(dataset, moved=None if cfg.run is None else "root")
+    _require_fit(path, table, data)
+    indices = _indices(cfg.samples, len(data.test))
+    recording = Recording(table)
+    total = _Total()
+    for trial in trials(table, _samples(data.test, indices)):
+        total.add(trial)
+        if save is not None:
+            recording.add(trial)
+    _print(path, table, total)
+    if save is not None:
+        recording.write(save)
+        log.info(f"→ {save}")
+
+
+def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
+    """Where the table lies, and the settings of the data set to run it on."""
+    table, dataset = _path(cfg, "table"), cfg.get("dataset")
+    if cfg.run is None:
+        if table is None or dataset is None:
+            raise UsageError(
+                "give run=DIR, a trained run that has been exported, or table=FILE.h5 together "
+                "with dataset=NAME dataset.root=DIR."
+            )
+        if cfg.root is not None:
+            raise UsageError(f"root is for run=DIR, got {cfg.root!r}. Use dataset.root=DIR.")
+        return table, dataset
+    if dataset is not None:
+        raise UsageError("a run has its own data set: leave out either run or dataset.")
+    run = _path(cfg, "run")
+    assert run is not None
+    config = load_config(RunFolder(run), trust=cfg.trust, network=False)
+    root = _path(cfg, "root")
+    if root is not None:
+        config.dataset.root = existing_folder(str(root))
+    return table or run / "export" / "delays.h5", config.dataset
+
+
+def _path(cfg: DictConfig, key: str) -> Path | None:
+    if cfg[key] is not None and (not isinstance(cfg[key], str) or not cfg[key]):
+        raise UsageError(f"{key} must be a path, got {cfg[key]!r}.")
+    return None if cfg[key] is None else Path(cfg[key]).expanduser()
+
+
+def _require_fit(path: Path, table: DelayTable, data: SpikeData) -> None:
+    for what, expected, got in (
+        ("input channels", table.input_channels, data.n_channels),
+        ("classes", len(table.class_names), data.n_classes),
+        ("ms per step", table.dt_ms, data.dt_ms),
+    ):
+        if got != expected:
+            raise UsageError(
+                f"{path} and the data set do not fit: the table has {expected:g} {what}, the data "
+                f"{got:g}. Give the data set, and its settings, that the table was trained on."
+            )
+
+
+def _indices(samples: object, available: int) -> list[int]:
+    """So many test samples, evenly spread over the file, which may be sorted by class."""
+    if samples is None:
+        return list(range(available))
+    must = "be a whole number >= 1, or null for all"
+    taken = min(whole_number("samples", samples, 1, must=must), available)
+    return [index * available // taken for index in range(taken)]
+
+
+def _samples(split: Split, indices: list[int]) -> Iterator[Sample]:
+    for index in indices:
+        alone = split.collate([index])
+        yield Sample(index, int(alone.labels[0]), alone.spikes[:, 0].numpy())
+
+
+class _Total:
+    """Sums over all trials."""
+
+    def __init__(self) -> None:
+        self.samples = self.right = self.steps = 0
+        self.seconds = 0.0
+        self.spikes: np.ndarray | int = 0
+        self.operations: np.ndarray | int = 0
+
+    def add(self, trial: Trial) -> None:
+        self.samples += 1
+        self.right += trial.prediction == trial.sample.label
+        self.steps += trial.steps
+        self.seconds += trial.seconds
+        sent = input_events(trial.sample.counts).sum()
+        self.spikes = self.spikes + np.array([sent, *trial.simulation.spike_counts])
+        self.operations = self.operations + np.array(trial.operations)
+
+
+def _print(path: Path, table: DelayTable, total: _Total) -> None:
+    spikes = np.asarray(total.spikes) / total.samples
+    operations = np.asarray(total.operations) / total.samples
+    real = total.steps * table.dt_ms / 1000
+    rows = [
+        ["samples", f"{total.samples:,}"],
+        ["accuracy", console.percent(total.right / total.samples)],
+        ["input events per sample", f"{spikes[0]:,.0f}"],
+        *(
+            [f"spikes per sample, layer {index}", f"{count:,.0f}"]
+            for index, count in enumerate(spikes[1:])
+        ),
+        *(
+            [f"synaptic operations per sample, layer {index}", f"{count:,.0f}"]
+            for index, count in enumerate(operations)
+        ),
+        ["… all layers", f"{operations.sum():,.0f}"],
+        ["steps per sample, with the tail", f"{total.steps / total.samples:.1f}"],
+        ["time per sample, one core", f"{1000 * total.seconds / total.samples:.3f} ms"],
+        ["× real time", f"{real / total.seconds:,.0f}"],
+    ]
+    console.print_table(f"{path} on the test set", ["", "in the simulator"], rows)

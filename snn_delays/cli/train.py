@@ -1,0 +1,181 @@
+"""``snn-delays-train``: one run, from its configuration to its summary."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from snn_delays.cli import console
+from snn_delays.cli.begin import (
+    folder_to_train_in,
+    identity,
+    resumed_config,
+    saved_config,
+    sweep_folder,
+    train_settings,
+)
+from snn_delays.cli.command import command
+from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
+from snn_delays.cli.finetune import finetuned_config, starting_network
+from snn_delays.cli.recipe import warn_of_other_steps
+from snn_delays.cli.runs import (
+    build_network,
+    instantiate,
+    load_data,
+    plain,
+)
+from snn_delays.cli.sweep import in_sweep, keep_settings
+from snn_delays.errors import UsageError
+from snn_delays.progress import load_progress
+from snn_delays.report import pictures
+from snn_delays.report import run as report
+from snn_delays.run_folder import RunFolder
+from snn_delays.training import best_epoch
+from snn_delays.training import train as fit
+
+log = logging.getLogger("snn_delays")
+
+
+def train() -> None:
+    """Entry point of ``snn-delays-train``."""
+    command("snn-delays-train", "train", _train, sweep_folder)
+
+
+def _train(cfg: DictConfig) -> float:
+    with _run_log() as keep_log:
+        return _train_run(cfg, keep_log)
+
+
+def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
+    """Accuracy on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+    run = folder_to_train_in(cfg)
+    resumed, trust, chip, progress = bool(cfg.resume), cfg.trust, None, None
+    kept: dict[str, Any] = {}
+    if resumed:
+        cfg = resumed_config(run, trust=trust)
+        kept, progress = identity(plain(cfg)), load_progress(run)
+        if progress:
+            progress.require_config(kept, run.config)
+    elif cfg.get("finetune"):
+        overrides = list(HydraConfig.get().overrides.task)
+        chip = cfg.finetune.chip and str(cfg.finetune.chip)
+        cfg, run = finetuned_config(cfg, overrides, run.path if in_sweep() else None)
+    settings = train_settings(cfg)
+    if not isinstance(cfg.dataset.root, str):
+        raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
+    cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
+    # A run that was stopped in its first epoch has nothing but its configuration to go on with.
+    if cfg.get("finetune") and not progress:
+        data, net = starting_network(cfg, chip, trust=trust)
+    else:
+        data = load_data(cfg.dataset)
+        torch.manual_seed(settings.seed)
+        net = build_network(cfg, data)
+    if cfg.schedule.start is None:
+        # Where there are no delays σ plays no part, but is to be one that every schedule takes.
+        cfg.schedule.start = max(cfg.model.max_delay, 1) / 2 + 0.27
+    schedule = instantiate("schedule", cfg.schedule)
+    initial = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):  # what does not suit the data is refused before a run
+        settings.augmentation(data.train.collate([0]), data.n_classes)
+    if not resumed:
+        saved = saved_config(cfg)
+        run.save_config(OmegaConf.to_yaml(saved))
+        keep_settings(run.path)
+        kept = identity(saved)
+    keep_log(run)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    log.info(
+        f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
+        + (
+            f"{cfg.model.delays} delays up to {net.max_delay} steps "
+            f"({net.max_delay * data.dt_ms:g} ms)"
+            if net.max_delay
+            else "no delays"
+        )
+        + f" → {run.path}"
+    )
+    if not resumed and not cfg.get("finetune"):
+        warn_of_other_steps(cfg, data.dt_ms)
+
+    first = len(progress.rows) if progress else 0
+    try:
+        with console.TrainingView(settings.epochs, first) as view:
+            there = (run, view)
+            rows = fit(net, data, schedule, settings, *there, resume=resumed, config=kept)
+    except KeyboardInterrupt:
+        if run.checkpoint("last").exists():
+            log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
+        raise
+
+    summary: dict[str, Any] = {
+        "split": data.split,
+        "clean_split": data.clean_split,
+        "delays": cfg.model.delays,
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "best_epoch": best_epoch(rows),
+        "parameters": parameters,
+        "invalid_events": data.invalid_events,
+        "skipped_recordings": data.skipped_recordings,
+    }
+    # On the CPU, as snn-delays-evaluate does it, so that it finds the same numbers.
+    net.cpu()
+    for name in ("best", "last"):
+        net.load_state_dict(run.load_checkpoint(name)["network"])
+        summary[name] = report.accuracies(net, data, settings.batch_size)
+    if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
+        warn_if_rounding_costs("best epoch", summary["best"])
+    seconds = sorted(row["seconds"] for row in rows)
+    summary |= {
+        "seconds_per_epoch": seconds[len(seconds) // 2],
+        "wall_time_s": sum(seconds),
+        "threads": torch.get_num_threads(),
+        "versions": report.versions(),
+    }
+    run.save_summary(summary)
+    net.load_state_dict(run.load_checkpoint("best")["network"])
+    if net.max_delay:
+        pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
+        pictures.draw_readout(net, data, run.path / "readout.png")
+    print_accuracies([(run, summary["best"], summary)])
+    return summary["best"]["validation"]["rounded"]["accuracy"]
+
+
+@contextmanager
+def _run_log() -> Iterator[Callable[[RunFolder], None]]:
+    """What is logged goes to the train.log of the run that the function given is called with.
+
+    What was logged before the call goes there too; without one, as after a mistake, there is no
+    train.log.
+    """
+    root = logging.getLogger()
+    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
+    handlers: list[logging.Handler] = [held]
+
+    def keep(run: RunFolder) -> None:
+        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=console.ERRORS)
+        file.setFormatter(logging.Formatter("%(message)s"))
+        handlers.append(file)
+        held.setTarget(file)
+        held.flush()
+        root.removeHandler(held)
+        root.addHandler(file)
+
+    root.addHandler(held)
+    try:
+        yield keep
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

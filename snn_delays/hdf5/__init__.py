@@ -1,0 +1,1 @@
+"""HDF5 files whose damage shows, and is said in one line."""

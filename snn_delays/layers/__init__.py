@@ -1,0 +1,19 @@
+"""Modules with delays, to stand between neurons."""
+
+from snn_delays.layers.delay_layer import (
+    DelayLayer,
+    clamp_delays_,
+    delay_layers,
+    rounded,
+    set_sigma,
+)
+from snn_delays.layers.groups import parameter_groups
+
+__all__ = [
+    "DelayLayer",
+    "clamp_delays_",
+    "delay_layers",
+    "parameter_groups",
+    "rounded",
+    "set_sigma",
+]

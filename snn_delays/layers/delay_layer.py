@@ -1,0 +1,298 @@
+"""The delay layer: a linear map in which every synapse also has a learnable delay."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+
+from snn_delays.arguments import real_number, whole_number
+from snn_delays.eager import autocasts, has_numbers, readable
+from snn_delays.errors import UsageError
+from snn_delays.inputs import require_sequence
+from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel, require_finite
+from snn_delays.layers.memory import InputMemory, Net, fresh_copy
+from snn_delays.layers.present import SynapseMask
+from snn_delays.layers.rest import rest
+from snn_delays.layers.sigma import SigmaBuffer
+from snn_delays.layers.stored import stored
+from snn_delays.ops import plan, streaming
+from snn_delays.ops.plan import METHODS, Method
+
+Granularity = Literal["synaptic", "axonal", "dendritic"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+
+
+class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
+    """Fully connected synapses with learnable delays.
+
+        y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
+
+    A SpikingJelly module: it stands between neurons where ``layer.Linear`` would. It remembers
+    the last ``max_delay`` inputs between calls, as a neuron remembers its membrane, until
+    ``functional.reset_net``; so a sequence may come whole (``step_mode="m"``), in pieces, or
+    step by step (``step_mode="s"``), with the same result.
+
+    Args:
+        in_features, out_features: number of pre- and postsynaptic neurons.
+        max_delay: largest delay, in steps; the kernel has ``max_delay + 1`` taps.
+        kernel_count: delayed contacts of one (post, pre) pair.
+        granularity: one delay per ``"synaptic"`` pair, per pre (``"axonal"``) or per post
+            (``"dendritic"``).
+        interpolation: ``"gaussian"`` or ``"triangle"``.
+        sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
+            published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
+            integers and rest: their gradient is 0, and an optimiser's step leaves them where they
+            are, whatever its momentum or decay (``rest.py``).
+        bias: adds a learnable current to every postsynaptic neuron, at first 0.
+        method: how to compute it; see ``ops/plan.py``.
+
+    Shape:
+        ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
+        precision of the weights: under autocast only products are in half.
+        ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
+        ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
+        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``present`` (bool, as
+        ``weight``) after ``set_present``.
+
+    Raises:
+        UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
+            of another size than the remembered one; delays that are NaN or infinite (on a GPU
+            when they are rounded; before that the output is NaN).
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani, Masquelier, "Learning delays in spiking neural networks
+        using dilated convolutions with learnable spacings" (2024, arXiv:2306.17670).
+    """
+
+    in_features: int
+    out_features: int
+    kernel_count: int
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        max_delay: int,
+        *,
+        kernel_count: int = 1,
+        granularity: Granularity = "synaptic",
+        interpolation: Interpolation = "gaussian",
+        sigma: float | None = None,
+        bias: bool = False,
+        step_mode: Literal["s", "m"] = "m",
+        method: Method = "auto",
+    ) -> None:
+        super().__init__()
+        for name, size in (
+            ("in_features", in_features),
+            ("out_features", out_features),
+            ("kernel_count", kernel_count),
+        ):
+            setattr(self, name, whole_number(f"DelayLayer: {name}", size, 1))
+        advice = "Use a smaller dt, or nn.Linear if no delay is wanted."
+        self.max_delay = whole_number(
+            "DelayLayer: max_delay", max_delay, 1, unit="steps", advice=advice
+        )
+        names = (
+            ("granularity", granularity, GRANULARITIES),
+            ("interpolation", interpolation, INTERPOLATIONS),
+            ("method", method, METHODS),
+            ("step_mode", step_mode, ("s", "m")),
+        )
+        for name, got, known in names:
+            if got not in known:
+                raise UsageError(
+                    f"DelayLayer: {name} must be one of {', '.join(known)}, got {got!r}."
+                )
+        self.granularity: Granularity = granularity
+        self.interpolation: Interpolation = interpolation
+        self.method: Method = method
+        sigma = self.max_delay / 2 + 0.27 if sigma is None else sigma
+        self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
+        self.step_mode = step_mode
+        self.method_used: str | None = None  # how the last sequence was computed
+
+        rows = 1 if granularity == "axonal" else self.out_features
+        columns = 1 if granularity == "dendritic" else self.in_features
+        shape = (self.out_features, self.in_features, self.kernel_count)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.delay = nn.Parameter(torch.empty(rows, columns, self.kernel_count))
+        self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
+        self._stream = streaming.Stream()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """σ as at first; weights Kaiming-uniform for ReLU, delays uniform over the kernel."""
+        self.sigma = self.first_sigma
+        nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
+        nn.init.uniform_(self.delay, 0.0, float(self.max_delay))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def clamp_delays_(self) -> None:
+        """Bring every delay back into [0, max_delay]; call it after an optimiser step.
+
+        Weights of synapses that are not there become 0 again. A parametrised delay is left to its
+        parametrisation; it acts within the range all the same.
+
+        Raises:
+            UsageError: delays that are NaN or infinite; not looked for on a GPU.
+        """
+        self.clear_absent_()
+        if self.delay.is_cpu and readable(self.delay):
+            require_finite(self.delay)
+        if not is_parametrized(self, "delay"):
+            self.delay.clamp_(0, self.max_delay)
+
+    def carried(self) -> dict[str, Any]:
+        return {**super().carried(), "_stream": streaming.Stream()}
+
+    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 k"]:
+        """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
+        if not self.delay.is_meta:
+            require_finite(self.delay)
+        return self.delay.detach().round().clamp(0, self.max_delay).long()
+
+    def rounded(self) -> DelayLayer:
+        """A copy as deployed: integer delays and σ = 0, so that every contact is one tap."""
+        return rounded(self)
+
+    def multi_step_forward(
+        self, x: Float[Tensor, "time batch pre"]
+    ) -> Float[Tensor, "time batch post"]:
+        self._check(x, ("T", "N"))
+        self._rest()
+        # What came before matters to the first steps only; after a reset that is silence.
+        context = 0 if self.history is None else self.max_delay
+        whole = torch.cat([self._past(x.shape[1], x), x]) if context else x
+        y = self._convolve(whole)
+        self._remember(whole)
+        return self._biased(y[context:])
+
+    def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
+        """The layer's equation without bias, for an x that nothing precedes."""
+        y, self.method_used = self._convolved(x, self.acting_weight(), *self._acting())
+        return y
+
+    def _convolved(
+        self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
+    ) -> tuple[Tensor, str]:
+        """The sums, and the method by which they were computed."""
+        settings: dict[str, Any] = {
+            "sigma": sigma,
+            "max_delay": self.max_delay,
+            "interpolation": self.interpolation,
+        }
+        method = plan.method_for(x, weight, **settings, method=self.method)
+        return plan.delay_convolution(x, weight, delay, **settings, method=method), method
+
+    def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
+        self._check(x, ("N",))
+        self._rest()
+        past, weight = self._past(x.shape[0], x), self.acting_weight()
+        delay, sigma = self._acting()
+        if streaming.covers(x, weight, delay, past):
+            settings = (float(sigma), self.interpolation)
+            y, self.history = self._stream.step(x, past, weight, delay, *settings)
+        else:
+            whole = torch.cat([past, x.unsqueeze(0)])
+            y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
+            y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
+            self.history = whole[1:]
+        return self._biased(y)
+
+    def _acting(self) -> tuple[Tensor, float | Tensor]:
+        """The delays and the σ that make the layer's output."""
+        return self.delay, self._width()
+
+    def _width(self) -> float | Tensor:
+        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        assert buffer is not None
+        return self.sigma if readable(buffer) else buffer
+
+    def _rest(self) -> None:
+        """Keep the delays where they are, if this pass acts with integers."""
+        if not torch.is_grad_enabled() or self.interpolation != "gaussian":
+            return
+        delay = stored(self, "delay")
+        if delay is None or not delay.requires_grad or not readable(delay, self._sigma):
+            return
+        if self.sigma == 0:
+            rest(delay, self)
+
+    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
+        """``dense_kernel`` of the delays as they act."""
+        return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
+
+    def _biased(self, y: Tensor) -> Tensor:
+        return y if self.bias is None else y + self.bias
+
+    def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        require_sequence("DelayLayer", x, self.in_features, axes)
+        if not x.is_floating_point():
+            raise UsageError(
+                f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
+            )
+        if x.dtype != self.delay.dtype and not autocasts(x):
+            raise UsageError(
+                f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
+                f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
+            )
+
+    def extra_repr(self) -> str:
+        sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"
+        return (
+            f"{self.in_features}, {self.out_features}, max_delay={self.max_delay}, "
+            f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
+            f"interpolation={self.interpolation}, sigma={sigma}, "
+            f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
+            + (f" (last: {self.method_used})" if self.method == "auto" and self.method_used else "")
+        )
+
+
+def delay_layers(module: nn.Module) -> list[DelayLayer]:
+    """Every delay layer in ``module``, in the order of definition."""
+    return [child for child in module.modules() if isinstance(child, DelayLayer)]
+
+
+def set_sigma(module: nn.Module, sigma: float) -> None:
+    """Give every delay layer in ``module`` the interpolation width ``sigma`` (steps)."""
+    for child in delay_layers(module):
+        child.sigma = sigma
+
+
+def clamp_delays_(module: nn.Module) -> None:
+    """Bring every delay in ``module`` back into its layer's range."""
+    for child in delay_layers(module):
+        child.clamp_delays_()
+
+
+class _Rounded(nn.Module):
+    """Integer delays, of delays that a parametrisation makes."""
+
+    def __init__(self, max_delay: int) -> None:
+        super().__init__()
+        self.max_delay = max_delay
+
+    def forward(self, delay: Tensor) -> Tensor:
+        return delay.round().clamp(0, self.max_delay)
+
+
+def rounded(module: Net) -> Net:
+    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
+    copied = fresh_copy(module)
+    with torch.no_grad():
+        for child in delay_layers(copied):
+            delays = child.integer_delays()
+            if is_parametrized(child, "delay"):
+                register_parametrization(child, "delay", _Rounded(child.max_delay), unsafe=True)
+            else:
+                child.delay.copy_(delays)
+            child.sigma = 0.0
+    return copied

@@ -1,0 +1,72 @@
+"""Which parameters learn at which rate, and which of them decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import ParametrizationList
+
+from snn_delays.arguments import real_number
+from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.stored import stored
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def parameter_groups(
+    module: nn.Module,
+    *,
+    weight_lr: float = 1e-3,
+    weight_decay: float = 1e-5,
+    delay_lr: float = 0.1,
+) -> list[dict[str, Any]]:
+    """The parameters of ``module`` as an optimiser's groups: delays learn fast and never decay.
+
+    A decay would pull delays towards 0, which is no neutral value for them. Where all parameters
+    are in one group with ``torch.optim.AdamW``'s own decay of 0.01, it does.
+
+    Args:
+        weight_lr, weight_decay: of weights and whatever else there is. Norms, and what a
+            parametrisation adds to a weight, do not decay.
+        delay_lr: rate of the delays, in steps.
+
+    Returns:
+        Groups named ``"weights"``, ``"undecayed"`` and ``"delays"``, without those that are empty;
+        of delays only those that are learned.
+
+    Raises:
+        UsageError: a rate or decay that is negative or no number.
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values, with Adam.
+    """
+    rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
+    for name, value in rates.items():
+        rates[name] = real_number(f"parameter_groups: {name}", value, 0)
+    kept = [stored(layer, "delay") for layer in delay_layers(module)]
+    delays = [delay for delay in kept if isinstance(delay, nn.Parameter)]
+    norms = [part for part in module.modules() if isinstance(part, _NORMS)]
+    lists = [part for part in module.modules() if isinstance(part, ParametrizationList)]
+    added = [mapping for mappings in lists for mapping in mappings]
+    undecayed = [own for part in [*norms, *added] for own in part.parameters()]
+    apart = {id(own) for own in [*undecayed, *delays]}
+    weights = [own for own in module.parameters() if id(own) not in apart]
+    lr, decay = rates["weight_lr"], rates["weight_decay"]
+    groups = [
+        {"name": "weights", "params": weights, "lr": lr, "weight_decay": decay},
+        {"name": "undecayed", "params": _once(undecayed), "lr": lr, "weight_decay": 0.0},
+        {
+            "name": "delays",
+            "params": [delay for delay in _once(delays) if delay.requires_grad],
+            "lr": rates["delay_lr"],
+            "weight_decay": 0.0,
+        },
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _once(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return list({id(own): own for own in parameters}.values())

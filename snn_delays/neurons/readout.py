@@ -1,0 +1,58 @@
+"""A leaky membrane that never spikes, to read out."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from spikingjelly.activation_based import base
+from torch import Tensor
+
+from snn_delays.errors import UsageError
+from snn_delays.neurons.swept import potential, steps
+from snn_delays.state import Stateful
+
+
+class LeakyReadout(Stateful, base.MemoryModule):
+    """A membrane that never spikes: v[t] = (1 − 1/τ) · v[t−1] + x[t]; returns v at every step.
+
+    Args:
+        tau: membrane time constant in steps, > 1.
+
+    Shape:
+        ``[T, N, C] → [T, N, C]`` or, with ``step_mode="s"``, ``[N, C] → [N, C]``.
+
+    Raises:
+        UsageError: ``tau`` not above one step.
+    """
+
+    v: Tensor | float
+
+    def __init__(self, tau: float) -> None:
+        super().__init__()
+        self.tau = steps("LeakyReadout", tau)
+        self.step_mode = "m"
+        self.register_memory("v", 0.0)
+
+    def single_step_forward(self, x: Float[Tensor, "batch post"]) -> Float[Tensor, "batch post"]:
+        if x.dim() == 3:
+            raise UsageError(
+                "LeakyReadout: input must be [N, C] with step_mode='s', got "
+                f"{list(x.shape)}. For that shape, functional.set_step_mode(net, 'm')."
+            )
+        self.v = (1 - 1 / self.tau) * potential(self, x, x.shape) + x
+        return self.v
+
+    def multi_step_forward(
+        self, x: Float[Tensor, "time batch post"]
+    ) -> Float[Tensor, "time batch post"]:
+        if x.shape[0] == 0:
+            return x
+        beta, v, found = 1 - 1 / self.tau, potential(self, x, x.shape[1:]), []
+        for step in x:
+            v = beta * v + step
+            found.append(v)
+        self.v = v
+        return torch.stack(found)
+
+    def extra_repr(self) -> str:
+        return f"tau={self.tau:g}, step_mode={self.step_mode}"

@@ -1,0 +1,186 @@
+"""What SpikingJelly's nodes have in common when a whole sequence is one compiled sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import surrogate
+from torch import Tensor
+
+from snn_delays.arguments import real_number
+from snn_delays.eager import differentiated, for_loops, readable
+from snn_delays.errors import UsageError
+from snn_delays.ops import lif as scan
+from snn_delays.ops import lif_torch
+from snn_delays.state import Stateful, trainable
+
+_KNOWN = (surrogate.ATan, surrogate.Sigmoid)
+
+
+class Swept(Stateful):
+    """A SpikingJelly node with the whole sequence in one compiled sweep on the CPU.
+
+    The same arguments and numbers. Tensors whose numbers cannot be read (traced, fake, in
+    ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (GPUs,
+    surrogates other than ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
+    """
+
+    v: Tensor | float
+    v_threshold: float
+    v_reset: float | None
+    detach_reset: bool
+    decay_input: bool
+    store_v_seq: bool
+    _neuron_precision: object
+    _modules: dict[str, Any]
+    surrogate_function: surrogate.SurrogateFunctionBase
+    # Whether the compiled sweep has a form that torch.compile can call.
+    compilable = True
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        name = type(self).__name__
+        super().__init__(
+            steps(name, tau),  # pyright: ignore[reportCallIssue]
+            decay_input,
+            real_number(f"{name}: v_threshold", v_threshold),
+            None if v_reset is None else real_number(f"{name}: v_reset", v_reset),
+            *args,
+            **kwargs,
+        )
+
+    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+        run = self._runner(x_seq)
+        if run is None:
+            return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
+        return run(x_seq)
+
+    def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+        run = self._runner(x)
+        if run is None:
+            return super().single_step_forward(x, *args, **kwargs)  # pyright: ignore
+        before = self.v_seq if self.store_v_seq else None
+        spikes = run(x.unsqueeze(0))[0]
+        if self.store_v_seq:
+            self.v_seq = before
+            self._append_v_seq(self.v)  # pyright: ignore[reportAttributeAccessIssue]
+        return spikes
+
+    def _runner(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """What runs a sequence of such x; None for SpikingJelly."""
+        # Looked up so, which a step of a stream can tell.
+        function: Any = self._modules.get("surrogate_function")
+        if not (
+            type(function) in _KNOWN
+            and function.spiking
+            and x.numel() > 0
+            and self._neuron_precision is None  # else one of SpikingJelly's own, on GPUs
+        ):
+            if differentiated():
+                self._require_differentiable(function)
+            return None
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+            return self._sweep if scan.AVAILABLE and known and self.compilable else None
+        if scan.AVAILABLE and for_loops(x):
+            return self._sweep
+        return None if readable(x) else self._loop
+
+    def _require_differentiable(self, function: Any) -> None:
+        """Refuse those surrogates of SpikingJelly that ``torch.func`` takes no gradient of."""
+        ours = not isinstance(function, surrogate.SurrogateFunctionBase) or type(function) in _KNOWN
+        if not ours and function.spiking:
+            raise UsageError(
+                f"{type(self).__name__}: torch.func takes gradients of ATan and Sigmoid, got "
+                f"{type(function).__name__}. Use one of these surrogates, or torch.autograd."
+            )
+
+    def _loop(self, x_seq: Tensor) -> Tensor:
+        """``_sweep`` in torch alone."""
+        r = self._inverse_tau()
+        gain = r if self.decay_input else 1.0
+        v = potential(self, x_seq, x_seq.shape[1:])
+        spikes, _, v = lif_torch.scan(x_seq, v, 1 - r, gain, self._firing())
+        self._remember(v)
+        return spikes
+
+    def _sweep(self, x_seq: Tensor) -> Tensor:
+        v = potential(self, x_seq, x_seq.shape[1:])
+        if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
+            r = float(self._inverse_tau())
+            gain = r if self.decay_input else 1.0
+            spikes, _, self.v = scan.sweep(x_seq, v, 1 - r, gain, *self._reset())
+            return spikes
+        firing = self._firing()
+        spikes, h = self._scan(x_seq.flatten(1), v.flatten(), firing)
+        spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
+        kept = slice(None) if self.store_v_seq else slice(-1, None)
+        self._remember(lif_torch.after_reset(h[kept], spikes[kept], firing))
+        return spikes
+
+    def _remember(self, v: Tensor) -> None:
+        """Keep the last of the potentials after each step, or all."""
+        if self.store_v_seq:
+            self.v_seq = v
+        self.v = v[-1]
+
+    def _reset(self) -> tuple[float, float, bool]:
+        """v_threshold, v_reset and soft of ``Firing``."""
+        v_reset = self.v_reset
+        return self.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
+
+    def _firing(self) -> lif_torch.Firing:
+        return lif_torch.Firing(
+            *self._reset(),
+            detach_reset=self.detach_reset,
+            sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
+            alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
+        )
+
+    def _inverse_tau(self) -> Tensor | float:
+        """1 / τ."""
+        raise NotImplementedError
+
+    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
+        """Spikes and potentials, with gradients."""
+        raise NotImplementedError
+
+
+def potential(node: Stateful, x: Tensor, shape: torch.Size) -> Tensor:
+    """What a node's membranes, of this shape, begin with, in the precision of its input x.
+
+    Raises:
+        UsageError: remembered potentials of another shape.
+    """
+    v = node._memories["v"]
+    if not isinstance(v, Tensor):
+        return x.new_full((), v).expand(shape)
+    v = trainable(v).to(x)
+    if v.shape == shape:
+        return v
+    if v.dim():
+        raise UsageError(
+            f"{type(node).__name__}: remembers potentials {list(v.shape)}, got an input "
+            f"{list(shape)} of a step. Call functional.reset_net(net) between sequences."
+        )
+    return v.expand(shape)
+
+
+def steps(owner: str, tau: float) -> float:
+    """A membrane time constant in steps, which must be above one."""
+    return real_number(
+        f"{owner}: tau",
+        tau,
+        above=1,
+        must="be above 1 step",
+        advice="Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms).",
+    )

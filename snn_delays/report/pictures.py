@@ -1,0 +1,264 @@
+"""A run in pictures: its delays before and after training, and what the network makes of them."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from snn_delays import losses
+from snn_delays.atomic import write_atomically
+from snn_delays.data import SpikeData
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers
+from snn_delays.network import DelaySNN
+
+_STYLE: dict[Any, Any] = {
+    **{"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left"},
+    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+}
+_BATCH = 256
+_RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
+_NETWORKS = ("tab:gray", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
+
+
+def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> None:
+    """Picture of each layer's delays before and after training.
+
+    Left: where the weight lies along the delay axis. Right: every synapse, moved from where to
+    where; on the diagonal nothing has moved.
+    """
+    pairs = list(zip(delay_layers(net), delay_layers(initial), strict=True))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.5, 2.8 * len(pairs)), layout="constrained")
+        axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1.5, 1])
+        for index, ((trained, start), (left, right)) in enumerate(zip(pairs, axes, strict=True)):
+            edges = np.arange(trained.max_delay + 2) - 0.5
+            old, old_weight = _synapses(start)
+            new, new_weight = _synapses(trained)
+            left.hist(new, edges, weights=new_weight, color=_RIGHT, alpha=0.7, label="after")
+            left.hist(old, edges, weights=old_weight, histtype="step", color="0.4", label="before")
+            left.set(
+                title=f"layer {index}: {trained.in_features} → {trained.out_features}, {kind(net)}",
+                xlabel=f"delay (steps of {dt_ms:g} ms)",
+                ylabel="share of Σ|w|",
+            )
+            left.margins(y=0.25)
+            left.legend(title="training", ncols=2, loc="upper right")
+            right.hist2d(old, new, bins=[edges, edges], weights=new_weight, cmap="Blues")
+            right.plot([0, trained.max_delay], [0, trained.max_delay], color="0.4", linewidth=0.8)
+            right.set(xlabel="delay before (steps)", ylabel="delay after (steps)", aspect="equal")
+            _whole_numbers(left.xaxis, right.xaxis, right.yaxis)
+        figure.savefig(path, dpi=150)
+
+
+def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
+    """Picture of one test sample: its spikes, and the class scores as they are gathered.
+
+    Below, the same network with the same delays shuffled among each layer's synapses: whether
+    they were learned or not, the answer depends on which synapse has which delay.
+    """
+    deployed = net.rounded().eval()
+    shuffled = copy.deepcopy(deployed)
+    dealer = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for delay in shuffled.delay_parameters():
+            order = torch.randperm(delay.numel(), generator=dealer)
+            delay.copy_(delay.flatten()[order].view_as(delay))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.5, 5.6), layout="constrained")
+        raster, *panels = figure.subplots(3, 1, sharex=True)
+        _draw_input(raster, data)
+        for axis, title, network in (
+            (panels[0], kind(net), deployed),
+            (panels[1], "the same delays, shuffled", shuffled),
+        ):
+            _draw_scores(axis, title, network, data)
+            axis.sharey(panels[0])
+        _name_lines(panels[0])
+        panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
+        figure.savefig(path, dpi=150)
+
+
+def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, path: Path) -> None:
+    """Picture of several networks on one test set, delays rounded.
+
+    Above, the spikes of one sample and how each network gathers its class scores. Below, all test
+    samples: how many are right if the network has to answer after so many steps, and by how much
+    the right class leads in the end (left of 0 the answer is wrong).
+
+    Args:
+        networks: what each is called, and the network.
+        data: what they were trained for and are tested on.
+        path: a PNG file; missing folders are made.
+
+    Raises:
+        UsageError: the file system refuses.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(max(7.5, 2.5 * len(networks)), 6.6), layout="constrained")
+        top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3])[
+            :, 0
+        ]
+        raster = top.subplots()
+        _draw_input(raster, data)
+        raster.set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
+        panels = middle.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        accuracies, leads = bottom.subplots(1, 2)
+        colours = itertools.cycle(_NETWORKS)
+        for axis, (name, net), colour in zip(panels, networks, colours, strict=False):
+            deployed = net.rounded().eval()
+            _draw_scores(axis, name, deployed, data, between="\n")
+            axis.set_xlabel("time (steps)")
+            right, lead = _on_all(deployed, data)
+            accuracies.plot(
+                *(np.arange(1, len(right) + 1), 100 * right),
+                color=colour,
+                label=f"{name}: {100 * right[-1]:.1f} %",
+            )
+            leads.ecdf(lead, color=colour)
+        for axis in panels[1:]:
+            axis.set_ylabel("")
+        _name_lines(panels[0])
+        accuracies.set(
+            title=f"right after so many steps, of {len(data.test):,} test samples",
+            xlabel="time (steps)",
+            ylabel="right (%)",
+            ylim=(0, 105),
+        )
+        accuracies.legend(loc="upper left")
+        leads.axvline(0, color="0.75", linewidth=0.8)
+        leads.set(
+            title="lead of the right class; below 0: wrong",
+            xlabel="its score less the best other class's",
+            ylabel="share of samples below",
+        )
+        _whole_numbers(accuracies.xaxis)
+        image = io.BytesIO()
+        figure.savefig(image, dpi=150, format="png")
+    write_atomically(path, image.getvalue())
+
+
+def comparable(one: SpikeData, other: SpikeData) -> bool:
+    """Whether two data sets ask the same questions, so that networks for them can be compared."""
+    first, second = one.test.collate([0]), other.test.collate([0])
+    return (
+        one.class_names == other.class_names
+        and one.dt_ms == other.dt_ms
+        and torch.equal(one.test.labels, other.test.labels)
+        and torch.equal(one.test.lengths, other.test.lengths)
+        and torch.equal(first.spikes, second.spikes)
+    )
+
+
+def kind(net: DelaySNN) -> str:
+    """``learned delays``, ``fixed random delays`` or ``no delays``."""
+    if not net.max_delay:
+        return "no delays"
+    learned = any(delay.requires_grad for delay in net.delay_parameters())
+    return "learned delays" if learned else "fixed random delays"
+
+
+def _draw_input(axis: Axes, data: SpikeData) -> None:
+    """The first test sample: numbers of spikes as a raster, currents as an image."""
+    batch = data.test.collate([0])
+    sample = batch.spikes[:, 0].numpy()
+    if (sample == np.rint(sample)).all():
+        axis.scatter(*sample.nonzero(), s=4, color="0.2", linewidths=0)
+    else:
+        axis.imshow(sample.T, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest")
+    axis.set(
+        title=f"input: test sample 0 of {len(data.test):,}, of class "
+        f"{data.class_names[int(batch.labels[0])]}",
+        ylabel="channel",
+        xlim=(-0.5, len(sample) - 0.5),
+        ylim=(-0.5, data.n_channels - 0.5),
+    )
+    _whole_numbers(axis.xaxis, axis.yaxis)
+
+
+def _draw_scores(
+    axis: Axes, name: str, net: DelaySNN, data: SpikeData, between: str = ": "
+) -> None:
+    """Scores of all classes on the first test sample, step by step, and what was answered."""
+    batch = data.test.collate([0])
+    with torch.no_grad():
+        scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)[:, 0].cpu()
+    label, answer = int(batch.labels[0]), int(scores[-1].argmax())
+    # What matters is drawn last.
+    for index in sorted(range(data.n_classes), key=lambda one: (one == label, one == answer)):
+        colour = _RIGHT if index == label else _WRONG if index == answer else _OTHER
+        axis.plot(
+            scores[:, index].numpy(), color=colour, linewidth=0.8 if colour == _OTHER else 1.6
+        )
+    verdict = "right" if answer == label else "wrong"
+    axis.set(
+        title=f"{name}{between}answers {data.class_names[answer]}, {verdict}",
+        ylabel="score over the mean",
+        xlim=(-0.5, len(scores) - 0.5),
+    )
+    _whole_numbers(axis.xaxis)
+
+
+def _name_lines(axis: Axes) -> None:
+    named = {"right class": _RIGHT, "answered instead": _WRONG, "other classes": _OTHER}
+    axis.legend(
+        [Line2D([], [], color=colour) for colour in named.values()], list(named), loc="upper left"
+    )
+
+
+def _on_all(net: DelaySNN, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
+    """Share of right answers after each step ``[T]``; lead of the right class ``[samples]``."""
+    steps = int(data.test.lengths.max()) + net.tail
+    right, leads = np.zeros(steps), []
+    for first in range(0, len(data.test), _BATCH):
+        batch = data.test.collate(range(first, min(first + _BATCH, len(data.test))))
+        with torch.no_grad():
+            scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)
+        found = (scores.argmax(2) == batch.labels).sum(1).numpy()
+        right += np.pad(found, (0, steps - len(found)), mode="edge")
+        own = batch.labels[:, None]
+        others = scores[-1].scatter(1, own, -torch.inf).amax(1)
+        leads.append((scores[-1].gather(1, own)[:, 0] - others).numpy())
+    return right / len(data.test), np.concatenate(leads)
+
+
+def _gathered(
+    v: Float[Tensor, "time batch classes"], durations: Int[Tensor, " batch"], readout: str
+) -> Float[Tensor, "time batch classes"]:
+    """Class scores if the network had to answer after each step, less their mean over classes.
+
+    Of ``sum_softmax`` that mean is chance. After a sample's own duration its scores stay.
+    """
+    scores = torch.stack(
+        [
+            losses.score(v[:steps], durations.clamp(max=steps), readout)
+            for steps in range(1, len(v) + 1)
+        ]
+    )
+    return scores - scores.mean(2, keepdim=True)
+
+
+def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Delay of every contact, and its share of the layer's total |w|."""
+    strength = layer.acting_weight().detach().abs()
+    delay = layer.delay.detach().expand_as(strength)
+    return delay.flatten().numpy(), (strength / strength.sum()).flatten().numpy()
+
+
+def _whole_numbers(*axes: Axis) -> None:
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -1,0 +1,49 @@
+"""How much a table had to do for one sample: the number that a chip's energy goes by."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import UsageError
+from snn_delays.table.simulator.simulation import Simulation
+from snn_delays.table.table import DelayTable
+
+
+def synaptic_operations(
+    table: DelayTable, counts: NDArray[np.generic], simulation: Simulation
+) -> list[int]:
+    """Events times fan-out, one number per layer: every synapse that a spike is sent into.
+
+        operations[layer] = Σ_t Σ_pre  events[t, pre] · (synapses of the layer from pre)
+
+    An input of 3 spikes in a step is 3 events. Where the input is not whole numbers (currents),
+    each one that is not zero is one event: it takes one multiplication per synapse. Spikes whose
+    delay leads beyond the end of the sample count: they have been sent.
+
+    Shape:
+        counts ``[T, input_channels]``, what ``simulation`` was run on.
+
+    Raises:
+        UsageError: counts or a simulation of another size than the table's.
+    """
+    sizes = [layer.n_pre for layer in table.layers]
+    got = [*counts.shape[1:], *(spikes.shape[1] for spikes in simulation.spikes)]
+    if got != sizes:
+        raise UsageError(
+            f"synaptic_operations: table, counts and simulation must belong together: expected "
+            f"{sizes} sources per layer, got {got}."
+        )
+    events = [input_events(counts), *(spikes.sum(axis=0) for spikes in simulation.spikes)]
+    return [
+        int(np.bincount(layer.synapses.pre, minlength=layer.n_pre) @ sent)
+        for layer, sent in zip(table.layers, events, strict=True)
+    ]
+
+
+def input_events(counts: NDArray[np.generic]) -> NDArray[np.int64]:
+    """How many events each input channel sent: counts ``[T, C]`` → ``[C]``."""
+    x = counts.astype(np.float64)
+    if np.any(x != np.rint(x)):
+        return np.count_nonzero(x, axis=0).astype(np.int64)
+    return np.abs(x).sum(axis=0).astype(np.int64)

@@ -1,0 +1,125 @@
+"""A table on sample after sample: what it answers, what it costs, and a file of what it did."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.atomic import write_atomically
+from snn_delays.table.simulator import Simulator
+from snn_delays.table.simulator.activity import synaptic_operations
+from snn_delays.table.simulator.simulation import Simulation, predict
+from snn_delays.table.table import DelayTable
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One labelled input ``[T, input_channels]``; ``index`` says which one of its data set."""
+
+    index: int
+    label: int
+    counts: NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What became of a sample; ``seconds`` is the time that the simulation took."""
+
+    sample: Sample
+    simulation: Simulation
+    prediction: int
+    operations: list[int]
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Steps simulated, the tail among them."""
+        return len(self.simulation.potentials)
+
+
+def trials(table: DelayTable, samples: Iterable[Sample]) -> Iterator[Trial]:
+    """Run every sample from rest. Compiling, which the very first run may have to, is not timed.
+
+    Raises:
+        UsageError: as ``Simulator``.
+    """
+    simulator = Simulator(table)
+    simulator.run(np.zeros((0, table.input_channels)))
+    for sample in samples:
+        began = time.perf_counter()
+        simulation = simulator.run(sample.counts)
+        seconds = time.perf_counter() - began
+        yield Trial(
+            sample=sample,
+            simulation=simulation,
+            prediction=predict(simulation, table.readout),
+            operations=synaptic_operations(table, sample.counts, simulation),
+            seconds=seconds,
+        )
+
+
+class Recording:
+    """Every spike of a table's trials, to lay beside what a chip or another simulator did.
+
+    ``write`` makes an npz file of plain arrays. n counts the trials, 0 … N − 1, in the order in
+    which they were added; steps are the table's, of dt_ms.
+
+    Shape:
+        sample, label, prediction, steps: int64 ``[N]``; sample is the index in the data set,
+            steps the number of steps simulated, the tail of silence among them.
+        input_events: int32 ``[E, 3]``, rows of n, step, channel; sorted.
+        input_counts: float64 ``[E]``, spikes (or current) of each.
+        layer_0_events, layer_1_events, …: int32 ``[K, 3]``, a hidden layer's spikes as rows of
+            n, step, neuron; sorted.
+        potentials: float64 ``[Σ steps, n_classes]``, the readout's v, one trial after another.
+        dt_ms: float64; class_names: strings ``[n_classes]``; readout: a string.
+    """
+
+    def __init__(self, table: DelayTable) -> None:
+        self.table = table
+        self._about: list[tuple[int, int, int, int]] = []
+        self._events: list[list[NDArray[np.int32]]] = [[] for _ in table.layers]
+        self._counts: list[NDArray[np.float64]] = []
+        self._potentials: list[NDArray[np.float64]] = []
+
+    def add(self, trial: Trial) -> None:
+        counts = trial.sample.counts
+        sources = (counts, *trial.simulation.spikes)
+        for events, source in zip(self._events, sources, strict=True):
+            steps, neurons = np.nonzero(source)
+            of = np.full(len(steps), len(self._about))
+            events.append(np.stack([of, steps, neurons], axis=1).astype(np.int32))
+        self._counts.append(counts[np.nonzero(counts)].astype(np.float64))
+        self._potentials.append(trial.simulation.potentials)
+        self._about.append((trial.sample.index, trial.sample.label, trial.prediction, trial.steps))
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The file's arrays by name; there must be at least one trial."""
+        about = np.array(self._about, np.int64).reshape(-1, 4)
+        inputs, *hidden = (np.concatenate(events) for events in self._events)
+        return {
+            **dict(zip(("sample", "label", "prediction", "steps"), about.T, strict=True)),
+            "input_events": inputs,
+            "input_counts": np.concatenate(self._counts),
+            **{f"layer_{index}_events": events for index, events in enumerate(hidden)},
+            "potentials": np.concatenate(self._potentials),
+            "dt_ms": np.array(self.table.dt_ms),
+            "class_names": np.array(self.table.class_names),
+            "readout": np.array(self.table.readout),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the arrays, all or nothing, in place of what is there.
+
+        Raises:
+            UsageError: the path cannot be written to.
+        """
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **self.arrays())
+        write_atomically(path, content.getvalue())

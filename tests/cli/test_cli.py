@@ -1,0 +1,337 @@
+"""The command lines, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from typed_commands import SHORT, SMALL, Shell
+
+from snn_delays.cli.recipe import RECIPE_DT_MS
+from snn_delays.cli.settings import CONF
+from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.events.writing import write_events
+
+
+def test_a_run_leaves_its_files(there: Path):
+    run = there / "runs/learned"
+    for name in ("config.yaml", "summary.json", "metrics.csv", "delays.png"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("best", "last"):
+        assert (run / f"checkpoints/{name}.ckpt").is_file()
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    summary = json.loads((run / "summary.json").read_text())
+    best = rows[summary["best_epoch"] - 1]["valid_accuracy"]
+    assert float(best) == summary["best"]["validation"]["rounded"]["accuracy"]
+    assert summary["seed"] == 0
+    assert summary["split"] == "official"
+    assert summary["clean_split"]
+    assert summary["wall_time_s"] > 0
+    assert set(summary["versions"]) >= {"python", "torch", "spikingjelly", "snn-delays"}
+    for part in ("validation", "test"):
+        for kind in ("float", "rounded"):
+            assert 0 <= summary["best"][part][kind]["accuracy"] <= 1
+    # Nothing else is strewn about.
+    assert {path.name for path in there.iterdir()} == {"data", "runs"}
+
+
+def test_evaluate_reproduces_the_summary(there: Path, shell: Shell):
+    out = shell("evaluate", "run=runs/learned")
+    assert "differs" not in out
+    assert "speakers" not in out  # the built-in task has none
+    summary = json.loads((there / "runs/learned/summary.json").read_text())
+    assert f"{100 * summary['best']['test']['rounded']['accuracy']:.1f} %" in out
+
+
+def test_evaluate_says_when_it_does_not_reproduce_the_summary(there: Path, shell: Shell):
+    path = there / "runs/none/summary.json"
+    summary = json.loads(path.read_text())
+    summary["best"]["test"]["rounded"]["accuracy"] += 0.1
+    path.write_text(json.dumps(summary))
+    assert "differs from its summary.json" in shell("evaluate", "run=runs/none")
+
+
+def test_evaluate_compares_runs_and_finds_data_that_moved(there: Path, shell: Shell):
+    (there / "data").rename(there / "moved")
+    out = shell("evaluate", "run=[runs/learned,runs/none]", "checkpoint=last", "root=moved")
+    assert "learned" in out
+    assert "none" in out
+
+
+def test_a_run_is_never_overwritten(there: Path, shell: Shell):
+    before = (there / "runs/learned/metrics.csv").read_bytes()
+    line = shell.fails("train", *SMALL, *SHORT, "run=runs/learned")
+    assert "already holds a run" in line
+    assert "resume=true" in line
+    assert (there / "runs/learned/metrics.csv").read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_configuration(there: Path, shell: Shell):
+    line = shell.fails("train", "run=runs/learned", "resume=true", "trainer.epochs=9")
+    assert "got trainer.epochs=9" in line
+    before = json.loads((there / "runs/learned/summary.json").read_text())
+    shell("train", "run=runs/learned", "resume=true")
+    after = json.loads((there / "runs/learned/summary.json").read_text())
+    assert after["best"] == before["best"]
+    assert after["last"] == before["last"]
+
+
+def trained_with(run: Path) -> tuple[dict[str, Any], str]:
+    """The augmentation in a run's configuration, and its metrics but for the seconds."""
+    config = OmegaConf.load(run / "config.yaml")
+    assert isinstance(config, DictConfig)
+    assert config.trainer.channel_shift is None
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    return dict(config.augmentation), str([{**row, "seconds": ""} for row in rows])
+
+
+def test_the_shift_has_an_older_name(there: Path, shell: Shell):
+    found = []
+    for name in ("trainer", "augmentation"):
+        shell("train", *SMALL, *SHORT, f"{name}.channel_shift=2", f"run=runs/{name}")
+        found.append(trained_with(there / f"runs/{name}"))
+    assert found[0] == found[1]
+    assert found[0][0]["channel_shift"] == 2
+    plain = (there / "runs/learned/metrics.csv").read_text().splitlines()[1].split(",")[2]
+    assert plain not in found[0][1]
+    # The configuration of a run that was begun when there was no other name, and was stopped.
+    old = there / "runs/old"
+    old.mkdir()
+    config = OmegaConf.load(there / "runs/trainer/config.yaml")
+    assert isinstance(config, DictConfig)
+    del config["augmentation"]
+    config.trainer.channel_shift = 2
+    OmegaConf.save(config, old / "config.yaml")
+    shell("train", "run=runs/old", "resume=true")
+    metrics = [
+        [line.rsplit(",", 1)[0] for line in (there / f"runs/{name}/metrics.csv").open()]
+        for name in ("trainer", "old")
+    ]
+    assert len(metrics[0]) == 1 + 2
+    assert metrics[0] == metrics[1]
+
+
+def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shell):
+    narrow = ("augmentation=standard", "augmentation.event_drop=0.25", "run=runs/changed")
+    shell("train", *SMALL, *SHORT, *narrow)
+    augmentation, _ = trained_with(there / "runs/changed")
+    assert augmentation["event_drop"] == 0.25
+    assert all(augmentation.values())
+    assert set(augmentation) == {field.name for field in dataclasses.fields(Augmentation)}
+
+
+WRONG = {
+    "train": [
+        ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
+        ("+model.colour=3", "no such setting: model.colour"),
+        ("+foo=1", "no such setting: foo; --help lists them all."),
+        ("resume=maybe", "resume must be true or false, got 'maybe'."),
+        ("++foo=1", "no such setting: foo; --help lists them all."),
+        ("+foo.bar=1", "no such setting: foo;"),
+        ("+trainer.foo=1", "no such setting: trainer.foo"),
+        ("+trainer.epoch=1", "no such setting: trainer.epoch; did you mean trainer.epochs?"),
+        ("+finetune.epochs=3", "finetune.epochs is a setting of finetune=quantise; add that"),
+        ("+finetune.foo=3", "no such setting: finetune.foo"),
+        ("+export=table", "no such setting: folder"),
+        ("+schedule.foo=1", "schedule: a setting is unknown or of the wrong kind"),
+        ("+dataset.foo=1", "dataset: a setting is unknown or of the wrong kind"),
+        ("dataset=shdd", "no such dataset: shdd; choose gsc, shd, ssc or synthetic"),
+        ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
+        ("trainer.epochs=many", "got 'many'"),
+        ("augmentation=strong", "no such augmentation: strong; choose none or standard."),
+        ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
+        ("augmentation.event_drop=1", "augmentation.event_drop must be < 1, got 1."),
+        ("+augmentation.blend=1", "no such setting: augmentation.blend"),
+        ("trainer.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
+        ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
+        ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
+        ("model.v_reset=low", "v_reset must be null or below v_threshold, got 'low'"),
+        ("dataset.jitter=abc", "jitter must be a number >= 0, got 'abc'"),
+        ("dataset.root=null", "dataset.root"),
+        ("schedule.end=0.1", "above offset"),
+        ("trainer.accelerator=tpu9", "trainer.accelerator must be one of auto, cpu, cuda, mps"),
+        ("seed=-1", "seed"),
+        ("model.dropout=1.5", "dropout must lie in [0, 1), got 1.5"),
+        ("model.delays=some", "learned, fixed or none, got 'some'"),
+        ("model.hidden=8", "model.hidden"),
+        ("model.tau_ms=10", "tau must be above 1 step"),
+        ("model.max_delay=-1", "max_delay"),
+        ("model.max_delay=two", "max_delay"),
+        ("model.granularity=neural", "synaptic, axonal, dendritic, got 'neural'"),
+        ("schedule.end=-1", "got -1"),
+        ("schedule=linear schedule.until=2", "until"),
+        ("dataset.dt_ms=0", "dt_ms"),
+        ("dataset=shd dataset.root=nowhere", "zenkelab.org"),
+        ("run=fresh resume=true", "fresh"),
+        ("trainer.epochs", "settings are typed as key=value, got 'trainer.epochs'."),
+        ("finetune.epochs=3", "finetune.epochs is a setting of finetune=quantise; add that"),
+        ("schedule=constant schedule.offset=0", "is a setting of schedule=exponential; add"),
+        ("max_delay=9", "no such setting: max_delay; did you mean model.max_delay?"),
+        ("colour=red", "no such setting: colour; --help lists them all."),
+    ],
+    "evaluate": [
+        ("", "run is missing: give run="),
+        ("run=nowhere", "nowhere/config.yaml not found"),
+        ("run=runs/learned dataset.root=x", "no such setting: dataset.root; did you mean root?"),
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned +dataset=shd", "no such setting: dataset;"),
+        ("run=runs/learned +trainer.epochs=3", "no such setting: trainer"),
+        ("runs/learned", "got 'runs/learned'; did you mean run=runs/learned?"),
+        ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
+        ("run=runs/learned batch_size=0", "batch_size"),
+    ],
+    "export": [("run=runs/learned +foo=1", "no such setting: foo")],
+    "simulate": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("table=t.h5 +dataset.root=x", "dataset.root is a setting of dataset=gsc"),
+    ],
+    "prepare": [
+        ("+foo=1", "no such setting: foo"),
+        ("+dataset.chek=true dataset.root=data", "dataset: a setting is unknown"),
+    ],
+    "encode": [("audio=data output=x.h5 +foo=1", "no such setting: foo")],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [(command, *pair) for command, pairs in WRONG.items() for pair in pairs],
+)
+def test_a_mistake_ends_in_one_line(
+    there: Path, shell: Shell, command: str, arguments: str, expected: str
+):
+    given = arguments.split()
+    if command == "train" and "dataset=" not in arguments and "root=" not in arguments:
+        given.append("dataset.root=data")
+    if command == "train" and "run=" not in arguments:
+        given.append("run=mistake")
+    assert expected in shell.fails(command, *given)
+
+
+def test_a_data_set_of_ones_own_has_its_own_settings(there: Path, shell: Shell):
+    (there / "conf/dataset").mkdir(parents=True)
+    (there / "conf/model").mkdir()
+    small = {one[len("dataset.") : one.index("=")]: int(one.split("=")[1]) for one in SMALL[1:]}
+    own = {"_target_": "snn_delays.data.load_synthetic", "root": "data", **small}
+    OmegaConf.save(own, there / "conf/dataset/mine.yaml")
+    given = ("--config-dir=conf", "dataset=mine", *SHORT)
+    shell("train", *given, "+dataset.jitter=0.2", "trainer.epochs=1", "run=runs/mine")
+    assert "no such setting: colour" in shell.fails("train", *given, "+colour=red", "run=runs/not")
+    (there / "conf/model/mine.yaml").write_text("defaults: [delays]\ncolour: red\n")
+    line = shell.fails("train", *given, "model=mine", "run=runs/not")
+    assert "no such setting: model.colour" in line
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=12"],
+)
+def test_a_mistake_begins_no_run(there: Path, shell: Shell, mistake: str):
+    shell.fails("train", *SMALL, *SHORT, "run=runs/mistaken", mistake)
+    assert not (there / "runs/mistaken").exists()
+
+
+def test_a_run_of_no_delay_steps_is_one_without_delays(there: Path, shell: Shell):
+    for delays in ("learned", "none"):
+        narrow = ("model.max_delay=0", f"model.delays={delays}", f"run=runs/{delays}-0")
+        shell("train", *SMALL, *SHORT, *narrow)
+    found = [
+        json.loads((there / f"runs/{name}/summary.json").read_text())["best"]
+        for name in ("learned-0", "none-0", "none")
+    ]
+    assert found[0] == found[1] == found[2]
+    shell("evaluate", "run=runs/learned-0")
+    shell("export", "run=runs/learned-0")
+
+
+def test_the_log_of_a_run_is_in_its_folder(there: Path, shell: Shell):
+    run = there / "runs/logged"
+    shell("train", *SMALL, *SHORT, "trainer.epochs=1", "run=runs/logged")
+    first = (run / "train.log").read_text()
+    assert first.startswith("data: 96 train")
+    shell("train", "run=runs/logged", "resume=true")
+    both = (run / "train.log").read_text()
+    assert both.startswith(first + "data: 96 train")
+
+
+def test_a_run_that_ended_in_its_first_epoch_starts_again(there: Path, shell: Shell):
+    run = there / "runs/early"
+    run.mkdir()
+    shutil.copy(there / "runs/none/config.yaml", run)
+    shell("train", "run=runs/early", "resume=true")
+    summaries = [json.loads((of / "summary.json").read_text()) for of in (run, run.parent / "none")]
+    assert summaries[0]["best"] == summaries[1]["best"]
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "just words", "- a list"])
+def test_a_damaged_configuration_is_one_line(there: Path, shell: Shell, text: str):
+    (there / "runs/none/config.yaml").write_text(text)
+    assert "config.yaml" in shell.fails("evaluate", "run=runs/none")
+
+
+@pytest.mark.parametrize(
+    "section", ["model: 3", "model: null", "dataset: null", "dataset: [1]", "model: {}"]
+)
+def test_a_configuration_without_its_sections_is_one_line(there: Path, shell: Shell, section: str):
+    path = there / "runs/none/config.yaml"
+    name = section.partition(":")[0]
+    path.write_text(re.sub(rf"(?m)^{name}:\n(  .*\n)+", f"{section}\n", path.read_text()))
+    line = shell.fails("evaluate", "run=runs/none")
+    assert "config.yaml is not the configuration of a run: " in line
+    assert "missing. Restore" in line
+
+
+def test_a_damaged_checkpoint_is_one_line(there: Path, shell: Shell):
+    path = there / "runs/none/checkpoints/best.ckpt"
+    path.write_bytes(path.read_bytes()[:200])
+    assert "damaged" in shell.fails("evaluate", "run=runs/none")
+
+
+def test_a_checkpoint_of_another_network_is_one_line(there: Path, shell: Shell):
+    path = there / "runs/none/config.yaml"
+    path.write_text(path.read_text().replace("- 8\n", "- 9\n"))
+    assert "does not fit" in shell.fails("evaluate", "run=runs/none")
+
+
+def test_another_time_step_is_told_what_counts_steps(there: Path, shell: Shell):
+    files = ("dataset=shd", "dataset.root=.", "dataset.valid_fraction=0.5", "run=runs/fine")
+    for name in ("train", "test"):
+        write_events(
+            there / f"shd_{name}.h5",
+            times=np.linspace(0, 0.4, 60),
+            units=np.arange(60) * 7,
+            offsets=np.arange(0, 61, 10),
+            labels=np.arange(6) % 2,
+            speakers=np.arange(6) % 3,
+            class_names=["zero", "one"],
+        )
+    short = (*SHORT, "trainer.epochs=1")
+    out = shell("train", *files, *short, "dataset.dt_ms=5", "augmentation.time_mask=3")
+    assert "learned delays up to 24 steps (120 ms)" in out
+    assert "Steps of 5 ms, where the recipe has 10: " in out
+    assert "lasts 0.5 times as long. For the same times give model.max_delay=48." in out
+    for step, own in (("dt_ms=5", "model.max_delay=48"), ("dt_ms=10", "seed=1")):
+        out = shell("train", *files[:-1], *short, f"dataset.{step}", own, f"run=runs/{own}"[:-3])
+        assert "where the recipe has" not in out
+    (there / "conf/dataset").mkdir(parents=True)
+    (there / "conf/dataset/mine.yaml").write_text("defaults: [shd]\ndt_ms: 5\n")
+    mine = ("--config-dir=conf", "dataset=mine", *files[1:-1], *short, "run=runs/mine")
+    assert "give model.max_delay=48." in shell("train", *mine)  # there is no recipe of that name
+    assert "augmentation.time_mask=16." in shell(
+        *("train", *files[:-1], *short, "dataset.dt_ms=5", "augmentation=standard"),
+        *("run=runs/masked", "model.delays=none"),
+    )
+
+
+def test_all_recipes_have_the_time_step_that_others_are_compared_with():
+    for path in (CONF / "dataset").glob("*.yaml"):
+        assert OmegaConf.load(path).dt_ms == RECIPE_DT_MS, path

@@ -1,0 +1,348 @@
+"""NIR: ours comes back as it was, acts as NIR's equations say, and so do other programs' graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+import pytest
+from drawn_tables import assert_same, random_table, tables
+from hypothesis import given, settings
+from nir_euler import run_graph
+
+from snn_delays.errors import UsageError
+from snn_delays.table.equality import canonical, same_network
+from snn_delays.table.formats.nir_file import read_nir, write_nir
+from snn_delays.table.formats.nir_graph import METADATA, NO_LEAK, to_nir
+from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.simulator import simulate
+from snn_delays.table.table import DelayTable, SynapseTable
+
+
+def sorted_table(table: DelayTable) -> DelayTable:
+    """What NIR can give back: rows in canonical order, without those of weight zero."""
+    layers = tuple(replace(one, synapses=canonical(one.synapses)) for one in table.layers)
+    return replace(table, layers=layers)
+
+
+@given(table=tables())
+@settings(max_examples=40, deadline=None)
+def test_graph_gives_the_same_table(table: DelayTable) -> None:
+    assert_same(from_nir(to_nir(table)), sorted_table(table))
+
+
+@given(table=tables())
+@settings(max_examples=15, deadline=None)
+def test_file_gives_the_same_table(
+    table: DelayTable, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("nir")
+    (path,) = write_nir(table, folder)
+    assert_same(read_nir(folder), sorted_table(table))
+    # nir's own reader and its checks of types take the file, and its writer the graph.
+    graph = nir.read(path)
+    assert graph.check_types()
+    nir.write(folder / "again.nir", graph)
+    assert_same(read_nir(folder / "again.nir"), sorted_table(table))
+
+
+@pytest.mark.parametrize("min_delay", [0, 2])
+def test_graph_acts_as_the_table(min_delay: int) -> None:
+    """Every node on its own, stepped by Euler, gives the simulator's potentials and spikes."""
+    table = random_table(4, (6, 7, 5, 3), reset="hard", min_delay=min_delay, tail_steps=8)
+    counts = np.random.default_rng(0).poisson(0.6, (30, 6)).astype(float)
+    expected = simulate(table, counts)
+    padded = np.concatenate([counts, np.zeros((8, 6))])
+    got = run_graph(to_nir(table), padded, table.dt_ms / 1000)
+    for index, spikes in enumerate(expected.spikes):
+        assert spikes.any()
+        np.testing.assert_array_equal(got[f"layer_{index}"], spikes)
+    np.testing.assert_allclose(got["output"], expected.potentials, rtol=1e-4, atol=1e-5)
+
+
+def test_graph_of_integer_neurons_is_their_real_numbered_form() -> None:
+    table = random_table(4, (6, 7, 3), weight_type="int8", integer=True, tail_steps=0)
+    graph = to_nir(table)
+    for index, layer in enumerate(table.layers):
+        node = graph.nodes[f"layer_{index}"]
+        np.testing.assert_allclose(1 - 0.01 / node.tau, layer.neuron.beta, atol=1e-6)
+        if layer.neuron.spiking:
+            np.testing.assert_allclose(node.v_threshold, layer.neuron.v_threshold * layer.unit)
+    weights = sum(node.weight for name, node in graph.nodes.items() if "layer_0_weight" in name)
+    rows = table.layers[0].synapses
+    np.testing.assert_allclose(weights[rows.post, rows.pre], rows.weight * 0.0123, rtol=1e-6)
+
+
+def test_nodes_of_a_layer() -> None:
+    table = random_table(0, (3, 4, 2), max_delay=2)
+    nodes = to_nir(table).nodes
+    np.testing.assert_allclose(nodes["layer_0_delay_2"].delay, [0.02] * 3)
+    assert "layer_0_delay_0" not in nodes
+    assert isinstance(nodes["layer_0_weight_0"], nir.Affine)
+    assert isinstance(nodes["layer_0_weight_1"], nir.Linear)
+    rows = table.layers[0].synapses
+    now = rows.delay == 2
+    expected = np.zeros((4, 3), np.float32)
+    expected[rows.post[now], rows.pre[now]] = rows.weight[now]
+    np.testing.assert_array_equal(nodes["layer_0_weight_2"].weight, expected)
+
+
+def test_neurons_that_do_not_leak() -> None:
+    table = random_table(0, (3, 2))
+    one = replace(table.layers[0].neuron, beta=np.array([1, 0.5], np.float32))
+    table = replace(table, layers=(replace(table.layers[0], neuron=one),))
+    node = to_nir(table).nodes["layer_0"]
+    np.testing.assert_allclose(node.tau, [0.01 * NO_LEAK, 0.02], rtol=1e-6)
+    assert np.float32(1 - 0.01 / node.tau[0]) == 1
+    assert same_network(from_nir(to_nir(table)), table) is None
+
+
+def test_repeated_synapses_are_refused() -> None:
+    table = random_table(0, (3, 2))
+    rows = table.layers[0].synapses
+    twice = SynapseTable(
+        *(
+            np.concatenate([getattr(rows, name), getattr(rows, name)[:1]])
+            for name in ("pre", "post", "delay", "weight")
+        )
+    )
+    table = replace(table, layers=(replace(table.layers[0], synapses=twice),))
+    with pytest.raises(UsageError, match=r"layer 0: 1 of \d synapses repeat"):
+        to_nir(table)
+
+
+def test_too_large_for_matrices() -> None:
+    table = random_table(0, (6, 6), max_delay=9)
+    layer = replace(table.layers[0], n_pre=10_000_000)
+    with pytest.raises(UsageError, match="GiB, more than 1. Use the format sonata"):
+        to_nir(replace(table, layers=(layer,), input_channels=10_000_000))
+
+
+def changed(table: DelayTable, change: Callable[[nir.NIRGraph], Any]) -> nir.NIRGraph:
+    graph = to_nir(table)
+    change(graph)
+    return graph
+
+
+def renamed(graph: nir.NIRGraph, old: str, new: str) -> None:
+    graph.nodes[new] = graph.nodes.pop(old)
+    graph.edges = [tuple(new if end == old else end for end in edge) for edge in graph.edges]
+
+
+EDITS: dict[str, Callable[[nir.NIRGraph], Any]] = {
+    "tau of node 'layer_0'": lambda g: g.nodes["layer_0"].tau.__imul__(2),
+    "v_threshold of node 'layer_0'": lambda g: g.nodes["layer_0"].v_threshold.__iadd__(1),
+    "bias of node 'layer_0_weight_0'": lambda g: g.nodes["layer_0_weight_0"].bias.__iadd__(1),
+    "set of nodes and edges": lambda g: renamed(g, "layer_0_delay_1", "more"),
+    "must have metadata": lambda g: g.nodes["layer_0"].metadata.clear(),
+    "must be JSON text": lambda g: g.metadata.__setitem__(METADATA, np.ones(3)),
+    "got 20.0": lambda g: None,
+}
+
+
+@pytest.mark.parametrize("message", EDITS)
+def test_edited_graph_is_not_passed_off_as_the_exported_one(message: str) -> None:
+    graph = changed(random_table(1, (3, 4, 2), max_delay=2), EDITS[message])
+    with pytest.raises(UsageError, match=message) as refused:
+        from_nir(graph, dt_ms=20.0 if message == "got 20.0" else None)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_are_taken_from_the_graph() -> None:
+    """So that what another tool pruned or scaled comes back."""
+    table = random_table(1, (3, 4, 2), max_delay=2)
+    graph = to_nir(table)
+    graph.nodes["layer_0_weight_1"].weight *= 2
+    expected, got = sorted_table(table).layers[0].synapses, from_nir(graph).layers[0].synapses
+    factor = np.where(expected.delay == 1, 2, 1).astype(np.float32)
+    np.testing.assert_array_equal(got.weight, expected.weight * factor)
+
+
+def test_weights_off_the_integer_grid_are_refused() -> None:
+    graph = to_nir(random_table(1, (3, 4), weight_type="int8", max_delay=1))
+    graph.nodes["layer_0_weight_1"].weight *= 1.1
+    with pytest.raises(UsageError, match="whole multiple of weight_scale = 0.0123"):
+        from_nir(graph)
+
+
+def test_edited_graph_can_be_imported_as_it_is() -> None:
+    table = random_table(1, (4, 6, 3), reset="hard", tail_steps=12)
+    graph = to_nir(table)
+    del graph.metadata[METADATA]
+    got = from_nir(graph, dt_ms=10.0, readout="sum_softmax", class_names=table.class_names)
+    assert got.tail_steps == sum(int(one.synapses.delay.max()) for one in table.layers)
+    for one, other in zip(got.layers, sorted_table(table).layers, strict=True):
+        for name in ("pre", "post", "delay"):
+            np.testing.assert_array_equal(
+                getattr(one.synapses, name), getattr(other.synapses, name)
+            )
+        np.testing.assert_allclose(one.synapses.weight, other.synapses.weight, rtol=1e-6)
+        np.testing.assert_allclose(one.bias, other.bias, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(one.neuron.beta, other.neuron.beta, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(one.neuron.v_threshold, other.neuron.v_threshold)
+
+
+RNG = np.random.default_rng(3)
+
+
+def drawn(*shape: int, low: float = -1, high: float = 1) -> np.ndarray:
+    return RNG.uniform(low, high, shape).astype(np.float32)
+
+
+def lif(n: int, **fields: Any) -> nir.LIF:
+    return nir.LIF(**{
+        "tau": drawn(n, low=0.002, high=0.02), "r": drawn(n, low=1, high=9),
+        "v_leak": drawn(n), "v_threshold": drawn(n, low=0.4), "v_reset": drawn(n, high=0.2),
+        **fields,
+    })  # fmt: skip
+
+
+def li(n: int) -> nir.LI:
+    return nir.LI(tau=drawn(n, low=0.002, high=0.02), r=drawn(n), v_leak=drawn(n))
+
+
+PLAIN: dict[str, Callable[[], list[nir.NIRNode]]] = {
+    "affine-lif-li": lambda: [nir.Affine(drawn(5, 4), drawn(5)), lif(5),
+                              nir.Linear(drawn(3, 5)), li(3)],
+    "no weights before": lambda: [lif(4), nir.Linear(drawn(3, 4)), li(3)],
+    "if and i": lambda: [
+        nir.Linear(drawn(5, 4, high=3)),
+        nir.IF(r=drawn(5, low=800, high=1000), v_threshold=drawn(5, low=0.3)),
+        nir.Affine(drawn(2, 5), drawn(2)), nir.I(r=drawn(2)),
+    ],
+    "delays on both sides": lambda: [
+        nir.Delay(np.array([0, 0.001, 0.003, 0.002])), nir.Linear(drawn(5, 4, high=2)),
+        nir.Delay(np.arange(5) * 0.001), lif(5), nir.Linear(drawn(2, 5)), li(2),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_graph_of_another_program_acts_as_its_equations(name: str, tmp_path: Path) -> None:
+    graph = nir.NIRGraph.from_list(*PLAIN[name]())
+    nir.write(tmp_path / "plain.nir", graph)
+    table = read_nir(tmp_path / "plain.nir", dt_ms=1.0, tail_steps=0)
+    counts = RNG.poisson(0.5, (60, 4)).astype(float)
+    got, expected = simulate(table, counts), run_graph(graph, counts, 0.001)
+    neurons = [name for name, node in graph.nodes.items() if isinstance(node, (nir.LIF, nir.IF))]
+    for spikes, node in zip(got.spikes, neurons, strict=True):
+        assert spikes.any()
+        np.testing.assert_array_equal(spikes, expected[node])
+    np.testing.assert_allclose(got.potentials, expected["output"], rtol=1e-4, atol=1e-4)
+
+
+def test_parallel_branches_add_up() -> None:
+    weights = [drawn(3, 4), drawn(3, 4)]
+    graph = nir.NIRGraph(
+        nodes={
+            "input": nir.Input({"input": np.array([4])}),
+            "a": nir.Linear(weights[0]),
+            "wait": nir.Delay(np.full(4, 0.002)),
+            "b": nir.Affine(weights[1], drawn(3)),
+            "out": li(3),
+            "output": nir.Output({"output": np.array([3])}),
+        },
+        edges=[("input", "a"), ("input", "wait"), ("wait", "b"), ("a", "out"), ("b", "out"),
+               ("out", "output")],
+    )  # fmt: skip
+    counts = RNG.poisson(0.5, (20, 4)).astype(float)
+    table = from_nir(graph, dt_ms=1.0)
+    assert (table.tail_steps, len(table.layers[0].synapses)) == (2, 24)
+    padded = np.concatenate([counts, np.zeros((2, 4))])
+    np.testing.assert_allclose(
+        simulate(table, counts).potentials, run_graph(graph, padded, 0.001)["output"], atol=1e-4
+    )
+
+
+def test_spiking_end_is_read_out_by_firing_rates() -> None:
+    graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 4, low=0.2)), lif(3))
+    table = from_nir(graph, dt_ms=1.0)
+    assert (table.readout, table.class_names) == ("mean", ("0", "1", "2"))
+    result = simulate(table, RNG.poisson(0.7, (40, 4)))
+    assert result.spikes[0].any()
+    np.testing.assert_array_equal(result.potentials, result.spikes[0])
+
+
+def test_weights_at_the_end_are_read_out_as_they_are() -> None:
+    weight = drawn(3, 4)
+    table = from_nir(nir.NIRGraph.from_list(nir.Linear(weight)), dt_ms=1.0)
+    counts = RNG.poisson(0.7, (5, 4))
+    np.testing.assert_allclose(simulate(table, counts).potentials, counts @ weight.T, rtol=1e-6)
+
+
+def test_missing_v_reset_is_zero(tmp_path: Path) -> None:
+    """As files before NIR 1.0.5 have it."""
+    nir.write(tmp_path / "old.nir", nir.NIRGraph.from_list(nir.Linear(drawn(3, 4)), lif(3)))
+    with h5py.File(tmp_path / "old.nir", "r+") as file:
+        del file["node/nodes/lif/v_reset"]
+    table = read_nir(tmp_path / "old.nir", dt_ms=1.0)
+    np.testing.assert_array_equal(table.layers[0].neuron.v_reset, np.zeros(3))
+
+
+def recurrent() -> nir.NIRGraph:
+    graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 3)), lif(3))
+    graph.nodes["back"] = nir.Linear(drawn(3, 3))
+    graph.edges += [("lif", "back"), ("back", "lif")]
+    return graph
+
+
+def skipping() -> nir.NIRGraph:
+    graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 3)), lif(3), nir.Linear(drawn(3, 3)), li(3))
+    graph.edges.append(("input", "linear_1"))
+    return graph
+
+
+def listed(*nodes: nir.NIRNode) -> nir.NIRGraph:
+    return nir.NIRGraph.from_list(*nodes)
+
+
+def cuba(n: int) -> nir.CubaLIF:
+    one = np.ones(n)
+    return nir.CubaLIF(tau_syn=one, tau_mem=one, r=one, v_leak=one, v_threshold=one)
+
+
+REFUSED: dict[str, Callable[[], nir.NIRGraph]] = {
+    "node 'cubalif' is CubaLIF": lambda: listed(nir.Linear(drawn(3, 3)), cuba(3)),
+    "node 'threshold' is Threshold": lambda: listed(nir.Threshold(np.ones(3)), lif(3)),
+    "node 'lif' leads back to 'lif'; recurrent": recurrent,
+    "must lead to one layer": skipping,
+    "without neurons between": lambda: listed(nir.Linear(drawn(3, 3)), nir.Linear(drawn(3, 3))),
+    "tau of node 'lif' must be at least a step": lambda: listed(lif(3, tau=np.full(3, 1e-4))),
+    "must be finite numbers": lambda: listed(lif(3, tau=np.full(3, np.nan))),
+    "whole multiple of dt_ms": lambda: listed(nir.Delay(np.full(3, 0.0015)), lif(3)),
+    "delays the bias of an Affine": lambda: listed(
+        nir.Affine(drawn(3, 3), drawn(3)), nir.Delay(np.ones(3)), lif(3)
+    ),
+    "the input must be a vector": lambda: listed(
+        nir.Input({"input": np.array([3, 2])}), nir.Output({"output": np.array([3, 2])})
+    ),
+    "node 'li' is LI, which never spikes": lambda: listed(
+        nir.Linear(drawn(3, 3)), li(3), nir.Linear(drawn(3, 3)), li(3)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_a_table_cannot_express_is_named(message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        from_nir(REFUSED[message](), dt_ms=1.0)
+    text = str(refused.value)
+    assert text.startswith("NIR: ")
+    assert "\n" not in text
+    assert message in text
+
+
+def test_step_must_be_given() -> None:
+    with pytest.raises(UsageError, match="give dt_ms > 0, got None"):
+        from_nir(listed(lif(3)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_path_is_no_graph() -> None:
+    with pytest.raises(UsageError, match=r"takes a nir.NIRGraph, got str. read_nir reads a file"):
+        from_nir("network.nir")  # pyright: ignore[reportArgumentType]
