@@ -35,7 +35,7 @@ assert not {"torch", "spikingjelly"} & set(sys.modules)
 
 
 def test_a_table_is_read_run_and_written_in_every_format_without_torch(tmp_path: Path) -> None:
-    table = random_table(3)
+    table = random_table(3, (5, 7, 3))
     counts = np.random.default_rng(3).integers(0, 3, (20, table.input_channels))
     given, found = tmp_path / "delays.h5", tmp_path / "again.h5"
     write_table(table, given)
