@@ -14,6 +14,7 @@ import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -25,6 +26,8 @@ _log = logging.getLogger("snn_delays")
 
 # What reading or writing a damaged, full or forbidden cache raises.
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
+# Files of which code is compiled.
+_COMPILED = ("*/*_cpu.py", "*/*/*_cpu.py", "ops/vectors.py", "table/models/*.py")
 _forked = False
 
 
@@ -96,7 +99,15 @@ class _Nowhere(NullCache):
 
 
 class _Disk(FunctionCache):
-    """Numba's cache on disk, without which the loops do if they must."""
+    """Numba's cache on disk, without which the loops do if they must.
+
+    Numba asks whether a loop's own file has changed. What a loop calls is compiled into it, so that
+    a change in any file of loops makes all of them anew.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, _sources())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         self._began = time.perf_counter()
@@ -124,6 +135,14 @@ class _Disk(FunctionCache):
         """Forget the index: it is written first, and the code that it names may be older."""
         with suppress(OSError):
             os.unlink(self._cache_file._index_path)
+
+
+@functools.cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of all files of which code is compiled."""
+    package = Path(__file__).parent
+    files = sorted(file for pattern in _COMPILED for file in package.glob(pattern))
+    return tuple((file.name, (on := file.stat()).st_mtime_ns, on.st_size) for file in files)
 
 
 _unkept: set[str] = set()

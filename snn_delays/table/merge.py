@@ -1,26 +1,39 @@
-"""One row per (pre, post, delay): contacts that arrive at one neuron in one step add up."""
+"""One row per (pre, post, delay): synapses that arrive at one neuron in one step add up."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.table.table import SynapseTable
+from snn_delays.table.projection import COLUMNS
+
+Ints = NDArray[np.int32]
 
 
 class Merged(NamedTuple):
     """Synapses without duplicates, sorted by pre, post, delay.
+
+    Shape:
+        pre, post, delay: int32; weight: float32, all ``[S]``.
 
     Args:
         joined: rows that were added to another one.
         cancelled: sums that are zero as float32, and left out.
     """
 
-    synapses: SynapseTable
+    pre: Ints
+    post: Ints
+    delay: Ints
+    weight: NDArray[np.float32]
     joined: int
     cancelled: int
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """pre, post, delay and weight by name, as ``Projection`` takes them."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
 
 def merged(
@@ -42,7 +55,8 @@ def merged(
     kept = summed != 0
     columns = np.unravel_index(numbers[kept], shape)
     return Merged(
-        SynapseTable(*(column.astype(np.int32) for column in columns), weight=summed[kept]),
+        *(column.astype(np.int32) for column in columns),
+        weight=summed[kept],
         joined=len(number) - len(numbers),
         cancelled=int(np.count_nonzero(~kept)),
     )

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from snn_delays.errors import UsageError
 
 
-def require_version(got: int, newest: int) -> None:
-    if got > newest:
+def require_version(got: int, ours: int) -> None:
+    if got > ours:
         raise UsageError(
-            f"version {got} is newer than the {newest} this program reads. Update snn-delays."
+            f"version {got} is newer than the {ours} this program reads. Update snn-delays."
         )
-    if got < 1:
-        raise UsageError(f"version must be >= 1, got {got}.")
+    if got < ours:
+        raise UsageError(f"version must be {ours}, got {got}. Export the network again.")
 
 
 def require_member(what: str, got: str, expected: tuple[str, ...]) -> None:

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.simulator.simulation import Simulation
-from snn_delays.table.table import DelayTable
+from snn_delays.table.table import INPUT, DelayTable
 
 
 def synaptic_operations(
     table: DelayTable, counts: NDArray[np.generic], simulation: Simulation
-) -> list[int]:
-    """Events times fan-out, one number per layer: every synapse that a spike is sent into.
+) -> dict[str, int]:
+    """Events times fan-out, by projection: every synapse that a spike is sent into.
 
-        operations[layer] = Σ_t Σ_pre  events[t, pre] · (synapses of the layer from pre)
+        operations = Σ_t Σ_pre  events[t, pre] · (synapses of the projection from pre)
 
     An input of 3 spikes in a step is 3 events. Where the input is not whole numbers (currents),
     each one that is not zero is one event: it takes one multiplication per synapse. Spikes whose
@@ -27,18 +27,20 @@ def synaptic_operations(
     Raises:
         UsageError: counts or a simulation of another size than the table's.
     """
-    sizes = [layer.n_pre for layer in table.layers]
-    got = [*counts.shape[1:], *(spikes.shape[1] for spikes in simulation.spikes)]
-    if got != sizes:
+    sent = {INPUT: input_events(counts)}
+    sent |= {name: spikes.sum(axis=0) for name, spikes in simulation.spikes.items()}
+    sizes = {name: len(events) for name, events in sent.items()}
+    expected = {INPUT: table.input_channels}
+    expected |= {one.name: one.size for one in table.populations if one.spiking}
+    if sizes != expected:
         raise UsageError(
             f"synaptic_operations: table, counts and simulation must belong together: expected "
-            f"{sizes} sources per layer, got {got}."
+            f"{expected} sources, got {sizes}."
         )
-    events = [input_events(counts), *(spikes.sum(axis=0) for spikes in simulation.spikes)]
-    return [
-        int(np.bincount(layer.synapses.pre, minlength=layer.n_pre) @ sent)
-        for layer, sent in zip(table.layers, events, strict=True)
-    ]
+    return {
+        one.name: int(np.bincount(one.pre, minlength=len(sent[one.source])) @ sent[one.source])
+        for one in table.projections
+    }
 
 
 def input_events(counts: NDArray[np.generic]) -> NDArray[np.int64]:

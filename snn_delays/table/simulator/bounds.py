@@ -1,8 +1,8 @@
 """What a simulator may be fed: shapes, finite numbers, and whole ones that float64 holds exactly.
 
-Both simulators keep the whole numbers of integer layers in float64, which is exact up to ±2^53. A
-current cannot leave that range with inputs up to ``largest_count``; membranes are watched as they
-move, since how far they go depends on the input.
+Both simulators keep whole numbers in float64, which is exact up to ±2^53. A current cannot leave
+that range with inputs up to ``largest_count``; states are watched as they move, since how far they
+go depends on the input.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.neuron_table import IntegerNeuronTable
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.population import Population
+from snn_delays.table.table import INPUT, DelayTable
 
 EXACT = 1 << 53
-# Short of that by twice an int32, so that v − v_reset is exact too, and a sum that is not cannot
-# round back into the range.
-MEMBRANE = EXACT - (1 << 32)
+# Short of that by what two int32 may add, so that a sum which is not exact cannot come back into
+# the range.
+STATE = EXACT - (1 << 33)
+
+Float64 = NDArray[np.float64]
 
 
-def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float64]:
+def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> Float64:
     """The input as float64 in memory of its own.
 
     Raises:
@@ -36,58 +38,69 @@ def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np
     return np.array(counts, np.float64, order="C")
 
 
-def largest_counts(table: DelayTable) -> float:
-    """The largest |input| with which the currents of integer layers are sure to stay exact.
+def largest_count(table: DelayTable) -> float:
+    """The largest |input| with which the currents of whole-number populations stay exact.
 
-    Infinity where layer 0 is not an integer layer.
+    Infinity where none of them is sent the input.
 
     Raises:
-        UsageError: a layer for whose currents even single spikes may be too much.
+        UsageError: a population for whose currents even single spikes may be too much.
     """
-    limits = []
-    for layer in table.layers:
-        limit = _largest_count(layer)
-        if limit < 1:
-            raise UsageError(
-                f"simulate: layer {layer.target}: a current may leave ±2^53, beyond which whole "
-                "numbers are not exact. Use a smaller weight_shift or fewer synapses a neuron."
-            )
-        limits.append(limit)
-    return limits[0]
+    return min((_largest(table, one) for one in table.populations), default=float("inf"))
 
 
-def _largest_count(layer: LayerTable) -> float:
-    if not isinstance(layer.neuron, IntegerNeuronTable):
+def _largest(table: DelayTable, population: Population) -> float:
+    if not population.integer:
         return float("inf")
     # Every synapse of a neuron at once is the most that can arrive in one step.
-    weight = np.abs(layer.synapses.weight.astype(np.int64))
-    total = np.zeros(layer.n_post, np.int64)
-    np.add.at(total, layer.synapses.post, weight)
-    most = int(total.max()) << layer.neuron.weight_shift
-    spare = EXACT - int(np.abs(layer.bias.astype(np.int64)).max())
-    return spare // most if most else EXACT
+    totals = {True: np.zeros(population.size, np.int64), False: np.zeros(population.size, np.int64)}
+    leading = table.into(population.name)
+    for one in leading:
+        weight = np.abs(one.weight.astype(np.int64))
+        np.add.at(totals[one.source == INPUT], one.post, weight)
+    shift = population.scalars["weight_shift"]
+    spare = EXACT - np.abs(population.bias.astype(np.int64)) - (totals[False] << shift)
+    per_count = totals[True] << shift
+    if np.any(spare < per_count):
+        raise UsageError(
+            f"simulate: population {population.name}: a current may leave ±2^53, beyond which "
+            "whole numbers are not exact. Use a smaller weight_shift or fewer synapses a neuron."
+        )
+    if not any(one.source == INPUT for one in leading):
+        return float("inf")
+    return float((spare // np.maximum(per_count, 1)).min())
 
 
-def not_finite() -> UsageError:
-    return UsageError("simulate: counts must be finite, got NaN or infinity.")
+def require_counts(table: DelayTable, x: Float64, largest: float) -> None:
+    """Refuse an input that the table does not take; ``largest`` is ``largest_count``.
+
+    Raises:
+        UsageError: not finite; for whole-number populations not whole numbers, or too large.
+    """
+    if not np.all(np.isfinite(x)):
+        raise UsageError("simulate: counts must be finite, got NaN or infinity.")
+    whole = [one for one in table.populations if one.integer and takes_input(table, one)]
+    if not whole:
+        return
+    if (odd := x[x != np.rint(x)]).size:
+        raise UsageError(
+            f"simulate: counts must be whole numbers for {whole[0].model.name} neurons, got "
+            f"{odd[0]:g}. Feed spike counts, or use a table with float neurons."
+        )
+    if (large := x[np.abs(x) > largest]).size:
+        raise UsageError(
+            f"simulate: counts must be within ±{largest:g}, so that no current of "
+            f"{whole[0].name} can leave ±2^53, got {large[0]:g}."
+        )
 
 
-def not_whole(table: DelayTable, got: float) -> UsageError:
+def takes_input(table: DelayTable, population: Population) -> bool:
+    """Whether the input leads into a population."""
+    return any(one.source == INPUT for one in table.into(population.name))
+
+
+def out_of_range(population: str) -> UsageError:
     return UsageError(
-        f"simulate: counts must be whole numbers for {table.layers[0].neuron.model} neurons, "
-        f"got {got:g}. Feed spike counts, or use a table whose layer 0 has LIF neurons."
-    )
-
-
-def too_large(got: float, limit: float) -> UsageError:
-    return UsageError(
-        f"simulate: counts must be within ±{limit:g}, so that no current of the integer layer 0 "
-        f"can leave ±2^53, got {got:g}."
-    )
-
-
-def out_of_range(layer: int) -> UsageError:
-    return UsageError(
-        f"simulate: layer {layer}: a membrane left ±2^53, beyond which whole numbers are not "
-        "exact. Use a leak, a smaller weight_shift or smaller counts; reset() before going on."
+        f"simulate: population {population}: its state left ±2^53, beyond which whole numbers are "
+        "not exact. Use a leak, a smaller weight_shift or smaller counts; reset() before going on."
     )

@@ -4,27 +4,26 @@ This is the second, independent implementation that the torch network is checked
 shares no code with it and knows nothing but the table: no convolution, no batch, no kernel;
 a spike is put into the slot of the step at which it arrives, and waits there.
 
-Whole numbers (integer layers) are exact. Float layers compute in float64 in this order, so that
-``step``, ``advance`` and ``run`` agree to the last bit: what arrives at one neuron in one step is
-added up by the step it was sent at, oldest first, then by pre, then in the table's order:
+Whole numbers are exact. Float models compute in float64 in this order, so that ``step``,
+``advance`` and ``run`` agree to the last bit: what arrives at one neuron in one step through one
+projection is added up by the step it was sent at, oldest first, then by pre, then in the table's
+order, and projections in the table's order:
 
-    I = bias + weight_scale · ((w₁·x₁ + w₂·x₂) + …)
-    v ← (v_reset + beta · (v − v_reset)) + I
+    I = bias + weight_scale · ((w₁·x₁ + w₂·x₂) + …) + …
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.neuron_table import IntegerNeuronTable
 from snn_delays.table.simulator import bounds
+from snn_delays.table.simulator.packed import Packed
 from snn_delays.table.simulator.simulation import Bools, Float64, Simulation, predict, scores
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.table import DelayTable
 
 loops: ModuleType | None
 try:
@@ -53,8 +52,8 @@ class Simulator:
     Its first use ever compiles for a few seconds, which is kept on disk.
 
     Raises:
-        UsageError: no table; input of another shape than the table's, or not finite; for integer
-            layers input that is not whole numbers, or currents and membranes beyond ±2^53. Or
+        UsageError: no table; input of another shape than the table's, or not finite; for models in
+            whole numbers input that is not whole numbers, or currents and states beyond ±2^53. Or
             numba is not installed.
     """
 
@@ -62,7 +61,7 @@ class Simulator:
         if loops is None:
             raise UsageError(
                 "Simulator needs numba: pip install numba. Without it "
-                "snn_delays.table.simulator.reference.NumpySimulator does the same, slowly."
+                "snn_delays.table.simulator.reference.ReferenceSimulator does the same, slowly."
             )
         if not isinstance(table, DelayTable):
             raise UsageError(
@@ -70,28 +69,36 @@ class Simulator:
                 "one."
             )
         self.table = table
-        self._largest = float(bounds.largest_counts(table))
-        self._packed = _Packed(table, loops)
-        self._advance, self._check = loops.advance, loops.check
-        sizes = [layer.n_post for layer in table.layers]
-        self._classes, self._hidden = sizes[-1], sum(sizes[:-1])
-        self._parts = list(pairwise(np.cumsum([0, *sizes[:-1]]).tolist()))
+        self._largest = bounds.largest_count(table)
+        self._packed = packed = Packed(table)
+        self._advance, self._good = loops.advance, loops.good
+        self._spiking = {
+            one.name: packed.parts[one.name] for one in table.populations if one.spiking
+        }
+        self._neurons = len(packed.bias)
+        room = max(table.input_channels, *(one.size for one in table.populations))
+        self._arrays = (
+            *(packed.unit, packed.projections, packed.populations, packed.scale),
+            *(packed.first, packed.cell, packed.weight, packed.bias, packed.parameter),
+            *(packed.scalar, packed.state, packed.window, packed.now),
+            *(np.zeros(room), np.zeros(room, np.int64), np.zeros(room)),
+        )
 
     def reset(self) -> None:
-        """Back to rest: no spike on its way, every v at its v_reset."""
+        """Back to rest: no spike on its way, every state where it begins."""
         self._packed.reset()
 
-    def step(self, counts: NDArray[np.generic]) -> tuple[tuple[Bools, ...], Float64]:
+    def step(self, counts: NDArray[np.generic]) -> tuple[dict[str, Bools], Float64]:
         """Advance by one step.
 
         Shape:
-            counts ``[input_channels]`` → spikes of each hidden layer ``[n_post]`` and the last
-            layer's potentials ``[n_classes]``.
+            counts ``[input_channels]`` → spikes ``[size]`` of each population that spikes, by name,
+            and the output's potentials ``[n_classes]``.
         """
         x = bounds.as_counts(counts, (self.table.input_channels,))
         potentials, fired = self._go(x.reshape(1, -1), 1)
         now = fired[0]
-        return tuple([now[begin:end] for begin, end in self._parts]), potentials[0]
+        return {name: now[part] for name, part in self._spiking.items()}, potentials[0]
 
     def advance(self, counts: NDArray[np.generic]) -> Simulation:
         """Advance by some steps, from where the network is and without a tail of silence.
@@ -113,103 +120,18 @@ class Simulator:
     def _simulation(self, counts: NDArray[np.generic], tail: int) -> Simulation:
         x = bounds.as_counts(counts, (*counts.shape[:1], self.table.input_channels))
         potentials, fired = self._go(x, len(x) + tail)
-        # Each layer in memory of its own, as a chip's recording of one population would be.
+        # Each population in memory of its own, as a chip's recording of it would be.
         return Simulation(
-            potentials, tuple(np.ascontiguousarray(fired[:, a:b]) for a, b in self._parts)
+            potentials,
+            {name: np.ascontiguousarray(fired[:, part]) for name, part in self._spiking.items()},
         )
 
     def _go(self, x: Float64, steps: int) -> tuple[Float64, Bools]:
-        code, t, channel = self._check(x, self._largest)
-        if code:
-            raise self._wrong(code, float(x[t, channel]))
-        potentials = np.empty((steps, self._classes))
-        fired = np.zeros((steps, self._hidden), np.bool_)
-        left = self._advance(potentials, fired, x, *self._packed.arrays)
+        if not self._good(x, self._largest):
+            bounds.require_counts(self.table, x, self._largest)
+        potentials = np.empty((steps, self.table.output.size))
+        fired = np.zeros((steps, self._neurons), np.bool_)
+        left = self._advance(potentials, fired, x, *self._arrays)
         if left >= 0:
-            raise bounds.out_of_range(left)
+            raise bounds.out_of_range(self.table.populations[left].name)
         return potentials, fired
-
-    def _wrong(self, code: int, got: float) -> UsageError:
-        assert loops is not None
-        if code == loops.NOT_FINITE:
-            return bounds.not_finite()
-        if code == loops.NOT_WHOLE:
-            return bounds.not_whole(self.table, got)
-        return bounds.too_large(got, self._largest)
-
-
-class _Packed:
-    """A table and its state as the flat arrays of ``events_cpu.advance``.
-
-    Synapses are sorted by pre, then delay, then post: what one spike sends is read in one stretch,
-    8 bytes a synapse, and written in the order in which it arrives.
-    """
-
-    def __init__(self, table: DelayTable, loops: ModuleType) -> None:
-        plan = np.zeros((len(table.layers), loops.COLUMNS), np.int64)
-        synapses, constants, firsts = [], [], []
-        first = neurons = window = stored = 0
-        for row, layer in zip(plan, table.layers, strict=True):
-            rows = layer.synapses
-            slots = int(rows.delay.max(initial=0)) + 1
-            if slots * layer.n_post > np.iinfo(np.uint32).max:
-                raise UsageError(
-                    f"simulate: layer {layer.target}: delays up to {slots - 1} steps into "
-                    f"{layer.n_post} neurons need too much memory. Use a longer time step."
-                )
-            row[loops.N_POST], row[loops.SLOTS] = layer.n_post, slots
-            row[loops.FIRST], row[loops.NEURONS], row[loops.WINDOW] = first, neurons, window
-            row[loops.RESET] = {"none": loops.NONE, "hard": loops.HARD, "soft": loops.SOFT}[
-                layer.neuron.reset
-            ]
-            neuron = layer.neuron
-            row[loops.DECAY_SHIFT] = (
-                neuron.decay_shift if isinstance(neuron, IntegerNeuronTable) else -1
-            )
-            order = np.lexsort((rows.post, rows.delay, rows.pre))
-            firsts.append(stored + np.searchsorted(rows.pre[order], np.arange(layer.n_pre + 1)))
-            cell = rows.delay[order].astype(np.int64) * layer.n_post + rows.post[order]
-            # int8, int16 and float32 are all exact in float32.
-            synapses.append((cell.astype(np.uint32), rows.weight[order].astype(np.float32)))
-            constants.append(_constants(layer))
-            first += layer.n_pre + 1
-            neurons += layer.n_post
-            window += 2 * slots * layer.n_post
-            stored += len(rows)
-        self._v_reset = np.concatenate(constants, axis=1)[loops.V_RESET].copy()
-        self._v = self._v_reset.copy()
-        self._window = np.zeros(window)
-        self._now = np.zeros(len(plan), np.int64)
-        room = max(table.input_channels, *(layer.n_post for layer in table.layers))
-        self.arrays = (
-            table.layers[-1].unit,
-            plan,
-            np.array([_scale(layer) for layer in table.layers]),
-            np.concatenate(firsts),
-            *(np.concatenate(column) for column in zip(*synapses, strict=True)),
-            np.concatenate(constants, axis=1),
-            self._v,
-            self._window,
-            self._now,
-            np.zeros(room, np.int64),
-            np.zeros(room),
-        )
-
-    def reset(self) -> None:
-        self._v[:] = self._v_reset
-        self._window[:] = 0
-        self._now[:] = 0
-
-
-def _scale(layer: LayerTable) -> float:
-    """What the sum of weights of a step is multiplied by."""
-    if isinstance(layer.neuron, IntegerNeuronTable):
-        return float(1 << layer.neuron.weight_shift)
-    return layer.weight_scale
-
-
-def _constants(layer: LayerTable) -> Float64:
-    """float64 ``[4, n_post]``: bias, decay, threshold and v_reset, as the loops want them."""
-    neuron = layer.neuron
-    decay = neuron.decay if isinstance(neuron, IntegerNeuronTable) else neuron.beta
-    return np.array([layer.bias, decay, neuron.v_threshold, neuron.v_reset], np.float64)

@@ -1,41 +1,138 @@
 """The loops of ``events.py``, compiled by numba: every spike walks its own synapses.
 
-All layers lie one after another in flat arrays, so that one call advances the whole network.
+One call advances the whole network. The step of each neuron model is compiled into it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from snn_delays.loop import loop
-from snn_delays.table.simulator.bounds import MEMBRANE
+from snn_delays.table.models import Model
+from snn_delays.table.simulator.bounds import STATE
+from snn_delays.table.simulator.packed import (
+    BEGIN,
+    FIRST,
+    MODEL,
+    MODEL_LIST,
+    N_POST,
+    SIZE,
+    SLOTS,
+    SOURCE,
+    TARGET,
+    WHOLE,
+    WINDOW,
+)
 
-# Columns of a layer's row in ``plan``; a decay shift below 0 marks a float layer.
-N_POST, SLOTS, FIRST, NEURONS, WINDOW, RESET, DECAY_SHIFT = range(7)
-COLUMNS = 7
-NONE, HARD, SOFT = range(3)  # of the column RESET
-BIAS, DECAY, THRESHOLD, V_RESET = range(4)  # rows of ``neuron``
-GOOD, NOT_FINITE, NOT_WHOLE, TOO_LARGE, OUT_OF_RANGE = range(5)
+_UPDATE = """
+def update(state, parameter, scalar, begin, current, place):
+    cells = slice(begin, begin + len(current))
+    {rows}
+    spikes = 0
+    for n in range(len(current)):
+        {states}, spike = step({arguments})
+        if spike:
+            place[spikes] = n
+            spikes += 1
+    return spikes
+"""
+
+
+def _population(model: Model) -> Any:
+    """A step of a population of this model: where it fired, and how often.
+
+    Written out with the model's arguments, since arrays handed on to the step of every single
+    neuron would be counted there, which takes ten times as long as the step.
+    """
+    states = [f"state{row}" for row in range(len(model.state))]
+    parameters = [f"parameter{row}" for row in range(len(model.parameters))]
+    rows = [f"{name} = {name[:-1]}[{name[-1]}, cells]" for name in states + parameters]
+    rows += [f"scalar{column} = scalar[{column}]" for column in range(len(model.scalars))]
+    here = [f"{name}[n]" for name in (*states, "current", *parameters)]
+    arguments = [*here, *(f"scalar{column}" for column in range(len(model.scalars)))]
+    names: dict[str, Any] = {"step": njit(model.step)}
+    text = _UPDATE.format(
+        rows="\n    ".join(rows),
+        states=", ".join(here[: len(states)]),
+        arguments=", ".join(arguments),
+    )
+    exec(text, names)
+    return njit(names["update"])
+
+
+def _chosen(updates: list[Any]) -> Any:
+    """One function of all, which takes the index of the one to call."""
+    this = updates[0]
+    if len(updates) == 1:
+
+        @njit
+        def only(which, state, parameter, scalar, begin, current, place):
+            return this(state, parameter, scalar, begin, current, place)
+
+        return only
+    others = _chosen(updates[1:])
+
+    @njit
+    def choose(which, state, parameter, scalar, begin, current, place):
+        if which == 0:
+            return this(state, parameter, scalar, begin, current, place)
+        return others(which - 1, state, parameter, scalar, begin, current, place)
+
+    return choose
+
+
+_update = _chosen([_population(model) for model in MODEL_LIST])
 
 
 @loop
-def check(counts: NDArray, largest: float) -> tuple[int, int, int]:
-    """What is wrong with an input ``[T, C]``, and at which step and channel it is first.
+def good(counts: NDArray, largest: float) -> bool:
+    """Whether an input ``[T, C]`` is finite and, unless ``largest`` is infinite, whole and within.
 
-    ``largest`` is infinite for a float layer, which takes any finite number.
+    ``bounds.require_counts`` says what is wrong with one that is not.
     """
     for t in range(counts.shape[0]):
         for c in range(counts.shape[1]):
             value = counts[t, c]
             if not np.isfinite(value):
-                return NOT_FINITE, t, c
-            if largest < np.inf:
-                if value != np.floor(value):
-                    return NOT_WHOLE, t, c
-                if abs(value) > largest:
-                    return TOO_LARGE, t, c
-    return GOOD, 0, 0
+                return False
+            if largest < np.inf and (value != np.floor(value) or abs(value) > largest):
+                return False
+    return True
+
+
+@loop
+def _send(
+    source: int,
+    spikes: int,
+    place: NDArray,
+    amount: NDArray,
+    projections: NDArray,
+    first: NDArray,
+    cell: NDArray,
+    weight: NDArray,
+    window: NDArray,
+    now: NDArray,
+) -> None:
+    """Put what a source sends into the windows of its projections."""
+    for p in range(len(projections)):
+        row = projections[p]
+        if row[SOURCE] != source:
+            continue
+        # The coming steps' currents: row d of n_post arrives in d steps. They move on through
+        # memory twice their size, which takes less than wrapping every synapse around a ring.
+        size = row[N_POST]
+        waiting = window[row[WINDOW] + now[p] * size : row[WINDOW] + 2 * row[SLOTS] * size]
+        for i in range(spikes):
+            value = amount[i]
+            pre = row[FIRST] + place[i]
+            cells = cell[first[pre] : first[pre + 1]]
+            weights = weight[first[pre] : first[pre + 1]]
+            for e in range(len(cells)):
+                waiting[cells[e]] += weights[e] * value
 
 
 @loop
@@ -44,32 +141,33 @@ def advance(
     fired: NDArray,
     counts: NDArray,
     unit: float,
-    plan: NDArray,
+    projections: NDArray,
+    populations: NDArray,
     scale: NDArray,
     first: NDArray,
     cell: NDArray,
     weight: NDArray,
-    neuron: NDArray,
-    v: NDArray,
+    bias: NDArray,
+    parameter: NDArray,
+    scalar: NDArray,
+    state: NDArray,
     window: NDArray,
     now: NDArray,
+    current: NDArray,
     place: NDArray,
     amount: NDArray,
 ) -> int:
     """Take as many steps as ``potentials`` has rows; past the end of ``counts`` in silence.
 
     Shape:
-        potentials ``[T + tail, n_classes]`` and fired ``[T + tail, hidden neurons]``, which must
-        be zeros, are written; counts ``[T, C]``. plan ``[layers, COLUMNS]``; scale and now, the
-        row of its window that arrives next, ``[layers]``. Of layer l, presynaptic neuron p has the
-        synapses first[plan[l, FIRST] + p] up to the next entry; cell is delay · n_post + post.
-        neuron ``[4, neurons]``, v ``[neurons]``; window holds 2 · slots rows of n_post for every
-        layer; place and amount are room to work in.
+        potentials ``[T + tail, n_classes]`` and fired ``[T + tail, neurons]``, which must be zeros,
+        are written; counts ``[T, C]``; from projections on the arrays of ``packed.Packed``;
+        current, place and amount are room to work in.
 
     Returns:
-        -1, or the index of an integer layer whose membrane left ±2^53.
+        −1, or the index of a whole-number population whose state left ±2^53.
     """
-    layers = plan.shape[0]
+    last = len(populations) - 1
     for t in range(potentials.shape[0]):
         spikes = 0
         if t < counts.shape[0]:
@@ -78,53 +176,43 @@ def advance(
                     place[spikes] = c
                     amount[spikes] = counts[t, c]
                     spikes += 1
-        for layer in range(layers):
-            row = plan[layer]
-            n_post, slots = row[N_POST], row[SLOTS]
-            # The coming steps' currents: row d of n_post arrives in d steps. They move on through
-            # memory twice their size, which takes less than wrapping every synapse around a ring;
-            # what has arrived stays behind, until the second half is moved over it.
-            waiting = window[row[WINDOW] + now[layer] * n_post : row[WINDOW] + 2 * slots * n_post]
+        _send(-1, spikes, place, amount, projections, first, cell, weight, window, now)
+        for q in range(len(populations)):
+            begin, size = populations[q, BEGIN], populations[q, SIZE]
+            arriving = current[:size]
+            own = bias[begin : begin + size]
+            for post in range(size):
+                arriving[post] = own[post]
+            for p in range(len(projections)):
+                row = projections[p]
+                if row[TARGET] != q:
+                    continue
+                half, unit_p = row[SLOTS] * size, scale[p]
+                at = row[WINDOW] + now[p] * size
+                arrived = window[at : at + size]
+                for post in range(size):
+                    arriving[post] += unit_p * arrived[post]
+                # What has arrived stays behind, until the second half is moved over it.
+                now[p] += 1
+                if now[p] == row[SLOTS]:
+                    now[p] = 0
+                    moved = window[row[WINDOW] : row[WINDOW] + 2 * half]
+                    for i in range(half):
+                        moved[i] = moved[half + i]
+                        moved[half + i] = 0
+            spikes = _update(
+                populations[q, MODEL], state, parameter, scalar[q], begin, arriving, place
+            )
+            if populations[q, WHOLE]:
+                for r in range(state.shape[0]):
+                    for n in range(begin, begin + size):
+                        if abs(state[r, n]) > STATE:
+                            return q
             for i in range(spikes):
-                value = amount[i]
-                pre = row[FIRST] + place[i]
-                cells = cell[first[pre] : first[pre + 1]]
-                weights = weight[first[pre] : first[pre + 1]]
-                for e in range(len(cells)):
-                    waiting[cells[e]] += weights[e] * value
-            spikes = 0
-            reset, shift = row[RESET], row[DECAY_SHIFT]
-            begin = row[NEURONS]
-            for post in range(n_post):
-                n = begin + post
-                current = neuron[BIAS, n] + scale[layer] * waiting[post]
-                rest = neuron[V_RESET, n]
-                kept = v[n] - rest
-                if shift < 0:
-                    kept = neuron[DECAY, n] * kept
-                else:
-                    # (m · decay) >> shift in two parts, whose products fit into 64 bits.
-                    m, decay = np.int64(abs(kept)), np.int64(neuron[DECAY, n])
-                    high = m >> shift
-                    whole = high * decay + (((m - (high << shift)) * decay) >> shift)
-                    kept = np.float64(whole) if kept >= 0 else -np.float64(whole)
-                now_v = rest + kept + current
-                if shift >= 0 and abs(now_v) > MEMBRANE:
-                    return layer
-                if reset != NONE and now_v >= neuron[THRESHOLD, n]:
-                    now_v = rest if reset == HARD else now_v - neuron[THRESHOLD, n]
-                    fired[t, n] = True
-                    place[spikes] = post
-                    amount[spikes] = 1
-                    spikes += 1
-                v[n] = now_v
-                if layer == layers - 1:
-                    potentials[t, post] = now_v * unit
-            now[layer] += 1
-            if now[layer] == slots:
-                now[layer] = 0
-                begin, half = row[WINDOW], slots * n_post
-                for i in range(half):
-                    window[begin + i] = window[begin + half + i]
-                    window[begin + half + i] = 0
+                fired[t, begin + place[i]] = True
+                amount[i] = 1
+            _send(q, spikes, place, amount, projections, first, cell, weight, window, now)
+            if q == last:
+                for post in range(size):
+                    potentials[t, post] = state[0, begin + post] * unit
     return -1

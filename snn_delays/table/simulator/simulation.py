@@ -18,46 +18,53 @@ class Simulation:
     """What a table did with one sample.
 
     Shape:
-        potentials: float64 ``[T + tail, n_classes]``, v of the last layer.
-        spikes: one bool ``[T + tail, n_post]`` per hidden layer.
+        potentials: float64 ``[T + tail, n_classes]``, v of the output.
+        spikes: of each population that spikes, by name, bool ``[T + tail, size]``.
     """
 
     potentials: Float64
-    spikes: tuple[Bools, ...]
+    spikes: dict[str, Bools]
 
     @property
-    def spike_counts(self) -> tuple[int, ...]:
-        """How often each hidden layer's neurons fired, all together."""
-        return tuple(int(np.count_nonzero(spikes)) for spikes in self.spikes)
+    def spike_counts(self) -> dict[str, int]:
+        """How often each population's neurons fired, all together."""
+        return {name: int(np.count_nonzero(spikes)) for name, spikes in self.spikes.items()}
 
 
-def scores(potentials: Float64, readout: str) -> Float64:
-    """One score per class from the readout potentials of a whole sample, tail included.
+def scores(simulation: Simulation, readout: str) -> Float64:
+    """One score per class from the output over a whole sample, tail included.
 
-    ``sum_softmax``: Σ_t softmax(v[t]); ``max``: max_t v[t]; ``mean``: mean over t.
+    ``sum_softmax``: Σ_t softmax(v[t]); ``max``: max_t v[t]; ``mean``: mean over t;
+    ``spike_count``: how often each neuron of the output fired.
 
     Shape:
-        ``[T, n_classes]`` → ``[n_classes]``.
+        → ``[n_classes]``.
 
     Raises:
         UsageError: no step at all, or an unknown readout.
     """
-    if not len(potentials):
+    v = simulation.potentials
+    if not len(v):
         raise UsageError("scores: a sample needs at least 1 step (tail included), got 0.")
     if readout == "sum_softmax":
-        exponential = np.exp(potentials - potentials.max(axis=1, keepdims=True))
+        exponential = np.exp(v - v.max(axis=1, keepdims=True))
         return (exponential / exponential.sum(axis=1, keepdims=True)).sum(axis=0)
     if readout == "max":
-        return potentials.max(axis=0)
+        return v.max(axis=0)
     if readout == "mean":
-        return potentials.mean(axis=0)
-    raise UsageError(f"scores: readout must be sum_softmax, max or mean; got {readout!r}.")
+        return v.mean(axis=0)
+    if readout == "spike_count":
+        (*_, output) = simulation.spikes.values()
+        return output.sum(axis=0, dtype=np.float64)
+    raise UsageError(
+        f"scores: readout must be sum_softmax, max, mean or spike_count; got {readout!r}."
+    )
 
 
 def far_apart(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> bool:
     """Whether potentials differ by more than a share of the largest, and so by more than rounding.
 
-    For samples whose hidden spikes agree: nothing else than rounding may tell them apart.
+    For samples whose spikes agree: nothing else than rounding may tell them apart.
 
     Shape:
         both ``[T + tail, n_classes]``.
@@ -68,4 +75,4 @@ def far_apart(one: NDArray[np.floating], other: NDArray[np.floating], share: flo
 
 def predict(simulation: Simulation, readout: str) -> int:
     """Index of the class with the highest score; the first one of equals."""
-    return int(scores(simulation.potentials, readout).argmax())
+    return int(scores(simulation, readout).argmax())

@@ -1,0 +1,90 @@
+"""A projection: the synapses from one population, or the input, to one population."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import UsageError
+from snn_delays.table.population import NAME
+from snn_delays.table.require import require_finite, require_vector, require_within
+
+WEIGHT_TYPES = (np.float32, np.int8, np.int16)
+COLUMNS = ("pre", "post", "delay", "weight")
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One row per synapse; rows with the same pre, post and delay add up.
+
+    Args:
+        source: where spikes come from: ``"input"`` or a population, the target itself included.
+        target: the population that they go to.
+        delay: steps; 0 = arrives in the same step.
+        min_delay, max_delay: steps; the range that the delays may use.
+        weight_scale: what integer weights are multiplied by; 1 for float weights.
+        name: ``SOURCE_to_TARGET`` unless given; several projections between the same two need one.
+
+    Shape:
+        pre, post, delay: int32 ``[S]``; weight: float32, int8 or int16 ``[S]``.
+
+    Raises:
+        UsageError: columns of unequal length or wrong type, a value out of range or not finite.
+    """
+
+    source: str
+    target: str
+    pre: Ints
+    post: Ints
+    delay: Ints
+    weight: NDArray[Any]
+    min_delay: int
+    max_delay: int
+    weight_scale: float = 1.0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.source}_to_{self.target}")
+        try:
+            self._check()
+        except UsageError as error:
+            raise UsageError(f"projection {self.name}: {error}") from error
+
+    def _check(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise UsageError("its name must be letters, digits and _.")
+        if not 0 <= self.min_delay <= self.max_delay:
+            raise UsageError(
+                "delays must satisfy 0 <= min_delay <= max_delay, "
+                f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
+            )
+        for name in COLUMNS[:3]:
+            require_vector(name, getattr(self, name), (np.int32,), len(self))
+        require_vector("weight", self.weight, WEIGHT_TYPES, len(self))
+        require_finite("weight", self.weight)
+        require_within("delay", self.delay, self.min_delay, self.max_delay)
+        if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
+            raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
+        if not self.integer and self.weight_scale != 1:
+            raise UsageError(f"weight_scale of float weights must be 1, got {self.weight_scale}.")
+
+    def __len__(self) -> int:
+        return self.pre.size
+
+    @property
+    def integer(self) -> bool:
+        """Whether the weights are integers."""
+        return self.weight.dtype != np.float32
+
+    @property
+    def current_weight(self) -> NDArray[np.floating]:
+        """What one spike adds to the current: float32 weights as stored, integers times scale."""
+        if not self.integer:
+            return self.weight.astype(np.float32, copy=False)
+        return self.weight.astype(np.float64) * self.weight_scale

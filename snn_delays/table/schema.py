@@ -1,0 +1,153 @@
+"""What a delay table consists of, said once: files, JSON and equality all follow from here.
+
+A table is taken apart into a header of plain values and arrays:
+
+    {NETWORK…, "populations": {name: {POPULATION…, scalars}}, "projections": {name: {PROJECTION…}}}
+    "populations/NAME/bias", "populations/NAME/PARAMETER", "projections/NAME/COLUMN"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from snn_delays.errors import UsageError
+from snn_delays.table.models import Model, model_named
+from snn_delays.table.population import Population
+from snn_delays.table.projection import COLUMNS, Projection
+from snn_delays.table.table import DelayTable
+
+# Name → kind of value: "text", "whole", "number" or "names" (a list of texts).
+NETWORK = {
+    "dt_ms": "number",
+    "class_names": "names",
+    "readout": "text",
+    "tail_steps": "whole",
+    "input_channels": "whole",
+    "created_by": "text",
+}
+POPULATION = {"model": "text", "size": "whole", "order": "whole"}
+PROJECTION = {
+    "source": "text",
+    "target": "text",
+    "min_delay": "whole",
+    "max_delay": "whole",
+    "weight_scale": "number",
+}
+
+Header = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+# field(name, kind) → the value of a header's field; refuses one that is missing or of other kind.
+Field = Callable[[str, str], Any]
+
+
+def scalar_kinds(model: Model) -> dict[str, str]:
+    """The kinds of a model's scalars, by name."""
+    return {one.name: "text" if one.choices else "whole" for one in model.scalars}
+
+
+def population_arrays(model: Model) -> tuple[str, ...]:
+    """Names of the arrays with one number per neuron."""
+    return ("bias", *(one.name for one in model.parameters))
+
+
+def network_header(table: DelayTable) -> Header:
+    """The values of ``NETWORK``."""
+    return {name: _plain(getattr(table, name)) for name in NETWORK}
+
+
+def population_header(table: DelayTable, population: Population) -> Header:
+    """The values of ``POPULATION`` and the model's scalars."""
+    return {
+        "model": population.model.name,
+        "size": population.size,
+        "order": table.order[population.name],
+        **{name: _plain(population.scalars[name]) for name in scalar_kinds(population.model)},
+    }
+
+
+def projection_header(projection: Projection) -> Header:
+    """The values of ``PROJECTION``."""
+    return {name: _plain(getattr(projection, name)) for name in PROJECTION}
+
+
+def arrays_of(part: Population | Projection) -> Arrays:
+    """The arrays of a population or of a projection, by name."""
+    if isinstance(part, Projection):
+        return {name: getattr(part, name) for name in COLUMNS}
+    arrays = {"bias": part.bias, **part.parameters}
+    return {name: arrays[name] for name in population_arrays(part.model)}
+
+
+def read_population(
+    name: str, field: Field, arrays: Callable[[Model, tuple[str, ...], Header], Arrays]
+) -> tuple[int, Population]:
+    """A population and its order, from whatever holds its fields.
+
+    Args:
+        arrays: gives the arrays of these names of a population with this header.
+
+    Raises:
+        UsageError: a field missing or out of range.
+    """
+    model = model_named(field("model", "text"))
+    kinds = POPULATION | scalar_kinds(model)
+    header = {key: field(key, kind) for key, kind in kinds.items()}
+    found = dict(arrays(model, population_arrays(model), header))
+    population = Population(
+        name, model, found.pop("bias"), found, {key: header[key] for key in scalar_kinds(model)}
+    )
+    if population.size != header["size"]:
+        raise UsageError(
+            f"population {name}: size is {header['size']}, but there are {population.size} values."
+        )
+    return header["order"], population
+
+
+def read_projection(
+    name: str, field: Field, arrays: Callable[[tuple[str, ...], Header], Arrays]
+) -> Projection:
+    """A projection, from whatever holds its fields.
+
+    Raises:
+        UsageError: a field missing or out of range.
+    """
+    header = {key: field(key, kind) for key, kind in PROJECTION.items()}
+    return Projection(name=name, **header, **arrays(COLUMNS, header))
+
+
+def read_network(
+    field: Field, populations: list[tuple[int, Population]], projections: list[Projection]
+) -> DelayTable:
+    """The table of these parts.
+
+    Raises:
+        UsageError: parts that do not fit together, or a value out of range.
+    """
+    places = sorted(order for order, _ in populations)
+    if places != list(range(len(places))):
+        raise UsageError(f"the order of populations must be 0, 1, … once each, got {places}.")
+    network = {name: field(name, kind) for name, kind in NETWORK.items()}
+    return DelayTable(
+        populations=tuple(one for _, one in sorted(populations, key=lambda pair: pair[0])),
+        projections=tuple(projections),
+        **network,
+    )
+
+
+def required(mapping: Mapping[str, Any], name: str) -> Any:
+    """The value of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in mapping:
+        raise UsageError(f"{name!r} is missing.")
+    return mapping[name]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's."""
+    return value.item() if hasattr(value, "item") else value
