@@ -1,7 +1,17 @@
 """The neurons between delay layers: SpikingJelly's, quick on the CPU, and a leaky readout."""
 
+from importlib import import_module
+
+from snn_delays.neurons.described import TorchModel
+from snn_delays.neurons.li import LeakyReadout
 from snn_delays.neurons.lif import LIFNode, lif
 from snn_delays.neurons.parametric_lif import ParametricLIFNode
-from snn_delays.neurons.readout import LeakyReadout
+from snn_delays.table.models import NAMES
 
-__all__ = ["LIFNode", "LeakyReadout", "ParametricLIFNode", "lif"]
+# The torch side of every model of the table, by the float model's name.
+TORCH_MODELS: dict[str, TorchModel] = {
+    found.model: found
+    for found in (import_module(f"snn_delays.neurons.{name}").TORCH for name in NAMES)
+}
+
+__all__ = ["TORCH_MODELS", "LIFNode", "LeakyReadout", "ParametricLIFNode", "TorchModel", "lif"]

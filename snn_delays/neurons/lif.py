@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
+from snn_delays.neurons.described import (
+    Built,
+    TorchModel,
+    Values,
+    common,
+    kept,
+    spiking_step,
+    tau_of,
+)
+from snn_delays.neurons.parametric_lif import ParametricLIFNode
 from snn_delays.neurons.swept import Swept, steps
 from snn_delays.ops import lif as scan
 from snn_delays.ops import lif_torch
@@ -59,3 +74,81 @@ def lif(
         detach_reset=detach_reset,
         step_mode="m",
     )
+
+
+def describe(node: Any) -> Values:
+    """What the node does in evaluation, its input's decay as a gain.
+
+    SpikingJelly's ``IFNode`` is a LIF that keeps all of v, and ``ParametricLIFNode`` one of the
+    tau that it has learned.
+    """
+    if isinstance(node, neuron.IFNode):
+        beta, gain = 1.0, 1.0
+    else:
+        learned = isinstance(node, neuron.ParametricLIFNode)
+        share = float(node.w.detach().double().sigmoid()) if learned else 1 / node.tau
+        beta, gain = 1 - share, share if node.decay_input else 1.0
+    hard = node.v_reset is not None
+    parameters = {"beta": beta, "v_threshold": node.v_threshold, "v_reset": node.v_reset or 0.0}
+    return Values(parameters, {"reset": "hard" if hard else "soft"}, gain)
+
+
+def build(
+    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
+) -> Built:
+    """A ``LIFNode``, which has one beta, threshold and reset for all its neurons.
+
+    Thresholds that differ from neuron to neuron become 1, with all else in their proportion.
+    """
+    threshold, divisor = values["v_threshold"], np.ones_like(values["v_threshold"])
+    at = 1.0
+    if not np.ptp(threshold):  # One for all stays what it is.
+        at = float(threshold[0])
+    elif np.any(threshold <= 0):
+        common("v_threshold, where it is not above 0,", threshold)
+    else:
+        divisor = threshold
+    v_reset = values["v_reset"] / divisor
+    # As far as rounding to the table's numbers let v_reset stay in proportion.
+    if np.any(np.abs(v_reset - np.median(v_reset)) > slack / divisor):
+        common("v_reset / v_threshold", v_reset)
+    hard = float(np.median(v_reset)) if scalars["reset"] == "hard" else None
+    # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
+    # equation holds for them too.
+    node = lif(2.0)
+    node.v_threshold, node.v_reset = at, hard
+    node.reset()
+    node.tau = tau_of(common("beta", values["beta"]))
+    return Built(node, divisor)
+
+
+def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, reset: int) -> Any:
+    h = v_reset + beta * (v - v_reset) + current
+    return *spiking_step(h, v_threshold, v_reset, reset == 0), h
+
+
+def whole_step(
+    v: Tensor,
+    current: Tensor,
+    beta: Any,
+    v_threshold: Any,
+    v_reset: Any,
+    reset: int,
+    beta_shift: int,
+    weight_shift: int,
+) -> Any:
+    h = v_reset + kept(v - v_reset, beta, beta_shift) + current
+    return *spiking_step(h, v_threshold, v_reset, reset == 0), h
+
+
+TORCH = TorchModel(
+    model="LIF",
+    nodes=(
+        *(LIFNode, ParametricLIFNode),
+        *(neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode),
+    ),
+    describe=describe,
+    build=build,
+    step=step,
+    whole_step=whole_step,
+)

@@ -1,0 +1,99 @@
+"""The torch side of a neuron model: its nodes as the description says them, and back.
+
+The description itself is ``snn_delays/table/models``, without torch; nothing here calls its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from snn_delays.errors import UsageError
+
+
+class Values(NamedTuple):
+    """What a node is, in its model's words.
+
+    Args:
+        parameters, scalars: by the description's names.
+        gain: what the node multiplies its input currents by, for weights to take up.
+    """
+
+    parameters: dict[str, float]
+    scalars: dict[str, Any]
+    gain: float = 1.0
+
+
+class Built(NamedTuple):
+    """A node, and by what the weights and biases into it are to be divided.
+
+    Shape:
+        divisor: float64 ``[size]``.
+    """
+
+    node: nn.Module
+    divisor: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TorchModel:
+    """Nodes of one model.
+
+    Args:
+        model: the description's name.
+        nodes: the classes that obey its equation, by exact type: a subclass may well obey another.
+        describe: the values of such a node; refuses settings that the model does not have.
+        build: a node to train on, from parameters ``[size]`` (float64) in the network's own unit
+            and scalars; refuses neurons that differ where the node cannot. ``slack`` is how far
+            rounding to a table's numbers may have put potentials apart.
+        step: ``step(*state, current, *parameters, *scalars) → (*state, spikes, h)`` on tensors
+            ``[N, size]``, h being v before its reset; a choice is given as its index.
+        whole_step: the same in int64 for the form in whole numbers, if there is one.
+    """
+
+    model: str
+    nodes: tuple[type[nn.Module], ...]
+    describe: Callable[[Any], Values]
+    build: Callable[[Mapping[str, NDArray[np.float64]], Mapping[str, Any], float], Built]
+    step: Callable[..., tuple[Tensor, ...]]
+    whole_step: Callable[..., tuple[Tensor, ...]] | None = None
+
+
+def kept(v: Tensor, beta: Tensor, shift: int) -> Tensor:
+    """⌊|v| · beta / 2^shift⌋ with the sign of v, int64, in two parts whose products fit 64 bits."""
+    m = v.abs()
+    high = m >> shift
+    return v.sign() * (high * beta + (((m - (high << shift)) * beta) >> shift))
+
+
+def common(name: str, values: NDArray[np.float64]) -> float:
+    """The one value that all neurons have, to the precision of a table.
+
+    Raises:
+        UsageError: they differ.
+    """
+    if np.ptp(values.astype(np.float32)):
+        raise UsageError(
+            f"{name} must be the same for all neurons of a population, got {values.min()} … "
+            f"{values.max()}. Use simulate or TableNetwork to run this table."
+        )
+    return float(values[0])
+
+
+def tau_of(beta: float) -> float:
+    """The time constant in steps; one step where nothing is kept, infinity where all is."""
+    return 1 / (1 - beta) if beta < 1 else float("inf")
+
+
+def spiking_step(
+    h: Tensor, v_threshold: Tensor, v_reset: Tensor, hard: bool
+) -> tuple[Tensor, Tensor]:
+    """v after the spikes of h ``[N, size]``, and these."""
+    spikes = h >= v_threshold
+    return torch.where(spikes, v_reset if hard else h - v_threshold, h), spikes
