@@ -1,4 +1,4 @@
-"""The compiled simulator, its NumPy copied, and a loop over single synapses do the same."""
+"""The compiled simulator, its reference, and a loop over single synapses do the same."""
 
 from __future__ import annotations
 
@@ -14,48 +14,63 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
 from snn_delays.table.simulator import Simulation, Simulator, predict, scores, simulate
-from snn_delays.table.simulator.reference import NumpySimulator
-from snn_delays.table.table import DelayTable, IntegerNeuronTable, NeuronTable
+from snn_delays.table.simulator.reference import ReferenceSimulator
+from snn_delays.table.table import DelayTable
 
 
 def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
-    """Layer after layer, every sum written out as in docs/table-format.md."""
+    """Step after step, every sum and every neuron written out as in docs/table-format.md."""
     steps = len(counts) + table.tail_steps
-    x = np.concatenate([counts, np.zeros((table.tail_steps, counts.shape[1]))])
-    spikes, potentials = [], np.zeros((steps, 0))
-    for layer in table.layers:
-        rows, neuron = layer.synapses, layer.neuron
-        potentials = np.zeros((steps, layer.n_post))
-        fired = np.zeros((steps, layer.n_post), bool)
-        v = [float(value) for value in neuron.v_reset]
-        for t in range(steps):
-            for post in range(layer.n_post):
-                current = float(layer.bias[post])
-                for s in range(len(rows)):
-                    if rows.post[s] == post and rows.delay[s] <= t:
-                        arrived = x[t - rows.delay[s], rows.pre[s]]
-                        if isinstance(neuron, IntegerNeuronTable):
-                            current += int(rows.weight[s]) * 2**neuron.weight_shift * arrived
-                        else:
-                            current += float(rows.weight[s]) * layer.weight_scale * arrived
-                rest = float(neuron.v_reset[post]) if neuron.reset == "hard" else 0.0
-                kept = v[post] - rest
-                if isinstance(neuron, IntegerNeuronTable):
-                    kept = math.trunc(
-                        Fraction(int(kept) * int(neuron.decay[post]), 2**neuron.decay_shift)
-                    )
-                else:
-                    kept *= float(neuron.beta[post])
-                v[post] = rest + kept + current
-                if neuron.spiking and v[post] >= neuron.v_threshold[post]:
-                    fired[t, post] = True
-                    v[post] = rest if neuron.reset == "hard" else v[post] - neuron.v_threshold[post]
-                potentials[t, post] = v[post] * layer.unit
-        if neuron.spiking:
-            spikes.append(fired)
-        x = fired.astype(float)
-    return Simulation(potentials, tuple(spikes))
+    sent = {one.name: np.zeros((steps, one.size)) for one in table.populations}
+    sent["input"] = np.concatenate([counts, np.zeros((table.tail_steps, counts.shape[1]))])
+    v = {one.name: [float(x) for x in rest(one)] for one in table.populations}
+    potentials = np.zeros((steps, table.output.size))
+    for t in range(steps):
+        for population in table.populations:
+            for post in range(population.size):
+                current = float(population.bias[post])
+                for rows in table.projections:
+                    if rows.target != population.name:
+                        continue
+                    for s in range(len(rows)):
+                        if rows.post[s] == post and rows.delay[s] <= t:
+                            arrived = sent[rows.source][t - rows.delay[s], rows.pre[s]].item()
+                            if population.integer:
+                                unit = 2 ** population.scalars["weight_shift"]
+                            else:
+                                unit = rows.weight_scale
+                            current += float(rows.weight[s]) * unit * arrived
+                v[population.name][post], spike = one_step(
+                    population, post, v[population.name][post], current
+                )
+                sent[population.name][t, post] = spike
+        potentials[t] = np.array(v[table.output.name]) * table.unit(table.output)
+    spikes = {one.name: sent[one.name] > 0 for one in table.populations if one.spiking}
+    return Simulation(potentials, spikes)
+
+
+def rest(population: Population) -> np.ndarray:
+    return population.parameters.get("v_reset", np.zeros(population.size))
+
+
+def one_step(population: Population, post: int, v: float, current: float) -> tuple[float, bool]:
+    """LIF and LI, in both forms, by their equations and not by their descriptions."""
+    own = {name: values[post].item() for name, values in population.parameters.items()}
+    v_reset = own.get("v_reset", 0)
+    kept = v - v_reset
+    if population.integer:
+        share = Fraction(own["beta"], 2 ** population.scalars["beta_shift"])
+        kept = math.trunc(int(kept) * share)
+    else:
+        kept *= own["beta"]
+    v = v_reset + kept + current
+    spike = "v_threshold" in own and v >= own["v_threshold"]
+    if spike:
+        v = v_reset if population.scalars["reset"] == "hard" else v - own["v_threshold"]
+    return v, spike
 
 
 def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:
@@ -66,10 +81,14 @@ def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:
 
 def assert_equal(got: Simulation, expected: Simulation) -> None:
     """To the last bit."""
-    assert len(got.spikes) == len(expected.spikes)
-    for one, other in zip(got.spikes, expected.spikes, strict=True):
-        np.testing.assert_array_equal(one, other, strict=True)
+    assert_same_spikes(got, expected)
     np.testing.assert_array_equal(got.potentials, expected.potentials, strict=True)
+
+
+def assert_same_spikes(got: Simulation, expected: Simulation) -> None:
+    assert list(got.spikes) == list(expected.spikes)
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(got.spikes[name], spikes, strict=True)
 
 
 @given(table=tables(), steps=st.integers(0, 12), seed=st.integers(0, 2**31))
@@ -77,12 +96,11 @@ def assert_equal(got: Simulation, expected: Simulation) -> None:
 def test_equals_the_loop_over_synapses(table: DelayTable, steps: int, seed: int) -> None:
     counts = draw_counts(seed, steps, table)
     expected, got = synapse_by_synapse(table, counts), simulate(table, counts)
-    assert_equal(NumpySimulator(table).run(counts), got)
-    if all(layer.integer for layer in table.layers):
+    assert_equal(ReferenceSimulator(table).run(counts), got)
+    if table.output.integer:
         assert_equal(got, expected)
-    assert len(got.spikes) == len(expected.spikes) == len(table.layers) - 1
-    for one, other in zip(got.spikes, expected.spikes, strict=True):
-        np.testing.assert_array_equal(one, other, strict=True)
+    assert list(got.spikes) == [one.name for one in table.populations if one.spiking]
+    assert_same_spikes(got, expected)
     np.testing.assert_allclose(got.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
 
 
@@ -90,10 +108,10 @@ def test_equals_the_loop_over_synapses(table: DelayTable, steps: int, seed: int)
 @settings(max_examples=30, deadline=None)
 def test_currents_as_input(table: DelayTable, steps: int, seed: int) -> None:
     counts = np.random.default_rng(seed).normal(0, 1, (steps, table.input_channels))
-    if table.layers[0].integer:
+    if table.output.integer:
         counts = np.rint(3 * counts)
     got = simulate(table, counts)
-    assert_equal(NumpySimulator(table).run(counts), got)
+    assert_equal(ReferenceSimulator(table).run(counts), got)
     expected = synapse_by_synapse(table, counts)
     np.testing.assert_allclose(got.potentials, expected.potentials, rtol=1e-9, atol=1e-9)
 
@@ -114,20 +132,21 @@ def test_steps_chunks_and_whole_samples_agree(
     assert_equal(
         joined([streaming.advance(part) for part in np.split(counts, sorted(cuts))]), whole
     )
-    for simulator in (streaming, NumpySimulator(table)):
+    for simulator in (streaming, ReferenceSimulator(table)):
         simulator.reset()
         found = [simulator.step(now) for now in counts]
         for t, (fired, potentials) in enumerate(found):
             np.testing.assert_array_equal(potentials, whole.potentials[t], strict=True)
-            for layer, spikes in enumerate(fired):
-                np.testing.assert_array_equal(spikes, whole.spikes[layer][t], strict=True)
+            assert list(fired) == list(whole.spikes)
+            for name, spikes in fired.items():
+                np.testing.assert_array_equal(spikes, whole.spikes[name][t], strict=True)
 
 
 def joined(parts: list[Simulation]) -> Simulation:
     """Chunks of one sample, one after another."""
     return Simulation(
         np.concatenate([part.potentials for part in parts]),
-        tuple(np.concatenate(layer) for layer in zip(*(p.spikes for p in parts), strict=True)),
+        {name: np.concatenate([part.spikes[name] for part in parts]) for name in parts[0].spikes},
     )
 
 
@@ -180,10 +199,10 @@ def test_what_a_step_returned_is_never_changed_by_the_next() -> None:
     table = random_table(8, (5, 6, 4, 3))
     simulator = Simulator(table)
     fired, potentials = simulator.step(np.ones(5))
-    kept = [part.copy() for part in (*fired, potentials)]
+    kept = [part.copy() for part in (*fired.values(), potentials)]
     for _ in range(20):
         simulator.step(np.full(5, 2))
-    for part, copy in zip((*fired, potentials), kept, strict=True):
+    for part, copy in zip((*fired.values(), potentials), kept, strict=True):
         np.testing.assert_array_equal(part, copy)
 
 
@@ -191,30 +210,66 @@ def test_the_cases_do_spike() -> None:
     """Otherwise the comparison above would prove nothing."""
     for reset in ("hard", "soft"):
         table = random_table(6, (8, 8, 8, 3), reset=reset)
-        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes]
+        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes.values()]
         assert all(0.05 < rate < 0.95 for rate in rates)
         table = random_table(6, (8, 8, 8, 3), reset=reset, integer=True, weight_type="int8")
-        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes]
+        rates = [s.mean() for s in simulate(table, draw_counts(0, 30, table)).spikes.values()]
         assert all(0.05 < rate < 0.95 for rate in rates)
 
 
 def test_a_spike_arrives_after_its_delay() -> None:
     """Delay 0 in the same step, through every layer; the threshold itself is enough."""
-    table = random_table(0, (1, 1, 1), density=1.0, max_delay=6)
     for first, second in ((0, 0), (3, 0), (0, 6), (2, 5)):
-        for layer, delay in zip(table.layers, (first, second), strict=True):
-            layer.synapses.delay[:] = delay
-            layer.synapses.weight[:] = 1
-            layer.bias[:] = 0
-            assert isinstance(layer.neuron, NeuronTable)
-            layer.neuron.beta[:] = 0
-            layer.neuron.v_reset[:] = 0
-        table.layers[0].neuron.v_threshold[:] = 1
-        impulse = np.zeros((12, 1))
-        impulse[1] = 1
-        got = simulate(table, impulse)
-        assert np.flatnonzero(got.spikes[0]).tolist() == [1 + first]
+        table = impulse_table([("input", "hidden", first), ("hidden", "readout", second)])
+        got = simulate(table, IMPULSE)
+        assert np.flatnonzero(got.spikes["hidden"]).tolist() == [1 + first]
         assert np.flatnonzero(got.potentials).tolist() == [1 + first + second]
+
+
+IMPULSE = np.zeros((12, 1))
+IMPULSE[1] = 1
+
+
+def impulse_table(links: list[tuple[str, str, int]]) -> DelayTable:
+    """Neurons without memory that fire at 1, joined by synapses of weight 1."""
+    spiking = {"beta": 0, "v_threshold": 1, "v_reset": 0, "reset": "hard"}
+    zero, one = np.zeros(1, np.int32), np.ones(1, np.float32)
+    names = list(dict.fromkeys(end for link in links for end in link[:2]))[1:-1]
+    return DelayTable(
+        populations=(
+            *(Population.of(name, "LIF", 1, **spiking) for name in names),
+            Population.of("readout", "LI", 1, beta=0),
+        ),
+        projections=tuple(
+            Projection(source, target, zero, zero, zero + delay, one, delay, delay)
+            for source, target, delay in links
+        ),
+        dt_ms=1.0,
+        class_names=("a",),
+        readout="max",
+        tail_steps=0,
+        input_channels=1,
+        created_by="a test",
+    )
+
+
+@pytest.mark.parametrize("make", [Simulator, ReferenceSimulator])
+def test_a_spike_skips_and_comes_back_after_its_delay(
+    make: type[Simulator] | type[ReferenceSimulator],
+) -> None:
+    """Onto itself, back to an earlier population, and past one."""
+    chain = [("input", "a", 0), ("a", "b", 0), ("b", "readout", 0)]
+
+    def run(*links: tuple[str, str, int]) -> tuple[list[int], list[int], list[int]]:
+        got = make(impulse_table([*chain, *links])).run(IMPULSE)
+        a, b = (np.flatnonzero(got.spikes[name]).tolist() for name in "ab")
+        return a, b, got.potentials[:, 0].astype(int).tolist()
+
+    assert run() == ([1], [1], [0, 1, *10 * [0]])
+    assert run(("a", "a", 4))[0] == [1, 5, 9]
+    assert run(("b", "a", 5)) == ([1, 6, 11], [1, 6, 11], [0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    assert run(("a", "readout", 0), ("input", "readout", 2))[2] == [0, 2, 0, 1, *8 * [0]]
+    assert run(("b", "a", 1), ("b", "b", 3))[0] == list(range(1, 12))
 
 
 def test_runs_do_not_leak_into_each_other() -> None:
@@ -228,18 +283,21 @@ def test_runs_do_not_leak_into_each_other() -> None:
 
 def test_scores() -> None:
     v = np.array([[0.0, np.log(3)], [900.0, 900.0]])
-    np.testing.assert_allclose(scores(v, "sum_softmax"), [0.25 + 0.5, 0.75 + 0.5])
-    np.testing.assert_allclose(scores(v, "max"), [900, 900])
-    np.testing.assert_allclose(scores(v, "mean"), [450, 450 + np.log(3) / 2])
-    assert predict(Simulation(v, ()), "mean") == 1
-    assert predict(Simulation(v, ()), "max") == 0
+    fired = np.array([[True, False], [True, True]])
+    found = Simulation(v, {"hidden0": fired[:, ::-1], "out": fired})
+    np.testing.assert_allclose(scores(found, "sum_softmax"), [0.25 + 0.5, 0.75 + 0.5])
+    np.testing.assert_allclose(scores(found, "max"), [900, 900])
+    np.testing.assert_allclose(scores(found, "mean"), [450, 450 + np.log(3) / 2])
+    np.testing.assert_array_equal(scores(found, "spike_count"), [2, 1])
+    assert predict(found, "mean") == 1
+    assert predict(found, "max") == predict(found, "spike_count") == 0
 
 
 def test_unusable_readout() -> None:
     with pytest.raises(UsageError, match="readout must be"):
-        scores(np.zeros((2, 2)), "first")
+        scores(Simulation(np.zeros((2, 2)), {}), "first")
     with pytest.raises(UsageError, match="at least 1 step"):
-        scores(np.zeros((0, 2)), "max")
+        scores(Simulation(np.zeros((0, 2)), {}), "max")
 
 
 @pytest.mark.usefixtures("unchecked")

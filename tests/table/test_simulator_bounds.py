@@ -11,56 +11,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
+from snn_delays.table import schema
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
 from snn_delays.table.simulator import Simulator
 from snn_delays.table.simulator import events as module
-from snn_delays.table.simulator.bounds import MEMBRANE
-from snn_delays.table.simulator.reference import NumpySimulator
-from snn_delays.table.table import DelayTable, IntegerNeuronTable
+from snn_delays.table.simulator.bounds import STATE
+from snn_delays.table.simulator.reference import ReferenceSimulator
+from snn_delays.table.table import DelayTable
 
-BOTH = pytest.mark.parametrize("make", [Simulator, NumpySimulator])
-Maker = type[Simulator] | type[NumpySimulator]
+BOTH = pytest.mark.parametrize("make", [Simulator, ReferenceSimulator])
+Maker = type[Simulator] | type[ReferenceSimulator]
 
 
 def one_neuron(
-    weight: int, decay: int, decay_shift: int = 24, weight_shift: int = 24, bias: int = 0
+    weight: int, beta: int, beta_shift: int = 24, weight_shift: int = 24, bias: int = 0
 ) -> DelayTable:
     """An input and a readout neuron, weight_scale 1 in the neuron's own unit."""
     table = random_table(
         0, (1, 1), density=1.0, max_delay=0, integer=True, weight_type="int16", tail_steps=0
     )
-    layer = table.layers[0]
-    layer.synapses.weight[:] = weight
-    layer.bias[:] = bias
-    assert isinstance(layer.neuron, IntegerNeuronTable)
-    neuron = replace(
-        layer.neuron,
-        decay=np.array([decay], np.int32),
-        decay_shift=decay_shift,
-        weight_shift=weight_shift,
-    )
+    table.projections[0].weight[:] = weight
     scale = float(1 << weight_shift)
-    return replace(table, layers=(replace(layer, neuron=neuron, weight_scale=scale),))
+    neuron = Population.of(
+        *("readout", "IntLI", 1),
+        **{"bias": bias, "beta": beta, "beta_shift": beta_shift, "weight_shift": weight_shift},
+    )
+    return replace(
+        table.map(projection=lambda one: replace(one, weight_scale=scale)), populations=(neuron,)
+    )
 
 
 @given(
     counts=st.lists(st.integers(-(2**13), 2**13), min_size=1, max_size=8),
     weight=st.integers(-(2**15) + 1, 2**15 - 1).filter(bool),
     bias=st.integers(-(2**31) + 1, 2**31 - 1),
-    decay=st.integers(0, 2**24),
+    beta=st.integers(0, 2**24),
 )
 def test_a_leak_is_exact_where_its_product_has_more_than_64_bits(
-    counts: list[int], weight: int, bias: int, decay: int
+    counts: list[int], weight: int, bias: int, beta: int
 ) -> None:
-    table, v, expected = one_neuron(weight, decay, bias=bias), 0, []
+    table, v, expected = one_neuron(weight, beta, bias=bias), 0, []
     for count in counts:
         sign = -1 if v < 0 else 1
-        v = sign * ((abs(v) * decay) >> 24) + bias + (weight << 24) * count
+        v = sign * ((abs(v) * beta) >> 24) + bias + (weight << 24) * count
         expected.append(v)
     x = np.array(counts)[:, None]
     assert abs(v) < 2**57
-    for make in (Simulator, NumpySimulator):
-        if any(abs(v) > MEMBRANE for v in expected):
-            with pytest.raises(UsageError, match="layer 0: a membrane left ±2"):
+    for make in (Simulator, ReferenceSimulator):
+        if any(abs(v) > STATE for v in expected):
+            with pytest.raises(UsageError, match="population readout: its state left ±2"):
                 make(table).run(x)
         else:
             assert make(table).run(x).potentials[:, 0].tolist() == expected
@@ -83,7 +83,7 @@ def test_a_membrane_that_grows_without_a_leak_is_stopped(make: Maker) -> None:
     simulator = make(one_neuron(2**14, 1, 0))  # 2^38 a step, times the count
     counts = np.full((4, 1), 2**13)
     assert simulator.run(counts[:3]).potentials.ravel().tolist() == [2**51 * n for n in (1, 2, 3)]
-    with pytest.raises(UsageError, match="layer 0: a membrane left ±2") as refused:
+    with pytest.raises(UsageError, match="population readout: its state left ±2") as refused:
         simulator.run(counts)
     assert "\n" not in str(refused.value)
     assert simulator.run(counts[:1]).potentials.tolist() == [[2**51]]
@@ -92,17 +92,14 @@ def test_a_membrane_that_grows_without_a_leak_is_stopped(make: Maker) -> None:
 @BOTH
 def test_a_table_whose_currents_may_be_too_large(make: Maker) -> None:
     table = one_neuron(2**15 - 1, 0)
-    (layer,) = table.layers
     rows = 2**15
-    synapses = replace(
-        layer.synapses,
-        **{
-            name: np.repeat(getattr(layer.synapses, name), rows)
-            for name in ("pre", "post", "delay", "weight")
-        },
-    )
-    with pytest.raises(UsageError, match="layer 0: a current may leave ±2"):
-        make(replace(table, layers=(replace(layer, synapses=synapses),)))
+
+    def repeated(one: Projection) -> Projection:
+        arrays = schema.arrays_of(one)
+        return replace(one, **{name: np.repeat(arrays[name], rows) for name in arrays})
+
+    with pytest.raises(UsageError, match="population readout: a current may leave ±2"):
+        make(table.map(projection=repeated))
 
 
 @BOTH
@@ -154,5 +151,5 @@ def test_refused_input_leaves_the_network_where_it_was() -> None:
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "loops", None)
-    with pytest.raises(UsageError, match="pip install numba.*NumpySimulator"):
+    with pytest.raises(UsageError, match="pip install numba.*ReferenceSimulator"):
         Simulator(random_table(9, (5, 3)))

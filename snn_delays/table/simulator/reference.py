@@ -47,7 +47,7 @@ class ReferenceSimulator:
         silence = np.zeros((self.table.tail_steps, self.table.input_channels))
         steps = [self._step(now) for now in (*x, *silence)]
         return Simulation(
-            np.array([v for _, v in steps]).reshape(len(steps), -1),
+            np.array([v for _, v in steps]).reshape(len(steps), self.table.output.size),
             {
                 one.name: np.array([fired[one.name] for fired, _ in steps], bool).reshape(
                     len(steps), one.size
@@ -65,12 +65,12 @@ class ReferenceSimulator:
             current = population.bias.astype(np.float64)
             for synapses in leading:
                 current = current + synapses.arriving()
-            neurons = self._neurons[population.name]
-            spikes = neurons.step(current)
+            spikes = self._neurons[population.name].step(current)
             self._send(population.name, spikes)
             if population.spiking:
                 fired[population.name] = spikes
-        return fired, neurons.state[0] * self.table.unit(population)
+        output = self.table.output
+        return fired, self._neurons[output.name].state[0] * self.table.unit(output)
 
     def _send(self, source: str, x: NDArray[np.generic]) -> None:
         for synapses in self._synapses:
