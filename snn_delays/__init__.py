@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         parameter_groups,
         rounded,
         set_sigma,
+        synapses_of,
     )
     from snn_delays.losses import sum_softmax
     from snn_delays.network import DelaySNN
@@ -33,6 +34,7 @@ __all__ = [
     "schedules",
     "set_sigma",
     "sum_softmax",
+    "synapses_of",
 ]
 
 # Where these are. Loaded when asked for: the table needs no torch, and commands set up their

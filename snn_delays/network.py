@@ -184,6 +184,18 @@ class DelaySNN(nn.Module, base.StepModule):
             del fired
         return (x, spikes[:-1]) if return_spikes else x
 
+    def signals(self, x: Any) -> Any:
+        """``forward`` as ``deploy.trace`` follows it: neither reset nor padded."""
+        for block in self.blocks:
+            _, x = block(x)
+        return x
+
+    @property
+    def population_names(self) -> dict[str, str]:
+        """What the neurons of each block are called in a delay table."""
+        *hidden, last = (f"blocks.{index}.neuron" for index in range(len(self.blocks)))
+        return {**{node: f"hidden{n}" for n, node in enumerate(hidden)}, last: "readout"}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> DelaySNN:
         return deep_copy(self, self.__dict__, memo)
 

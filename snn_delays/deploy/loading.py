@@ -6,97 +6,222 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from spikingjelly.activation_based import base, functional
+from torch import Tensor, fx, nn
 
-from snn_delays.deploy.table_network import contacts
+from snn_delays.deploy.connections import Connection
+from snn_delays.deploy.fold import synapses_of_layer
+from snn_delays.deploy.parts import population_of
+from snn_delays.deploy.trace import Traced
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
-from snn_delays.network import Block, DelaySNN
-from snn_delays.neurons import LeakyReadout, lif
+from snn_delays.neurons import TORCH_MODELS
 from snn_delays.table.hdf5 import read_table
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.merge import merged
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
+from snn_delays.table.table import INPUT, DelayTable
 
 
-def load_table(path: Path | str) -> DelaySNN:
+def load_table(path: Path | str) -> LoadedNetwork:
     """The network of ``delays.h5`` with integer delays at rest, and weights and biases to train.
 
     Without training it does what the table says, in float32. Synapses that the table lacks stay
     at zero, in copies too (``DelayLayer.present``). Thresholds that differ from neuron to neuron
     become 1, with weights and biases in their proportion; the readout of integer weights is in the
-    network's own unit. Integer neurons become float ones with the same constants. Any beta from 0
-    (tau of one step) to 1 (infinite tau) is taken.
+    network's own unit. Whole-number neurons become float ones with the same constants. Any beta
+    from 0 (tau of one step) to 1 (infinite tau) is taken.
 
     Raises:
-        UsageError: no readable table, or neurons of one layer that differ in beta or reset.
+        UsageError: no readable table, or neurons of one population that differ where torch's node
+            cannot.
     """
-    return trainable(read_table(path))
+    return LoadedNetwork(read_table(path))
 
 
-def trainable(table: DelayTable) -> DelaySNN:
-    """``load_table`` for a table in memory."""
-    sizes = [table.input_channels, *(layer.n_post for layer in table.layers)]
-    parts = [contacts(one.synapses, one.n_pre, one.n_post) for one in table.layers]
-    net = DelaySNN(
-        sizes,
-        max(1, *(layer.max_delay for layer in table.layers)),
-        learn_delays=False,
-        dropout=0.0,
-        batch_norm=False,
-        kernel_count=max(weight.shape[2] for weight, _ in parts),
+class LoadedNetwork(nn.Module, base.StepModule):
+    """The populations and projections of a table, as modules; see ``load_table``.
+
+    Args:
+        table: what to load.
+
+    Shape:
+        ``[T, N, input_channels] → [T + tail, N, classes]``: the output's potentials, or its spikes
+        where it spikes; with ``return_spikes`` also those of each population by name. With
+        ``step_mode="s"`` ``[N, input_channels] → [N, classes]``; then ``functional.reset_net``
+        starts a new sample. A whole sequence always starts from silence.
+
+    Raises:
+        UsageError: as ``load_table``; an input of another width.
+    """
+
+    def __init__(self, table: DelayTable) -> None:
+        super().__init__()
+        self.input_channels, self.tail, self.readout = (
+            table.input_channels,
+            table.tail_steps,
+            table.readout,
+        )
+        self.populations = tuple(one.name for one in table.populations)
+        self.ends = {one.name: (one.source, one.target) for one in table.projections}
+        self.ranges = {one.name: (one.min_delay, one.max_delay) for one in table.projections}
+        self.back = {one.name for one in table.projections if table.leads_back(one)}
+        self.step_mode = "m"
+        self.synapses, self.neurons = nn.ModuleDict(), nn.ModuleDict()
+        self.bias = nn.ParameterDict()
+        for population in table.populations:
+            try:
+                self._add(table, population)
+            except UsageError as error:
+                raise UsageError(f"load_table: population {population.name}: {error}") from error
+        self.eval()
+
+    def _add(self, table: DelayTable, population: Population) -> None:
+        unit = table.unit(population)
+        bias, values = population.float_values(unit)
+        slack = unit if population.integer else 1e-6
+        model = TORCH_MODELS[population.model.family]
+        node, divisor = model.build(values, population.scalars, slack)
+        self.neurons[population.name] = node
+        self.bias[population.name] = nn.Parameter(torch.from_numpy(bias / divisor).float())
+        for projection in table.into(population.name):
+            late = int(projection.name in self.back)  # the step that sending back takes anyway
+            self.synapses[projection.name] = _layer(
+                projection, table.size(projection.source), divisor, late
+            )
+
+    def forward(
+        self, x: Float[Tensor, "*time batch channels"], return_spikes: bool = False
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """The output, and what fired."""
+        require_dense("LoadedNetwork", x)
+        axes = ("T", "N") if self.step_mode == "m" else ("N",)
+        require_sequence("LoadedNetwork", x, self.input_channels, axes)
+        mode = "s" if self.back else self.step_mode
+        functional.set_step_mode(self.synapses, mode)
+        functional.set_step_mode(self.neurons, mode)
+        if self.step_mode == "m":
+            self.reset()
+            x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
+        fired = self._whole(x) if self.step_mode == mode else self._stepwise(x)
+        y = fired[self.populations[-1]]
+        spikes = {name: one for name, one in fired.items() if not self._is_readout(name)}
+        return (y, spikes) if return_spikes else y
+
+    def reset(self) -> None:
+        """Back to rest."""
+        self.__dict__["_fired"] = {}
+        functional.reset_net(self.synapses)
+        functional.reset_net(self.neurons)
+
+    def _is_readout(self, name: str) -> bool:
+        return name == self.populations[-1] and self.readout != "spike_count"
+
+    def _whole(self, x: Tensor) -> dict[str, Tensor]:
+        """What every population sends: of whole sequences, or of one step."""
+        sent, before = {INPUT: x}, self.__dict__.get("_fired", {})
+        for name in self.populations:
+            size = self.bias[name].numel()
+            current = self.bias[name].expand(*x.shape[:-1], size)
+            for projection, (source, target) in self.ends.items():
+                if target == name:
+                    late = projection in self.back
+                    now = before.get(source) if late else sent[source]
+                    if now is None:  # nothing has been sent yet
+                        now = x.new_zeros(*x.shape[:-1], self.bias[source].numel())
+                    current = current + self.synapses[projection](now)
+            sent[name] = self.neurons[name](current)
+        del sent[INPUT]
+        if self.back:
+            self.__dict__["_fired"] = sent
+        return sent
+
+    def _stepwise(self, x: Tensor) -> dict[str, Tensor]:
+        steps = [self._whole(now) for now in x]
+        if not steps:
+            shape = x.shape[:-1]
+            return {name: x.new_zeros(*shape, self.bias[name].numel()) for name in self.populations}
+        return {name: torch.stack([step[name] for step in steps]) for name in self.populations}
+
+    def traced(self) -> Traced:
+        """The network as ``deploy.trace`` would find it, which cannot follow what leads back."""
+        populations, projections = [], []
+        for name in self.populations:
+            bias = self.bias[name].detach().double().cpu().numpy()
+            found, gain = population_of(name, self.neurons[name], bias)
+            assert gain == 1
+            populations.append(found)
+        for name, (source, target) in self.ends.items():
+            synapses = synapses_of_layer(self.synapses[name])
+            post, pre, _ = np.indices(synapses.weight.shape)
+            late = int(name in self.back)
+            rows = merged(
+                pre.ravel(), post.ravel(), synapses.delay.ravel() + late, synapses.weight.ravel()
+            )
+            shortest, longest = self.ranges[name]  # unless delays were trained beyond
+            shortest = min(shortest, int(rows.delay.min(initial=shortest)))
+            longest = max(longest, int(rows.delay.max(initial=longest)))
+            projections.append(
+                Projection(
+                    source, target, **rows.columns, min_delay=late, max_delay=longest, name=name
+                )
+            )
+        nodes = {name: f"neurons.{name}" for name in self.populations}
+        return Traced(
+            tuple(populations),
+            tuple(projections),
+            nodes,
+            self.input_channels,
+            self.readout,
+            fx.Graph(),
+        )
+
+    def connections(self) -> list[Connection]:
+        """The layers of synapses as ``deploy.connections`` would find them."""
+        return [
+            Connection(f"synapses.{name}", None, (f"neurons.{target}",))
+            for name, (_, target) in self.ends.items()
+        ]
+
+
+def _layer(
+    projection: Projection, n_pre: int, divisor: NDArray[np.float64], late: int
+) -> DelayLayer:
+    """The synapses of a projection, delays as learned ones at rest."""
+    weight, delay = contacts(projection, n_pre, len(divisor))
+    layer = DelayLayer(
+        n_pre,
+        len(divisor),
+        max(1, projection.max_delay - late),
+        kernel_count=weight.shape[2],
         sigma=0.0,
-        bias=True,
-        readout=table.readout,  # pyright: ignore[reportArgumentType]  # the table checks it
-        tail=table.tail_steps,
     )
-    for index, (layer, block, (weight, delay)) in enumerate(
-        zip(table.layers, net.blocks, parts, strict=True)
-    ):
-        assert isinstance(block, Block)
-        try:
-            _fill(block, layer, weight, delay)
-        except UsageError as error:
-            raise UsageError(f"load_table: layer {index}: {error}") from error
-    return net.eval()
-
-
-def _fill(block: Block, layer: LayerTable, weight: np.ndarray, delay: np.ndarray) -> None:
-    neuron, synapses = layer.neuron, block.synapses
-    assert isinstance(synapses, DelayLayer)
-    # Of integer neurons everything counts in units; the synapses' weights do not.
-    threshold = neuron.v_threshold * layer.unit if neuron.spiking else np.ones(layer.n_post)
-    if np.ptp(neuron.beta.astype(np.float32)):
-        raise _unlike("beta", neuron.beta)
-    common = 1.0
-    if not np.ptp(threshold):  # One for all stays what it is.
-        common, threshold = float(threshold[0]), np.ones(layer.n_post)
-    elif np.any(threshold <= 0):
-        raise _unlike("v_threshold, where it is not above 0,", threshold)
-    # As far as rounding to the table's numbers let v_reset stay in proportion.
-    v_reset = neuron.v_reset * layer.unit / threshold
-    slack = (layer.unit if layer.integer else 1e-6) / threshold
-    if np.any(np.abs(v_reset - np.median(v_reset)) > slack):
-        raise _unlike("v_reset / v_threshold", v_reset)
-    beta = float(neuron.beta[0])
-    tau = 1 / (1 - beta) if beta < 1 else np.inf
-    hard = float(np.median(v_reset)) if neuron.reset == "hard" else None
-    # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
-    # equation holds for them too.
-    node = lif(2.0, v_threshold=common, v_reset=hard) if neuron.spiking else LeakyReadout(2.0)
-    node.tau = tau
-    block.neuron = node
+    current = weight * projection.weight_scale / divisor[:, None, None]
     with torch.no_grad():
-        current = weight * layer.weight_scale / threshold[:, None, None]
-        count = current.shape[2]
-        synapses.weight.zero_()
-        synapses.delay.zero_()
-        synapses.weight[:, :, :count] = torch.from_numpy(current)
-        synapses.delay[:, :, :count] = torch.from_numpy(delay)
-        assert synapses.bias is not None
-        synapses.bias.copy_(torch.from_numpy(layer.bias * layer.unit / threshold))
-    synapses.set_present(synapses.weight.detach() != 0)
+        layer.weight.copy_(torch.from_numpy(current))
+        layer.delay.copy_(torch.from_numpy(np.maximum(delay - late, 0)))
+    layer.delay.requires_grad_(False)
+    layer.set_present(layer.weight.detach() != 0)
+    return layer
 
 
-def _unlike(name: str, values: np.ndarray) -> UsageError:
-    return UsageError(
-        f"{name} must be the same for all neurons of a layer, got {values.min()} … "
-        f"{values.max()}. Use simulate or TableNetwork to run this table."
-    )
+def contacts(
+    rows: Projection, n_pre: int, n_post: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows as a layer's weight and delay, both ``[post, pre, k]``.
+
+    k is the largest number of synapses of one pair; what a pair lacks has weight and delay 0.
+    """
+    pair = rows.post.astype(np.int64) * n_pre + rows.pre
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    first = np.searchsorted(pair, pair)  # of each row, the first row of the same pair
+    nth = np.arange(len(pair)) - first
+    shape = (n_post * n_pre, int(nth.max(initial=0)) + 1)
+    weight, delay = np.zeros(shape), np.zeros(shape)
+    weight[pair, nth] = rows.weight[order]
+    delay[pair, nth] = rows.delay[order]
+    return weight.reshape(n_post, n_pre, -1), delay.reshape(n_post, n_pre, -1)

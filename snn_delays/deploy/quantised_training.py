@@ -11,6 +11,8 @@ Reference:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -18,89 +20,121 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from snn_delays.deploy.integer import folded_contacts
-from snn_delays.deploy.quantise import BITS, SCALES, Scale, least_error_scale
+from snn_delays.deploy.connections import Connection, connections
+from snn_delays.deploy.fold import folded as fold_norm
+from snn_delays.deploy.fold import synapses_of_layer
+from snn_delays.deploy.parts import torch_model_of
+from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.delay_layer import DelayLayer
-from snn_delays.layers.memory import fresh_copy
-from snn_delays.network import Block, DelaySNN
+from snn_delays.layers.memory import Net, fresh_copy
+from snn_delays.table.models import MODELS
 
 
-def folded(net: DelaySNN, max_delay: int | None = None) -> DelaySNN:
+def folded(net: Net, max_delay: int | None = None) -> Net:
     """A copy of ``net`` with normalisation inside weights and biases.
 
-    It is built like ``DelaySNN(batch_norm=False, bias=True)``. Its delays are still real.
+    Of ``DelaySNN`` it is built like one with ``bias=True`` and no normalisation. Its delays are
+    still real.
 
     Args:
+        net: any network that ``trace`` takes, normalisation right behind its synapses.
         max_delay: a smaller range to bring all delays into.
 
     Raises:
         UsageError: a connection or normalisation that cannot be folded, a larger range than the
             network's.
     """
-    if max_delay is not None and not 0 < max_delay <= net.max_delay:
-        raise UsageError(
-            f"finetune.max_delay must be from 1 to the network's {net.max_delay} steps, "
-            f"got {max_delay!r}."
-        )
     copied = fresh_copy(net)
-    for block in copied.blocks:
-        assert isinstance(block, Block)
-        contacts = folded_contacts(block)
-        weight = block.synapses.weight
-        assert isinstance(weight, nn.Parameter)
+    for synapses, norm, _ in connections(copied):
+        layer = copied.get_submodule(synapses)
+        whole = synapses_of_layer(layer)
+        if norm is not None:
+            whole = fold_norm(whole, copied.get_submodule(norm))
+            copied.set_submodule(norm, nn.Identity())
+        weight: Any = layer.weight
         with torch.no_grad():
-            weight.copy_(torch.from_numpy(contacts.weight).view_as(weight))
-        block.synapses.bias = nn.Parameter(torch.from_numpy(contacts.bias).to(weight))
-        block.norm = nn.Identity()
-        if max_delay is not None and isinstance(block.synapses, DelayLayer):
-            block.synapses.max_delay = max_delay
-            block.synapses.clamp_delays_()
-    copied.max_delay = net.max_delay if max_delay is None else max_delay
+            weight.copy_(torch.from_numpy(whole.weight).view_as(weight))
+        layer.bias = nn.Parameter(torch.from_numpy(whole.bias).to(weight))
+        if max_delay is not None and isinstance(layer, DelayLayer):
+            if not 0 < max_delay <= layer.max_delay:
+                raise UsageError(
+                    f"max_delay must be from 1 to the network's {layer.max_delay} steps, "
+                    f"got {max_delay!r}."
+                )
+            layer.max_delay = max_delay
+            layer.clamp_delays_()
     return copied
 
 
-def make_quantisation_aware_(net: DelaySNN, bits: int, scale: Scale = "layer") -> DelaySNN:
+def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -> Net:
     """Let ``net``, which must not normalise, train and act with rounded delays and weights.
 
     Changed in place and returned. Its state dict holds the free weights and the scales.
 
     Args:
         bits: 2 (ternary) … 16, as in ``quantised``.
-        scale: one per ``"layer"`` or per ``"neuron"``; the readout always has one.
+        scale: one per ``"population"`` or per ``"neuron"``; a readout that never spikes always has
+            one.
 
     Raises:
-        UsageError: bits or scale out of range, a network with normalisation.
+        UsageError: bits or scale out of range, a network with normalisation, or several layers of
+            synapses into one population.
     """
-    if bits not in BITS:
-        raise UsageError(f"bits must be a whole number from 2 (ternary) to 16, got {bits!r}.")
+    require_bits(bits)
     if scale not in SCALES:
         raise UsageError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
     levels = 2 ** (bits - 1) - 1
-    for index, block in enumerate(net.blocks):
-        assert isinstance(block, Block)
-        if not isinstance(block.norm, nn.Identity):
-            raise UsageError("normalisation must be folded before weights are quantised.")
-        if isinstance(block.synapses, DelayLayer):
-            block.synapses = StraightThroughDelayLayer.of(block.synapses)
-        by_neuron = scale == "neuron" and index < len(net.blocks) - 1
-        weight = block.synapses.weight
+    found = connections(net)
+    if any(one.norm is not None for one in found):
+        raise UsageError("normalisation must be folded before weights are quantised.")
+    for one in found:
+        _require_alone(one, found)
+        layer = net.get_submodule(one.synapses)
+        if isinstance(layer, DelayLayer):
+            layer = StraightThroughDelayLayer.of(layer)
+            net.set_submodule(one.synapses, layer)
+        by_neuron = scale == "neuron" and _spikes(net, one)
+        weight = layer.weight
         assert isinstance(weight, Tensor)
         parametrize.register_parametrization(
-            block.synapses, "weight", QuantisedWeight(weight, levels, by_neuron=by_neuron)
+            layer, "weight", QuantisedWeight(weight, levels, by_neuron=by_neuron)
         )
     return net
 
 
-def trained_scales(net: DelaySNN) -> list[NDArray[np.float64]] | None:
-    """The scales that a quantisation-aware network was trained with; None for any other."""
-    found = [module for module in net.modules() if isinstance(module, QuantisedWeight)]
-    scales = [one.log_scale.detach().exp().flatten().cpu().double().numpy() for one in found]
-    return scales or None
+def _require_alone(one: Connection, found: list[Connection]) -> None:
+    """Refuse several layers of synapses into one population, which share a scale in a table."""
+    for other in found:
+        if other is not one and (set(other.targets) & set(one.targets) or not one.targets):
+            raise UsageError(
+                f"{one.synapses} and {other.synapses} lead into one population, whose weights have "
+                "one scale. Quantise after training instead: bits=…"
+            )
 
 
-def trained_bits(net: DelaySNN) -> int | None:
+def _spikes(net: nn.Module, one: Connection) -> bool:
+    """Whether the neurons that it leads to spike."""
+    models = [torch_model_of(net.get_submodule(target)) for target in one.targets]
+    return bool(models) and all(MODELS[model.model].spiking for model in models if model)
+
+
+def trained_scales(net: nn.Module) -> dict[str, NDArray[np.float64]] | None:
+    """By neuron node, the scales that a quantisation-aware network was trained with; None for any
+    other."""
+    if trained_bits(net) is None:
+        return None
+    scales = {}
+    for one in connections(net):
+        for module in net.get_submodule(one.synapses).modules():
+            if isinstance(module, QuantisedWeight):
+                scale = module.log_scale.detach().exp().flatten().cpu().double().numpy()
+                scales |= dict.fromkeys(one.targets or ("",), scale)
+    return scales
+
+
+def trained_bits(net: nn.Module) -> int | None:
     """Bits of the weights of a quantisation-aware network; None for any other."""
     levels = {module.levels for module in net.modules() if isinstance(module, QuantisedWeight)}
     return max(levels).bit_length() + 1 if levels else None

@@ -6,6 +6,7 @@ from snn_delays.layers.delay_layer import (
     delay_layers,
     rounded,
     set_sigma,
+    synapses_of,
 )
 from snn_delays.layers.groups import parameter_groups
 
@@ -16,4 +17,5 @@ __all__ = [
     "parameter_groups",
     "rounded",
     "set_sigma",
+    "synapses_of",
 ]

@@ -133,6 +133,34 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, max_delay: int, **settings: Any) -> DelayLayer:
+        """A delay layer with the weights and bias of a linear one, and delays drawn anew.
+
+        With delays of 0 and σ = 0 it computes what the linear layer does.
+
+        Args:
+            linear: a Linear layer, of torch or SpikingJelly; left as it is.
+            max_delay, settings: as for the class.
+
+        Raises:
+            UsageError: no Linear layer, or as the class.
+        """
+        if not isinstance(linear, nn.Linear):
+            raise UsageError(
+                f"DelayLayer.from_linear: needs a Linear layer, got {type(linear).__name__}."
+            )
+        settings = {"step_mode": getattr(linear, "step_mode", "m"), **settings}
+        bias = linear.bias is not None
+        layer = cls(linear.in_features, linear.out_features, max_delay, bias=bias, **settings)
+        layer.to(linear.weight)
+        with torch.no_grad():
+            # Contacts of one pair share its weight.
+            layer.weight.copy_(linear.weight.unsqueeze(2) / layer.kernel_count)
+            if layer.bias is not None:
+                layer.bias.copy_(linear.bias)
+        return layer
+
     @torch.no_grad()
     def clamp_delays_(self) -> None:
         """Bring every delay back into [0, max_delay]; call it after an optimiser step.
@@ -259,6 +287,12 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
 def delay_layers(module: nn.Module) -> list[DelayLayer]:
     """Every delay layer in ``module``, in the order of definition."""
     return [child for child in module.modules() if isinstance(child, DelayLayer)]
+
+
+def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
+    """The layers of synapses in a network by their names: delay layers and linear ones."""
+    kinds = (DelayLayer, nn.Linear)
+    return {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
 
 
 def set_sigma(module: nn.Module, sigma: float) -> None:

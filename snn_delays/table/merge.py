@@ -31,7 +31,7 @@ class Merged(NamedTuple):
     cancelled: int
 
     @property
-    def columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self) -> dict[str, Any]:
         """pre, post, delay and weight by name, as ``Projection`` takes them."""
         return {name: getattr(self, name) for name in COLUMNS}
 

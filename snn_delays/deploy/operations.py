@@ -1,0 +1,133 @@
+"""What additions, concatenations, slices and the like do to signals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from torch import Tensor, fx
+
+from snn_delays.deploy.fold import float64
+from snn_delays.deploy.parts import ADVICE
+from snn_delays.deploy.signals import Signal
+from snn_delays.errors import UsageError
+
+_SUMS = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
+
+
+@dataclass
+class OverTime:
+    """A signal that the network adds up, averages or takes the largest of over time."""
+
+    signal: Signal
+    kind: str
+
+
+def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
+    """A function or method on signals."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = {"iadd": "add", "imul": "mul", "isub": "sub"}.get(str(name).strip("_"), name)
+    values = [*arguments, *keywords.values()]
+    first = arguments[0] if arguments else None
+    if name in ("add", "sub") and len(arguments) == 2 and not keywords:
+        return _added(*arguments, sign=1 if name == "add" else -1)
+    if name in ("mul", "truediv", "div") and len(arguments) == 2:
+        return _multiplied(name, *arguments)
+    if name == "neg" and isinstance(first, Signal):
+        return first.scaled(-1.0)
+    if name in ("cat", "concat", "concatenate"):
+        return _concatenated(first, *_dimension(values[1:], 0))
+    if name == "getitem" and isinstance(first, Signal):
+        return _sliced(first, arguments[1])
+    if name in ("flatten", "contiguous", "clone", "float", "detach") and isinstance(first, Signal):
+        return first
+    if name in ("chunk", "split") and isinstance(first, Signal):
+        return _parts(name, first, values[1], *_dimension(values[2:], 0))
+    if name == "getitem" and isinstance(first, list | tuple):
+        return first[arguments[1]]
+    if name in _SUMS and isinstance(first, Signal):
+        over = [value for value in values[1:] if not isinstance(value, bool)]
+        if over not in ([0], [(0,)], [[0]]):
+            raise UsageError(f"reduces over {over}; only time, dimension 0, can be.")
+        return OverTime(first, _SUMS[name])
+    if isinstance(first, OverTime) and name in ("truediv", "div", "mul"):
+        return first  # by a number: the same answers
+    raise UsageError(f"is an operation that a delay table cannot express. {ADVICE}")
+
+
+def _added(a: Any, b: Any, *, sign: int) -> Signal:
+    if isinstance(a, Signal) and isinstance(b, Signal):
+        return a.plus(b if sign == 1 else b.scaled(-1.0))
+    if isinstance(b, Signal) and sign == 1:
+        a, b = b, a
+    if isinstance(a, Signal) and isinstance(b, Tensor) and b.shape in ((), (1,), (a.size,)):
+        return a.scaled(1.0, sign * float64(b))
+    raise UsageError(f"adds {kind_of(a)} and {kind_of(b)}; a constant needs a number per channel.")
+
+
+def _multiplied(name: str, a: Any, b: Any) -> Any:
+    if isinstance(b, Signal) and name == "mul":
+        a, b = b, a
+    if isinstance(a, Signal) and isinstance(b, int | float):
+        return a.scaled(float(b) if name == "mul" else 1 / float(b))
+    if isinstance(a, OverTime) and isinstance(b, int | float) and b > 0:
+        return a
+    raise UsageError(f"multiplies {kind_of(a)} and {kind_of(b)}; signals take numbers only.")
+
+
+def _concatenated(parts: Any, dimension: int) -> Signal:
+    if not all(isinstance(part, Signal) for part in parts):
+        raise UsageError(f"joins {', '.join(map(kind_of, parts))}; only signals can be.")
+    _require_channels(dimension)
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.beside(part)
+    return whole
+
+
+def _sliced(x: Signal, index: Any) -> Signal:
+    index = index if isinstance(index, tuple) else (index,)
+    *others, chosen = index
+    whole = all(one is Ellipsis or one == slice(None) for one in others)
+    # [T, N, C] or [N, C]: the last of two or three, or what follows an ellipsis.
+    if not whole or not (Ellipsis in others or len(index) >= 2):
+        raise UsageError(f"takes {index}; only channels, x[..., a:b], can be chosen.")
+    if isinstance(chosen, int):
+        raise UsageError(
+            f"takes channel {chosen} alone; keep the axis: x[..., {chosen}:{chosen + 1}]."
+        )
+    if not isinstance(chosen, slice | list | tuple | np.ndarray | Tensor):
+        raise UsageError(f"takes {kind_of(chosen)}; only a slice or a list of channels can be.")
+    if isinstance(chosen, Tensor):
+        chosen = chosen.tolist()
+    return x.chosen(np.arange(x.size)[chosen])
+
+
+def _parts(name: str, x: Signal, size: Any, dimension: int) -> list[Signal]:
+    _require_channels(dimension)
+    if name == "chunk":
+        size = -(-x.size // int(size))
+    sizes = [size] * -(-x.size // size) if isinstance(size, int) else list(size)
+    ends = np.minimum(np.cumsum([0, *sizes]), x.size)
+    return [x.chosen(np.arange(a, b)) for a, b in pairwise(ends)]
+
+
+def _dimension(values: Sequence[Any], otherwise: int) -> tuple[int]:
+    return (int(values[0]) if values else otherwise,)
+
+
+def _require_channels(dimension: int) -> None:
+    if dimension not in (-1, 2):
+        raise UsageError(f"works along dimension {dimension}; only channels, −1, can be.")
+
+
+def kind_of(value: Any) -> str:
+    """A value in words."""
+    if isinstance(value, Signal):
+        return "a signal"
+    if isinstance(value, OverTime):
+        return f"a {value.kind} over time"
+    return "a tensor" if isinstance(value, Tensor) else f"{value!r:.40}"

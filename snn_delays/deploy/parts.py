@@ -1,0 +1,97 @@
+"""The modules that a trace knows: synapses, normalisation, neurons, and what passes on."""
+
+from __future__ import annotations
+
+from spikingjelly.activation_based import layer as sj_layer
+from torch import fx, nn
+
+from snn_delays.deploy.fold import is_norm, is_synapses
+from snn_delays.deploy.signals import Float64
+from snn_delays.errors import UsageError, one_line
+from snn_delays.neurons import TORCH_MODELS, TorchModel
+from snn_delays.table.population import Population
+
+# What evaluation passes on unchanged; Flatten keeps numbers in their order.
+NOTHING = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten),
+    *(sj_layer.Dropout, sj_layer.Dropout2d, sj_layer.Flatten),
+)
+# Modules that run those inside them one after another, step by step or not.
+CONTAINERS = (
+    *(sj_layer.MultiStepContainer, sj_layer.SeqToANNContainer, sj_layer.StepModeContainer),
+)
+ADVICE = (
+    "Known are DelayLayer, Linear, BatchNorm1d, Dropout, Identity, Flatten, neurons of "
+    f"{', '.join(sorted({node.__name__ for one in TORCH_MODELS.values() for node in one.nodes}))}, "
+    "additions, concatenations and slices of channels."
+)
+
+
+def follow(module: nn.Module) -> fx.Graph:
+    """The graph of a network's ``signals`` or forward, down to layers and neurons.
+
+    Raises:
+        UsageError: a forward that cannot be followed.
+    """
+    tracer = _Tracer()
+    tracer.traced_func_name = "signals" if hasattr(module, "signals") else "forward"
+    try:
+        return tracer.trace(module)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a forward does with what is no tensor
+        raise UsageError(
+            f"trace: cannot follow {type(module).__name__}.forward: {one_line(error)}. Let it use "
+            f"no values of tensors and no loop over time. {ADVICE}"
+        ) from error
+
+
+class _Tracer(fx.Tracer):
+    """Follows forwards down to the layers and neurons that are known, and to what is not ours."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return (
+            _is_known(m)
+            or type(m) in CONTAINERS
+            or super().is_leaf_module(m, module_qualified_name)
+            or (type(m).__module__.startswith("spikingjelly.") and not isinstance(m, nn.Sequential))
+        )
+
+
+def _is_known(module: nn.Module) -> bool:
+    return (
+        is_synapses(module)
+        or is_norm(module)
+        or type(module) in NOTHING
+        or torch_model_of(module) is not None
+    )
+
+
+def step_mode(module: nn.Module) -> str:
+    """``"s"`` where all of its parts take single steps."""
+    modes = {one.step_mode for one in module.modules() if hasattr(one, "step_mode")}
+    return "s" if modes == {"s"} else "m"
+
+
+def torch_model_of(node: nn.Module) -> TorchModel | None:
+    """The model of a neuron node; None for any other module."""
+    return next((one for one in TORCH_MODELS.values() if type(node) in one.nodes), None)
+
+
+def population_of(name: str, node: nn.Module, bias: Float64) -> tuple[Population, float]:
+    """The population of a neuron node, and what it multiplies its currents by, ``bias`` included.
+
+    Shape:
+        bias: float64 ``[size]``.
+
+    Raises:
+        UsageError: a module that is no neuron of a known model.
+    """
+    model = torch_model_of(node)
+    if model is None:
+        raise UsageError(
+            f"is a {type(node).__name__}, which a delay table cannot express. {ADVICE}"
+        )
+    values = model.describe(node)
+    own = {**values.parameters, **values.scalars, "bias": bias * values.gain}
+    return Population.of(name, model.model, len(bias), **own), values.gain
