@@ -25,6 +25,7 @@ from snn_delays.deploy.fold import folded as fold_norm
 from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
+from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.delay_layer import DelayLayer
@@ -121,16 +122,20 @@ def _spikes(net: nn.Module, one: Connection) -> bool:
 
 
 def trained_scales(net: nn.Module) -> dict[str, NDArray[np.float64]] | None:
-    """By neuron node, the scales that a quantisation-aware network was trained with; None for any
-    other."""
+    """By population, the scales that a quantisation-aware network was trained with, ``[1]`` or
+    ``[size]``; None for any other."""
     if trained_bits(net) is None:
         return None
+    traced = trace(net)
+    names = {node: name for name, node in traced.nodes.items()}
     scales = {}
     for one in connections(net):
         for module in net.get_submodule(one.synapses).modules():
             if isinstance(module, QuantisedWeight):
                 scale = module.log_scale.detach().exp().flatten().cpu().double().numpy()
-                scales |= dict.fromkeys(one.targets or ("",), scale)
+                # What leads to no neurons leads to the readout that the table has for them.
+                of = [names[target] for target in one.targets] or [traced.populations[-1].name]
+                scales |= dict.fromkeys(of, scale)
     return scales
 
 

@@ -13,20 +13,28 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from snn_delays.deploy.integer import integer_table, merged_synapses
+from snn_delays.deploy.integer import integer_table
+from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.table.table import LayerTable
+from snn_delays.table.merge import Merged, merged
+from snn_delays.table.table import DelayTable
 
 NAMES = ("a", "b", "c", "d")
 
 
-def currents(table: LayerTable, x: np.ndarray) -> np.ndarray:
+def currents(table: DelayTable, name: str, x: np.ndarray) -> np.ndarray:
     """I[t, post] of one sample x [T, pre], synapse by synapse."""
-    rows = table.synapses
-    y = np.tile(table.bias.astype(np.float64), (len(x), 1))
+    (rows,) = table.into(name)
+    y = np.tile(table[name].bias.astype(np.float64), (len(x), 1))
     for pre, post, delay, weight in zip(rows.pre, rows.post, rows.delay, rows.weight, strict=True):
         y[delay:, post] += weight * x[: len(x) - delay, pre]
     return y
+
+
+def merged_synapses(weight: np.ndarray, delay: np.ndarray) -> Merged:
+    """[post, pre, k] as rows."""
+    post, pre, _ = np.indices(weight.shape)
+    return merged(pre.ravel(), post.ravel(), delay.ravel(), weight.ravel())
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -38,7 +46,7 @@ def test_folded_currents_equal_normalised_ones(max_delay: int, bias: bool) -> No
     block = net.rounded().blocks[0]
     with torch.no_grad():
         expected = block.norm(block.synapses(torch.from_numpy(x).float().unsqueeze(1)))[:, 0]
-    np.testing.assert_allclose(currents(table.layers[0], x), expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(currents(table, "hidden0", x), expected.numpy(), rtol=0, atol=1e-5)
 
 
 def test_constants_of_the_network_are_in_the_table() -> None:
@@ -47,12 +55,17 @@ def test_constants_of_the_network_are_in_the_table() -> None:
     assert (table.dt_ms, table.class_names, table.readout) == (5.0, NAMES, "max")
     assert (table.tail_steps, table.input_channels) == (9, 12)
     assert table.created_by.startswith("snn-delays")
-    assert [(one.source, one.target) for one in table.layers] == [("input", 0), (0, 1), (1, 2)]
-    for one in table.layers:
+    assert [one.name for one in table.populations] == ["hidden0", "hidden1", "readout"]
+    assert [(one.source, one.target) for one in table.projections] == [
+        *(("input", "hidden0"), ("hidden0", "hidden1"), ("hidden1", "readout")),
+    ]
+    for one in table.projections:
         assert (one.min_delay, one.max_delay) == (0, 7)
-        np.testing.assert_array_equal(one.neuron.beta, np.float32(0.75))
-    np.testing.assert_array_equal(table.layers[1].neuron.v_reset, np.float32(-0.25))
-    np.testing.assert_array_equal(table.layers[1].neuron.v_threshold, np.float32(0.75))
+    for one in table.populations:
+        np.testing.assert_array_equal(one.parameters["beta"], np.float32(0.75))
+    hidden = table["hidden1"].parameters
+    np.testing.assert_array_equal(hidden["v_reset"], np.float32(-0.25))
+    np.testing.assert_array_equal(hidden["v_threshold"], np.float32(0.75))
 
 
 def test_export_leaves_the_network_alone() -> None:
@@ -62,9 +75,9 @@ def test_export_leaves_the_network_alone() -> None:
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
     for name, value in net.named_parameters():
         assert torch.equal(value, before[name])
-    for one, other in zip(table.layers, rounded.layers, strict=True):
-        np.testing.assert_array_equal(one.synapses.delay, other.synapses.delay)
-        np.testing.assert_array_equal(one.synapses.weight, other.synapses.weight)
+    for one, other in zip(table.projections, rounded.projections, strict=True):
+        np.testing.assert_array_equal(one.delay, other.delay)
+        np.testing.assert_array_equal(one.weight, other.weight)
 
 
 @given(
@@ -100,27 +113,35 @@ def test_a_silenced_neuron_has_no_synapses() -> None:
     net = random_network(3)
     torch.nn.init.zeros_(net.blocks[0].norm.weight)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
-    assert len(table.layers[0].synapses) == 0
-    np.testing.assert_array_equal(table.layers[0].bias, net.blocks[0].norm.bias.detach().numpy())
+    assert len(table.into("hidden0")[0]) == 0
+    np.testing.assert_array_equal(table["hidden0"].bias, net.blocks[0].norm.bias.detach().numpy())
 
 
 @pytest.mark.parametrize(
     ("part", "replacement", "message"),
     [
-        ("synapses", nn.Bilinear(2, 2, 2), "connections must be .* got Bilinear"),
-        ("norm", nn.LayerNorm(16), "normalisation must be .* got LayerNorm"),
+        ("synapses", nn.Bilinear(12, 12, 16), "cannot follow|Bilinear"),
+        ("norm", nn.LayerNorm(16), "is a LayerNorm, which a delay table cannot express"),
         ("norm", layer.BatchNorm1d(16, track_running_stats=False), "without running statistics"),
-        ("neuron", neuron.IFNode(), "neurons must be .* got IFNode"),
-        ("neuron", neuron.LIFNode(tau=2.0), "decay_input=True"),
-        ("neuron", type("Refractory", (neuron.LIFNode,), {})(), "got Refractory"),
+        ("neuron", neuron.QIFNode(), "is a QIFNode, which"),
+        ("neuron", type("Refractory", (neuron.LIFNode,), {})(), "Refractory"),
     ],
 )
 def test_what_a_table_cannot_express(part: str, replacement: Any, message: str) -> None:
     net = random_network(4)
     setattr(net.blocks[0], part, replacement)
-    with pytest.raises(UsageError, match=f"export: layer 0: .*{message}") as refused:
+    with pytest.raises(UsageError, match=f"trace: .*({message})") as refused:
         integer_table(net, dt_ms=10.0, class_names=NAMES)
     assert "\n" not in str(refused.value)
+
+
+def test_input_decay_is_in_the_weights() -> None:
+    net = random_network(4, batch_norm=False)
+    plain = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    net.blocks[0].neuron = neuron.LIFNode(tau=2.0, step_mode="m")
+    table = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    np.testing.assert_allclose(table.into("hidden0")[0].weight, plain.into("hidden0")[0].weight / 2)
+    assert trace(net).readout == "mean"
 
 
 def test_class_names_must_fit() -> None:

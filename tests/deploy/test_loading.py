@@ -13,24 +13,36 @@ import pytest
 import torch
 from drawn_networks import random_network, random_split
 from drawn_tables import assert_same, random_table
-from spikingjelly.activation_based import surrogate
+from spikingjelly.activation_based import functional, surrogate
 
 from snn_delays.data import SpikeData
-from snn_delays.deploy import compare, integer_table
 from snn_delays.deploy.fixed_point import fixed_point
-from snn_delays.deploy.loading import load_table, trainable
+from snn_delays.deploy.integer import integer_table
+from snn_delays.deploy.loading import LoadedNetwork, load_table
 from snn_delays.deploy.quantise import quantised
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
+from snn_delays.deploy.verify import compare
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delay_layer import delay_layers, rounded
 from snn_delays.losses import cross_entropy, score
-from snn_delays.network import DelaySNN
 from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Constant
-from snn_delays.table import from_nir, simulate, write_table
+from snn_delays.table.hdf5 import write_table
+from snn_delays.table.population import Population
+from snn_delays.table.simulator import simulate
 from snn_delays.training import TrainSettings, train
 
 NAMES = ("a", "b", "c", "d")
+
+
+def with_values(population: Population, **values: Any) -> Population:
+    """The population with these numbers for all its neurons, or one each, where it has them."""
+    changed = {
+        name: np.broadcast_to(np.float32(value), (population.size,)).copy()
+        for name, value in values.items()
+        if name in population.parameters
+    }
+    return replace(population, parameters={**population.parameters, **changed})
 
 
 @pytest.mark.parametrize(
@@ -51,34 +63,31 @@ def test_there_and_back(options: dict[str, Any], tmp_path: Path) -> None:
     agreement = compare(table, net, random_split(2, 20))
     assert agreement.spikes_total > 100
     assert agreement.spikes_differing == agreement.predictions_differing == 0
-    # A network has one range of delays for all layers, and no layer without delays.
-    limit = net.max_delay
-    again = integer_table(net, dt_ms=5.0, class_names=NAMES)
-    assert_same(again.layers, tuple(replace(one, max_delay=limit) for one in table.layers))
+    assert_same(integer_table(net, dt_ms=5.0, class_names=NAMES), table)
 
 
-@pytest.mark.parametrize("scale", ["layer", "neuron"])
+@pytest.mark.parametrize("scale", ["population", "neuron"])
 def test_integer_weights_act_the_same(scale: Any) -> None:
     table = integer_table(random_network(3), dt_ms=10.0, class_names=NAMES)
     small = quantised(table, 6, scale=scale)
     split = random_split(4, 30)
-    agreement = compare(small, trainable(small), split)
+    agreement = compare(small, LoadedNetwork(small), split)
     assert agreement.spikes_total > 1000
     # Weights are rounded to float32 once more: a tie may tip.
     assert agreement.spikes_differing <= agreement.spikes_total / 1000
     # A fine membrane is nearly the float one.
     fine = fixed_point(small, decay_shift=20, weight_shift=16)
-    agreement = compare(fine, trainable(fine), split)
+    agreement = compare(fine, LoadedNetwork(fine), split)
     assert agreement.spikes_differing <= agreement.spikes_total / 100
 
 
 def test_weights_learn_and_the_rest_stays() -> None:
     table = quantised(integer_table(random_network(5), dt_ms=10.0, class_names=NAMES), 3)
-    net, batch = trainable(table), random_split(6, 16).collate(range(16))
-    synapses = net.blocks[1].synapses
+    net, batch = LoadedNetwork(table), random_split(6, 16).collate(range(16))
+    synapses = net.synapses["hidden0_to_hidden1"]
     absent = synapses.weight == 0
     assert 0 < int(absent.sum()) < absent.numel()
-    delays = [delay.clone() for delay in net.delay_parameters()]
+    delays = [layer.delay.clone() for layer in delay_layers(net)]
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=0.01)
     losses = []
     for _ in range(15):
@@ -89,48 +98,47 @@ def test_weights_learn_and_the_rest_stays() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
     assert bool((synapses.weight[absent] == 0).all())
-    for now, before in zip(net.delay_parameters(), delays, strict=True):
-        torch.testing.assert_close(now.detach(), before, rtol=0, atol=0)
+    for layer, before in zip(delay_layers(net), delays, strict=True):
+        torch.testing.assert_close(layer.delay, before, rtol=0, atol=0)
 
 
-def kept(net: DelaySNN) -> dict[str, torch.Tensor]:
+def kept(net: LoadedNetwork) -> dict[str, torch.Tensor]:
     """Of each layer's weight, where it is not zero."""
     return {
         name: parameter.detach() != 0
         for name, parameter in net.named_parameters()
-        if name.endswith(("synapses.weight", "weight.original"))
+        if name.endswith((".weight", "weight.original"))
     }
 
 
-def pickled(net: DelaySNN) -> DelaySNN:
+def pickled(net: LoadedNetwork) -> LoadedNetwork:
     return pickle.loads(pickle.dumps(net))
 
 
-def from_its_state(net: DelaySNN) -> DelaySNN:
+def from_its_state(net: LoadedNetwork) -> LoadedNetwork:
     """Another network with the same synapses, whose weights come by way of the state dict."""
     copied = copy.deepcopy(net)
     with torch.no_grad():
-        for block in copied.blocks:
-            assert isinstance(block.synapses, DelayLayer)
-            block.synapses.weight.fill_(1.0)
-            assert block.synapses.present is not None
-            block.synapses.present.fill_(True)
+        for layer in delay_layers(copied):
+            layer.weight.fill_(1.0)
+            assert layer.present is not None
+            layer.present.fill_(True)
     copied.load_state_dict(net.state_dict())
     return copied
 
 
-def on_the_grid(net: DelaySNN) -> DelaySNN:
+def on_the_grid(net: LoadedNetwork) -> LoadedNetwork:
     return make_quantisation_aware_(folded(net), 4, "neuron")
 
 
 @pytest.mark.parametrize(
     "change",
-    [copy.deepcopy, DelaySNN.rounded, folded, pickled, from_its_state, on_the_grid],
+    [copy.deepcopy, rounded, folded, pickled, from_its_state, on_the_grid],
     ids=lambda change: change.__name__,
 )
 def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> None:
     table = quantised(integer_table(random_network(5), dt_ms=10.0, class_names=NAMES), 3)
-    net = change(trainable(table))
+    net = change(LoadedNetwork(table))
     present = kept(net)
     assert len(present) == 3
     assert all(0 < int(mask.sum()) < mask.numel() for mask in present.values())
@@ -151,9 +159,9 @@ def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> N
         moved = now[mask] != before[name][mask]
         assert float(moved.float().mean()) > 0.5, name
     again = integer_table(net, dt_ms=10.0, class_names=NAMES)
-    for one, other in zip(again.layers, table.layers, strict=True):
-        pairs = {(*pair,) for pair in zip(other.synapses.pre, other.synapses.post, strict=True)}
-        assert {*zip(one.synapses.pre, one.synapses.post, strict=True)} <= pairs
+    for one, other in zip(again.projections, table.projections, strict=True):
+        pairs = {(*pair,) for pair in zip(other.pre, other.post, strict=True)}
+        assert {*zip(one.pre, one.post, strict=True)} <= pairs
 
 
 class Unseen:
@@ -172,24 +180,21 @@ def test_membranes_that_keep_nothing_or_all(beta: float, reset: str) -> None:
         dt_ms=5.0,
         class_names=NAMES,
     )
-    layers = tuple(
-        replace(one, neuron=replace(one.neuron, beta=np.full(one.n_post, beta, np.float32)))
-        for one in drawn.layers
-    )
-    table = replace(drawn, layers=layers)
-    net = trainable(table)
+    table = drawn.map(population=lambda one: with_values(one, beta=beta))
+    net = LoadedNetwork(table)
     split = random_split(2, 20)
     agreement = compare(table, net, split)
     assert agreement.spikes_total > 100
     assert agreement.spikes_differing <= agreement.spikes_total / 1000
     again = integer_table(net, dt_ms=5.0, class_names=NAMES)
-    assert_same(*(tuple(one.neuron for one in each.layers) for each in (again, table)))
+    for one, other in zip(again.populations, table.populations, strict=True):
+        np.testing.assert_array_equal(one.parameters["beta"], other.parameters["beta"])
     # SpikingJelly's own way, which GPUs take, obeys the same equation.
     batch = split.collate(range(20)).spikes
     with torch.no_grad():
         expected = net(batch)
-        for block in net.blocks[:-1]:
-            block.neuron.surrogate_function = surrogate.PiecewiseQuadratic()
+        for name in net.populations[:-1]:
+            net.neurons[name].surrogate_function = surrogate.PiecewiseQuadratic()
         assert float((net(batch) - expected).abs().max()) < 1e-3
     # And it learns.
     loss = cross_entropy(score(net(batch), None, net.readout), split.labels)
@@ -199,25 +204,53 @@ def test_membranes_that_keep_nothing_or_all(beta: float, reset: str) -> None:
 
 
 def test_a_spiking_end_that_counts() -> None:
-    """A graph that ends in spikes gets a readout that keeps nothing (beta 0)."""
-    nir = pytest.importorskip("nir")
-    weight, one = np.array([[0.7, -0.2], [0.3, 0.9]], np.float32), np.ones(2, np.float32)
-    cells = nir.LIF(tau=0.005 * one, r=5 * one, v_leak=0 * one, v_threshold=one, v_reset=0 * one)
-    table = from_nir(nir.NIRGraph.from_list(nir.Linear(weight), cells), dt_ms=1.0)
-    assert not table.layers[-1].neuron.beta.any()
+    table = random_table(7, (2, 3, 2), readout="spike_count")
+    table = table.map(population=lambda one: with_values(one, beta=0.5, v_reset=0.0))
     x = torch.rand(30, 3, 2).round()
+    net = LoadedNetwork(table)
     with torch.no_grad():
-        v, fired = trainable(table)(x, return_spikes=True)
-    assert 0 < int(fired[0].sum()) < fired[0].numel()
-    torch.testing.assert_close(v, fired[0])
+        y, fired = net(x, return_spikes=True)
+    torch.testing.assert_close(y, fired["readout"])
+    assert 0 < int(y.sum()) < y.numel()
     for sample in range(3):
-        expected = simulate(table, x[:, sample].numpy().astype(np.int64)).potentials
-        np.testing.assert_array_equal(v[:, sample], expected)
+        expected = simulate(table, x[:, sample].numpy().astype(np.int64)).spikes["readout"]
+        np.testing.assert_array_equal(y[:, sample].bool(), expected)
+
+
+def test_graphs_that_lead_back() -> None:
+    """Whole, in single steps, and back to the same table; and weights of every projection learn."""
+    links = ((0, 1), (1, 2), (2, 3), (2, 1), (1, 1), (0, 3))
+    table = random_table(3, (5, 7, 6, 4), links=links, readout="mean")
+    table = table.map(population=lambda one: with_values(one, beta=0.7, v_reset=0.1))
+    net = LoadedNetwork(table)
+    x = (torch.rand(25, 3, 5) < 0.3).float()
+    with torch.no_grad():
+        y, spikes = net(x, return_spikes=True)
+        functional.set_step_mode(net, "s")
+        functional.reset_net(net)
+        padded = torch.cat([x, x.new_zeros(net.tail, *x.shape[1:])])
+        torch.testing.assert_close(torch.stack([net(now) for now in padded]), y)
+        functional.set_step_mode(net, "m")
+    for sample in range(3):
+        found = simulate(table, x[:, sample].numpy())
+        np.testing.assert_allclose(y[:, sample], found.potentials, rtol=1e-4, atol=1e-4)
+        for name, fired in found.spikes.items():
+            np.testing.assert_array_equal(spikes[name][:, sample].bool(), fired)
+    assert_same(
+        integer_table(net, dt_ms=table.dt_ms, class_names=table.class_names),
+        replace(table, created_by=integer_table(net, dt_ms=1.0).created_by),
+    )
+    net(x).square().sum().backward()
+    for layer in delay_layers(net):
+        assert layer.weight.grad is not None
+        assert float(layer.weight.grad.abs().max()) > 0
 
 
 def test_neurons_that_differ_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"load_table: layer 0: beta must be the same .* TableN"):
-        trainable(random_table(7, (4, 5, 3)))
+    with pytest.raises(
+        UsageError, match=r"load_table: population hidden0: beta must be the same .* TableN"
+    ):
+        LoadedNetwork(random_table(7, (4, 5, 3)))
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -226,18 +259,17 @@ def test_resets_in_proportion_to_thresholds(integer: bool) -> None:
     net = random_network(4, v_reset=-0.2, batch_norm=False)
     table = quantised(integer_table(net, dt_ms=10.0, class_names=NAMES), 4, scale="neuron")
     table = fixed_point(table) if integer else table
-    reset = table.layers[0].neuron.v_reset / table.layers[0].neuron.v_threshold
-    assert np.ptp(reset) > 0
-    assert trainable(table).blocks[0].neuron.v_reset == pytest.approx(-0.2, abs=2e-3)
+    hidden = table["hidden0"].parameters
+    assert np.ptp(hidden["v_reset"] / hidden["v_threshold"]) > 0
+    assert LoadedNetwork(table).neurons["hidden0"].v_reset == pytest.approx(-0.2, abs=2e-3)
 
 
 def test_thresholds_below_zero_are_refused_where_they_differ() -> None:
     table = integer_table(random_network(4), dt_ms=10.0, class_names=NAMES)
-    layer = table.layers[0]
-    threshold = np.where(np.arange(layer.n_post) == 2, -1, 1).astype(np.float32)
-    odd = replace(layer, neuron=replace(layer.neuron, v_threshold=threshold))
+    threshold = np.where(np.arange(table["hidden0"].size) == 2, -1, 1)
+    first = with_values(table["hidden0"], v_threshold=threshold)
     with pytest.raises(UsageError, match="v_threshold, where it is not above 0, must be the same"):
-        trainable(replace(table, layers=(odd, *table.layers[1:])))
+        LoadedNetwork(replace(table, populations=(first, *table.populations[1:])))
 
 
 def test_without_a_file() -> None:
@@ -246,7 +278,7 @@ def test_without_a_file() -> None:
 
 
 def test_numpy_stays_out_of_the_network() -> None:
-    net = trainable(integer_table(random_network(8), dt_ms=10.0, class_names=NAMES))
+    net = LoadedNetwork(integer_table(random_network(8), dt_ms=10.0, class_names=NAMES))
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
-    assert isinstance(net.blocks[0].neuron.v_threshold, float)
+    assert isinstance(net.neurons["hidden0"].v_threshold, float)
     assert not isinstance(net.blocks[0].neuron.v_threshold, np.floating)

@@ -109,7 +109,8 @@ def lively(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
                 module.weight.abs_().mul_(1.5)
                 module.weight[::3] *= -0.5
             if isinstance(module, nn.BatchNorm1d):
-                assert module.running_mean is not None and module.running_var is not None
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.uniform_(-0.2, 0.2)
                 module.running_var.uniform_(0.3, 1)
                 module.bias.uniform_(0, 0.3)
