@@ -50,8 +50,10 @@ class _Tracer(fx.Tracer):
     """Follows forwards down to the layers and neurons that are known, and to what is not ours."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        remembers = isinstance(m, base.MemoryModule)
         return (
             _is_known(m)
+            or remembers
             or type(m) in CONTAINERS
             or super().is_leaf_module(m, module_qualified_name)
             or (type(m).__module__.startswith("spikingjelly.") and not isinstance(m, nn.Sequential))
