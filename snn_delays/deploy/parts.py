@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spikingjelly.activation_based import base
 from spikingjelly.activation_based import layer as sj_layer
 from torch import fx, nn
 
@@ -27,6 +28,10 @@ ADVICE = (
 )
 
 
+# What a forward raises that does with a stand-in what takes a tensor.
+_NOT_FOLLOWED = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError)
+
+
 def follow(module: nn.Module) -> fx.Graph:
     """The graph of a network's ``signals`` or forward, down to layers and neurons.
 
@@ -39,7 +44,7 @@ def follow(module: nn.Module) -> fx.Graph:
         return tracer.trace(module)
     except UsageError:
         raise
-    except Exception as error:  # whatever a forward does with what is no tensor
+    except _NOT_FOLLOWED as error:
         raise UsageError(
             f"trace: cannot follow {type(module).__name__}.forward: {one_line(error)}. Let it use "
             f"no values of tensors and no loop over time. {ADVICE}"
