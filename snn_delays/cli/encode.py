@@ -12,6 +12,7 @@ from rich.table import Column
 
 from snn_delays.cli.command import command
 from snn_delays.cli.console import live, print_line, terminal_bar
+from snn_delays.cli.settings import path_of
 from snn_delays.cochlea import Collection, Encoder, find_recordings, official_parts
 from snn_delays.errors import UsageError
 
@@ -24,14 +25,12 @@ def encode() -> None:
 
 
 def _encode(cfg: DictConfig) -> None:
-    audio, output = _path(cfg, "audio"), _path(cfg, "output")
+    audio, output = path_of(cfg, "audio"), path_of(cfg, "output")
     for key in ("speaker", "parts"):
         if cfg[key] is not None and not isinstance(cfg[key], str):
             raise UsageError(f"{key} must be text, got {cfg[key]!r}.")
     if cfg.classes is not None and not isinstance(cfg.classes, ListConfig):
         raise UsageError(f"classes must be a list such as [zero,one], got {cfg.classes!r}.")
-    if not isinstance(cfg.force, bool):
-        raise UsageError(f"force must be true or false, got {cfg.force!r}.")
     found = find_recordings(audio, classes=cfg.classes, speaker=cfg.speaker)
     log.info(f"{audio}: {len(found.recordings):,} recordings of {len(found.class_names)} classes")
     files: dict[Path, Collection] = {output: found}
@@ -66,12 +65,6 @@ def _encode(cfg: DictConfig) -> None:
             f"{cfg.channels} channels, as the files say: dataset=shd and dataset=ssc take each as "
             "an input of its own (of 700, five together)."
         )
-
-
-def _path(cfg: DictConfig, key: str) -> Path:
-    if not isinstance(cfg[key], str) or not cfg[key]:
-        raise UsageError(f"{key} must be a path, got {cfg[key]!r}.")
-    return Path(cfg[key]).expanduser()
 
 
 class _Bar:
