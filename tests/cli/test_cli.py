@@ -135,6 +135,8 @@ WRONG = {
         ("+model.colour=3", "no such setting: model.colour"),
         ("+foo=1", "no such setting: foo; --help lists them all."),
         ("resume=maybe", "resume must be true or false, got 'maybe'."),
+        ("model.bias=yes", "model.bias must be true or false, got 'yes'."),
+        ("trust=1", "trust must be true or false, got 1."),
         ("++foo=1", "no such setting: foo; --help lists them all."),
         ("+foo.bar=1", "no such setting: foo;"),
         ("+trainer.foo=1", "no such setting: trainer.foo"),
@@ -189,13 +191,18 @@ WRONG = {
         ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
         ("run=runs/learned batch_size=0", "batch_size"),
     ],
-    "export": [("run=runs/learned +foo=1", "no such setting: foo")],
+    "export": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned fixed_point=1", "fixed_point must be true or false, got 1."),
+    ],
     "simulate": [
         ("run=runs/learned +foo=1", "no such setting: foo"),
         ("table=t.h5 +dataset.root=x", "dataset.root is a setting of dataset=gsc"),
     ],
     "prepare": [
         ("+foo=1", "no such setting: foo"),
+        ("plot=page.png dataset.root=data", "plot must be true or false, got 'page.png'."),
+        ("dataset.check=flase dataset.root=data", "dataset.check must be true or false, got"),
         ("+dataset.chek=true dataset.root=data", "dataset: a setting is unknown"),
     ],
     "encode": [("audio=data output=x.h5 +foo=1", "no such setting: foo")],
