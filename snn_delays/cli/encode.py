@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.table import Column
 
 from snn_delays.cli.command import command
-from snn_delays.cli.console import live, print_line, terminal_bar
 from snn_delays.cli.settings import path_of
 from snn_delays.cochlea import Collection, Encoder, find_recordings, official_parts
 from snn_delays.errors import UsageError
+from snn_delays.terminal import live, print_line, terminal_bar
 
 log = logging.getLogger("snn_delays")
 

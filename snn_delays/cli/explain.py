@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import MissingMandatoryValue
 
+from snn_delays.cli.keys import in_keys
 from snn_delays.cli.settings import no_such_choice, unknown_key
 from snn_delays.errors import UsageError, one_line
 
@@ -25,7 +26,7 @@ def explain(error: BaseException, config_name: str) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UsageError):
-            return one_line(cause)
+            return in_keys(one_line(cause))
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
