@@ -1,15 +1,14 @@
 """Learn synaptic delays in spiking neural networks; deploy them as integers.
 
 Everything that an author of networks needs is named here; loaders are in ``snn_delays.data``, the
-integer table in ``snn_delays.table``, the way there and back in ``snn_delays.deploy``, the training
-loop in ``snn_delays.training``.
+integer table in ``snn_delays.table``, the way there and back in ``snn_delays.deploy``.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snn_delays import schedules
+    from snn_delays import callbacks, schedules
     from snn_delays.errors import UsageError
     from snn_delays.layers import (
         DelayLayer,
@@ -22,13 +21,16 @@ if TYPE_CHECKING:
     from snn_delays.losses import sum_softmax
     from snn_delays.network import DelaySNN
     from snn_delays.neurons import LIFNode
+    from snn_delays.training import fit
 
 __all__ = [
     "DelayLayer",
     "DelaySNN",
     "LIFNode",
     "UsageError",
+    "callbacks",
     "clamp_delays_",
+    "fit",
     "parameter_groups",
     "rounded",
     "schedules",
@@ -39,7 +41,16 @@ __all__ = [
 
 # Where these are. Loaded when asked for: the table needs no torch, and commands set up their
 # process before torch comes.
-_MODULES = ("errors", "schedules", "losses", "neurons", "layers", "network")
+_MODULES = (
+    "errors",
+    "schedules",
+    "losses",
+    "neurons",
+    "layers",
+    "network",
+    "callbacks",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,10 @@
-"""Numbers that a caller hands over, of Python, numpy or torch: checked, and made Python's own."""
+"""What a caller hands over: choices, and numbers of Python, numpy or torch, made Python's own."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from snn_delays.errors import UsageError
@@ -17,6 +18,18 @@ def plain(value: Any) -> Any:
         except (RuntimeError, ValueError):  # a tensor without a value: meta, fake, traced
             return value
     return value
+
+
+def choice(name: str, value: Any, known: Sequence[Any]) -> Any:
+    """``value``, which must be one of ``known``; 1 is not True.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if any(type(value) is type(one) and value == one for one in known):
+        return value
+    words = ("null" if one is None else str(one).lower() for one in known)
+    raise _refused(name, f"be one of {', '.join(words)}", value, "")
 
 
 def whole_number(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snn_delays import losses
 from snn_delays.arguments import whole_number
-from snn_delays.data import Split
-from snn_delays.network import Classifier
+from snn_delays.data import Batch, Split
+from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
 # Share of the answers above which it is said that rounding the delays spoils them.
 _MOST_LOST = 0.05
+
+ReadOut = str | Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,26 +42,74 @@ class Evaluation:
         return (self.predictions == self.labels)[chosen].double().mean().item()
 
 
-def evaluate(net: Classifier, split: Split, batch_size: int = 256) -> Evaluation:
-    """Answers of ``net`` as it is (``net.rounded()`` for the deployed one); its mode is kept.
+def tail(net: nn.Module) -> int:
+    """Steps by which ``net`` lengthens its input, its attribute ``tail``; 0 without one."""
+    found = getattr(net, "tail", 0)
+    return found if isinstance(found, int) else 0
+
+
+def class_scores(
+    net: nn.Module, batch: Batch, readout: ReadOut | None = None, run: Any = None
+) -> Tensor:
+    """Scores of every class, of a network that starts from silence.
+
+    Args:
+        readout: how the output ``[T, N, C]`` becomes scores ``[N, C]``: a name of ``losses.score``
+            or a function ``(output, lengths) → scores``. ``None`` is the network's own, its
+            attribute ``readout``, or else ``"sum"`` over the sample's steps: of spikes, their
+            number.
+        run: what to call in place of ``net``, such as a wrapper of it.
 
     Raises:
-        UsageError: a batch size below 1.
+        UsageError: an output of another shape.
     """
-    batch_size = whole_number("batch_size", batch_size, 1)
-    device = next(net.parameters()).device
+    functional.reset_net(net)
+    v = (run or net)(batch.spikes)
+    steps, n = batch.spikes.shape[0] + tail(net), batch.spikes.shape[1]
+    if not isinstance(v, Tensor) or v.dim() != 3 or v.shape[:2] != (steps, n):
+        got = list(v.shape) if isinstance(v, Tensor) else type(v).__name__
+        raise UsageError(
+            f"{type(net).__name__} must answer in every step, [{steps}, {n}, classes] (T, N, C), "
+            f"got {got}. Return the output before it is summed over time, and call "
+            "functional.set_step_mode(net, 'm')."
+        )
+    own = getattr(net, "readout", None)
+    how = readout or (own if isinstance(own, str) else "sum")
+    lengths = batch.lengths + tail(net)
+    return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
+
+
+def evaluate(
+    net: nn.Module,
+    split: Split,
+    batch_size: int = 256,
+    *,
+    readout: ReadOut | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
+) -> Evaluation:
+    """Answers of ``net`` as it is (``rounded(net)`` for the deployed one); its mode is kept.
+
+    Args:
+        net: a ``DelaySNN``, a table in torch, or any module ``[T, N, C] → [T, N, classes]``.
+        readout: see ``class_scores``.
+        loss: of scores ``[N, classes]`` and labels ``[N]``, a mean over samples.
+
+    Raises:
+        UsageError: a batch size below 1, an output of another shape.
+    """
+    batch_size = whole_number("evaluate: batch_size", batch_size, 1)
+    device = next(net.parameters(), torch.empty(0)).device
     training = net.training
     net.train(False)
     losses_, answers, labels, speakers = [], [], [], []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
-            batch = sparse.to(device).dense()
-            v = net(batch.spikes)
-            scores = losses.score(v, batch.lengths + net.tail, net.readout).cpu()
-            losses_.append(losses.cross_entropy(scores, sparse.labels) * len(sparse.labels))
+            scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
+            losses_.append(loss(scores, sparse.labels) * len(sparse.labels))
             answers.append(scores.argmax(1))
             labels.append(sparse.labels)
             speakers.append(sparse.speakers)
+    functional.reset_net(net)
     net.train(training)
     return Evaluation(
         loss=float(sum(losses_)) / len(split),

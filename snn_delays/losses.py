@@ -18,7 +18,7 @@ from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense
 from snn_delays.interpolation import at_least_single
 
-Readout = Literal["sum_softmax", "mean", "max"]
+Readout = Literal["sum_softmax", "mean", "max", "sum"]
 READOUTS: tuple[str, ...] = get_args(Readout)
 
 
@@ -58,23 +58,35 @@ def max_potential(
     return v.masked_fill(~_counted(v, lengths), -torch.inf).amax(0)
 
 
+def sum_over_steps(
+    v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch classes"]:
+    """score = Σ over the sample's own steps of v: of spikes, their number; as ``sum_softmax``."""
+    v = _potentials(v)
+    return (v * _counted(v, lengths)).sum(0)
+
+
 def score(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None, readout: str
 ) -> Float[Tensor, "batch classes"]:
-    """Class scores by the named readout: ``sum_softmax``, ``mean`` or ``max``.
+    """Class scores by the named readout: ``sum_softmax``, ``mean``, ``max`` or ``sum``.
 
     They are in single precision at least: among sums in half precision many would be equal.
 
     Raises:
         UsageError: an unknown readout, lengths of another shape.
     """
-    if readout == "sum_softmax":
-        return sum_softmax(v, lengths)
-    if readout == "mean":
-        return mean_potential(v, lengths)
-    if readout == "max":
-        return max_potential(v, lengths)
-    raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}.")
+    if readout not in READOUTS:
+        raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}.")
+    return _READOUTS[readout](v, lengths)
+
+
+_READOUTS = {
+    "sum_softmax": sum_softmax,
+    "mean": mean_potential,
+    "max": max_potential,
+    "sum": sum_over_steps,
+}
 
 
 def cross_entropy(

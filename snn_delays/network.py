@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,20 +20,6 @@ from snn_delays.layers.delay_layer import DelayLayer, Granularity, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.ops.plan import Method
 from snn_delays.state import deep_copy
-
-
-class Classifier(Protocol):
-    """What evaluation asks of a network: ``DelaySNN``, or a table run in torch."""
-
-    tail: int
-    readout: Any
-    training: bool
-
-    def __call__(self, x: Tensor, return_spikes: bool = False) -> Any: ...
-
-    def train(self, mode: bool = True) -> Any: ...
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class Block(nn.Module):

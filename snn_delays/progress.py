@@ -45,7 +45,6 @@ class Progress:
         run.save_checkpoint("last", {name: getattr(self, name) for name in _SAVED})
         if self.best["epoch"] == self.rows[-1]["epoch"]:
             run.save_checkpoint("best", self.best)
-        run.save_metrics(self.rows)
 
     def restore(self, run: RunFolder, net: nn.Module, optimisation: Sequence[Any]) -> None:
         """Make the run's files and the objects in training what they were after this epoch.
@@ -67,7 +66,6 @@ class Progress:
             run.checkpoint("previous").replace(run.checkpoint("last"))
             run.summary.unlink(missing_ok=True)  # it says that the run has ended
         run.save_checkpoint("best", self.best)
-        run.save_metrics(self.rows)
 
     def require_config(self, config: Mapping[str, Any], source: object) -> None:
         """Refuse to go on with another configuration.

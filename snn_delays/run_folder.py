@@ -6,14 +6,13 @@ config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous}.ckpt
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +106,6 @@ class RunFolder:
         """What training has left here."""
         checkpoints = [self.checkpoint(name) for name in ("best", "last", "previous")]
         return [one for one in (*checkpoints, self.metrics, self.summary) if one.exists()]
-
-    def save_metrics(self, rows: Sequence[Row]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.metrics, text.getvalue().encode())
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"

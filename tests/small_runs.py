@@ -5,36 +5,38 @@ from __future__ import annotations
 import math
 import operator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, TensorBoard, Training
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.network import DelaySNN
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.schedules import Exponential, Schedule
-from snn_delays.training import TrainSettings, train
+from snn_delays.training import fit
 
-SETTINGS = TrainSettings(epochs=4, batch_size=32, accelerator="cpu", seed=3)
+SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 32, "accelerator": "cpu", "seed": 3}
 SCHEDULE = Exponential(start=4.27, until=0.5)
 
 
-class Silent:
+class Silent(Callback):
     """Watches; stops the run like Ctrl-C once epoch ``stop_at`` has ended."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at = stop_at
         self.rows: list[Row] = []
 
-    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
-        assert epoch >= 1
-        assert 1 <= done <= batches
-        assert math.isfinite(loss)
-        assert 0 <= accuracy <= 1
+    def on_batch(self, training: Training) -> None:
+        assert training.epoch >= 1
+        assert 1 <= training.batch <= training.batches
+        assert math.isfinite(training.loss)
+        assert 0 <= training.accuracy <= 1
 
-    def epoch(self, row: Row) -> None:
-        self.rows.append(row)
-        if row["epoch"] == self.stop_at:
+    def on_epoch(self, training: Training) -> None:
+        self.rows.append(training.rows[-1])
+        if training.epoch == self.stop_at:
             raise KeyboardInterrupt
 
 
@@ -45,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
 
 
 def network(data: SpikeData, **settings) -> DelaySNN:
-    torch.manual_seed(SETTINGS.seed)
+    torch.manual_seed(SETTINGS["seed"])
     sizes = [data.n_channels, 16, data.n_classes]
     return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
 
@@ -55,11 +57,19 @@ def run(
     data: SpikeData,
     path: Path,
     observer: Silent | None = None,
-    settings: TrainSettings = SETTINGS,
+    settings: dict[str, Any] = SETTINGS,
     schedule: Schedule = SCHEDULE,
-    **kwargs,
+    resume: bool = False,
 ):
-    return train(net, data, schedule, settings, RunFolder(path), observer or Silent(), **kwargs)
+    """A training that leaves its files in a folder, as on the command line."""
+    folder = RunFolder(path)
+    callbacks = [
+        Checkpoints(folder, resume=resume),
+        TensorBoard(folder.tensorboard),
+        MetricsCsv(folder.metrics),
+        observer or Silent(),
+    ]
+    return fit(net, data, schedule=schedule, callbacks=callbacks, **settings)
 
 
 def timeless(rows: list[Row]) -> list[Row]:

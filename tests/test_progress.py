@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import errno
 import logging
 import shutil
@@ -17,13 +16,13 @@ import torch
 from small_runs import SETTINGS, Silent, network, require_equal, require_same_files, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from snn_delays.callbacks import Training, best_epoch
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
-from snn_delays.run_folder import Row, RunFolder
+from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Exponential
-from snn_delays.training import best_epoch
 
 data = small_runs.data
 
@@ -77,7 +76,7 @@ def test_a_run_killed_at_any_moment_of_saving_goes_on_to_the_same_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Killed before the nth time that a file takes its place, for every n."""
-    short = dataclasses.replace(SETTINGS, epochs=2)
+    short = SETTINGS | {"epochs": 2}
     run(network(data), data, tmp_path / "whole", settings=short)
     rename = Path.replace
     renames = 0
@@ -104,7 +103,7 @@ def test_a_run_killed_at_any_moment_of_saving_goes_on_to_the_same_numbers(
     assert renames >= 3 * 2
 
 
-@pytest.mark.parametrize("epochs", [2, SETTINGS.epochs])
+@pytest.mark.parametrize("epochs", [2, SETTINGS["epochs"]])
 @pytest.mark.parametrize("damage", [removed, cut, one_bit_flipped, replaced_by_best])
 def test_a_damaged_checkpoint_costs_one_epoch(
     data: SpikeData,
@@ -126,7 +125,9 @@ def test_a_damaged_checkpoint_costs_one_epoch(
     require_same_files(whole, folder)
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(1, SETTINGS.epochs + 1))
+    assert [event.step for event in events.Scalars("loss")] == list(
+        range(1, SETTINGS["epochs"] + 1)
+    )
 
 
 class Witness(Silent):
@@ -136,7 +137,7 @@ class Witness(Silent):
         super().__init__()
         self.folder, self.epochs, self.seen = folder, epochs, False
 
-    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+    def on_batch(self, training: Training) -> None:
         if not self.seen:
             self.seen = True
             files = RunFolder(self.folder)
@@ -145,7 +146,7 @@ class Witness(Silent):
             rows = files.load_checkpoint("last")["rows"]
             assert len(rows) == self.epochs
             assert files.load_checkpoint("best")["epoch"] == best_epoch(rows)
-        super().batch(epoch, done, batches, loss, accuracy)
+        super().on_batch(training)
 
 
 def test_best_is_that_of_the_epochs_that_count(
@@ -156,7 +157,7 @@ def test_best_is_that_of_the_epochs_that_count(
     """The lost epoch was the best; the one that was best before it is so again, to the bit."""
     accuracies = [0.5, 0.3, 0.9]
 
-    def scripted(*_: object) -> SimpleNamespace:
+    def scripted(*_: object, **__: object) -> SimpleNamespace:
         accuracy = accuracies.pop(0) if accuracies else 0.0  # after the last epoch
         return SimpleNamespace(loss=1.0, accuracy=accuracy)
 
@@ -165,14 +166,14 @@ def test_best_is_that_of_the_epochs_that_count(
     net = network(data)
     watch = Silent(stop_at=3)
     first: dict = {}
-    keep = watch.epoch
+    keep = watch.on_epoch
 
-    def epoch(row: Row) -> None:
+    def on_epoch(training: Training) -> None:
         if not first:
             first.update(copy.deepcopy(net.state_dict()))
-        keep(row)
+        keep(training)
 
-    monkeypatch.setattr(watch, "epoch", epoch)
+    monkeypatch.setattr(watch, "on_epoch", on_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(net, data, files.path, watch)
     assert files.load_checkpoint("best")["epoch"] == 3
@@ -222,7 +223,7 @@ def test_results_without_a_checkpoint_to_go_on_from_are_kept(
 
 
 def test_a_used_folder_is_taken_by_nobody(data: SpikeData, stopped: Callable[[int], Path]):
-    """Not by train() in Python, nor by what the command line does first, whatever is left of it."""
+    """Not by fit() in Python, nor by what the command line does first, whatever is left of it."""
     folder = stopped(1)
     with pytest.raises(UsageError, match="already holds a run. Choose another run=DIR, or go on"):
         run(network(data), data, folder)
@@ -243,7 +244,7 @@ def test_a_run_stopped_in_its_first_epoch_is_begun_again(
     tmp_path: Path,
 ):
     class Impatient(Silent):
-        def batch(self, *_: object) -> None:
+        def on_batch(self, training: Training) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -275,7 +276,7 @@ def test_another_configuration_is_refused_before_an_epoch_is_trained(
 ):
     folder = stopped(2)
     before = contents(folder)
-    other = dataclasses.replace(SETTINGS, **settings)
+    other = SETTINGS | settings
     with pytest.raises(UsageError, match="is not what the run was trained with: ") as refused:
         run(network(data, **settings_of_network), data, folder, settings=other, resume=True)
     assert expected in str(refused.value)
@@ -305,7 +306,7 @@ def test_another_accelerator_is_not_another_run(
     stopped: Callable[[int], Path],
 ):
     folder = stopped(2)
-    elsewhere = dataclasses.replace(SETTINGS, accelerator="auto")
+    elsewhere = SETTINGS | {"accelerator": "auto"}
     if torch.cuda.is_available():
         pytest.skip("auto would take the GPU, whose numbers are others")
     run(network(data), data, folder, settings=elsewhere, resume=True)
@@ -319,7 +320,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(
     data: SpikeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    run(network(data), data, tmp_path / "run", settings=dataclasses.replace(SETTINGS, epochs=2))
+    run(network(data), data, tmp_path / "run", settings=SETTINGS | {"epochs": 2})
     plain = Path.read_bytes
 
     def refused(path: Path) -> bytes:

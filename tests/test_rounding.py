@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +16,13 @@ from snn_delays import DelaySNN, evaluation
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.evaluation import evaluate, warn_of_rounding
 from snn_delays.layers.delay_layer import DelayLayer, set_sigma
-from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Constant, Schedule
-from snn_delays.training import TrainSettings, train
+from snn_delays.training import fit
 
 # Class c: three single spikes in channel c, one pair of spikes in the other.
 SINGLE, PAIR = (0, 5, 10), (2, 3)
 # Nothing is learned, so that the network stays what it was made as.
-SETTINGS = TrainSettings(epochs=2, weight_lr=0.0, delay_lr=0.0, accelerator="cpu")
+SETTINGS: dict[str, Any] = {"epochs": 2, "weight_lr": 0.0, "delay_lr": 0.0, "accelerator": "cpu"}
 
 
 @pytest.fixture
@@ -61,25 +61,19 @@ def said_by(
     net: DelaySNN,
     data: SpikeData,
     schedule: Schedule,
-    folder: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> list[str]:
-    class Nobody:
-        def batch(self, *about: object) -> None: ...
-
-        def epoch(self, row: object) -> None: ...
-
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
-        train(net, data, schedule, SETTINGS, RunFolder(folder), Nobody())
+        fit(net, data, schedule=schedule, **SETTINGS)
     return [record.getMessage() for record in caplog.records]
 
 
 def test_a_network_that_rounding_ruins_is_told(
-    net: DelaySNN, data: SpikeData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    net: DelaySNN, data: SpikeData, caplog: pytest.LogCaptureFixture
 ):
     assert evaluate(net, data.valid).accuracy == 1.0
     assert evaluate(net.rounded(), data.valid).accuracy == 0.0
-    (line,) = said_by(net, data, Constant(0.5), tmp_path, caplog)
+    (line,) = said_by(net, data, Constant(0.5), caplog)
     assert "100.0 % right with σ-kernels, but 0.0 % with delays rounded" in line
     assert "schedule.end=0.3" in line
     assert "schedule.integer_from=0.8" in line
@@ -91,11 +85,11 @@ def test_a_narrower_kernel_shows_in_training_what_rounding_does(net: DelaySNN, d
 
 
 def test_nothing_is_said_where_nothing_is_lost(
-    net: DelaySNN, data: SpikeData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    net: DelaySNN, data: SpikeData, caplog: pytest.LogCaptureFixture
 ):
-    assert said_by(net, data, Constant(0.0), tmp_path, caplog) == []
+    assert said_by(net, data, Constant(0.0), caplog) == []
     plain = DelaySNN([2, 2, 2], 0, batch_norm=False)
-    assert said_by(plain, data, Constant(0.5), tmp_path / "plain", caplog) == []
+    assert said_by(plain, data, Constant(0.5), caplog) == []
 
 
 @pytest.mark.parametrize(("rounded", "said"), [(0.94, 1), (0.96, 0), (1.0, 0)])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from snn_delays.atomic import replacing
+from snn_delays.callbacks import MetricsCsv, Training
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
 
@@ -96,7 +97,8 @@ def test_a_pickle_that_could_run_code_is_refused(tmp_path: Path):
 
 def test_metrics_and_summary_are_plain_files(tmp_path: Path):
     run = RunFolder(tmp_path)
-    run.save_metrics([{"epoch": 0, "loss": 0.1 + 0.2}, {"epoch": 1, "loss": 1e-30}])
+    rows = [{"epoch": 0, "loss": 0.1 + 0.2}, {"epoch": 1, "loss": 1e-30}]
+    MetricsCsv(run.metrics).on_epoch(Training(torch.nn.Identity(), 2, {}, [], rows))
     assert run.metrics.read_text() == "epoch,loss\n0,0.30000000000000004\n1,1e-30\n"
     run.save_summary({"accuracy": 0.5})
     assert json.loads(run.summary.read_text()) == run.load_summary() == {"accuracy": 0.5}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from pathlib import Path
@@ -14,12 +13,15 @@ from small_runs import SCHEDULE, SETTINGS, Silent, network, require_same_files, 
 from torch.utils.data import DataLoader
 
 from snn_delays import losses
+from snn_delays.callbacks import best_epoch
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
+from snn_delays.evaluation import evaluate
 from snn_delays.network import DelaySNN
+from snn_delays.optimisation import published
 from snn_delays.schedules import Exponential
-from snn_delays.training import _optimizers, best_epoch, evaluate
+from snn_delays.training import fit
 
 data = small_runs.data
 EVERYTHING = Augmentation(
@@ -38,7 +40,7 @@ EVERYTHING = Augmentation(
 def test_a_resumed_run_equals_one_that_was_never_stopped(
     data: SpikeData, tmp_path: Path, augmentation: Augmentation
 ):
-    settings = dataclasses.replace(SETTINGS, augmentation=augmentation)
+    settings = SETTINGS | {"augmentation": augmentation}
     whole = network(data)
     rows = run(whole, data, tmp_path / "whole", settings=settings)
     with pytest.raises(KeyboardInterrupt):
@@ -57,7 +59,9 @@ def test_a_network_for_other_data_is_refused_before_anything_is_written(
     data: SpikeData, tmp_path: Path, inputs: int, classes: int
 ):
     sizes = [data.n_channels + inputs, 8, data.n_classes + classes]
-    with pytest.raises(UsageError, match=r"the network must have .* inputs and .* got sizes \["):
+    with pytest.raises(
+        UsageError, match=r"fit: the network must have .* inputs and .* classes, as the data have"
+    ):
         run(DelaySNN(sizes, max_delay=4), data, tmp_path / "run")
     assert not list(tmp_path.glob("run/*"))
 
@@ -73,10 +77,10 @@ def test_metrics_follow_the_schedule_and_reach_the_observer_and_the_file(
     observer = Silent()
     rows = run(network(data), data, tmp_path, observer)
     assert observer.rows == rows
-    assert [row["sigma"] for row in rows] == SCHEDULE.epochs(SETTINGS.epochs)
+    assert [row["sigma"] for row in rows] == SCHEDULE.epochs(SETTINGS["epochs"])
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert lines[0].split(",") == list(rows[0])
-    assert len(lines) == 1 + SETTINGS.epochs
+    assert len(lines) == 1 + SETTINGS["epochs"]
     assert list((tmp_path / "tensorboard").iterdir())
     assert all(row["rate_hz"] > 0 for row in rows)
 
@@ -86,9 +90,13 @@ def test_the_rate_counts_no_padding(data: SpikeData, tmp_path: Path):
     assert len(set(data.train.lengths.tolist())) > 1
     rates = []
     for batch_size in (1, len(data.train)):
-        settings = dataclasses.replace(
-            SETTINGS, epochs=1, batch_size=batch_size, weight_lr=0.0, weight_decay=0.0, delay_lr=0.0
-        )
+        settings = SETTINGS | {
+            "epochs": 1,
+            "batch_size": batch_size,
+            "weight_lr": 0.0,
+            "weight_decay": 0.0,
+            "delay_lr": 0.0,
+        }
         net = network(data, dropout=0.0, batch_norm=False, bias=True)
         with torch.no_grad():
             for block in net.blocks:
@@ -99,22 +107,18 @@ def test_the_rate_counts_no_padding(data: SpikeData, tmp_path: Path):
     assert rates[0] == rates[1]
 
 
-def test_mixed_samples_are_learned_by_both_labels(
-    data: SpikeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_mixed_samples_are_learned_by_both_labels(data: SpikeData):
     compared: list[torch.Tensor] = []
-    plain = losses.cross_entropy
 
     def watched(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         compared.append(labels)
-        return plain(scores, labels)
+        return losses.cross_entropy(scores, labels)
 
-    monkeypatch.setattr(losses, "cross_entropy", watched)
-    mixed = dataclasses.replace(SETTINGS, epochs=1, augmentation=Augmentation(cutmix=1.0))
-    run(network(data), data, tmp_path, settings=mixed)
+    mixed = SETTINGS | {"epochs": 1, "augmentation": Augmentation(cutmix=1.0), "loss": watched}
+    fit(network(data), data, **mixed)
     # Training compares with shares of classes, validation with classes as ever.
     training = [labels for labels in compared if labels.is_floating_point()]
-    assert len(training) == len(data.train) // SETTINGS.batch_size
+    assert len(training) == len(data.train) // SETTINGS["batch_size"]
     assert len(compared) > len(training)
     shares = torch.cat(training)
     torch.testing.assert_close(shares.sum(1), torch.ones(len(shares)))
@@ -141,8 +145,7 @@ def test_learned_delays_move_within_their_range_and_fixed_ones_stay(
 
 def test_decay_reaches_weights_only(data: SpikeData):
     net = network(data)
-    weights, delays = _optimizers(net, SETTINGS)
-    assert delays is not None
+    (weights, _), (delays, _) = published(net, 4, weight_lr=5e-3, weight_decay=1e-5, delay_lr=0.1)
     decay = {
         id(parameter): group["weight_decay"]
         for optimizer in (weights, delays)
@@ -151,7 +154,7 @@ def test_decay_reaches_weights_only(data: SpikeData):
     }
     assert len(decay) == len(list(net.parameters()))
     for name, parameter in net.named_parameters():
-        expected = SETTINGS.weight_decay if name.endswith("synapses.weight") else 0.0
+        expected = 1e-5 if name.endswith("synapses.weight") else 0.0
         assert decay[id(parameter)] == expected, name
 
 
@@ -184,7 +187,7 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path
     net = network(data)
     with torch.no_grad():
         net.blocks[-1].synapses.weight.fill_(math.nan)
-    with pytest.raises(UsageError, match="Lower trainer.weight_lr"):
+    with pytest.raises(UsageError, match="fit: the loss is nan in epoch 1. Lower weight_lr"):
         run(net, data, tmp_path)
 
 
@@ -200,9 +203,10 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(data: SpikeData, tmp_path
         ("weight_decay", "much"),
     ],
 )
-def test_impossible_settings_are_refused_in_one_line(name: str, value: object):
-    with pytest.raises(UsageError, match=name) as refused:
-        dataclasses.replace(SETTINGS, **{name: value})
+@pytest.mark.usefixtures("unchecked")
+def test_impossible_settings_are_refused_in_one_line(data: SpikeData, name: str, value: object):
+    with pytest.raises(UsageError, match=f"fit: {name} must") as refused:
+        fit(network(data), data, **(SETTINGS | {name: value}))
     assert "\n" not in str(refused.value)
     assert repr(value) in str(refused.value)
 
@@ -210,8 +214,8 @@ def test_impossible_settings_are_refused_in_one_line(name: str, value: object):
 @pytest.mark.parametrize(
     ("until", "integer_from", "epochs", "remedy"),
     [
-        (0.25, 1.0, 3, "trainer.epochs=4 or more, or schedule.until=0.34."),
-        (0.9, 0.3, 2, "trainer.epochs=4 or more, or schedule.integer_from=0.5."),
+        (0.25, 1.0, 3, "Train for 4 epochs or more, or with schedule.until=0.34."),
+        (0.9, 0.3, 2, "Train for 4 epochs or more, or with schedule.integer_from=0.5."),
         (0.25, 1.0, 4, None),
         (1.0, 1.0, 1, None),
     ],
@@ -226,7 +230,7 @@ def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
     remedy: str | None,
 ):
     schedule = Exponential(start=4.27, until=until, integer_from=integer_from)
-    settings = dataclasses.replace(SETTINGS, epochs=epochs)
+    settings = SETTINGS | {"epochs": epochs}
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
         run(network(data), data, tmp_path, settings=settings, schedule=schedule)
     lines = [one.getMessage() for one in caplog.records if "first epoch" in one.getMessage()]

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from snn_delays.data import SpikeSplit, load_shd
-from snn_delays.data.events.writing import write_events
+from snn_delays.spike_file import write_events
 
 RECORDINGS, EVENTS, CLASSES, SPEAKERS, BATCH = 8156, 8000, 20, 10, 128
 
@@ -66,7 +66,7 @@ def loading(root: Path, repeats: int) -> dict[str, float]:
         time.sleep(2.1)
         load()
         found["with"] = seconds(load, repeats)
-        for note in Path(folder).glob("*.json"):
+        for note in Path(folder).glob("*.sha256"):
             note.unlink()
         found["hashing"] = seconds(load, 1)
         found["megabytes"] = sum(p.stat().st_size for p in Path(folder).glob("*.events")) / 1e6

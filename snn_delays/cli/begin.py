@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from snn_delays.cli.runs import load_config, plain, run_folder, runs_inside
 from snn_delays.cli.sweep import in_sweep, job_folder
@@ -15,7 +15,7 @@ from snn_delays.cli.trust import require_no_lookup
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
-from snn_delays.training import TrainSettings
+from snn_delays.training_checks import checked_settings
 
 
 def sweep_folder(arguments: list[str]) -> list[str]:
@@ -78,20 +78,14 @@ def resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:
     return load_config(run, trust=trust)
 
 
-def train_settings(cfg: DictConfig) -> TrainSettings:
-    """trainer, augmentation and seed; a run from before there was augmentation has none.
+def fit_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What ``fit`` is told by trainer, augmentation and seed.
 
-    ``trainer.channel_shift`` is the older name of ``augmentation.channel_shift`` and, where it is
-    given, decides; ``cfg`` is left with the newer name alone.
+    Raises:
+        UsageError: values out of range.
     """
-    if cfg.trainer.get("channel_shift") is not None:
-        shift = cfg.trainer.channel_shift
-        OmegaConf.update(cfg, "augmentation.channel_shift", shift, force_add=True)
-        cfg.trainer.channel_shift = None
-    trainer = plain(cfg.trainer)
-    trainer.pop("channel_shift", None)
-    changes = plain(cfg.augmentation) if cfg.get("augmentation") else {}
-    return TrainSettings(**trainer, augmentation=Augmentation(**changes), seed=cfg.seed)
+    settings = checked_settings(**plain(cfg.trainer), seed=cfg.seed)
+    return settings | {"augmentation": Augmentation(**plain(cfg.augmentation))}
 
 
 def saved_config(cfg: DictConfig) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from snn_delays.cli.console import print_anywhere
 from snn_delays.cli.explain import explain
 from snn_delays.cli.help import helped
 from snn_delays.cli.settings import CONF, require_known
 from snn_delays.cli.sweep import failures, in_sweep, run_job
 from snn_delays.processor import prepare_cpu
+from snn_delays.terminal import print_anywhere
 
 
 def command(

@@ -8,22 +8,16 @@ from pathlib import Path
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import MissingMandatoryValue
 
+from snn_delays.cli.keys import in_keys
 from snn_delays.cli.settings import no_such_choice, unknown_key
 from snn_delays.errors import UsageError, one_line
 
 # Choices of Hydra's own groups that come with packages of the same project.
 _PLUGINS = {
-    "hydra/launcher/joblib": "hydra-joblib-launcher",
-    "hydra/launcher/ray": "hydra-ray-launcher",
-    "hydra/launcher/ray_aws": "hydra-ray-launcher",
-    "hydra/launcher/rq": "hydra-rq-launcher",
-    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
-    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
-    "hydra/sweeper/ax": "hydra-ax-sweeper",
-    "hydra/sweeper/nevergrad": "hydra-nevergrad-sweeper",
-    "hydra/sweeper/optuna": "hydra-optuna-sweeper",
-    "hydra/job_logging/colorlog": "hydra-colorlog",
-    "hydra/hydra_logging/colorlog": "hydra-colorlog",
+    "hydra/launcher": ("joblib", "ray", "ray_aws", "rq", "submitit_local", "submitit_slurm"),
+    "hydra/sweeper": ("ax", "nevergrad", "optuna"),
+    "hydra/job_logging": ("colorlog",),
+    "hydra/hydra_logging": ("colorlog",),
 }
 
 
@@ -32,7 +26,7 @@ def explain(error: BaseException, config_name: str) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UsageError):
-            return one_line(cause)
+            return in_keys(one_line(cause))
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
@@ -64,9 +58,10 @@ def explain(error: BaseException, config_name: str) -> str:
 def _no_such_choice(typed: str, options: list[str]) -> str:
     """``group/option``, of which there is no file; perhaps not yet."""
     group, _, option = typed.rpartition("/")
-    if package := _PLUGINS.get(typed):
-        return f"{group}={option} is not installed: pip install {package}"
-    near = [(*one.partition(f"{group}/"), of) for one, of in _PLUGINS.items()]
-    plugins = [f"{name} ({of})" for before, _, name, of in near if name and not before]
-    more = f" Packages have others: {', '.join(plugins)}." if plugins else ""
-    return no_such_choice(group, option, sorted(options)) + more
+    kind = "" if group.endswith("logging") else group.replace("hydra/", "-")
+    packages = {one: f"hydra-{one.partition('_')[0]}{kind}" for one in _PLUGINS.get(group, ())}
+    if option in packages:
+        return f"{group}={option} is not installed: pip install {packages[option]}"
+    others = ", ".join(f"{one} ({package})" for one, package in packages.items())
+    more = f" Packages have others: {others}." if others else ""
+    return no_such_choice(group, option, options) + more

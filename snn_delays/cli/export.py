@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.atomic import write_atomically
 from snn_delays.cli.command import command
 from snn_delays.cli.export_view import print_chip, print_report
 from snn_delays.cli.runs import input_range, load_run, run_folder
+from snn_delays.cli.settings import path_of, typed
 from snn_delays.cli.sweep import in_sweep
 from snn_delays.data import SpikeData
 from snn_delays.deploy.deployment import Deployment, DeploySettings, deploy
@@ -42,6 +42,12 @@ log = logging.getLogger("snn_delays")
 # single precision, and the simulator; between the simulator and NEST, which sums in another order.
 MAX_DIFFERING = 1e-5
 MAX_DIFFERING_NEST = 1e-4
+_CHOICES = {
+    "scale": ("layer", "neuron", None),
+    "delays": ("refuse", "clip", "rescale"),
+    "leak": ("multiplier", "shift"),
+    "verify": ("simulator", "nest", False),
+}
 
 
 def export() -> None:
@@ -52,14 +58,12 @@ def export() -> None:
 def _export(cfg: DictConfig) -> None:
     run = RunFolder(run_folder(cfg.run))
     settings, formats = _settings(cfg), _formats(cfg.formats)
-    if not isinstance(cfg.folder, str) or not cfg.folder:
-        raise UsageError(f"folder must be a folder's name, got {cfg.folder!r}.")
-    if in_sweep() and "folder" not in _typed():
+    folder = ExportFolder(path_of(cfg, "folder"))
+    if in_sweep() and "folder" not in typed():
         raise UsageError(
             "of several exports (-m) each needs a folder of its own: give one that names what "
             "differs, such as folder='${run}/export-${bits}'."
         )
-    folder = ExportFolder(Path(cfg.folder).expanduser())
     config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
@@ -116,18 +120,8 @@ def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData)
 
 
 def _settings(cfg: DictConfig) -> DeploySettings:
-    choices = {
-        "scale": ("layer", "neuron", None),
-        "delays": ("refuse", "clip", "rescale"),
-        "leak": ("multiplier", "shift"),
-        "verify": ("simulator", "nest", False),
-        "fixed_point": (True, False),
-        "force": (True, False),
-    }
-    for name, known in choices.items():
-        if cfg[name] not in known:
-            words = ", ".join("null" if one is None else str(one).lower() for one in known)
-            raise UsageError(f"{name} must be one of {words}; got {cfg[name]!r}.")
+    for name, known in _CHOICES.items():
+        choice(name, cfg[name], known)
     for name, least in (("calibration", 0), ("verify_samples", 1)):
         whole_number(name, cfg[name], least)
     if cfg.bits is not None:
@@ -148,29 +142,24 @@ def _settings(cfg: DictConfig) -> DeploySettings:
 
 def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
     """Refuse what was typed and would change nothing."""
-    typed = _typed()
+    given = typed().keys()
     if chip is None and cfg.delays != "refuse":
         raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
     own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
-    for name in typed & {"leak", "decay_shift", "weight_shift"}:
+    for name in given & {"leak", "decay_shift", "weight_shift"}:
         if own is None and not cfg.fixed_point:
             raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
         if own is not None and getattr(own, name, None) is not None:
             raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
-    if "verify_samples" in typed and cfg.verify != "nest":
+    if "verify_samples" in given and cfg.verify != "nest":
         raise UsageError(f"verify_samples={cfg.verify_samples} is for verify=nest.")
 
 
 def _require_integers(table: DelayTable) -> None:
     """Refuse settings of integer weights, typed for a table without them."""
-    unused = sorted(_typed() & {"scale", "calibration"})
+    unused = sorted(typed().keys() & {"scale", "calibration"})
     if unused and all(layer.synapses.weight.dtype == np.float32 for layer in table.layers):
         raise UsageError(f"{' and '.join(unused)} are for integer weights: give bits=8, or fewer.")
-
-
-def _typed() -> set[str]:
-    """The settings that the user gave."""
-    return {one.partition("=")[0] for one in HydraConfig.get().overrides.task}
 
 
 def _formats(given: Any) -> list[str]:

@@ -14,10 +14,9 @@ from snn_delays.atomic import write_atomically
 from snn_delays.cli import console
 from snn_delays.cli.command import command
 from snn_delays.cli.runs import load_data
-from snn_delays.data.events.binned_cache import BinnedCache
+from snn_delays.data.cache import Cache, cache_folders
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.check import FileReport, Report, check_files
-from snn_delays.data.files.cache_folder import cache_folders
 from snn_delays.data.gsc.download import fetch_gsc
 from snn_delays.data.heidelberg.official import (
     SHD_FILES,
@@ -88,7 +87,7 @@ def _check(loader: str, dataset: DictConfig, folder: Path) -> None:
     name, file_names = _HEIDELBERG[loader]
     root = Path(dataset.root)
     sources = [official_file(root, file_name, name) for file_name in file_names]
-    store = BinnedCache(cache_folders(root, dataset.get("cache")), name)
+    store = Cache(cache_folders(root, dataset.get("cache")), name)
     dataset.n_units, sources = with_units(dataset.get("n_units"), sources, store)
     n_units = dataset.n_units
     report = check_files(sources, n_units=n_units)

@@ -7,7 +7,7 @@ import logging
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from snn_delays.cli.settings import CONF, config_file
+from snn_delays.cli.settings import CONF, config_file, typed
 
 log = logging.getLogger("snn_delays")
 # The time step that the settings in steps of conf/model, experiment and augmentation are made for.
@@ -16,22 +16,20 @@ RECIPE_DT_MS = 10.0
 
 def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
     """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
-    hydra = HydraConfig.get()
-    recipe = config_file(f"experiment/{hydra.runtime.choices.get('experiment')}")
+    recipe = config_file(f"experiment/{HydraConfig.get().runtime.choices.get('experiment')}")
     own_recipe = recipe is not None and not recipe.is_relative_to(CONF)
     in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
     if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
         return
-    typed = {one.partition("=")[0] for one in hydra.overrides.task}
     delays = cfg.model.delays != "none" and cfg.model.max_delay
     kept = {
         "model.max_delay": delays or 0,
         "augmentation.time_jitter": cfg.augmentation.time_jitter,
         "augmentation.time_mask": cfg.augmentation.time_mask,
     }
-    same = []
+    same, given = [], typed()
     for key, value in kept.items():
-        if value and key not in typed:
+        if value and key not in given:
             other = value * RECIPE_DT_MS / dt_ms
             same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
     if same:

@@ -1,12 +1,12 @@
-"""The settings that a command has: where they are written, and which there are."""
+"""The settings that a command has: where they are written, which there are, what they may be."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +16,14 @@ from snn_delays.errors import UsageError, one_line
 # The wheel carries conf/ inside the package; in a checkout it stands beside it.
 _PACKAGE = Path(__file__).parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+class Setting(NamedTuple):
+    """What a command's files say of one setting."""
+
+    default: Any
+    # The choices that bring it; none of one that the command always has.
+    choices: list[str]
 
 
 def config_folders() -> list[Path]:
@@ -30,30 +38,50 @@ def config_file(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+def typed() -> dict[str, str]:
+    """What the user gave for each setting."""
+    given = (one.lstrip("+").partition("=") for one in HydraConfig.get().overrides.task)
+    return {key: value for key, _, value in given}
+
+
+def path_of(cfg: DictConfig, key: str) -> Path:
+    """The path that a setting names."""
+    if not isinstance(cfg[key], str) or not cfg[key]:
+        raise UsageError(f"{key} must be a path, got {cfg[key]!r}.")
+    return Path(cfg[key]).expanduser()
+
+
 def require_known(cfg: DictConfig, config_name: str) -> None:
     """Refuse what ``+key=value`` or a file of one's own has added, and what nothing would read.
 
     A section with a ``_target_`` is left to what that names, which takes its own settings alone.
+    A switch must be true or false: Python takes any text for true.
     """
-    known, chosen = _known_keys(config_name), HydraConfig.get().runtime.choices
+    known, chosen = _known(config_name), HydraConfig.get().runtime.choices
     sections = {key.partition(".")[0] for key in known}
     _require_recipe(chosen)
     for name, section in _content(cfg).items():
         inside = section if isinstance(section, dict) and name in sections else None
-        if inside and "_target_" in inside and chosen.get(name):
-            continue
+        own = inside is not None and "_target_" in inside and chosen.get(name)
         for key in [name] if inside is None else [f"{name}.{one}" for one in inside]:
-            if key not in known or (known[key] and not chosen.get(name)):
+            setting = known.get(key)
+            if own and (setting is None or setting.choices):
+                continue
+            if setting is None or (setting.choices and not chosen.get(name)):
                 raise UsageError(unknown_key(key, None, config_name))
+            if isinstance(setting.default, bool):
+                value = OmegaConf.select(cfg, key)
+                if not isinstance(value, bool):
+                    raise UsageError(f"{key} must be true or false, got {value!r}.")
 
 
 def _require_recipe(chosen: Mapping[str, Any]) -> None:
     """A data set may be without a recipe of its name; one that was typed must be there."""
-    typed = [one for one in HydraConfig.get().overrides.task if one.startswith("experiment=")]
-    if typed and config_file(f"experiment/{chosen['experiment']}") is None:
+    if "experiment" in typed() and config_file(f"experiment/{chosen['experiment']}") is None:
         files = [file for folder in config_folders() for file in folder.glob("experiment/*.yaml")]
-        options = sorted({file.stem for file in files})
-        raise UsageError(no_such_choice("experiment", chosen["experiment"], options))
+        raise UsageError(
+            no_such_choice("experiment", chosen["experiment"], {file.stem for file in files})
+        )
 
 
 def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
@@ -61,77 +89,79 @@ def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
     reason = one_line(error.__cause__) if error and error.__cause__ else ""
     if reason and "is not in struct" not in reason:
         return f"cannot set {key}: {reason}"
-    known = _known_keys(config_name)
-    last = key.rpartition(".")[2]
-    if choices := known.get(key):
-        own = f" With run=DIR give {last}=…." if known.get(last) == [] else ""
+    known, last = _known(config_name), key.rpartition(".")[2]
+    if key in known and (choices := known[key].choices):
+        own = f" With run=DIR give {last}=…." if last in known and not known[last].choices else ""
         return f"{key} is a setting of {one_of(choices)}; add that to the command.{own}"
-    near = max(known, key=lambda one: _likeness(key, one))
-    meant = _with_its_words(key, config_name) or ([near] if _likeness(key, near) >= 0.5 else [])
-    hint = f"did you mean {one_of(meant)}?" if meant else "--help lists them all."
-    return f"no such setting: {key}; {hint}"
+    meant = _meant(key, config_name)
+    return f"no such setting: {key}; " + (
+        f"did you mean {one_of(meant)}?" if meant else "--help lists them all."
+    )
 
 
-def _with_its_words(key: str, config_name: str) -> list[str]:
-    """The settings whose name has the words of ``key``, as weight_lr and delay_lr have lr.
+def _meant(key: str, config_name: str) -> list[str]:
+    """Settings and groups of the same words, else with these among them, else the likest one.
 
     Those of the section that was typed, if there are any; and rather those that need no choice.
     """
+    groups = _groups(config_name)
+    known = [*_known(config_name), *groups]
     section, _, last = key.rpartition(".")
-    found = [
-        one for one in _known_keys(config_name) if f"_{last}_" in f"_{one.rpartition('.')[2]}_"
-    ]
-    if inside := [one for one in found if section and one.startswith(f"{section}.")]:
-        return inside
-    chosen = _groups(_content(OmegaConf.load(CONF / f"{config_name}.yaml")))
-    needed = [one for one in found if chosen.get(one.partition(".")[0], True) is None]
-    return [one for one in found if one not in needed] or found
+    words = _words(last)
+    initials = {"".join(word[0] for word in last.split("_") if word)}  # lr of learning_rate
+    for fits in (words.__eq__, words.issubset, *[initials.issubset] * (len(words) > 1)):
+        if found := [one for one in known if fits(_words(one.rpartition(".")[2]))]:
+            inside = [one for one in found if section and one.startswith(f"{section}.")]
+            ready = [one for one in found if groups.get(one.partition(".")[0], "") is not None]
+            return inside or ready or found
+    likest = max(known, key=lambda one: _likeness(key, one))
+    return [likest] if _likeness(key, likest) >= 0.6 else []
+
+
+def _words(name: str) -> set[str]:
+    return {word.removesuffix("s") for word in name.split("_")}
 
 
 def _likeness(one: str, other: str) -> float:
     """0 … 1; half of it for the whole, half for what stands behind the last point."""
-    last, other_last = one.rpartition(".")[2], other.rpartition(".")[2]
-    inside = 0.9 if last in other_last or other_last in last else 0.0
-    return (_ratio(one, other) + max(inside, _ratio(last, other_last))) / 2
-
-
-def _ratio(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+    pairs = ((one, other), (one.rpartition(".")[2], other.rpartition(".")[2]))
+    return sum(SequenceMatcher(None, *pair).ratio() for pair in pairs) / 2
 
 
 @cache
-def _known_keys(config_name: str) -> dict[str, list[str]]:
-    """Every setting that the command can have, as it is typed, with the choices that bring it.
-
-    A setting that the command always has is brought by none.
-    """
-    whole = _content(OmegaConf.load(CONF / f"{config_name}.yaml"))
-    known: dict[str, list[str]] = {}
-    for key in [one for one in whole if one not in ("defaults", "hydra")]:
-        inside = whole[key] if isinstance(whole[key], dict) else {}
-        known |= {f"{key}.{one}": [] for one in inside} or {key: []}
-    for group, chosen in _groups(whole).items():
+def _known(config_name: str) -> dict[str, Setting]:
+    """Every setting that the command can have, as it is typed."""
+    known: dict[str, Setting] = {}
+    for key, value in _content(OmegaConf.load(CONF / f"{config_name}.yaml")).items():
+        if key not in ("defaults", "hydra"):
+            inside = value if isinstance(value, dict) else {}
+            here = {f"{key}.{one}": of for one, of in inside.items()} or {key: value}
+            known |= {one: Setting(of, []) for one, of in here.items()}
+    always = set(known)
+    for group, chosen in _groups(config_name).items():
         for file in sorted((CONF / group).glob("*.yaml")):
             spread = "@package _global_" in file.read_text(encoding="utf-8")
             for key, value in _content(OmegaConf.load(file)).items():
                 # A recipe sets keys of other groups: sections, which are theirs.
                 if key in ("defaults", "_target_") or (spread and isinstance(value, dict)):
                     continue
-                typed = key if spread else f"{group}.{key}"
-                if spread and chosen == file.stem:
-                    known[typed] = []
-                else:
-                    known.setdefault(typed, []).append(f"{group}={file.stem}")
+                name = key if spread else f"{group}.{key}"
+                setting = known.setdefault(name, Setting(value, []))
+                if name not in always and not (spread and chosen == file.stem):
+                    setting.choices.append(f"{group}={file.stem}")
     return known
 
 
-def _groups(whole: dict[str, Any]) -> dict[str, str | None]:
+@cache
+def _groups(config_name: str) -> dict[str, str | None]:
     """The groups that a command has, with the choices it makes itself."""
-    defaults = [one for one in whole["defaults"] if isinstance(one, dict)]
+    defaults = _content(OmegaConf.load(CONF / f"{config_name}.yaml"))["defaults"]
     return {
         group.removeprefix("optional "): chosen
         for default in defaults
+        if isinstance(default, dict)
         for group, chosen in default.items()
+        if not group.startswith("override ")
     }
 
 
@@ -142,11 +172,11 @@ def _content(config: Any) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
-def no_such_choice(group: str, option: str, options: list[str]) -> str:
+def no_such_choice(group: str, option: str, options: Iterable[str]) -> str:
     """One line for ``group=option``."""
-    return f"no such {group}: {option}; choose {one_of(options)}."
+    return f"no such {group}: {option}; choose {one_of(sorted(options))}."
 
 
-def one_of(words: list[str]) -> str:
+def one_of(words: Sequence[str]) -> str:
     """``a, b or c``."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

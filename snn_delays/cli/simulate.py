@@ -13,6 +13,7 @@ from snn_delays.arguments import whole_number
 from snn_delays.cli import console
 from snn_delays.cli.command import command
 from snn_delays.cli.runs import existing_folder, load_config, load_data
+from snn_delays.cli.settings import path_of
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
@@ -31,9 +32,7 @@ def simulate() -> None:
 
 def _simulate(cfg: DictConfig) -> None:
     path, dataset = _sources(cfg)
-    save = _path(cfg, "save")
-    if not isinstance(cfg.force, bool):
-        raise UsageError(f"force must be true or false, got {cfg.force!r}.")
+    save = None if cfg.save is None else path_of(cfg, "save")
     if save is not None:
         if save.suffix != ".npz":
             raise UsageError(f"save must be a file NAME.npz, got {save}.")
@@ -57,7 +56,8 @@ def _simulate(cfg: DictConfig) -> None:
 
 def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
     """Where the table lies, and the settings of the data set to run it on."""
-    table, dataset = _path(cfg, "table"), cfg.get("dataset")
+    table = None if cfg.table is None else path_of(cfg, "table")
+    dataset = cfg.get("dataset")
     if cfg.run is None:
         if table is None or dataset is None:
             raise UsageError(
@@ -69,19 +69,11 @@ def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
         return table, dataset
     if dataset is not None:
         raise UsageError("a run has its own data set: leave out either run or dataset.")
-    run = _path(cfg, "run")
-    assert run is not None
+    run = path_of(cfg, "run")
     config = load_config(RunFolder(run), trust=cfg.trust, network=False)
-    root = _path(cfg, "root")
-    if root is not None:
-        config.dataset.root = existing_folder(str(root))
+    if cfg.root is not None:
+        config.dataset.root = existing_folder(cfg.root)
     return table or run / "export" / "delays.h5", config.dataset
-
-
-def _path(cfg: DictConfig, key: str) -> Path | None:
-    if cfg[key] is not None and (not isinstance(cfg[key], str) or not cfg[key]):
-        raise UsageError(f"{key} must be a path, got {cfg[key]!r}.")
-    return None if cfg[key] is None else Path(cfg[key]).expanduser()
 
 
 def _require_fit(path: Path, table: DelayTable, data: SpikeData) -> None:

@@ -15,14 +15,21 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays.cli import console
+from snn_delays.callbacks import (
+    Checkpoints,
+    MetricsCsv,
+    ProgressBar,
+    TensorBoard,
+    Training,
+    best_epoch,
+)
 from snn_delays.cli.begin import (
+    fit_settings,
     folder_to_train_in,
     identity,
     resumed_config,
     saved_config,
     sweep_folder,
-    train_settings,
 )
 from snn_delays.cli.command import command
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
@@ -40,8 +47,8 @@ from snn_delays.progress import load_progress
 from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.run_folder import RunFolder
-from snn_delays.training import best_epoch
-from snn_delays.training import train as fit
+from snn_delays.terminal import ERRORS
+from snn_delays.training import fit
 
 log = logging.getLogger("snn_delays")
 
@@ -70,7 +77,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         overrides = list(HydraConfig.get().overrides.task)
         chip = cfg.finetune.chip and str(cfg.finetune.chip)
         cfg, run = finetuned_config(cfg, overrides, run.path if in_sweep() else None)
-    settings = train_settings(cfg)
+    settings = fit_settings(cfg)
     if not isinstance(cfg.dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
     cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
@@ -79,40 +86,42 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         data, net = starting_network(cfg, chip, trust=trust)
     else:
         data = load_data(cfg.dataset)
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(settings["seed"])
         net = build_network(cfg, data)
     if cfg.schedule.start is None:
         # Where there are no delays σ plays no part, but is to be one that every schedule takes.
         cfg.schedule.start = max(cfg.model.max_delay, 1) / 2 + 0.27
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
-    with torch.random.fork_rng(devices=[]):  # what does not suit the data is refused before a run
-        settings.augmentation(data.train.collate([0]), data.n_classes)
-    if not resumed:
-        saved = saved_config(cfg)
-        run.save_config(OmegaConf.to_yaml(saved))
-        keep_settings(run.path)
-        kept = identity(saved)
-    keep_log(run)
+    saved = saved_config(cfg)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    log.info(
-        f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
-        + (
-            f"{cfg.model.delays} delays up to {net.max_delay} steps "
-            f"({net.max_delay * data.dt_ms:g} ms)"
-            if net.max_delay
-            else "no delays"
-        )
-        + f" → {run.path}"
-    )
-    if not resumed and not cfg.get("finetune"):
-        warn_of_other_steps(cfg, data.dt_ms)
 
-    first = len(progress.rows) if progress else 0
+    def begin() -> None:
+        if not resumed:
+            run.save_config(OmegaConf.to_yaml(saved))
+            keep_settings(run.path)
+        keep_log(run)
+        log.info(
+            f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
+            + (
+                f"{cfg.model.delays} delays up to {net.max_delay} steps "
+                f"({net.max_delay * data.dt_ms:g} ms)"
+                if net.max_delay
+                else "no delays"
+            )
+            + f" → {run.path}"
+        )
+        if not resumed and not cfg.get("finetune"):
+            warn_of_other_steps(cfg, data.dt_ms)
+
+    callbacks = [
+        _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
+        TensorBoard(run.tensorboard),
+        MetricsCsv(run.metrics),
+        ProgressBar(),
+    ]
     try:
-        with console.TrainingView(settings.epochs, first) as view:
-            there = (run, view)
-            rows = fit(net, data, schedule, settings, *there, resume=resumed, config=kept)
+        rows = fit(net, data, schedule=schedule, callbacks=callbacks, **settings)
     except KeyboardInterrupt:
         if run.checkpoint("last").exists():
             log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
@@ -122,8 +131,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "split": data.split,
         "clean_split": data.clean_split,
         "delays": cfg.model.delays,
-        "seed": settings.seed,
-        "epochs": settings.epochs,
+        "seed": settings["seed"],
+        "epochs": settings["epochs"],
         "best_epoch": best_epoch(rows),
         "parameters": parameters,
         "invalid_events": data.invalid_events,
@@ -133,7 +142,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     net.cpu()
     for name in ("best", "last"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
-        summary[name] = report.accuracies(net, data, settings.batch_size)
+        summary[name] = report.accuracies(net, data, settings["batch_size"])
     if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
         warn_if_rounding_costs("best epoch", summary["best"])
     seconds = sorted(row["seconds"] for row in rows)
@@ -152,6 +161,18 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     return summary["best"]["validation"]["rounded"]["accuracy"]
 
 
+class _Begun(Checkpoints):
+    """Begins a run, or goes on with one, once its settings have been found to be right."""
+
+    def __init__(self, run: RunFolder, begin: Callable[[], None], **settings: Any) -> None:
+        super().__init__(run, **settings)
+        self.begin = begin
+
+    def on_start(self, training: Training) -> None:
+        self.begin()
+        super().on_start(training)
+
+
 @contextmanager
 def _run_log() -> Iterator[Callable[[RunFolder], None]]:
     """What is logged goes to the train.log of the run that the function given is called with.
@@ -164,7 +185,7 @@ def _run_log() -> Iterator[Callable[[RunFolder], None]]:
     handlers: list[logging.Handler] = [held]
 
     def keep(run: RunFolder) -> None:
-        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=console.ERRORS)
+        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
         file.setFormatter(logging.Formatter("%(message)s"))
         handlers.append(file)
         held.setTarget(file)

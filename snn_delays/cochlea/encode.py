@@ -19,14 +19,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from snn_delays.arguments import whole_number
-from snn_delays.cochlea.audio import check_sound, read_sound
 from snn_delays.cochlea.ear import Ear, presented
-from snn_delays.cochlea.filters import HALF, FilterBank, filter_table
+from snn_delays.cochlea.filters import HALF, SOUND_RATE, FilterBank, filter_table
 from snn_delays.cochlea.recordings import Collection
 from snn_delays.cochlea.spool import Spool
-from snn_delays.data.events.header import MOST_UNITS
-from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
+from snn_delays.sound import check_sound, read_sound
+from snn_delays.spike_file import MOST_UNITS, write_events
 
 # What is going on, how much of it is done, and how much there is.
 Watch = Callable[[str, int, int], None]
@@ -224,7 +223,7 @@ def _fill_table(channels: int, first: int) -> None:
 
 
 def _encode(seed: int, name: str, path: Path) -> _Spikes:
-    return _ear.hear(presented(read_sound(path)), generator(seed, name))
+    return _ear.hear(presented(read_sound(path, SOUND_RATE)), generator(seed, name))
 
 
 def generator(seed: int, name: str) -> np.random.Generator:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.eager import autocasts, has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_sequence
@@ -104,10 +104,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
             ("step_mode", step_mode, ("s", "m")),
         )
         for name, got, known in names:
-            if got not in known:
-                raise UsageError(
-                    f"DelayLayer: {name} must be one of {', '.join(known)}, got {got!r}."
-                )
+            choice(f"DelayLayer: {name}", got, known)
         self.granularity: Granularity = granularity
         self.interpolation: Interpolation = interpolation
         self.method: Method = method

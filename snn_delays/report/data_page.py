@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from snn_delays.atomic import write_atomically
 from snn_delays.data import SpikeData, Split
+from snn_delays.report.figure import saved_figure, whole_numbers
 
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-}
 _COLOURS = {"train": "#4477aa", "validation": "#ccbb44", "test": "#ee6677"}
 _PER_CLASS = 3
 # Recordings of each split that the means over time and over counts are taken from.
@@ -39,33 +30,27 @@ def draw_page(data: SpikeData, path: Path, *, title: str, seed: int = 0) -> None
 
     Args:
         data: of any loader.
-        path: the file; missing folders are made.
         title: stands on top.
         seed: of which recordings are shown, and which are counted where all would be too many.
-
-    Raises:
-        UsageError: the file system refuses.
     """
     splits = _splits(data)
     rng = np.random.default_rng(seed)
     columns = min(data.n_classes, 5 if data.n_classes <= 20 else 7)
     rows = math.ceil(data.n_classes / columns)
     tops = 0.4 + 1.45 * rows
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(13, tops + 6.4), layout="constrained")
+    with saved_figure(path, 13, tops + 6.4, dpi=110) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[tops, 6.0]).flat
         _draw_rasters(upper, data, rows, columns, rng)
-        (time, bins, duration), (classes, speakers) = _panels(lower)
+        middle, bottom = lower.subfigures(2, 1, squeeze=False).flat
+        time, bins, duration = middle.subplots(1, 3)
+        classes, speakers = bottom.subplots(1, 2, width_ratios=[1.5, 1])
         found = {name: _statistics(split, rng) for name, split in splits.items()}
         _draw_over_time(time, found, data.dt_ms)
         _draw_bins(bins, found)
         _draw_durations(duration, splits, data.dt_ms)
         _draw_classes(classes, splits, data.class_names)
         _draw_speakers(speakers, splits, data.speaker_sex)
-        image = io.BytesIO()
-        figure.savefig(image, dpi=110, format="png")
-    write_atomically(path, image.getvalue())
 
 
 def _splits(data: SpikeData) -> dict[str, Split]:
@@ -76,23 +61,17 @@ def _splits(data: SpikeData) -> dict[str, Split]:
     return splits
 
 
-def _panels(figure: SubFigure) -> tuple[list[Axes], list[Axes]]:
-    upper, lower = figure.subfigures(2, 1, squeeze=False).flat
-    return list(upper.subplots(1, 3)), list(lower.subplots(1, 2, width_ratios=[1.5, 1]))
-
-
 def _draw_rasters(
     figure: SubFigure, data: SpikeData, rows: int, columns: int, rng: np.random.Generator
 ) -> None:
     """One panel per class: some of its training recordings one after the other, on one scale."""
-    labels = data.train.labels.numpy()
+    labels, lengths = data.train.labels.numpy(), data.train.lengths.numpy()
     chosen = [
         rng.permutation(np.flatnonzero(labels == label))[:_PER_CLASS]
         for label in range(data.n_classes)
     ]
-    shown = np.concatenate(chosen)
-    lengths = data.train.lengths.numpy()
-    steps = int(lengths[shown].max()) if len(shown) else 1
+    steps = int(lengths[np.concatenate(chosen)].max(initial=1))
+    starts = [place * steps for place in range(_PER_CLASS)]
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for label, axis in enumerate(axes.flat):
         if label >= data.n_classes:
@@ -100,27 +79,19 @@ def _draw_rasters(
             continue
         axis.set_title(data.class_names[label], fontsize=9, fontweight="bold", pad=3)
         for place, index in enumerate(chosen[label]):
-            batch = data.train.collate([int(index)])
-            counts = batch.spikes[:, 0].numpy().T
+            counts = data.train.collate([int(index)]).spikes[:, 0].numpy().T
             largest = max(float(counts.max(initial=0)), 1e-12)
-            left = place * steps
             axis.imshow(
                 np.sqrt(np.maximum(counts, 0) / largest),
-                cmap="Greys",
-                vmin=0,
-                vmax=1,
+                **{"cmap": "Greys", "vmin": 0, "vmax": 1, "interpolation": "antialiased"},
                 origin="lower",
                 aspect="auto",
-                interpolation="antialiased",
-                extent=(left, left + counts.shape[1], 0, data.n_channels),
+                extent=(starts[place], starts[place] + counts.shape[1], 0, data.n_channels),
             )
-        for place in range(1, _PER_CLASS):
-            axis.axvline(place * steps, color="0.8", linewidth=0.8)
+        for start in starts[1:]:
+            axis.axvline(start, color="0.8", linewidth=0.8)
         axis.set(xlim=(0, _PER_CLASS * steps), ylim=(0, data.n_channels))
-        axis.set_xticks(
-            [place * steps for place in range(_PER_CLASS)],
-            ["0"] * _PER_CLASS,
-        )
+        axis.set_xticks(starts, ["0"] * _PER_CLASS)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     seconds = steps * data.dt_ms / 1000
     figure.supxlabel(
@@ -149,7 +120,7 @@ class _Statistics:
 def _statistics(split: Split, rng: np.random.Generator) -> _Statistics:
     some = np.sort(rng.permutation(len(split))[:_SAMPLED])
     per_step = np.zeros(int(split.lengths[some].max()))
-    cells: dict[float, int] = {}
+    cells: Counter[float] = Counter()
     total = 0
     for first in range(0, len(some), _BATCH):
         batch = split.collate(some[first : first + _BATCH])
@@ -158,12 +129,10 @@ def _statistics(split: Split, rng: np.random.Generator) -> _Statistics:
         total += int(batch.lengths.sum()) * split.n_channels
         # To half a spike: input may be a current, and then there is no end of different values.
         values, counts = np.unique(np.rint(2 * spikes[spikes != 0]) / 2, return_counts=True)
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            cells[value] = cells.get(value, 0) + count
+        cells.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     values = np.array(sorted(cells))
-    return _Statistics(
-        per_step / len(some), values, np.array([cells[value] for value in values]) / total
-    )
+    shares = np.array([cells[value] for value in values]) / total
+    return _Statistics(per_step / len(some), values, shares)
 
 
 def _draw_over_time(axis: Axes, found: dict[str, _Statistics], dt_ms: float) -> None:
@@ -178,19 +147,16 @@ def _draw_over_time(axis: Axes, found: dict[str, _Statistics], dt_ms: float) -> 
         xlim=(0, None),
         ylim=(0 if spikes else None, None),
     )
-    axis.legend(frameon=False)
+    axis.legend()
 
 
 def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
     for name, statistics in found.items():
+        shares = 100 * statistics.shares
         axis.plot(
-            statistics.values,
-            100 * statistics.shares,
-            "o-",
-            color=_COLOURS[name],
-            markersize=3,
-            linewidth=1,
-            label=f"{name}: {abs(100 * (1 - statistics.shares.sum())):.1f} % silent",
+            *(statistics.values, shares, "o-"),
+            **{"color": _COLOURS[name], "markersize": 3, "linewidth": 1},
+            label=f"{name}: {abs(100 - shares.sum()):.1f} % silent",
         )
     spikes = all(statistics.counts for statistics in found.values())
     what = "spikes" if spikes else "input"
@@ -201,9 +167,9 @@ def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
         ylabel="share of bins (%)",
         yscale="log",
     )
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axis.xaxis)
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.legend(frameon=False)
+    axis.legend()
 
 
 def _draw_durations(axis: Axes, splits: dict[str, Split], dt_ms: float) -> None:
@@ -213,12 +179,8 @@ def _draw_durations(axis: Axes, splits: dict[str, Split], dt_ms: float) -> None:
         counts, _ = np.histogram(of, edges)
         axis.stairs(100 * counts / len(of), edges, color=_COLOURS[name], linewidth=1.4)
         axis.axvline(float(np.median(of)), color=_COLOURS[name], linewidth=0.8, linestyle=":")
-    axis.set(
-        title="duration (median dotted)",
-        xlabel="last spike (s)",
-        ylabel="recordings (%)",
-        xlim=(0, None),
-    )
+    axis.set(title="duration (median dotted)", xlim=(0, None))
+    axis.set(xlabel="last spike (s)", ylabel="recordings (%)")
 
 
 def _draw_classes(axis: Axes, splits: dict[str, Split], class_names: Sequence[str]) -> None:
@@ -230,11 +192,7 @@ def _draw_classes(axis: Axes, splits: dict[str, Split], class_names: Sequence[st
     axis.set(title="recordings per class", ylabel="recordings")
     axis.legend(
         [f"{name}: {len(split):,}" for name, split in splits.items()],
-        frameon=False,
-        ncols=3,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0,
+        **{"ncols": 3, "loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0},
     )
 
 
@@ -267,7 +225,7 @@ def _draw_speakers(axis: Axes, splits: dict[str, Split], speaker_sex: dict[int, 
         xscale="log",
         ylim=(0, 1),
     )
-    axis.legend(frameon=False)
+    axis.legend()
 
 
 def _stack(axis: Axes, counts: dict[str, np.ndarray], names: list[str]) -> None:
@@ -277,7 +235,7 @@ def _stack(axis: Axes, counts: dict[str, np.ndarray], names: list[str]) -> None:
     for split, of in counts.items():
         axis.bar(places, of, 0.8, bottom, color=_COLOURS[split])
         bottom += of
-    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axis.yaxis)
     long = sum(map(len, names)) > 70
     axis.set_xticks(places, names, rotation=90 if long else 0)
     axis.set_xlim(-0.6, len(names) - 0.4)

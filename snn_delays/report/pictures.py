@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import copy
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from snn_delays import losses
-from snn_delays.atomic import write_atomically
 from snn_delays.data import SpikeData
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.network import DelaySNN
+from snn_delays.report.figure import saved_figure, whole_numbers
 
-_STYLE: dict[Any, Any] = {
-    **{"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left"},
-    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
-}
 _BATCH = 256
 _RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
 _NETWORKS = ("tab:gray", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
@@ -42,8 +32,7 @@ def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> N
     where; on the diagonal nothing has moved.
     """
     pairs = list(zip(delay_layers(net), delay_layers(initial), strict=True))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.5, 2.8 * len(pairs)), layout="constrained")
+    with saved_figure(path, 7.5, 2.8 * len(pairs)) as figure:
         axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1.5, 1])
         for index, ((trained, start), (left, right)) in enumerate(zip(pairs, axes, strict=True)):
             edges = np.arange(trained.max_delay + 2) - 0.5
@@ -61,8 +50,7 @@ def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> N
             right.hist2d(old, new, bins=[edges, edges], weights=new_weight, cmap="Blues")
             right.plot([0, trained.max_delay], [0, trained.max_delay], color="0.4", linewidth=0.8)
             right.set(xlabel="delay before (steps)", ylabel="delay after (steps)", aspect="equal")
-            _whole_numbers(left.xaxis, right.xaxis, right.yaxis)
-        figure.savefig(path, dpi=150)
+            whole_numbers(left.xaxis, right.xaxis, right.yaxis)
 
 
 def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
@@ -78,8 +66,7 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
         for delay in shuffled.delay_parameters():
             order = torch.randperm(delay.numel(), generator=dealer)
             delay.copy_(delay.flatten()[order].view_as(delay))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.5, 5.6), layout="constrained")
+    with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
         _draw_input(raster, data)
         for axis, title, network in (
@@ -90,7 +77,6 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
             axis.sharey(panels[0])
         _name_lines(panels[0])
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
-        figure.savefig(path, dpi=150)
 
 
 def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, path: Path) -> None:
@@ -103,16 +89,11 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
     Args:
         networks: what each is called, and the network.
         data: what they were trained for and are tested on.
-        path: a PNG file; missing folders are made.
-
-    Raises:
-        UsageError: the file system refuses.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(max(7.5, 2.5 * len(networks)), 6.6), layout="constrained")
-        top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3])[
-            :, 0
-        ]
+    with saved_figure(path, max(7.5, 2.5 * len(networks)), 6.6) as figure:
+        top, middle, bottom = figure.subfigures(
+            3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3]
+        ).flat
         raster = top.subplots()
         _draw_input(raster, data)
         raster.set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
@@ -146,10 +127,7 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
             xlabel="its score less the best other class's",
             ylabel="share of samples below",
         )
-        _whole_numbers(accuracies.xaxis)
-        image = io.BytesIO()
-        figure.savefig(image, dpi=150, format="png")
-    write_atomically(path, image.getvalue())
+        whole_numbers(accuracies.xaxis)
 
 
 def comparable(one: SpikeData, other: SpikeData) -> bool:
@@ -187,7 +165,7 @@ def _draw_input(axis: Axes, data: SpikeData) -> None:
         xlim=(-0.5, len(sample) - 0.5),
         ylim=(-0.5, data.n_channels - 0.5),
     )
-    _whole_numbers(axis.xaxis, axis.yaxis)
+    whole_numbers(axis.xaxis, axis.yaxis)
 
 
 def _draw_scores(
@@ -210,7 +188,7 @@ def _draw_scores(
         ylabel="score over the mean",
         xlim=(-0.5, len(scores) - 0.5),
     )
-    _whole_numbers(axis.xaxis)
+    whole_numbers(axis.xaxis)
 
 
 def _name_lines(axis: Axes) -> None:
@@ -257,8 +235,3 @@ def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
     strength = layer.acting_weight().detach().abs()
     delay = layer.delay.detach().expand_as(strength)
     return delay.flatten().numpy(), (strength / strength.sum()).flatten().numpy()
-
-
-def _whole_numbers(*axes: Axis) -> None:
-    for axis in axes:
-        axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -8,20 +8,21 @@ import platform
 from typing import Any
 
 import torch
+from torch import nn
 
 from snn_delays.data import SpikeData
 from snn_delays.evaluation import Evaluation, evaluate
-from snn_delays.network import DelaySNN
+from snn_delays.layers.delay_layer import rounded
 
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
 
 
-def accuracies(net: DelaySNN, data: SpikeData, batch_size: int) -> dict[str, Any]:
+def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, Any]:
     """Accuracy on validation and test, with σ-kernels (``float``) and with delays ``rounded``.
 
     On test also for speakers that training has heard and for the others, where speakers are known.
     """
-    deployed = net.rounded()
+    deployed = rounded(net)
     result: dict[str, Any] = {}
     for name, split in (("validation", data.valid), ("test", data.test)):
         result[name] = {

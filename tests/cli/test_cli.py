@@ -18,7 +18,7 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.cli.recipe import RECIPE_DT_MS
 from snn_delays.cli.settings import CONF
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.data.events.writing import write_events
+from snn_delays.spike_file import write_events
 
 
 def test_a_run_leaves_its_files(there: Path):
@@ -89,35 +89,8 @@ def trained_with(run: Path) -> tuple[dict[str, Any], str]:
     """The augmentation in a run's configuration, and its metrics but for the seconds."""
     config = OmegaConf.load(run / "config.yaml")
     assert isinstance(config, DictConfig)
-    assert config.trainer.channel_shift is None
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     return dict(config.augmentation), str([{**row, "seconds": ""} for row in rows])
-
-
-def test_the_shift_has_an_older_name(there: Path, shell: Shell):
-    found = []
-    for name in ("trainer", "augmentation"):
-        shell("train", *SMALL, *SHORT, f"{name}.channel_shift=2", f"run=runs/{name}")
-        found.append(trained_with(there / f"runs/{name}"))
-    assert found[0] == found[1]
-    assert found[0][0]["channel_shift"] == 2
-    plain = (there / "runs/learned/metrics.csv").read_text().splitlines()[1].split(",")[2]
-    assert plain not in found[0][1]
-    # The configuration of a run that was begun when there was no other name, and was stopped.
-    old = there / "runs/old"
-    old.mkdir()
-    config = OmegaConf.load(there / "runs/trainer/config.yaml")
-    assert isinstance(config, DictConfig)
-    del config["augmentation"]
-    config.trainer.channel_shift = 2
-    OmegaConf.save(config, old / "config.yaml")
-    shell("train", "run=runs/old", "resume=true")
-    metrics = [
-        [line.rsplit(",", 1)[0] for line in (there / f"runs/{name}/metrics.csv").open()]
-        for name in ("trainer", "old")
-    ]
-    assert len(metrics[0]) == 1 + 2
-    assert metrics[0] == metrics[1]
 
 
 def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shell):
@@ -135,6 +108,8 @@ WRONG = {
         ("+model.colour=3", "no such setting: model.colour"),
         ("+foo=1", "no such setting: foo; --help lists them all."),
         ("resume=maybe", "resume must be true or false, got 'maybe'."),
+        ("model.bias=yes", "model.bias must be true or false, got 'yes'."),
+        ("trust=1", "trust must be true or false, got 1."),
         ("++foo=1", "no such setting: foo; --help lists them all."),
         ("+foo.bar=1", "no such setting: foo;"),
         ("+trainer.foo=1", "no such setting: trainer.foo"),
@@ -151,7 +126,7 @@ WRONG = {
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
         ("augmentation.event_drop=1", "augmentation.event_drop must be < 1, got 1."),
         ("+augmentation.blend=1", "no such setting: augmentation.blend"),
-        ("trainer.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
+        ("augmentation.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
         ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
         ("model.v_reset=low", "v_reset must be null or below v_threshold, got 'low'"),
@@ -189,13 +164,18 @@ WRONG = {
         ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
         ("run=runs/learned batch_size=0", "batch_size"),
     ],
-    "export": [("run=runs/learned +foo=1", "no such setting: foo")],
+    "export": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned fixed_point=1", "fixed_point must be true or false, got 1."),
+    ],
     "simulate": [
         ("run=runs/learned +foo=1", "no such setting: foo"),
         ("table=t.h5 +dataset.root=x", "dataset.root is a setting of dataset=gsc"),
     ],
     "prepare": [
         ("+foo=1", "no such setting: foo"),
+        ("plot=page.png dataset.root=data", "plot must be true or false, got 'page.png'."),
+        ("dataset.check=flase dataset.root=data", "dataset.check must be true or false, got"),
         ("+dataset.chek=true dataset.root=data", "dataset: a setting is unknown"),
     ],
     "encode": [("audio=data output=x.h5 +foo=1", "no such setting: foo")],

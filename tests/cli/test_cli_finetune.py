@@ -12,8 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from typed_commands import Shell
 
-from snn_delays.cli import console
-from snn_delays.run_folder import Row
+from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.table import read_table
 from snn_delays.table.chips.profile import FOLDER
 
@@ -63,12 +62,12 @@ def test_a_fine_tuned_run_is_a_run(there: Path, shell: Shell, base: str):
 def test_resumed_it_gives_the_same_numbers(
     there: Path, shell: Shell, base: str, monkeypatch: pytest.MonkeyPatch
 ):
-    def stop(view: console.TrainingView, row: Row) -> None:
+    def stop(bar: ProgressBar, training: Training) -> None:
         raise KeyboardInterrupt
 
     shell("train", base, *QUICK, "finetune.folder=runs/base/whole")
     with monkeypatch.context() as patch:
-        patch.setattr(console.TrainingView, "epoch", stop)
+        patch.setattr(ProgressBar, "on_epoch", stop)
         with pytest.raises(SystemExit) as stopped:
             shell("train", base, *QUICK, "finetune.folder=runs/base/parts")
     assert stopped.value.code == 130

@@ -8,22 +8,32 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
+from torch import nn
 from typed_commands import SHORT, SMALL, Shell
 
+from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
 from snn_delays.run_folder import Row
+from snn_delays.terminal import print_anywhere, print_line
 
 ROW: Row = {
     **{"epoch": 1, "sigma": 0.5, "delay_change": 0.2, "rate_hz": 9.0, "loss": 2.0},
     **{"accuracy": 0.5, "valid_accuracy": 0.25, "seconds": 1.0},
 }
+
+
+def at(epoch: int, batch: int, rows: list[Row], epochs: int = 150) -> Training:
+    """A training that stands there."""
+    now = {"epoch": epoch, "batch": batch, "batches": 3, "loss": 12.345, "accuracy": 1.0}
+    return Training(nn.Identity(), epochs, {}, [], rows, **now)
 
 
 class Terminal:
@@ -44,14 +54,14 @@ anywhere = pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 
 def test_signs_are_printed_in_letters_where_there_are_no_signs(monkeypatch: pytest.MonkeyPatch):
     terminal = Terminal(monkeypatch, "ascii")
-    console.print_anywhere()
+    print_anywhere()
     print("σ = 0.5 – 1 … → größe ▁█")
     assert terminal.text == r"sigma = 0.5 - 1 ... -> gr\xf6\xdfe 18" + "\n"
 
 
 def test_text_that_is_none_is_escaped(monkeypatch: pytest.MonkeyPatch):
     terminal = Terminal(monkeypatch, "utf-8")
-    console.print_anywhere()
+    print_anywhere()
     print("größe → " + os.fsdecode(b"\xff"))  # a file's name in some other encoding
     assert terminal.text == "größe → \\udcff\n"
 
@@ -59,7 +69,7 @@ def test_text_that_is_none_is_escaped(monkeypatch: pytest.MonkeyPatch):
 @anywhere
 def test_a_table_in_letters_keeps_its_columns(monkeypatch: pytest.MonkeyPatch, encoding: str):
     terminal = Terminal(monkeypatch, encoding)
-    console.print_anywhere()
+    print_anywhere()
     console.print_table("σ", ["as trained (σ-kernels)", "…"], [["σ", "–"], ["τ → Δ", "×"]])
     _, *lines = terminal.text.splitlines()
     assert len({len(line) for line in lines}) == 1
@@ -72,11 +82,14 @@ def test_a_training_run_is_watched_in_any_encoding(
     monkeypatch: pytest.MonkeyPatch, encoding: str, live: bool
 ):
     terminal = Terminal(monkeypatch, encoding)
-    console.print_anywhere()
+    print_anywhere()
     shown = Console(file=terminal.stream, force_terminal=live, highlight=False)
-    with console.TrainingView(2, console=shown) as view:
-        view.batch(1, 1, 3, 2.0, 0.5)
-        view.epoch(ROW)
+    training = at(1, 1, [ROW], epochs=2)
+    bar = ProgressBar(shown)
+    bar.on_start(replace(training, rows=[]))
+    bar.on_batch(training)
+    bar.on_epoch(training)
+    bar.on_end(training)
     assert "validation (rounded)" in terminal.text
     print(delay_line([{"delay_histogram": [1, 0, 8]}]))
 
@@ -108,7 +121,7 @@ def test_a_line_of_one_field_is_never_lost(monkeypatch: pytest.MonkeyPatch):
     for width, live in ((20, True), (20, False)):
         terminal = Terminal(monkeypatch, "utf-8")
         shown = Console(file=terminal.stream, force_terminal=live, width=width)
-        console.print_line(shown, "a folder/[b].h5: 3 recordings")
+        print_line(shown, "a folder/[b].h5: 3 recordings")
         assert terminal.text.split() == ["a", "folder/[b].h5:", "3", "recordings"]
         assert terminal.text.count("\n") == 1 + live
 
@@ -128,17 +141,20 @@ def test_a_live_bar_keeps_to_its_terminal(
         monkeypatch.setattr(sys, name, Tty(raw, encoding=encoding, write_through=True))
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
-    console.print_anywhere()
+    print_anywhere()
     handler, log = logging.StreamHandler(sys.stdout), logging.getLogger()
     monkeypatch.setattr(log, "handlers", [handler])
-    with console.TrainingView(150, first=98) as view:
-        assert view.console.width == width
-        for epoch in (99, 100):
-            for done in range(1, 4):
-                view.batch(epoch, done, 3, 12.345, 1.0)
-                log.warning(f"said in batch {epoch}.{done}")
-            view.epoch({**ROW, "epoch": epoch, "sigma": 12.27, "rate_hz": 123.4})
-            print("printed after epoch", epoch)
+    bar, rows = ProgressBar(), [ROW] * 98
+    bar.on_start(at(0, 0, rows))
+    assert bar.console.width == width
+    for epoch in (99, 100):
+        for done in range(1, 4):
+            bar.on_batch(at(epoch, done, rows))
+            log.warning(f"said in batch {epoch}.{done}")
+        rows.append({**ROW, "epoch": epoch, "sigma": 12.27, "rate_hz": 123.4})
+        bar.on_epoch(at(epoch, 3, rows))
+        print("printed after epoch", epoch)
+    bar.on_end(at(100, 3, rows))
     assert handler.stream is sys.stdout
     log.warning("said at last")
     lines = Screen(width, raw.getvalue().decode(encoding)).lines

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from snn_delays.cochlea.audio import check_sound, read_sound
 from snn_delays.errors import UsageError
+from snn_delays.sound import check_sound, read_sound
 
 WriteTone = Callable[..., Path]
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data.events import binned_cache
+from snn_delays.data.events import binned
 
 WriteFile = Callable[..., Path]
 
@@ -91,8 +91,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(source.path.name)
         return read(source, **settings)
 
-    read = binned_cache.read_binned
-    monkeypatch.setattr(binned_cache, "read_binned", counted)
+    read = binned.read_binned
+    monkeypatch.setattr(binned, "read_binned", counted)
     return names
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_delays.data.files.array_file import DamagedError, map_arrays, write_arrays
+from snn_delays.data.cache import DamagedError, map_arrays, write_arrays
 from snn_delays.errors import UsageError
 
 

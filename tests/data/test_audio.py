@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from drawn_speech import tone, write_wav
 
-from snn_delays.data.features.audio import BadAudioError, length, read_audio
+from snn_delays.sound import BadAudioError, length, read_audio
 
 
 def read(path: Path, rate: int = 16_000, start: int = 0) -> np.ndarray:
-    return read_audio(path, rate=rate, samples=rate, start=start)
+    return read_audio(path, rate, rate, start=start)
 
 
 @pytest.mark.parametrize(

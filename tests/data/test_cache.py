@@ -15,7 +15,8 @@ import pytest
 from cache_checks import FOLDER, assert_same, entries
 
 from snn_delays.data import load_shd, load_ssc
-from snn_delays.data.events import binned_cache as cache_module
+from snn_delays.data.cache import sha256 as sha256_of
+from snn_delays.data.events import binned as cache_module
 
 pytestmark = pytest.mark.usefixtures("no_other_cache")
 
@@ -85,10 +86,10 @@ def test_other_content_is_noticed_under_the_same_size_and_time(
     shd_root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, remembers: bool
 ) -> None:
     if remembers:  # files are not new enough for a second change to hide in the same tick
-        monkeypatch.setattr("snn_delays.data.files.source_hash._TICK_NS", 0)
+        monkeypatch.setattr("snn_delays.data.cache._TICK_NS", 0)
     path = shd_root / "shd_test.h5"
     before = load_shd(shd_root)
-    assert bool(list((shd_root / FOLDER).glob("*.json"))) == remembers
+    assert bool(list((shd_root / FOLDER).glob("*.sha256"))) == remembers
     found = path.stat()
     time.sleep(0.05)
     with h5py.File(path, "r+") as file:
@@ -103,13 +104,13 @@ def test_other_content_is_noticed_under_the_same_size_and_time(
 def test_a_remembered_file_is_not_hashed_again(
     shd_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snn_delays.data.files.source_hash._TICK_NS", 0)
+    monkeypatch.setattr("snn_delays.data.cache._TICK_NS", 0)
     data = load_shd(shd_root)
-    notes = list((shd_root / FOLDER).glob("*.json"))
+    notes = list((shd_root / FOLDER).glob("*.sha256"))
     hashed: list[Path] = []
-    sha256 = cache_module.source_hash.sha256
+    sha256 = sha256_of
     monkeypatch.setattr(
-        "snn_delays.data.files.source_hash.sha256", lambda path: hashed.append(path) or sha256(path)
+        "snn_delays.data.cache.sha256", lambda path: hashed.append(path) or sha256(path)
     )
     assert_same(load_shd(shd_root), data)
     assert not hashed

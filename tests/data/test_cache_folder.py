@@ -12,7 +12,7 @@ import pytest
 from cache_checks import FOLDER, assert_same, entries
 
 from snn_delays.data import load_shd
-from snn_delays.data.files.cache_folder import cache_folders
+from snn_delays.data.cache import cache_folders
 from snn_delays.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("no_other_cache")

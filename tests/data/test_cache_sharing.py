@@ -11,7 +11,7 @@ import pytest
 from cache_checks import FOLDER, assert_same, entries
 
 from snn_delays.data import load_shd
-from snn_delays.data.events import binned_cache as cache_module
+from snn_delays.data.events import binned as cache_module
 
 pytestmark = pytest.mark.usefixtures("no_other_cache")
 

@@ -16,9 +16,9 @@ from snn_delays.data import Batch, SparseBatch, SpikeData, SpikeSplit
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.reading import Events
-from snn_delays.data.features.encoders import Encoder
-from snn_delays.data.features.log_mel import LogMel
-from snn_delays.data.features.split import FeatureBatch, FeatureSplit, Scale
+from snn_delays.data.gsc.encoders import Encoder
+from snn_delays.data.gsc.log_mel import LogMel
+from snn_delays.data.gsc.split import FeatureBatch, FeatureSplit, Scale
 from snn_delays.data.synthetic.task import SyntheticTask
 from snn_delays.errors import UsageError
 

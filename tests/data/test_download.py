@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from server import Server, page, redirect, serving, stalled, truncated, whole, without_ranges
 
-from snn_delays.data.files import download as download_module
-from snn_delays.data.files.download import alone_in, fetch_file
+from snn_delays.data import download as download_module
+from snn_delays.data.download import alone_in, fetch_file
 from snn_delays.errors import UsageError
 
 BY_HAND = "Without a network: get it elsewhere."
@@ -225,7 +225,7 @@ def test_a_process_that_is_killed_leaves_nothing_that_looks_whole(
     server.answers = [stalled, whole]
     code = (
         "import sys; from pathlib import Path\n"
-        "from snn_delays.data.files.download import alone_in, fetch_file\n"
+        "from snn_delays.data.download import alone_in, fetch_file\n"
         "path = Path(sys.argv[2])\n"
         "with alone_in(path.parent, ''): fetch_file(sys.argv[1], path, sys.argv[3], by_hand='')"
     )

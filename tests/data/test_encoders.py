@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_delays.data.features.encoders import Encoder, delta, latency, level
+from snn_delays.data.gsc.encoders import Encoder, delta, latency, level
 from snn_delays.errors import UsageError
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from drawn_speech import tone, write_speech, write_wav
 
-from snn_delays.data.features import cache as feature_cache
-from snn_delays.data.features.cache import Features, read_features
-from snn_delays.data.features.log_mel import LogMel
-from snn_delays.data.gsc.folder import find_clips
+from snn_delays.data.gsc import features as feature_cache
+from snn_delays.data.gsc.clips import find_clips
+from snn_delays.data.gsc.features import Features, read_features
+from snn_delays.data.gsc.log_mel import LogMel
 
 FRONT_END = LogMel(16_000, 12, 400, 160, 512, 20.0, 8000.0)
 
@@ -39,9 +39,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The first recording of every part that was computed."""
     names: list[str] = []
 
-    def counted(root: Path, key: Any) -> Any:
-        names.append(key.clips[0].name)
-        return compute(root, key)
+    def counted(root: Path, clips: Any, front_end: LogMel) -> Any:
+        names.append(clips[0].name)
+        return compute(root, clips, front_end)
 
     compute = feature_cache.compute_part
     monkeypatch.setattr(feature_cache, "compute_part", counted)
@@ -151,18 +151,19 @@ def test_a_build_that_was_killed_goes_on(root: Path, tmp_path: Path, computed: l
         f"""
         import os, time
         from pathlib import Path
-        from snn_delays.data.features import cache as feature_cache, part as feature_part
-        from snn_delays.data.gsc.folder import find_clips
-        from snn_delays.data.features.log_mel import LogMel
+        from snn_delays.data.gsc import features as feature_cache
+        from snn_delays.data.gsc.clips import find_clips
+        from snn_delays.data.gsc.log_mel import LogMel
         feature_cache.CLIPS_PER_PART = 3
-        keep, done = feature_cache.write_part, []
-        def slow(path, key, part):
+        keep, done = feature_cache.keep_part, []
+        def slow(cache, entry, part):
             if len(done) == 4:  # as if the disk were slow, with a part half written
+                path = cache.folders[0] / entry.file_name
                 path.with_name(f".{{path.name}}.half.tmp").write_bytes(b"half")
                 print("half", flush=True)
                 time.sleep(60)
-            done.append(keep(path, key, part))
-        feature_cache.write_part = slow
+            done.append(keep(cache, entry, part))
+        feature_cache.keep_part = slow
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
         clips = [c for of in find_clips(Path({str(root)!r})).values() for c in of]
         front_end = LogMel(16_000, 12, 400, 160, 512, 20.0, 8000.0)
@@ -213,9 +214,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
 ) -> None:
     compute = feature_cache.compute_part
 
-    def disturbed(where: Path, key: Any) -> Any:
-        part = compute(where, key)
-        os.utime(where / key.clips[0].name, ns=(0, time.time_ns()))
+    def disturbed(where: Path, clips: Any, front_end: LogMel) -> Any:
+        part = compute(where, clips, front_end)
+        os.utime(where / clips[0].name, ns=(0, time.time_ns()))
         return part
 
     monkeypatch.setattr(feature_cache, "compute_part", disturbed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_delays.data.gsc.lists import hashed_part, official_parts
+from snn_delays.data.gsc.clips import hashed_part, official_parts
 from snn_delays.errors import UsageError
 
 NAMES = ["bed/a_nohash_0.wav", "bed/b_nohash_0.wav", "yes/a_nohash_1.wav"]

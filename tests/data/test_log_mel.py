@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import pytest
 
-from snn_delays.data.features.log_mel import LogMel, log_mel
+from snn_delays.data.gsc.log_mel import LogMel, log_mel
 from snn_delays.errors import UsageError
 
 DEFAULT: dict[str, Any] = {
@@ -35,7 +35,7 @@ def test_by_default_no_band_is_empty_and_all_lie_below_nyquist(
     assert not caplog.records
     assert not front_end.empty_bands().any()
     assert front_end.fmax == front_end.nyquist == 8000
-    bank = front_end.bank()
+    bank = front_end.bank
     assert bank.shape == (140, 257)
     assert (bank >= 0).all()
     assert (bank <= 1).all()
@@ -64,7 +64,7 @@ def test_the_published_setting_has_53_empty_bands_and_says_so(
 def test_the_count_of_empty_bands_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
         front_end = made(n_mels=400)
-    empty = int((front_end.bank() == 0).all(axis=1).sum())
+    empty = int((front_end.bank == 0).all(axis=1).sum())
     assert empty > 0
     assert f"{empty} of 400 mel bands are EMPTY" in caplog.text
 
@@ -83,7 +83,7 @@ def test_the_bank_is_librosas(frontend: str) -> None:
             htk=front_end.scale == "htk",
             norm=None,
         )
-    np.testing.assert_allclose(front_end.bank(), theirs, atol=1e-5)
+    np.testing.assert_allclose(front_end.bank, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("frontend", ["standard", "published"])
@@ -99,7 +99,7 @@ def test_features_are_librosas(frontend: str) -> None:
             pad_mode="constant",
         )
     )
-    energy = np.einsum("bk,nkt->ntb", front_end.bank(), power**2)
+    energy = np.einsum("bk,nkt->ntb", front_end.bank, power**2)
     theirs = np.log(np.maximum(energy, front_end.floor))
     ours = front_end(sound)
     assert ours.shape == theirs.shape == (3, 101, 140)
@@ -109,7 +109,7 @@ def test_features_are_librosas(frontend: str) -> None:
 def test_a_tone_is_loudest_in_the_band_around_it() -> None:
     front_end = made()
     time = np.arange(16000) / 16000
-    peaks = front_end.bank().argmax(axis=1) * 16000 / 512
+    peaks = front_end.bank.argmax(axis=1) * 16000 / 512
     for hertz in (300.0, 1000.0, 4000.0):
         sound = np.sin(2 * np.pi * hertz * time, dtype=np.float64).astype(np.float32)[None]
         loudest = front_end(sound)[0, 50].argmax()

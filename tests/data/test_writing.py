@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from snn_delays.data.events.reading import read_events
-from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
+from snn_delays.spike_file import write_events
 
 NAMES = [f"s{i % 7}" for i in range(1300)]
 

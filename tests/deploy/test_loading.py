@@ -25,12 +25,11 @@ from snn_delays.deploy.verify import compare
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import delay_layers, rounded
 from snn_delays.losses import cross_entropy, score
-from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Constant
 from snn_delays.table.hdf5 import write_table
 from snn_delays.table.population import Population
 from snn_delays.table.simulator import simulate
-from snn_delays.training import TrainSettings, train
+from snn_delays.training import fit
 
 NAMES = ("a", "b", "c", "d")
 
@@ -136,7 +135,7 @@ def on_the_grid(net: LoadedNetwork) -> LoadedNetwork:
     [copy.deepcopy, rounded, folded, pickled, from_its_state, on_the_grid],
     ids=lambda change: change.__name__,
 )
-def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> None:
+def test_absent_synapses_stay_absent_in_copies(change: Any) -> None:
     table = quantised(integer_table(random_network(5), dt_ms=10.0, class_names=NAMES), 3)
     net = change(LoadedNetwork(table))
     present = kept(net)
@@ -144,13 +143,11 @@ def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> N
     assert all(0 < int(mask.sum()) < mask.numel() for mask in present.values())
     before = {name: net.get_parameter(name).detach().clone() for name in present}
     split = random_split(6, 16)
-    rows = train(
+    rows = fit(
         net,
         SpikeData(split, split, split, NAMES, 10.0, "official", 0),
-        Constant(start=0.0),
-        TrainSettings(epochs=6, weight_lr=0.05, weight_decay=1e-3, accelerator="cpu"),
-        RunFolder(tmp_path),
-        Unseen(),
+        schedule=Constant(start=0.0),
+        **{"epochs": 6, "weight_lr": 0.05, "weight_decay": 1e-3, "accelerator": "cpu"},
     )
     assert rows[-1]["loss"] < rows[0]["loss"]
     for name, mask in present.items():
@@ -162,14 +159,6 @@ def test_absent_synapses_stay_absent_in_copies(change: Any, tmp_path: Path) -> N
     for one, other in zip(again.projections, table.projections, strict=True):
         pairs = {(*pair,) for pair in zip(other.pre, other.post, strict=True)}
         assert {*zip(one.pre, one.post, strict=True)} <= pairs
-
-
-class Unseen:
-    """Nobody watches."""
-
-    def batch(self, *_: Any) -> None: ...
-
-    def epoch(self, row: Any) -> None: ...
 
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])

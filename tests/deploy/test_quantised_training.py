@@ -28,7 +28,7 @@ from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
 from snn_delays.ops import plan
 from snn_delays.ops.plan import Method
-from snn_delays.training import TrainSettings, _optimizers
+from snn_delays.optimisation import published
 
 NAMES = ("a", "b", "c", "d")
 
@@ -321,7 +321,7 @@ def test_checkpoints_fit() -> None:
 def test_scales_do_not_decay() -> None:
     """Far from 1 and without a gradient, weight decay would move a scale by a whole step."""
     net = make_quantisation_aware_(folded(random_network(7)), 4, "neuron")
-    optimizer, _ = _optimizers(net, TrainSettings(weight_decay=1e-5, weight_lr=0.01))
+    optimizer = published(net, 10, weight_lr=0.01, weight_decay=1e-5, delay_lr=0.1)[0][0]
     groups = {
         id(one): group["weight_decay"]
         for group in optimizer.param_groups

@@ -17,7 +17,6 @@ from snn_delays.data import load_synthetic
 from snn_delays.deploy import integer_table
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
-from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Exponential
 from snn_delays.table import (
     NestAgreement,
@@ -29,7 +28,7 @@ from snn_delays.table import (
 from snn_delays.table.simulator import nest_check
 from snn_delays.table.simulator.nest_check import latencies
 from snn_delays.table.table import DelayTable, LayerTable, NeuronTable, SynapseTable
-from snn_delays.training import TrainSettings, train
+from snn_delays.training import fit
 
 needs_nest = pytest.mark.skipif(
     find_spec("nest") is None, reason="nest-simulator is not installed (no wheel for this platform)"
@@ -210,8 +209,7 @@ def test_nothing_of_a_sample_is_left_for_the_next() -> None:
 def test_a_trained_network_in_nest(tmp_path: Path) -> None:
     data = load_synthetic(tmp_path / "data", n_train=200, n_valid=40, n_test=60, n_classes=3)
     net = DelaySNN([data.n_channels, 24, 16, data.n_classes], max_delay=24)
-    settings = TrainSettings(epochs=3, batch_size=32, accelerator="cpu")
-    train(net, data, Exponential(12.27, 0.5), settings, RunFolder(tmp_path / "run"), Quiet())
+    fit(net, data, epochs=3, batch_size=32, schedule=Exponential(12.27), accelerator="cpu")
     rounded = net.eval().rounded()
     table = integer_table(rounded, dt_ms=data.dt_ms, class_names=data.class_names)
     batches = [data.test.collate([n]) for n in range(len(data.test))]
@@ -224,12 +222,6 @@ def test_a_trained_network_in_nest(tmp_path: Path) -> None:
             total += int(by_nest.sum())
     assert total > 1000
     assert compare_with_nest(table, samples).predictions_differing == 0
-
-
-class Quiet:
-    def batch(self, *_: float) -> None: ...
-
-    def epoch(self, _: object) -> None: ...
 
 
 @needs_nest

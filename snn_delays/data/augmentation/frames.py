@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_delays.arguments import real_number, whole_number
+from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch
-from snn_delays.data.splits.columns import column
 from snn_delays.errors import UsageError
 
 # Larger than any number of steps or channels by far, so that the rest of a division is as good as

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Int64
 
 from snn_delays.arguments import plain, shown
 from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.spike_file import MOST_UNITS
 
 _MOST_CLASSES = 1_000
 _MOST_SPEAKERS = 100_000
-MOST_UNITS = 65_536  # units are uint16 in what is published
 
 
 @dataclass(frozen=True)

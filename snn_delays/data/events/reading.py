@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from snn_delays.arguments import described, whole_number
+from snn_delays.columns import column, offsets_of
 from snn_delays.data.events.header import Header, read_header
 from snn_delays.data.events.recordings import (
     OnBad,
@@ -34,7 +35,6 @@ from snn_delays.data.events.recordings import (
     stream_recordings,
 )
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.splits.columns import column, offsets_of
 from snn_delays.errors import UsageError
 
 

@@ -1,25 +1,18 @@
-"""Getting Google's Speech Commands, version 0.02: one archive of 105,829 recordings.
-
-Reference:
-    Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018,
-    arXiv:1804.03209).
-"""
+"""Getting Google's Speech Commands, version 0.02: one archive of 105,829 recordings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.files.archive import untar
-from snn_delays.data.files.download import alone_in, fetch_file
+from snn_delays.data.archive import untar
+from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
+from snn_delays.data.gsc import clips
+from snn_delays.data.gsc.clips import ARCHIVE, URL
 from snn_delays.errors import UsageError
 
-URL = "http://download.tensorflow.org/data"
-ARCHIVE = "speech_commands_v0.02.tar.gz"
 SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 # They come last, so that a folder that has them has everything.
-LISTS = ("validation_list.txt", "testing_list.txt")
-_UNPACKED = ".unpacked"
-_MOST_BYTES = 20 * 2**30
+LISTS = tuple(clips.LISTS.values())
 
 
 def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:
@@ -38,22 +31,26 @@ def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:
             or something else in the folder.
     """
     root = Path(root).expanduser()
+    archive, unpacked = root / ARCHIVE, root / ".unpacked"
     by_hand = (
         f"Without a network: get {URL}/{ARCHIVE} elsewhere (sha256 {SHA256}) and put it into "
         f"{root}."
     )
-    if _is_there(root):
+
+    def is_there() -> bool:
+        return all((root / name).is_file() for name in LISTS) and not unpacked.exists()
+
+    if is_there():
         return
     with alone_in(root, by_hand):
-        if _is_there(root):  # Another process was quicker.
+        if is_there():  # Another process was quicker.
             return
-        unpacked = root / _UNPACKED
         if not unpacked.exists():
-            _refuse(root, [path.name for path in root.iterdir() if path.name != ARCHIVE])
+            _refuse(root, [path.name for path in root.iterdir() if path != archive])
             url = f"{(base_url or URL).rstrip('/')}/{ARCHIVE}"
-            fetch_file(url, root / ARCHIVE, f"sha256:{SHA256}", by_hand=by_hand)
-            untar(root / ARCHIVE, unpacked, max_bytes=_MOST_BYTES)
-        (root / ARCHIVE).unlink(missing_ok=True)
+            fetch_file(url, archive, f"sha256:{SHA256}", by_hand=by_hand)
+            untar(archive, unpacked, max_bytes=MOST_BYTES)
+        archive.unlink(missing_ok=True)
         # One rename each; who is stopped in between finds the rest in `unpacked` and goes on.
         members = sorted(unpacked.iterdir(), key=lambda path: (path.name in LISTS, path.name))
         _refuse(root, [path.name for path in members if (root / path.name).exists()])
@@ -62,17 +59,11 @@ def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:
         unpacked.rmdir()
 
 
-def _is_there(root: Path) -> bool:
-    return all((root / name).is_file() for name in LISTS) and not (root / _UNPACKED).exists()
-
-
 def _refuse(root: Path, names: list[str]) -> None:
     """Refuse a folder that holds something that is not ours to replace."""
-    strangers = sorted(name for name in names if not name.startswith("."))
-    if strangers:
+    if strangers := sorted(name for name in names if not name.startswith(".")):
+        more = f" and {len(strangers) - 1} more" if strangers[1:] else ""
         raise UsageError(
-            f"{root} holds {strangers[0]}"
-            + (f" and {len(strangers) - 1} more" if strangers[1:] else "")
-            + f" but no {LISTS[0]} and {LISTS[1]}: expected all of Speech Commands or nothing. "
-            "Choose another dataset.root, or move that away."
+            f"{root} holds {strangers[0]}{more} but no {' and '.join(LISTS)}: expected all of "
+            "Speech Commands or nothing. Choose another dataset.root, or move that away."
         )

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.features.cache import read_features
-from snn_delays.data.features.encoders import Encoder, EncoderName
-from snn_delays.data.features.log_mel import Frontend, log_mel
-from snn_delays.data.features.split import FeatureSplit, Scale
-from snn_delays.data.files.cache_folder import CacheChoice, cache_folders
-from snn_delays.data.gsc.folder import find_clips, noise_clips
-from snn_delays.data.gsc.lists import official_parts
+from snn_delays.data.cache import CacheChoice, cache_folders
+from snn_delays.data.gsc.clips import find_clips, noise_clips, official_parts
+from snn_delays.data.gsc.encoders import Encoder, EncoderName
+from snn_delays.data.gsc.features import read_features
+from snn_delays.data.gsc.log_mel import Frontend, log_mel
+from snn_delays.data.gsc.split import FeatureSplit, Scale
 from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
 from snn_delays.data.splits.loaded import SpikeData
 from snn_delays.errors import UsageError
@@ -56,7 +55,7 @@ def load_gsc(
         root: the folder of the words' folders.
         task: "v2_35", every word there is; "v2_12", ten commands, unknown words and silence.
         frontend: "standard", or "published", which leaves 53 of 140 bands empty; see
-            :func:`~snn_delays.data.features.log_mel.log_mel`.
+            :func:`~snn_delays.data.gsc.log_mel.log_mel`.
         n_mels: number of bands.
         dt_ms: duration of a time step, in ms.
         window_ms: length of sound that a step hears, in ms.
@@ -70,7 +69,7 @@ def load_gsc(
         seed: of the draw of unknown words and silence.
         cache: where to keep the features: a folder, False for nowhere; None for the folder in
             SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
-            ``data/features/cache.py``.
+            ``data/cache.py``.
 
     Raises:
         UsageError: a setting out of range; recordings missing, or damaged with on_bad="refuse".

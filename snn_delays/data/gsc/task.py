@@ -16,11 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from snn_delays.data.features.audio import BadAudioError, length
-from snn_delays.data.features.clip import Clip
-from snn_delays.data.gsc.folder import NOISE
-from snn_delays.data.gsc.lists import Part
+from snn_delays.data.gsc.clips import NOISE, Clip, Part
 from snn_delays.errors import UsageError
+from snn_delays.sound import BadAudioError, length
 
 Task = Literal["v2_35", "v2_12"]
 

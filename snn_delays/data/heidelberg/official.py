@@ -13,17 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.binned_cache import BinnedCache
-from snn_delays.data.events.binned_file import BinnedFile
+from snn_delays.data.archive import unzip_member
+from snn_delays.data.cache import Cache, CacheChoice, cache_folders
+from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
+from snn_delays.data.events.binned import BinnedFile, count_kept, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
-from snn_delays.data.events.header import MOST_UNITS
 from snn_delays.data.events.recordings import OnBad, check_on_bad
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.events.units import Units, common_units
-from snn_delays.data.files.archive import unzip_member
-from snn_delays.data.files.cache_folder import CacheChoice, cache_folders
-from snn_delays.data.files.download import alone_in, fetch_file
 from snn_delays.errors import UsageError
+from snn_delays.spike_file import MOST_UNITS
 
 URL = "https://zenkelab.org/datasets"
 N_UNITS = 700
@@ -37,7 +36,6 @@ MD5 = {
     "ssc_valid.h5": "b4eee3516a4a90dd0c71a6ac23a8ae43",
     "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
 }
-_MOST_BYTES = 20 * 2**30
 
 
 def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
@@ -55,7 +53,7 @@ def usual_pool(n_units: int) -> int:
 
 
 def with_units(
-    n_units: int | None, sources: Sequence[SpikeFile], store: BinnedCache
+    n_units: int | None, sources: Sequence[SpikeFile], cache: Cache
 ) -> tuple[int, list[SpikeFile]]:
     """The number of units of some files, and the files, whose errors may now speak of it.
 
@@ -71,10 +69,10 @@ def with_units(
     found: dict[Path, Units] = {}
     for source in sources:
         with suppress(UsageError):  # whoever reads the file next is told
-            found[source.path] = store.units(source)
+            found[source.path] = count_kept(cache, source)
     if len(found) < len(sources) and not any(units.said for units in found.values()):
         return N_UNITS, list(sources)
-    n_units = common_units(found, store.dataset_name, N_UNITS)
+    n_units = common_units(found, cache.owner, N_UNITS)
     largest = max((units.count for units in found.values()), default=0)
     if largest <= n_units:
         return n_units, list(sources)
@@ -119,13 +117,13 @@ def read_official(
     files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
     if download:
         fetch_official(root, list(files), base_url)
-    store = BinnedCache(cache_folders(root, cache), dataset_name)
+    store = Cache(cache_folders(root, cache), dataset_name)
     sources = [official_file(root, file_name, dataset_name) for file_name in files]
     n_units, sources = with_units(n_units, sources, store)
     if pool is None:
         grid = replace(grid, pool=usual_pool(n_units))
     binned = (
-        store.read(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+        read_kept(store, source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
         for name, source in zip(files.values(), sources, strict=True)
     )
     return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
@@ -161,5 +159,5 @@ def fetch_official(
         with alone_in(root, by_hand):
             if not path.exists():  # Another process may have been quicker.
                 fetch_file(url, archive, f"md5:{MD5[file_name]}", by_hand=by_hand)
-                unzip_member(archive, file_name, path, max_bytes=_MOST_BYTES)
+                unzip_member(archive, file_name, path, max_bytes=MOST_BYTES)
                 archive.unlink()

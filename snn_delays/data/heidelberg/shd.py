@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.binned_file import data_of
+from snn_delays.data.cache import CacheChoice
+from snn_delays.data.events.binned import data_of
 from snn_delays.data.events.recordings import OnBad
-from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
 from snn_delays.data.heidelberg.validation import by_speaker, check_fraction, stratified
 from snn_delays.data.splits.loaded import SpikeData
@@ -56,7 +56,7 @@ def load_shd(
         seed: of what is drawn.
         cache: where to keep the binned files: a folder, False for nowhere; None for the folder
             in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
-            ``data/events/binned_cache.py``.
+            ``data/cache.py``.
         max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
             limit.
         on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of

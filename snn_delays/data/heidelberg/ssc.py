@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.events.binned_file import official_splits
+from snn_delays.data.cache import CacheChoice
+from snn_delays.data.events.binned import data_of
 from snn_delays.data.events.recordings import OnBad
-from snn_delays.data.files.cache_folder import CacheChoice
 from snn_delays.data.heidelberg.official import read_official
 from snn_delays.data.splits.loaded import SpikeData
 from snn_delays.errors import UsageError
@@ -39,7 +39,7 @@ def load_ssc(
     """
     if split != "official":
         raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
-    train, valid, test = read_official(
+    files = read_official(
         root,
         "SSC",
         ("train", "valid", "test"),
@@ -53,4 +53,6 @@ def load_ssc(
         download=download,
         base_url=base_url,
     )
-    return official_splits(train, valid, test, dataset_name="SSC", dt_ms=dt_ms)
+    return data_of(
+        files, [file.split for file in files], split="official", dataset_name="SSC", dt_ms=dt_ms
+    )

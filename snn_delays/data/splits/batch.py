@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int, Int64, Integer
 from torch import Tensor
 
 from snn_delays.arguments import described, shown
-from snn_delays.data.splits.columns import check_columns
+from snn_delays.columns import check_columns
 from snn_delays.errors import UsageError
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from snn_delays.arguments import plain, shown
+from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch
-from snn_delays.data.splits.columns import column
 from snn_delays.errors import UsageError
 
 Item = tuple[Float32[Tensor, "T C"], int]

@@ -11,8 +11,8 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from snn_delays.arguments import shown, whole_number
+from snn_delays.columns import column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
-from snn_delays.data.splits.columns import column, offsets_of
 from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 

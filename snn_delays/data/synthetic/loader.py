@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.binned_file import BinnedFile, official_splits, read_binned
+from snn_delays.data.events.binned import BinnedFile, data_of, read_binned
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.loaded import SpikeData
@@ -70,13 +70,14 @@ def load_synthetic(
     folder = Path(root).expanduser()
     settings = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
     stem = f"synthetic_{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
-    train, valid, test = (
+    files = [
         _read_or_make(
             folder / f"{stem}_{name}.h5", task, n_samples=sizes[name], part=part, name=name
         )
         for part, name in enumerate(sizes)
-    )
-    return official_splits(train, valid, test, dataset_name="synthetic", dt_ms=task.dt_ms)
+    ]
+    splits = [file.split for file in files]
+    return data_of(files, splits, split="official", dataset_name="synthetic", dt_ms=task.dt_ms)
 
 
 def _read_or_make(

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from snn_delays.arguments import real_number, whole_number
-from snn_delays.data.events.writing import write_events
 from snn_delays.errors import UsageError
+from snn_delays.spike_file import write_events
 
 _ATTEMPTS_PER_CLASS = 2_000
 

@@ -12,9 +12,9 @@ from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
 from snn_delays.arguments import described, shown
-from snn_delays.data.features.encoders import Encoder
+from snn_delays.columns import check_columns, column
+from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.splits.batch import Batch
-from snn_delays.data.splits.columns import check_columns, column
 from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 

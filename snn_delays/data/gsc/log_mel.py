@@ -7,8 +7,9 @@ E[t, b] = Σ_k bank[b, k] · |X[t, k]|²              feature[t, b] = ln max(E[t
 from __future__ import annotations
 
 import logging
-import math
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,9 +20,6 @@ from snn_delays.errors import UsageError
 
 MelScale = Literal["slaney", "htk"]
 Frontend = Literal["standard", "published"]
-
-# Clips transformed together: their spectra fit the second-level cache.
-_BLOCK = 8
 
 _log = logging.getLogger("snn_delays")
 
@@ -82,41 +80,46 @@ class LogMel:
         """Number of time steps of so many samples: one window on each of 0, hop, 2 hop, …"""
         return samples // self.hop + 1
 
+    @cached_property
     def bank(self) -> Float32[np.ndarray, "bands bins"]:
         """Triangles of height 1, equally wide on the mel scale, each to its neighbours' peaks."""
-        bins = np.linspace(0, self.nyquist, self.n_fft // 2 + 1)
-        edges = _to_hertz(
-            np.linspace(
-                _to_mel(self.fmin, self.scale), _to_mel(self.fmax, self.scale), self.n_mels + 2
-            ),
-            self.scale,
-        )
-        low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
-        return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+        from librosa.filters import mel  # slow to import
+
+        with warnings.catch_warnings():  # of empty bands: log_mel says so itself
+            warnings.simplefilter("ignore")
+            return mel(
+                sr=self.rate,
+                n_fft=self.n_fft,
+                n_mels=self.n_mels,
+                fmin=self.fmin,
+                fmax=self.fmax,
+                htk=self.scale == "htk",
+                norm=None,
+            )
 
     def empty_bands(self) -> Bool[np.ndarray, " bands"]:
         """Which bands no bin of the spectrum falls into: the same number whatever the sound."""
-        return self.bank().max(axis=1) <= 0
+        from librosa.core.convert import mel_frequencies  # without the bank: quick to import
+
+        edges = mel_frequencies(
+            self.n_mels + 2, fmin=self.fmin, fmax=self.fmax, htk=self.scale == "htk"
+        )
+        bins = np.append(np.linspace(0, self.nyquist, self.n_fft // 2 + 1), np.inf)
+        return bins[np.searchsorted(bins, edges[:-2], side="right")] >= edges[2:]
 
     def __call__(self, sound: Float32[np.ndarray, "n samples"]) -> Float32[np.ndarray, "n T bands"]:
         """Features of sounds of equal length, silent before their start and after their end."""
-        steps, half = self.steps(sound.shape[1]), self.window // 2
-        # Periodic, as spectra want it, not symmetric.
-        shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)).astype(
-            np.float32
+        from librosa import stft
+
+        spectrum = stft(
+            sound,
+            n_fft=self.n_fft,
+            hop_length=self.hop,
+            win_length=self.window,
+            pad_mode="constant",
         )
-        bank = np.ascontiguousarray(self.bank().T)
-        padded = np.pad(sound, ((0, 0), (half, self.window)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.window, axis=1)
-        windows = windows[:, : steps * self.hop : self.hop]
-        features = np.empty((len(sound), steps, self.n_mels), np.float32)
-        for first in range(0, len(sound), _BLOCK):
-            block = slice(first, first + _BLOCK)
-            spectrum = np.fft.rfft(windows[block] * shape, self.n_fft)
-            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-            features[block] = power @ bank
-        return np.log(np.maximum(features, np.float32(self.floor), out=features), out=features)
+        energy = np.square(np.abs(spectrum)).swapaxes(1, 2) @ self.bank.T
+        return np.log(np.maximum(energy, np.float32(self.floor)))
 
 
 def log_mel(
@@ -160,17 +163,13 @@ def log_mel(
             f"some below the Nyquist frequency of {made.nyquist:g} Hz. Lower fmin."
         )
     if empty:
+        remedy = "Choose fewer n_mels, a longer window_ms or fmax=null."
+        if frontend == "published":
+            remedy = "That is the published setting; frontend=standard has none."
         _log.warning(
-            "GSC: %d of %d mel bands are EMPTY, the same number whatever is said: bands go up to "
-            "%g Hz, the sound to %g Hz, in steps of %g Hz. %s",
-            empty,
-            n_mels,
-            made.fmax,
-            made.nyquist,
-            rate / made.n_fft,
-            "That is the published setting; frontend=standard has none."
-            if frontend == "published"
-            else "Choose fewer n_mels, a longer window_ms or fmax=null.",
+            f"GSC: {empty} of {n_mels} mel bands are EMPTY, the same number whatever is said: "
+            f"bands go up to {made.fmax:g} Hz, the sound to {made.nyquist:g} Hz, in steps of "
+            f"{rate / made.n_fft:g} Hz. {remedy}"
         )
     return made
 
@@ -183,15 +182,3 @@ def _samples(name: str, duration_ms: float, rate: int) -> int:
             f"got {duration_ms!r}."
         )
     return round(samples)
-
-
-def _to_mel(hertz: float, scale: MelScale) -> float:
-    if scale == "htk":
-        return 2595 * math.log10(1 + hertz / 700)
-    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
-
-
-def _to_hertz(mel: np.ndarray, scale: MelScale) -> np.ndarray:
-    if scale == "htk":
-        return 700 * (10 ** (mel / 2595) - 1)
-    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))

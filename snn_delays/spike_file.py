@@ -1,4 +1,17 @@
-"""Writing spike recordings in SHD's file format."""
+"""Writing spike recordings in the file format of SHD and SSC.
+
+    spikes/times   [n] variable-length float (float16 as published), seconds
+    spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
+                   units are 0 … n_units − 1
+    labels         [n] integer
+    extra/speaker  [n] integer or text, optional
+    extra/keys     [classes] names of the labels, optional
+    extra/meta_info/gender  [speakers] text, optional
+
+Reference:
+    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+"""
 
 from __future__ import annotations
 
@@ -12,12 +25,11 @@ from jaxtyping import Float, Int, Integer
 
 from snn_delays.arguments import described, whole_number
 from snn_delays.atomic import replacing
-from snn_delays.data.events.header import MOST_UNITS
-from snn_delays.data.splits.columns import column, offsets_of
+from snn_delays.columns import column, offsets_of
 from snn_delays.errors import UsageError
 
+MOST_UNITS = 65_536  # units are uint16 in what is published
 _RECORDINGS_PER_CHUNK = 512
-_MOST_SPEAKER = 65_535
 
 
 def write_events(
@@ -31,13 +43,16 @@ def write_events(
     class_names: Sequence[str],
     n_units: int | None = None,
 ) -> None:
-    """Write a file that :func:`~snn_delays.data.events.read_events` reads, all of it or nothing.
+    """Write a file in SHD's format, all of it or nothing.
 
-    Arguments are as in :class:`~snn_delays.data.events.Events`; speakers may also be names, or None
-    where nobody knows them; without ``n_units`` the file will not say how many there are. As in
-    SHD, times are rounded to float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s
-    and 0.98 ms from 1 s.
-    Missing folders are made; an existing file is replaced.
+    Missing folders are made; an existing file is replaced. As in SHD, times are rounded to
+    float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s and 0.98 ms from 1 s.
+
+    Args:
+        times, units: of every event (s), recording after recording.
+        offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
+        labels, speakers: of every recording; speakers may be names, or None where unknown.
+        n_units: without, the file will not say how many there are.
 
     Raises:
         UsageError: columns of another kind, length or range; the file system refuses.
@@ -48,7 +63,7 @@ def write_events(
     column("write_events: units", units, len(times), 0, most - 1, why=f"{most} units")
     n = len(offsets_of("write_events: offsets", offsets, len(times))) - 1
     if isinstance(speakers, np.ndarray):
-        column("write_events: speakers", speakers, n, 0, _MOST_SPEAKER, why="None: unknown")
+        column("write_events: speakers", speakers, n, 0, 65_535, why="None: unknown")
     elif speakers is not None and len(speakers) != n:
         raise UsageError(f"write_events: speakers must be {n} names, got {len(speakers)}.")
     # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
@@ -74,11 +89,7 @@ def write_events(
 
 
 def _write_lists(
-    file: h5py.File,
-    name: str,
-    values: np.ndarray,
-    offsets: Int[np.ndarray, " n_plus_1"],
-    kind: type[np.generic],
+    file: h5py.File, name: str, values: np.ndarray, offsets: np.ndarray, kind: type[np.generic]
 ) -> None:
     n, lists_of_kind = len(offsets) - 1, h5py.vlen_dtype(kind)
     dataset = file.create_dataset(name, (n,), dtype=lists_of_kind)

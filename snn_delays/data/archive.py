@@ -9,31 +9,20 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from snn_delays.atomic import replacing
+from snn_delays.data.bar import bar
 from snn_delays.errors import UsageError, one_line, refusal
 
 _PIECE = 1 << 20
 _MOST_MEMBERS = 1_000_000
-# What the readers raise, depending on which byte is damaged.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    UnicodeError,
-    ValueError,
-)
+# What the readers raise, depending on which byte is damaged; BadGzipFile is an OSError.
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_DAMAGE += (NotImplementedError, RuntimeError, UnicodeError, ValueError)
 
 _log = logging.getLogger("snn_delays")
 
@@ -53,14 +42,24 @@ def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> Non
         _reading(archive),
         zipfile.ZipFile(archive) as file,
     ):
-        found = _only_member(archive, file, name)
-        if found.file_size > max_bytes:
-            raise _refusal(archive, f"{name} would have {found.file_size:,} bytes")
-        with file.open(found) as member, _bar(name, found.file_size) as advance:
+        found = []
+        for one in file.infolist():
+            _check_path(archive, one.filename)
+            if stat.S_ISLNK(one.external_attr >> 16):
+                raise _refusal(archive, f"{one.filename!r} is a link")
+            if not one.is_dir() and PurePosixPath(one.filename).name == name:
+                found.append(one)
+        if len(found) != 1:
+            raise _refusal(archive, f"expected one file called {name}, got {len(found)}")
+        size = found[0].file_size
+        if size > max_bytes:
+            raise _refusal(archive, f"{name} would have {size:,} bytes")
+        _log.info("unpacking %s", name)
+        with file.open(found[0]) as member, bar(f"unpacking {name}", size) as progress:
             # The declared size bounds what is read, the checksum is compared at the end.
             while piece := member.read(_PIECE):
                 target.write(piece)
-                advance(len(piece))
+                progress.advance(len(piece))
 
 
 def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
@@ -73,14 +72,20 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
             or unpacks to more than ``max_bytes``; the file system refuses.
     """
     unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}.tmp")
+    _log.info("unpacking %s", archive.name)
     try:
         unfinished.mkdir(parents=True)
         size = archive.stat().st_size
-        with _reading(archive), archive.open("rb") as raw, _bar(archive.name, size) as advance:
-            unpacked = gzip.GzipFile(fileobj=raw) if _is_gzip(archive) else raw
+        with (
+            _reading(archive),
+            archive.open("rb") as raw,
+            bar(f"unpacking {archive.name}", size) as progress,
+        ):
+            unpacked = gzip.GzipFile(fileobj=raw) if raw.read(2) == b"\x1f\x8b" else raw
+            raw.seek(0)
             # As a stream, since a search through a compressed file would read it again and again.
             with tarfile.open(fileobj=unpacked, mode="r|") as file:
-                total, place = 0, 0
+                total = 0
                 for count, member in enumerate(file):
                     _check_path(archive, member.name)
                     if not (member.isreg() or member.isdir()):
@@ -91,8 +96,7 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
                             archive, f"more than {max_bytes:,} bytes or {_MOST_MEMBERS:,} files"
                         )
                     _extract(file, member, unfinished)
-                    advance(raw.tell() - place)
-                    place = raw.tell()
+                    progress.at(raw.tell(), size)
             # To the end, where gzip keeps its checksum: truncated files would pass for short ones.
             while unpacked.read(_PIECE):
                 pass
@@ -120,31 +124,11 @@ def _extract(file: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> No
         shutil.copyfileobj(content, target, _PIECE)
 
 
-def _only_member(archive: Path, file: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    for one in file.infolist():
-        _check_path(archive, one.filename)
-        if stat.S_ISLNK(one.external_attr >> 16):
-            raise _refusal(archive, f"{one.filename!r} is a link")
-    found = [one for one in file.infolist() if _last_part(one.filename) == name]
-    if len(found) != 1:
-        raise _refusal(archive, f"expected one file called {name}, got {len(found)}")
-    return found[0]
-
-
 def _check_path(archive: Path, name: str) -> None:
     """Refuse a member whose path leads anywhere but down from where the archive is unpacked."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0] or "\0" in name:
         raise _refusal(archive, f"the path {name!r} leads outside")
-
-
-def _is_gzip(archive: Path) -> bool:
-    with archive.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def _last_part(name: str) -> str:
-    return "" if name.endswith("/") else PurePosixPath(name).name
 
 
 def _refusal(archive: Path, reason: str) -> UsageError:
@@ -160,18 +144,3 @@ def _reading(archive: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         raise _refusal(archive, f"it is damaged ({one_line(error)})") from error
-
-
-@contextmanager
-def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    _log.info("unpacking %s", name)
-    with Progress(
-        TextColumn(f"unpacking {name}"),
-        BarColumn(bar_width=None),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done: progress.advance(task, done)

@@ -1,0 +1,225 @@
+"""What may happen beside the training loop: saving and resuming, logs, a bar in the terminal."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from snn_delays.atomic import write_atomically
+from snn_delays.progress import Progress, load_progress
+from snn_delays.run_folder import Row, RunFolder
+from snn_delays.terminal import fitting, live, print_line, terminal_bar
+
+# Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
+_BAR_AND_TIME = 12 + len("100:00:00") + 3
+
+
+@dataclass
+class Training:
+    """Where ``fit`` stands; what callbacks are given. Epochs and batches count from 1.
+
+    Args:
+        net: the network in training.
+        epochs: how many there will be.
+        config: what the training is, as plain values: its settings, σ of every epoch, and which
+            parameters are learned.
+        optimisation: the optimisers, then their timetables.
+        rows: the metrics of every epoch that has ended; ``fit`` returns them.
+        epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
+        loss, accuracy: means over this epoch so far.
+    """
+
+    net: nn.Module
+    epochs: int
+    config: Mapping[str, Any]
+    optimisation: list[Any]
+    rows: list[Row] = field(default_factory=list)
+    epoch: int = 0
+    batch: int = 0
+    batches: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+
+
+class Callback:
+    """What ``fit`` calls; override what you need."""
+
+    def on_start(self, training: Training) -> None:
+        """Before the first batch, when all arguments have been found to be right."""
+
+    def on_batch(self, training: Training) -> None:
+        """After every batch."""
+
+    def on_epoch(self, training: Training) -> None:
+        """After every epoch, with its metrics in ``training.rows[-1]``."""
+
+    def on_end(self, training: Training) -> None:
+        """After the last epoch, or after whatever else has ended the training."""
+
+
+class Checkpoints(Callback):
+    """Keeps the last epoch and the best one in a run's folder, and goes on from there.
+
+    ``checkpoints/last.ckpt`` holds all that is needed to go on, ``best.ckpt`` the network with the
+    best accuracy on the validation split, delays rounded. A resumed run gives the same numbers as
+    one that was never stopped. Should ``last.ckpt`` be damaged, the epoch that it stood for is
+    trained again. ``fit`` calls it before other callbacks, which go on from what it restores.
+
+    Args:
+        run: the folder; without a run, or with the one to ``resume``.
+        resume: whether to go on with the run that is there.
+        config: all that makes the run what it is, to go on with that alone; ``None`` takes
+            ``training.config``.
+
+    Raises:
+        UsageError: a folder that holds a run already, nothing to resume, a run that was configured
+            otherwise.
+    """
+
+    def __init__(
+        self,
+        run: Path | str | RunFolder,
+        *,
+        resume: bool = False,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.run = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+        self.resume, self.config = resume, config
+        self.best: dict[str, Any] = {}
+
+    def on_start(self, training: Training) -> None:
+        self.config = training.config if self.config is None else self.config
+        if not self.resume:
+            return self.run.begin()
+        if progress := load_progress(self.run):
+            progress.require_config(self.config, self.run.path)
+            progress.restore(self.run, training.net, training.optimisation)
+            training.rows[:], self.best = progress.rows, progress.best
+
+    def on_epoch(self, training: Training) -> None:
+        network = training.net.state_dict()
+        if best_epoch(training.rows) == training.epoch:
+            self.best = {"network": copy.deepcopy(network), "epoch": training.epoch}
+        states = [part.state_dict() for part in training.optimisation]
+        assert self.config is not None
+        Progress(network, states, training.rows, self.best, dict(self.config)).save(self.run)
+
+
+def best_epoch(rows: list[Row]) -> int:
+    """The epoch (from 1) with the best validation accuracy; among equals the last, most settled."""
+    return 1 + max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+
+
+class MetricsCsv(Callback):
+    """Every epoch's metrics as a row of ``path``, a file that is written anew each time."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def on_start(self, training: Training) -> None:
+        if training.rows:  # there may be more in the file than the run goes on from
+            self.on_epoch(training)
+
+    def on_epoch(self, training: Training) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(training.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(training.rows)
+        write_atomically(self.path, text.getvalue().encode())
+
+
+class TensorBoard(Callback):
+    """Every epoch's metrics as scalars for TensorBoard, in the folder ``path``."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def on_start(self, training: Training) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        # What is there of epochs that a resumed run trains again is cut; the last one that it does
+        # not may be missing.
+        self.writer = SummaryWriter(str(self.path), purge_step=max(len(training.rows), 1))
+        if training.rows:
+            self.on_epoch(training)
+
+    def on_epoch(self, training: Training) -> None:
+        row = training.rows[-1]
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, int(row["epoch"]))
+        self.writer.flush()
+
+    def on_end(self, training: Training) -> None:
+        self.writer.close()
+
+
+class ProgressBar(Callback):
+    """A live bar in a terminal, and a line for every epoch there or elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.bar = terminal_bar(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self.console, self.stack = self.bar.console, ExitStack()
+
+    def on_start(self, training: Training) -> None:
+        self.first, self.began, self.last = len(training.rows), time.monotonic(), []
+        self.task = self.bar.add_task(
+            "training", total=None, epoch=self.first + 1, epochs=training.epochs, status=""
+        )
+        self.stack.enter_context(live(self.bar))
+
+    def on_batch(self, training: Training) -> None:
+        batches, epoch, epochs = training.batches, training.epoch, training.epochs
+        if self.bar.tasks[-1].total is None:  # the time left is that of what is trained now
+            self.bar.reset(self.task, total=batches * epochs, completed=batches * self.first)
+        status = (f"loss {training.loss:.3f}", f"accuracy {100 * training.accuracy:.1f} %")
+        room = self.console.width - len(f"epoch {epoch}/{epochs}") - _BAR_AND_TIME
+        self.bar.update(
+            self.task,
+            completed=batches * (epoch - 1) + training.batch,
+            epoch=epoch,
+            status=fitting(self.console, room, *status, *self.last),
+        )
+
+    def on_epoch(self, training: Training) -> None:
+        row, done = training.rows[-1], training.epoch
+        self.last = [f"σ {row['sigma']:.2f}", f"mean |Δdelay| {row['delay_change']:.3f}"]
+        if "rate_hz" in row:
+            self.last.append(f"rate {row['rate_hz']:.1f} Hz")
+        pace = (time.monotonic() - self.began) / (done - self.first)
+        print_line(
+            self.console,
+            f"epoch {done:>3}/{training.epochs}",
+            f"loss {row['loss']:.3f}",
+            f"accuracy {100 * row['accuracy']:5.1f} %",
+            f"validation (rounded) {100 * row['valid_accuracy']:5.1f} %",
+            *self.last,
+            f"{row['seconds']:.1f} s",
+            f"left {duration(pace * (training.epochs - done))}",
+        )
+
+    def on_end(self, training: Training) -> None:
+        self.stack.close()
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,214 @@
+"""From files in SHD's format to binned splits, kept in a cache, and from those to a data set."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import mmap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from snn_delays.data.cache import About, Arrays, Cache, Entry, stamp
+from snn_delays.data.events.binning import Grid, bin_events, merge_equal
+from snn_delays.data.events.reading import stream_events
+from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.units import Units, count_units
+from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.spike_split import SpikeSplit
+from snn_delays.errors import UsageError
+
+# Part of every key: raise it when the same file and settings come to mean other arrays.
+_VERSION = 5
+_SAID = ("class_names", "valid_events", "invalid_events", "skipped")
+_COLUMNS = ("steps", "channels", "counts", "offsets", "labels", "speakers")
+
+_log = logging.getLogger("snn_delays")
+
+
+@dataclass(frozen=True)
+class BinnedFile:
+    """All recordings of one file, and what there is to say about it."""
+
+    path: Path
+    split: SpikeSplit
+    class_names: tuple[str, ...]
+    valid_events: int
+    invalid_events: int
+    speaker_sex: dict[int, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    """The recordings that were left out, and why: "recording 7 is ragged: …"."""
+
+
+def read_binned(
+    source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad = "refuse"
+) -> BinnedFile:
+    """Read and bin a file piece by piece, so that only the binned form is ever held in full.
+
+    Raises:
+        UsageError: as :func:`~snn_delays.data.events.reading.stream_events`, or no event remains.
+    """
+    parts: list[SpikeSplit] = []
+    class_names: tuple[str, ...] = ()
+    speaker_sex: dict[int, str] = {}
+    skipped: list[str] = []
+    valid = invalid = 0
+    for events in stream_events(
+        source.path,
+        dataset_name=source.dataset_name,
+        n_units=n_units,
+        how_to_get=source.how_to_get,
+        on_bad=on_bad,
+    ):
+        parts.append(_apart(merge_equal(bin_events(events, **asdict(grid), name=f"{source.path}"))))
+        class_names, speaker_sex = events.class_names, events.speaker_sex
+        skipped += events.skipped
+        valid += len(events.times)
+        invalid += events.invalid_events
+    split = SpikeSplit.join(parts, name)
+    if not len(split):
+        raise source.error(f"has no sound recording: expected at least 1, got {skipped[0]}")
+    if not len(split.steps):
+        limit = "" if grid.max_time_ms is None else f" before max_time_ms = {grid.max_time_ms:g}"
+        raise source.error(f"has no valid events{limit}: expected at least 1, got 0")
+    return BinnedFile(source.path, split, class_names, valid, invalid, speaker_sex, tuple(skipped))
+
+
+def read_kept(
+    cache: Cache, source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad
+) -> BinnedFile:
+    """As :func:`read_binned`, but quicker the second time.
+
+    Raises:
+        UsageError: as ``read_binned``; never for the cache's sake.
+    """
+    at = stamp(source.path)
+    content = cache.content(source.path) if cache.folders else None
+    if content is None:  # Where the file cannot be read, this says why.
+        return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+    settings = {"version": _VERSION, "source_sha256": content, "n_units": n_units, "on_bad": on_bad}
+    entry = Entry(source.path.stem, "events", settings | asdict(grid))
+
+    def load(about: About, arrays: Arrays) -> BinnedFile:
+        columns = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
+        split = SpikeSplit(**columns, n_channels=about.pop("n_channels"), name=name)
+        about["speaker_sex"] = dict(about["speaker_sex"])
+        for key in ("class_names", "skipped"):
+            about[key] = tuple(about[key])
+        return BinnedFile(source.path, split, **about)
+
+    found = cache.find(entry, load)
+    if found is not None:
+        return found
+    made = read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+    # Not if another file has taken its place meanwhile: its hash would be the wrong one.
+    if stamp(source.path) == at:
+        about = {key: getattr(made, key) for key in _SAID}
+        about |= {"n_channels": made.split.n_channels, "speaker_sex": [*made.speaker_sex.items()]}
+        arrays = {key: getattr(made.split, key).numpy() for key in _COLUMNS}
+        if written := cache.keep(entry, about, arrays):
+            _log.info(f"{cache.owner}: {source.path}, binned, is kept as {written}.")
+    return made
+
+
+def count_kept(cache: Cache, source: SpikeFile) -> Units:
+    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time.
+
+    Raises:
+        UsageError: as ``count_units``; never for the cache's sake.
+    """
+    at = stamp(source.path)
+    content = cache.content(source.path) if cache.folders else None
+    if content is None:
+        return count_units(source)
+    entry = Entry(source.path.stem, "units", {"source_sha256": content})
+    found = cache.find(entry, lambda about, _: Units(**about), quiet=True)
+    if found is None:
+        found = count_units(source)
+        if stamp(source.path) == at:
+            cache.keep(entry, asdict(found))
+    return found
+
+
+def _apart(split: SpikeSplit) -> SpikeSplit:
+    """The same events in memory of their own, which the system has back once they are joined.
+
+    Between the many small blocks of reading, an allocator could give nothing of it back, and the
+    largest data sets would need all their events twice over.
+    """
+    part = copy.copy(split)
+    for name in ("steps", "channels", "counts"):
+        values = getattr(split, name).numpy()
+        block = mmap.mmap(-1, max(values.nbytes, 1))
+        mine = np.frombuffer(block, values.dtype, len(values))
+        mine[:] = values
+        setattr(part, name, torch.from_numpy(mine))
+    return part
+
+
+def data_of(
+    files: Sequence[BinnedFile],
+    splits: Sequence[SpikeSplit],
+    *,
+    split: str,
+    dataset_name: str,
+    dt_ms: float,
+) -> SpikeData:
+    """The data set of these files, from which train, valid and test were taken; warns of defects
+    and of channels without an event.
+
+    Raises:
+        UsageError: the files name their classes differently.
+    """
+    train, valid, test = splits
+    silent = train.silent_channels()
+    if silent.size:
+        _log.warning(
+            f"{dataset_name}: {len(silent)} of {train.n_channels} input channels never fire in "
+            f"training, the first of them channel {silent[0]}."
+        )
+    invalid = sum(file.invalid_events for file in files)
+    if invalid:
+        total = invalid + sum(file.valid_events for file in files)
+        _log.warning(
+            f"{dataset_name}: left out {invalid} of {total} events ({100 * invalid / total:.3g} %) "
+            "whose time is NaN, infinite or negative."
+        )
+    for file in files:
+        if out := len(file.skipped):
+            _log.warning(
+                f"{dataset_name}: on_bad=skip left out {out} of {out + len(file.split)} recordings "
+                f"of {file.path}, at first: {file.skipped[0]}."
+            )
+    return SpikeData(
+        train=train,
+        valid=valid,
+        test=test,
+        class_names=_shared_class_names(files),
+        dt_ms=dt_ms,
+        split=split,
+        invalid_events=invalid,
+        skipped_recordings=sum(len(file.skipped) for file in files),
+        # What any of the files says of a speaker; the first one's word counts.
+        speaker_sex={who: s for file in reversed(files) for who, s in file.speaker_sex.items()},
+    )
+
+
+def _shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:
+    """The class names that all files agree on; one may know only the first of them.
+
+    (Without names of its own it knows no label beyond the largest that occurs in it.)
+    """
+    longest = max(files, key=lambda file: len(file.class_names))
+    for file in files:
+        for label, name in enumerate(file.class_names):
+            if name != longest.class_names[label]:
+                raise UsageError(
+                    f"{file.path} calls label {label} {name!r}, {longest.path} calls it "
+                    f"{longest.class_names[label]!r}: they are not of one data set."
+                )
+    return longest.class_names

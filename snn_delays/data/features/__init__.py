@@ -1,1 +1,0 @@
-"""Sound as levels in mel bands, kept once computed, and as spikes."""

@@ -1,1 +1,0 @@
-"""Files that are none of a data set's own: downloads, archives, and what is kept of them."""

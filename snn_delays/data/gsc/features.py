@@ -1,0 +1,204 @@
+"""Features of many recordings: computed once, in parallel, and kept in entries of some hundred.
+
+So a build that was killed goes on where it was, a changed recording costs one entry, and any number
+of processes may build at once and use what the others have finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float16, Float64, Int64
+from rich.progress import MofNCompleteColumn
+
+from snn_delays.data.bar import bar
+from snn_delays.data.cache import About, Arrays, Cache, Entry, T
+from snn_delays.data.gsc.clips import Clip
+from snn_delays.data.gsc.log_mel import LogMel
+from snn_delays.sound import BadAudioError, read_audio
+
+# A second's work for one core, and 15 MB at 140 bands.
+CLIPS_PER_PART = 512
+# Recordings whose sound is held at once.
+_BATCH = 64
+# Part of every key: raise it when the same recordings and settings come to mean other features.
+_VERSION = 2
+_ARRAYS = ("features", "sums", "squares")
+
+_log = logging.getLogger("snn_delays")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Features of some recordings, and what normalising them takes.
+
+    Shape:
+        ``features`` ``[n, T, bands]``; ``sums``, ``squares`` ``[n, bands]``: Σ_t feature and
+        Σ_t feature². ``bad`` says what is wrong with the file of a row, which is all 0 then.
+    """
+
+    features: Float16[np.ndarray, "n T bands"]
+    sums: Float64[np.ndarray, "n bands"]
+    squares: Float64[np.ndarray, "n bands"]
+    bad: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of recordings, in parts, and where each recording's are.
+
+    Shape:
+        ``parts`` ``[n, T, bands]`` each; ``places`` ``[n, 2]``: part, and row in it; ``sums``,
+        ``squares``, ``bad`` as in :class:`Part`.
+    """
+
+    parts: list[Float16[np.ndarray, "_ T bands"]]
+    places: Int64[np.ndarray, "n 2"]
+    sums: Float64[np.ndarray, "n bands"]
+    squares: Float64[np.ndarray, "n bands"]
+    bad: dict[int, str]
+
+
+def read_features(
+    root: Path, clips: Sequence[Clip], front_end: LogMel, folders: Sequence[Path]
+) -> Features:
+    """Features of ``clips``, as kept or computed with every core this process may use.
+
+    Args:
+        root: where the recordings are.
+        clips: the recordings; best those of one folder one after the other.
+        folders: of the cache; features are held in memory without.
+    """
+    groups = [
+        of_word[first : first + CLIPS_PER_PART]
+        for _, group in groupby(clips, key=lambda clip: clip.word)
+        for of_word in [list(group)]
+        for first in range(0, len(of_word), CLIPS_PER_PART)
+    ]
+    parts = _all_parts(root, groups, front_end, Cache(folders, "GSC"))
+    sizes = [len(group) for group in groups]
+    which, rows = np.repeat(np.arange(len(sizes)), sizes), [np.arange(n) for n in sizes]
+    starts = np.cumsum([0, *sizes]).tolist()
+    named = zip(starts, parts, strict=False)
+    return Features(
+        [part.features for part in parts],
+        np.stack([which, np.concatenate(rows)], axis=1),
+        np.concatenate([part.sums for part in parts]),
+        np.concatenate([part.squares for part in parts]),
+        {start + row: bad for start, part in named for row, bad in part.bad.items()},
+    )
+
+
+def _all_parts(root: Path, groups: list[list[Clip]], front_end: LogMel, cache: Cache) -> list[Part]:
+    entries = [_entry(group, front_end) for group in groups]
+    kept_in: set[Path | None] = set()
+
+    def find(index: int) -> Part | None:
+        return cache.find(entries[index], _load)
+
+    def find_or_make(index: int) -> Part:
+        # Another process may have been quicker.
+        if (kept := cache.find(entries[index], _load, quiet=True)) is not None:
+            return kept
+        part = compute_part(root, groups[index], front_end)
+        # A file that has changed since it was listed would be kept under the wrong name.
+        if all(_unchanged(root, clip) for clip in groups[index]):
+            kept_in.add(keep_part(cache, entries[index], part))
+        # The mapped one, so that memory is free for the next.
+        return cache.find(entries[index], _load, quiet=True) or part
+
+    # What is kept is checked byte by byte, which several threads do at once.
+    found = {index: part for index, part in _run(find, range(len(groups))) if part is not None}
+    missing = [index for index in range(len(groups)) if index not in found]
+    if missing:
+        began, to_do = time.perf_counter(), sum(len(groups[index]) for index in missing)
+        total = sum(map(len, groups))
+        _log.info(f"GSC: computing the features of {to_do} of {total} recordings, once.")
+        # Processes that build the same begin at different places, and so share the work.
+        shift = os.getpid() % len(missing)
+        with bar("features", to_do, MofNCompleteColumn()) as progress:
+            for index, part in _run(find_or_make, missing[shift:] + missing[:shift]):
+                found[index] = part
+                progress.advance(len(groups[index]))
+        seconds = time.perf_counter() - began
+        where = "".join(f", kept in {folder}" for folder in kept_in if folder)
+        _log.info(f"GSC: features of {to_do} recordings in {seconds:.1f} s{where}.")
+    return [found[index] for index in range(len(groups))]
+
+
+def _entry(clips: Sequence[Clip], front_end: LogMel) -> Entry:
+    """A recording is known by its file's path within the root, size and time of its last change."""
+    listed = json.dumps([[clip.name, clip.size, clip.modified_ns, clip.start] for clip in clips])
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    settings = {"version": _VERSION, "front_end": asdict(front_end), "clips_sha256": digest}
+    return Entry(clips[0].word, "features", settings)
+
+
+def compute_part(root: Path, clips: Sequence[Clip], front_end: LogMel) -> Part:
+    """Read the recordings and compute their features; what is wrong with a file is noted."""
+    rate = front_end.rate
+    features = np.zeros((len(clips), front_end.steps(rate), front_end.n_mels), np.float16)
+    bad: dict[int, str] = {}
+    for first in range(0, len(clips), _BATCH):
+        rows, sounds = [], []
+        for row, clip in enumerate(clips[first : first + _BATCH], start=first):
+            try:
+                sounds.append(read_audio(root / clip.name, rate, rate, start=clip.start))
+                rows.append(row)
+            except BadAudioError as error:
+                bad[row] = str(error)
+        if rows:
+            features[rows] = front_end(np.stack(sounds))
+    # Of the rounded numbers, which are what is normalised.
+    exact = features.astype(np.float32)
+    sums = exact.sum(axis=1, dtype=np.float64)
+    return Part(features, sums, np.square(exact).sum(axis=1, dtype=np.float64), bad)
+
+
+def keep_part(cache: Cache, entry: Entry, part: Part) -> Path | None:
+    """Keep it as :func:`_load` takes it; the folder that took it."""
+    about = {"shape": part.features.shape, "bad": list(part.bad.items())}
+    arrays = {name: getattr(part, name).ravel() for name in _ARRAYS}
+    written = cache.keep(entry, about, arrays)
+    return written and written.parent
+
+
+def _load(about: About, arrays: Arrays) -> Part:
+    n, steps, bands = about["shape"]
+    features, sums, squares = (arrays[name] for name in _ARRAYS)
+    features = features.reshape(n, steps, bands)
+    return Part(features, sums.reshape(n, bands), squares.reshape(n, bands), dict(about["bad"]))
+
+
+def _unchanged(root: Path, clip: Clip) -> bool:
+    try:
+        now = (root / clip.name).stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (clip.size, clip.modified_ns)
+
+
+def _run(task: Callable[[int], T], order: Sequence[int]) -> Iterator[tuple[int, T]]:
+    """Results of ``task`` as they come, each with its index; a thread for every core in reach.
+
+    Threads suffice: reading files, transforms and matrix products let other threads run.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pool = ThreadPoolExecutor(cores or 1)
+    try:
+        futures = {pool.submit(task, index): index for index in order}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        # Interrupted or failed, there is no need to begin what has not been begun.
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,46 @@
+"""How often the neurons of a network fire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikingjelly.activation_based import neuron
+from torch import Tensor, nn
+
+from snn_delays.losses import count_spikes
+
+
+class Firing:
+    """Counts, as a context, the spikes of SpikingJelly's neurons within each sample's own steps.
+
+    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.spikes = self.cells = 0
+        self.nodes = [node for node in net.modules() if isinstance(node, neuron.BaseNode)]
+
+    def __enter__(self) -> Firing:
+        self._hooks = [node.register_forward_hook(self._count) for node in self.nodes]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def expect(self, steps: int, durations: Tensor) -> None:
+        """The next forward pass has so many steps, of which a sample's own are ``durations``."""
+        self._steps, self._durations = steps, durations
+        self._own = int(durations.sum())
+
+    def rate_hz(self, dt_ms: float) -> dict[str, float]:
+        """Spikes per neuron and second; nothing where there were no neurons."""
+        return {"rate_hz": self.spikes / self.cells / (dt_ms / 1000)} if self.cells else {}
+
+    def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
+        if not isinstance(fired, Tensor) or fired.dim() < 3:
+            return
+        if fired.shape[:2] == (self._steps, len(self._durations)):
+            fired = fired.detach().flatten(2)
+            self.spikes += count_spikes(fired, self._durations)
+            self.cells += self._own * fired.shape[2]

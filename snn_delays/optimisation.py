@@ -1,0 +1,74 @@
+"""What moves parameters in training: optimisers, and timetables that step once per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from snn_delays.arguments import described
+from snn_delays.errors import UsageError
+from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.groups import parameter_groups
+from snn_delays.layers.stored import stored
+
+Timed = tuple[Optimizer, LRScheduler | None]
+
+
+def published(
+    net: nn.Module, epochs: int, *, weight_lr: float, weight_decay: float, delay_lr: float
+) -> list[Timed]:
+    """Adam for weights, one-cycle to ``weight_lr``; Adam for delays, if any learn, cosine to 0.
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670).
+    """
+    rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
+    groups = parameter_groups(net, **rates)
+    delays = [group for group in groups if group["name"] == "delays"]
+    weights = Adam([group for group in groups if group["name"] != "delays"])
+    timed: list[Timed] = [
+        (weights, OneCycleLR(weights, max_lr=weight_lr, total_steps=max(epochs, 2)))
+    ]
+    if delays:
+        adam = Adam(delays)
+        timed.append((adam, CosineAnnealingLR(adam, T_max=epochs)))
+    return timed
+
+
+def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:
+    """The caller's own, with a timetable or without.
+
+    Raises:
+        UsageError: something else, or one that moves parameters of another network.
+    """
+    timed = [one if isinstance(one, tuple) else (one, None) for one in optimizers]
+    learned = {id(parameter) for parameter in net.parameters()}
+    for optimizer, timetable in timed:
+        if not isinstance(optimizer, Optimizer) or not isinstance(timetable, LRScheduler | None):
+            raise UsageError(
+                "fit: optimizers must be optimisers or (optimiser, timetable), got "
+                f"{type(optimizer).__name__} and {type(timetable).__name__}."
+            )
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if id(parameter) not in learned:
+                    raise UsageError(
+                        "fit: optimizers must move parameters of the network given, got a "
+                        f"{described(parameter)} that is none of its own. Make them of "
+                        "parameter_groups(net) or net.parameters()."
+                    )
+    return timed
+
+
+def rates(net: nn.Module, timed: Sequence[Timed]) -> dict[str, float]:
+    """The learning rates of weights and of delays: of the first group with any; 0 without."""
+    kept = {id(stored(layer, "delay")) for layer in delay_layers(net)}
+    found = {"weight_lr": 0.0, "delay_lr": 0.0}
+    for optimizer, _ in reversed(timed):
+        for group in reversed(optimizer.param_groups):
+            moves_delays = any(id(parameter) in kept for parameter in group["params"])
+            found["delay_lr" if moves_delays else "weight_lr"] = float(group["lr"])
+    return found

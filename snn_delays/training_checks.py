@@ -1,0 +1,129 @@
+"""What ``fit`` finds out before it trains: whether network, data and schedule go together."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import base, functional
+from torch import Tensor, nn
+
+from snn_delays.arguments import real_number, whole_number
+from snn_delays.data import SpikeData
+from snn_delays.data.augmentation import Augmentation
+from snn_delays.errors import UsageError, one_line
+from snn_delays.evaluation import ReadOut, class_scores
+from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.schedules import Schedule
+
+_log = logging.getLogger("snn_delays")
+# Weights stay in single precision, so that every checkpoint and table is.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+
+
+def checked_settings(
+    *,
+    epochs: int,
+    batch_size: int,
+    weight_lr: float,
+    weight_decay: float,
+    delay_lr: float,
+    precision: str,
+    accelerator: str,
+    seed: int,
+) -> dict[str, Any]:
+    """The settings of ``fit`` that are numbers or names, as Python's own; refused out of range."""
+    given: dict[str, Any] = {}
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        given[name] = whole_number(f"fit: {name}", value, 1)
+    rates = (("weight_lr", weight_lr), ("weight_decay", weight_decay), ("delay_lr", delay_lr))
+    for name, value in rates:
+        given[name] = real_number(f"fit: {name}", value, 0)
+    names = ("precision", precision, PRECISIONS), ("accelerator", accelerator, ACCELERATORS)
+    for name, value, known in names:
+        if value not in known:
+            raise UsageError(f"fit: {name} must be one of {', '.join(known)}, got {value!r}.")
+        given[name] = value
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(accelerator, True):
+        raise UsageError(
+            f"fit: accelerator={accelerator}: torch finds no such device here. "
+            "Use accelerator=auto."
+        )
+    must = "be a whole number from 0 to 2^31 − 1"
+    return {**given, "seed": whole_number("fit: seed", seed, 0, 2**31 - 1, must=must)}
+
+
+def require_rounding(net: nn.Module, schedule: Schedule) -> None:
+    """Refuse to round delays of another interpolation than the Gaussian."""
+    others = {layer.interpolation for layer in delay_layers(net)} - {"gaussian"}
+    if others and schedule.integer_from < 1:
+        raise UsageError(
+            f"fit: schedule.integer_from={schedule.integer_from:g}: needs interpolation=gaussian, "
+            f"got {', '.join(others)}, which at σ = 0 still lies between two steps. "
+            "Use interpolation=gaussian or schedule.integer_from=1."
+        )
+
+
+def require_match(
+    net: nn.Module, data: SpikeData, readout: ReadOut | None, augmentation: Augmentation
+) -> None:
+    """Refuse a network that cannot answer for the data, or an augmentation that does not suit them.
+
+    Tried on one recording; the network, its mode and all random numbers stay what they were.
+    """
+    must = (
+        f"fit: the network must have {data.n_channels} inputs and {data.n_classes} classes, as the "
+        "data have"
+    )
+    longest = [int(data.train.lengths.argmax())]
+    first, training = data.train.collate(longest), net.training
+    device = next(net.parameters(), first.spikes).device
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        augmentation(first, data.n_classes)
+        net.eval()
+        parts = [part for part in net.modules() if isinstance(part, base.MemoryModule)]
+        hooks = [part.register_forward_pre_hook(_require_step) for part in parts]
+        try:
+            on_device = data.train.sparse(longest).to(device).dense()
+            scores = class_scores(net, on_device, readout)
+        except (UsageError, RuntimeError, TypeError, IndexError, AssertionError) as error:
+            raise UsageError(f"{must}: {one_line(error)}") from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+            functional.reset_net(net)
+            net.train(training)
+    if scores.dim() != 2 or scores.shape[0] != 1 or scores.shape[1] < data.n_classes:
+        raise UsageError(
+            f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."
+        )
+
+
+def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:
+    """Refuse a sequence [T, 1, …] that a module in single-step mode takes for a batch of T."""
+    x = inputs[0] if inputs else None
+    if part.step_mode == "s" and isinstance(x, Tensor) and x.dim() > 1 and len(x) != 1:
+        raise UsageError(
+            f"{type(part).__name__} is in step mode 's' and got a whole sequence, "
+            f"{list(x.shape)}, of which each step would count as a sample. Call "
+            "functional.set_step_mode(net, 'm')."
+        )
+
+
+def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None:
+    """Say so where no epoch is left to anneal σ in."""
+    sigma = schedule.epochs(epochs)[0]
+    if not delay_layers(net) or sigma == schedule.start:
+        return
+    share = "integer_from" if schedule.integer_from < schedule.until else "until"
+    _log.warning(
+        "σ is %.2f from the first epoch on, since %g × %d epochs is less than one: delays feel "
+        "only what is near them. Train for %d epochs or more, or with schedule.%s=%g.",
+        *(sigma, getattr(schedule, share), epochs),
+        *(math.ceil(1 / getattr(schedule, share) - 1e-9), share),
+        math.ceil(100 / epochs) / 100,
+    )
