@@ -97,27 +97,21 @@ def _read(file: h5py.File) -> DelayTable:
     populations, projections = subgroup(file, "populations"), subgroup(file, "projections")
     return schema.read_network(
         _fields(file),
-        [_population(subgroup(populations, name)) for name in populations],
-        [_projection(subgroup(projections, name)) for name in projections],
+        [_population(subgroup(populations, str(name))) for name in populations],
+        [_projection(subgroup(projections, str(name))) for name in projections],
     )
 
 
 def _population(group: h5py.Group) -> tuple[int, Population]:
     with _naming(group):
-        return schema.read_population(
-            _own_name(group), _fields(group), lambda _, names, __: _arrays(group, names)
-        )
+        header = schema.population_fields(_fields(group))
+        return schema.read_population(_own_name(group), header, lambda name: array(group, name))
 
 
 def _projection(group: h5py.Group) -> Projection:
     with _naming(group):
-        return schema.read_projection(
-            _own_name(group), _fields(group), lambda names, _: _arrays(group, names)
-        )
-
-
-def _arrays(group: h5py.Group, names: tuple[str, ...]) -> schema.Arrays:
-    return {name: array(group, name) for name in names}
+        header = schema.projection_fields(_fields(group))
+        return schema.read_projection(_own_name(group), header, lambda name: array(group, name))
 
 
 def _own_name(group: h5py.Group) -> str:

@@ -8,7 +8,7 @@ A table is taken apart into a header of plain values and arrays:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 # field(name, kind) → the value of a header's field; refuses one that is missing or of other kind.
 Field = Callable[[str, str], Any]
+# array(name) → the array of that name; refuses one that is missing.
+Array = Callable[[str], NDArray[Any]]
 
 
 def scalar_kinds(model: Model) -> dict[str, str]:
@@ -81,24 +83,35 @@ def arrays_of(part: Population | Projection) -> Arrays:
     return {name: arrays[name] for name in population_arrays(part.model)}
 
 
-def read_population(
-    name: str, field: Field, arrays: Callable[[Model, tuple[str, ...], Header], Arrays]
-) -> tuple[int, Population]:
-    """A population and its order, from whatever holds its fields.
-
-    Args:
-        arrays: gives the arrays of these names of a population with this header.
+def population_fields(field: Field) -> Header:
+    """What ``population_header`` gave, from whatever holds it.
 
     Raises:
-        UsageError: a field missing or out of range.
+        UsageError: a field missing or of another kind, or an unknown model.
     """
-    model = model_named(field("model", "text"))
-    kinds = POPULATION | scalar_kinds(model)
-    header = {key: field(key, kind) for key, kind in kinds.items()}
-    found = dict(arrays(model, population_arrays(model), header))
-    population = Population(
-        name, model, found.pop("bias"), found, {key: header[key] for key in scalar_kinds(model)}
-    )
+    kinds = POPULATION | scalar_kinds(model_named(field("model", "text")))
+    return {name: field(name, kind) for name, kind in kinds.items()}
+
+
+def projection_fields(field: Field) -> Header:
+    """What ``projection_header`` gave, from whatever holds it.
+
+    Raises:
+        UsageError: a field missing or of another kind.
+    """
+    return {name: field(name, kind) for name, kind in PROJECTION.items()}
+
+
+def read_population(name: str, header: Header, array: Array) -> tuple[int, Population]:
+    """A population and its order.
+
+    Raises:
+        UsageError: an array missing, or a value out of range.
+    """
+    model = model_named(header["model"])
+    found = {key: array(key) for key in population_arrays(model)}
+    bias, scalars = found.pop("bias"), {key: header[key] for key in scalar_kinds(model)}
+    population = Population(name, model, bias, found, scalars)
     if population.size != header["size"]:
         raise UsageError(
             f"population {name}: size is {header['size']}, but there are {population.size} values."
@@ -106,20 +119,18 @@ def read_population(
     return header["order"], population
 
 
-def read_projection(
-    name: str, field: Field, arrays: Callable[[tuple[str, ...], Header], Arrays]
-) -> Projection:
-    """A projection, from whatever holds its fields.
+def read_projection(name: str, header: Header, array: Array) -> Projection:
+    """A projection.
 
     Raises:
-        UsageError: a field missing or out of range.
+        UsageError: an array missing, or a value out of range.
     """
-    header = {key: field(key, kind) for key, kind in PROJECTION.items()}
-    return Projection(name=name, **header, **arrays(COLUMNS, header))
+    fields: dict[str, Any] = {key: header[key] for key in PROJECTION}
+    return Projection(name=name, **fields, **{key: array(key) for key in COLUMNS})
 
 
 def read_network(
-    field: Field, populations: list[tuple[int, Population]], projections: list[Projection]
+    field: Field, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
 ) -> DelayTable:
     """The table of these parts.
 
@@ -135,17 +146,6 @@ def read_network(
         projections=tuple(projections),
         **network,
     )
-
-
-def required(mapping: Mapping[str, Any], name: str) -> Any:
-    """The value of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in mapping:
-        raise UsageError(f"{name!r} is missing.")
-    return mapping[name]
 
 
 def _plain(value: Any) -> Any:

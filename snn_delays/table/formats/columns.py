@@ -32,9 +32,9 @@ def read_text(path: Path, what: str) -> str:
     Raises:
         UsageError: no such file, not readable, not UTF-8.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such {what}. Export the network again.")
     try:
+        if not path.is_file():
+            raise UsageError(f"{path}: no such {what}. Export the network again.")
         return path.read_bytes().decode("utf-8-sig")  # as spreadsheets save it
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable {what}: {one_line(error)}.") from error
@@ -54,11 +54,7 @@ def write_columns(
 
 def _texts(values: NDArray[np.generic]) -> list[str]:
     # str() of a NumPy float is the shortest decimal that reads back as the same float.
-    return list(map(str, values.tolist())) if values.dtype.kind == "i" else _shortest(values)
-
-
-def _shortest(values: NDArray[np.generic]) -> list[str]:
-    return values.astype(str).tolist()
+    return [*map(str, values.tolist())] if values.dtype.kind == "i" else values.astype(str).tolist()
 
 
 def parse_columns(

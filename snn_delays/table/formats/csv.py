@@ -1,26 +1,18 @@
-"""A network as text: one CSV of synapses and one of neurons per layer, and ``network.json``."""
+"""A network as text: a CSV per projection and per population, and ``network.json``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.table.formats.columns import naming, parse_columns, read_text, write_columns
-from snn_delays.table.formats.sidecar import (
-    read_header,
-    read_neurons,
-    remove_header,
-    whole_network,
-    write_header,
-    write_neurons,
-)
-from snn_delays.table.table import DelayTable, LayerTable
-
-COLUMNS = ("pre", "post", "delay", "weight")
-HEADER = ",".join(COLUMNS)
+from snn_delays.table import schema
+from snn_delays.table.formats.columns import parse_columns
+from snn_delays.table.formats.sidecar import read_network, split_names, write_network
+from snn_delays.table.projection import COLUMNS
+from snn_delays.table.table import DelayTable
 
 
 def write_csv(table: DelayTable, folder: Path | str) -> list[Path]:
-    """Write ``layer_0.csv``, …, ``neurons_0.csv``, … and ``network.json``; return their paths.
+    """Write ``PROJECTION.csv``, ``neurons_POPULATION.csv`` and ``network.json``, and say where.
 
     Columns ``pre,post,delay,weight``: delay in steps, weight as the current that one spike adds
     (weight_scale included), with as many digits as reading it back exactly takes.
@@ -28,13 +20,10 @@ def write_csv(table: DelayTable, folder: Path | str) -> list[Path]:
     Raises:
         UsageError: the folder cannot be written to.
     """
-    folder = Path(folder)
-    remove_header(folder)
-    paths = [folder / f"layer_{index}.csv" for index in range(len(table.layers))]
-    for path, layer in zip(paths, table.layers, strict=True):
-        rows = layer.synapses
-        write_columns(path, HEADER, (rows.pre, rows.post, rows.delay, layer.current_weight), ",")
-    return [*paths, *write_neurons(table, folder), write_header(table, folder)]
+    return write_network(
+        *(table, Path(folder), ".csv", ",".join(COLUMNS), ","),
+        lambda one: list({**schema.arrays_of(one), "weight": one.current_weight}.values()),
+    )
 
 
 def read_csv(folder: Path | str) -> DelayTable:
@@ -43,16 +32,7 @@ def read_csv(folder: Path | str) -> DelayTable:
     Raises:
         UsageError: one line with the path of the file that is missing, damaged or out of range.
     """
-    folder = Path(folder)
-    header = read_header(folder)
-    layers: list[LayerTable] = []
-    for index, layer in enumerate(header.layers):
-        bias, neuron = read_neurons(folder, index, layer)
-        path = folder / f"layer_{index}.csv"
-        first, _, body = read_text(path, "CSV layer").partition("\n")
-        with naming(path, "CSV layer"):
-            names = [name.strip() for name in first.split(",")]
-            columns = parse_columns(body, names, COLUMNS, ",")
-            synapses = layer.synapses(*(columns[name] for name in COLUMNS))
-            layers.append(layer.layer(synapses, bias, neuron))
-    return whole_network(header, layers, folder)
+    return read_network(
+        *(Path(folder), ".csv", "CSV projection"),
+        lambda first, body, _: parse_columns(body, split_names(first), COLUMNS, ","),
+    )

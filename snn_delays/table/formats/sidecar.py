@@ -1,7 +1,11 @@
-"""``network.json`` and ``neurons_0.csv``, …: what travels beside files that hold synapses only."""
+"""A network as a folder of text: a file of rows per projection, and what travels beside it.
+
+``network.json``, which SONATA has too, and one ``neurons_NAME.csv`` per population.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +13,93 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.table.formats.columns import naming, parse_columns, read_text, write_columns
-from snn_delays.table.formats.header import LayerHeader, NetworkHeader, header_of
-from snn_delays.table.formats.header_json import from_json, to_json
-from snn_delays.table.neuron_table import IntegerNeuronTable, NeuronTable
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table import schema
+from snn_delays.table.formats.columns import (
+    Float64,
+    naming,
+    parse_columns,
+    read_text,
+    write_columns,
+)
+from snn_delays.table.formats.network_json import NetworkJson, from_json, to_json
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
+from snn_delays.table.table import DelayTable
 
 HEADER_FILE = "network.json"
+
+
+def write_network(
+    table: DelayTable,
+    folder: Path,
+    suffix: str,
+    header: str,
+    separator: str,
+    columns: Callable[[Projection], Sequence[NDArray[Any]]],
+) -> list[Path]:
+    """Write ``PROJECTION<suffix>``, ``neurons_POPULATION.csv`` and ``network.json``.
+
+    Returns:
+        Their paths, in this order.
+
+    Raises:
+        UsageError: the folder cannot be written to, or two files would have one name.
+    """
+    files = {folder / f"{one.name}{suffix}": one for one in table.projections}
+    neurons = {_neuron_file(folder, one.name): one for one in table.populations}
+    names = [path.name.lower() for path in (*files, *neurons)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{folder}: two files would be called {twice[0]}. Rename the projection.")
+    remove_header(folder)
+    for path, projection in files.items():
+        write_columns(path, header, columns(projection), separator)
+    for path, population in neurons.items():
+        arrays = schema.arrays_of(population)
+        write_columns(path, ",".join(arrays), list(arrays.values()), ",")
+    return [*files, *neurons, write_header(table, folder)]
+
+
+def read_network(
+    folder: Path,
+    suffix: str,
+    what: str,
+    columns: Callable[[str, str, NetworkJson], dict[str, Float64]],
+) -> DelayTable:
+    """Read what ``write_network`` wrote.
+
+    Args:
+        what: the kind of file, for messages.
+        columns: makes the columns of ``NetworkJson.projection`` of a file's first line, its other
+            lines and the header.
+
+    Raises:
+        UsageError: one line with the path of the file that is missing, damaged or out of range.
+    """
+    header = read_header(folder)
+    populations: list[tuple[int, Population]] = []
+    for name in header.populations:
+        path = _neuron_file(folder, name)
+        first, _, body = read_text(path, "neuron file").partition("\n")
+        with naming(path, "neuron file"):
+            wanted = header.population_arrays(name)
+            values = parse_columns(body, split_names(first), wanted, ",")
+            populations.append(header.population(name, values))
+    projections: list[Projection] = []
+    for name in header.projections:
+        path = folder / f"{name}{suffix}"
+        first, _, body = read_text(path, what).partition("\n")
+        with naming(path, what):
+            projections.append(header.projection(name, columns(first, body, header)))
+    return whole_network(header, populations, projections, folder)
+
+
+def _neuron_file(folder: Path, name: str) -> Path:
+    return folder / f"neurons_{name}.csv"
+
+
+def split_names(line: str) -> list[str]:
+    """The names in a line of them."""
+    return [name.strip() for name in line.split(",")]
 
 
 def remove_header(folder: Path) -> None:
@@ -43,11 +127,11 @@ def write_header(table: DelayTable, folder: Path) -> Path:
         UsageError: the folder cannot be written to.
     """
     path = folder / HEADER_FILE
-    write_atomically(path, to_json(header_of(table)).encode("utf-8"))
+    write_atomically(path, to_json(table).encode("utf-8"))
     return path
 
 
-def read_header(folder: Path) -> NetworkHeader:
+def read_header(folder: Path) -> NetworkJson:
     """Read ``network.json``.
 
     Raises:
@@ -59,42 +143,16 @@ def read_header(folder: Path) -> NetworkHeader:
         return from_json(text)
 
 
-def write_neurons(table: DelayTable, folder: Path) -> list[Path]:
-    """Write ``neurons_0.csv``, …, one row per neuron, and return their paths.
+def whole_network(
+    header: NetworkJson,
+    populations: Sequence[tuple[int, Population]],
+    projections: Sequence[Projection],
+    folder: Path,
+) -> DelayTable:
+    """The table of these parts.
 
     Raises:
-        UsageError: the folder cannot be written to.
-    """
-    paths = []
-    for index, (header, layer) in enumerate(
-        zip(header_of(table).layers, table.layers, strict=True)
-    ):
-        arrays = header.neuron_arrays(layer)
-        paths.append(folder / f"neurons_{index}.csv")
-        write_columns(paths[-1], ",".join(arrays), list(arrays.values()), ",")
-    return paths
-
-
-def read_neurons(
-    folder: Path, index: int, header: LayerHeader
-) -> tuple[NDArray[Any], NeuronTable | IntegerNeuronTable]:
-    """Bias and neurons of a layer from ``neurons_<index>.csv``.
-
-    Raises:
-        UsageError: one line with the path: no such file, not numbers, out of range.
-    """
-    path = folder / f"neurons_{index}.csv"
-    first, _, body = read_text(path, "neuron file").partition("\n")
-    with naming(path, "neuron file"):
-        names = [name.strip() for name in first.split(",")]
-        return header.neurons(parse_columns(body, names, header.neuron_columns, ","))
-
-
-def whole_network(header: NetworkHeader, layers: list[LayerTable], folder: Path) -> DelayTable:
-    """The table of these layers.
-
-    Raises:
-        UsageError: layers that do not follow one another, with the header's path.
+        UsageError: parts that do not fit together, with the header's path.
     """
     with naming(folder / HEADER_FILE, "network header"):
-        return header.table(layers)
+        return header.table(populations, projections)

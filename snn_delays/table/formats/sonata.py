@@ -1,7 +1,7 @@
 """A network as SONATA: populations of nodes and edges in HDF5, for libsonata, BMTK or NEST.
 
-Populations ``input`` (virtual), ``layer_0``, …; edges ``input_to_layer_0``,
-``layer_0_to_layer_1``, …. What SONATA has no field for is in ``network.json``.
+Nodes are ``input`` (virtual) and the table's populations, edges its projections, under their own
+names. What SONATA has no field for is in ``network.json``.
 
 Reference:
     Dai et al., The SONATA data format for efficient description of large-scale network models,
@@ -30,8 +30,9 @@ from snn_delays.hdf5.fields import (
     write_array,
     write_text,
 )
+from snn_delays.table import schema
 from snn_delays.table.formats.columns import Float64, multiples, naming
-from snn_delays.table.formats.header import LayerHeader, header_of
+from snn_delays.table.formats.network_json import NetworkJson
 from snn_delays.table.formats.sidecar import (
     read_header,
     remove_header,
@@ -42,13 +43,12 @@ from snn_delays.table.formats.sonata_circuit import (
     EDGES,
     NODES,
     circuit_config,
-    edge_population,
     edge_types,
-    node_population,
     node_types,
 )
-from snn_delays.table.neuron_table import IntegerNeuronTable, NeuronTable
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
+from snn_delays.table.table import INPUT, DelayTable
 
 MAGIC = np.uint32(0x0A7A)
 VERSION = (0, 1)
@@ -88,17 +88,10 @@ def read_sonata(folder: Path | str) -> DelayTable:
     folder = Path(folder)
     header = read_header(folder)
     with _opened(folder / NODES) as nodes:
-        neurons = [_read_neurons(nodes, layer) for layer in header.layers]
-    layers: list[LayerTable] = []
+        populations = [_read_population(nodes, header, name) for name in header.populations]
     with _opened(folder / EDGES) as edges:
-        for layer, (bias, neuron) in zip(header.layers, neurons, strict=True):
-            group = subgroup(subgroup(edges, "edges"), edge_population(layer))
-            try:
-                synapses = layer.synapses(*_read_edges(group, layer, header.dt_ms))
-                layers.append(layer.layer(synapses, bias, neuron))
-            except UsageError as error:
-                raise UsageError(f"{group.name}: {error}") from error
-    return whole_network(header, layers, folder)
+        projections = [_read_projection(edges, header, name) for name in header.projections]
+    return whole_network(header, populations, projections, folder)
 
 
 @contextmanager
@@ -112,12 +105,10 @@ def _new_file(buffer: io.BytesIO) -> Iterator[h5py.File]:
 def _nodes(table: DelayTable) -> bytes:
     buffer = io.BytesIO()
     with _new_file(buffer) as file:
-        _write_nodes(file, "input", table.input_channels, 0)
-        for index, (header, layer) in enumerate(
-            zip(header_of(table).layers, table.layers, strict=True)
-        ):
-            group = _write_nodes(file, node_population(index), layer.n_post, index + 1)
-            for name, values in header.neuron_arrays(layer).items():
+        _write_nodes(file, INPUT, table.input_channels, 0)
+        for index, population in enumerate(table.populations, start=1):
+            group = _write_nodes(file, population.name, population.size, index)
+            for name, values in schema.arrays_of(population).items():
                 write_array(group, name, values, gzip=False)
     return buffer.getvalue()
 
@@ -139,29 +130,27 @@ def _write_group(population: h5py.Group, kind: str, size: int) -> None:
 def _edges(table: DelayTable) -> bytes:
     buffer = io.BytesIO()
     with _new_file(buffer) as file:
-        for index, layer in enumerate(table.layers):
-            rows, size = layer.synapses, len(layer.synapses)
-            group = file.create_group(f"edges/{edge_population(layer)}")
-            for name, ids, population in (
-                ("source_node_id", rows.pre, layer.source),
-                ("target_node_id", rows.post, layer.target),
-            ):
-                member = write_array(group, name, ids.astype(np.uint64), gzip=False)
-                write_text(member, "node_population", node_population(population))
-            write_array(group, "edge_type_id", np.full(size, index, np.uint64), gzip=False)
-            _write_group(group, "edge", size)
-            attributes = group.create_group("0")
-            write_array(attributes, "syn_weight", layer.current_weight, gzip=False)
-            delay_ms = rows.delay.astype(np.float64) * table.dt_ms
-            write_array(attributes, "delay", delay_ms, gzip=False)
-            for name, ids, n_nodes in (
-                ("source_to_target", rows.pre, layer.n_pre),
-                ("target_to_source", rows.post, layer.n_post),
-            ):
-                to_ranges, to_edges = edge_index(ids, n_nodes)
-                index_group = group.create_group(f"indices/{name}")
+        file.create_group("edges")
+        for index, one in enumerate(table.projections):
+            group = file.create_group(f"edges/{one.name}")
+            ends = (
+                ("source", one.source, one.pre, "source_to_target"),
+                ("target", one.target, one.post, "target_to_source"),
+            )
+            for end, population, ids, way in ends:
+                member = write_array(group, f"{end}_node_id", ids.astype(np.uint64), gzip=False)
+                write_text(member, "node_population", population)
+                to_ranges, to_edges = edge_index(ids, table.size(population))
+                index_group = group.create_group(f"indices/{way}")
                 write_array(index_group, "node_id_to_ranges", to_ranges, gzip=False)
                 write_array(index_group, "range_to_edge_id", to_edges, gzip=False)
+            type_id = np.full(len(one), index, np.uint64)
+            write_array(group, "edge_type_id", type_id, gzip=False)
+            _write_group(group, "edge", len(one))
+            attributes = group.create_group("0")
+            write_array(attributes, "syn_weight", one.current_weight, gzip=False)
+            delay_ms = one.delay.astype(np.float64) * table.dt_ms
+            write_array(attributes, "delay", delay_ms, gzip=False)
     return buffer.getvalue()
 
 
@@ -207,41 +196,42 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def _read_neurons(
-    file: h5py.File, layer: LayerHeader
-) -> tuple[NDArray[np.generic], NeuronTable | IntegerNeuronTable]:
-    population = subgroup(subgroup(file, "nodes"), node_population(layer.target))
+def _read_population(file: h5py.File, header: NetworkJson, name: str) -> tuple[int, Population]:
+    group = subgroup(subgroup(file, "nodes"), name)
+    with _naming_group(group):
+        attributes = subgroup(group, "0")
+        place = _group_index(group, "node", header.populations[name]["size"])
+        arrays = header.population_arrays(name)
+        return header.population(name, {key: _numbers(attributes, key, place) for key in arrays})
+
+
+def _read_projection(file: h5py.File, header: NetworkJson, name: str) -> Projection:
+    group = subgroup(subgroup(file, "edges"), name)
+    with _naming_group(group):
+        columns: dict[str, Float64] = {}
+        for end, column in (("source", "pre"), ("target", "post")):
+            expected = header.projections[name][end]
+            got = text(dataset(group, f"{end}_node_id"), "node_population")
+            if got != expected:
+                raise UsageError(
+                    f"node_population of {end}_node_id must be {expected!r}, got {got!r}."
+                )
+            columns[column] = _numbers(group, f"{end}_node_id")
+        attributes = subgroup(group, "0")
+        place = _group_index(group, "edge", len(columns["pre"]))
+        delay_ms = _numbers(attributes, "delay", place)
+        columns["delay"] = multiples("delay (ms)", delay_ms, "dt_ms", header.network["dt_ms"])
+        columns["weight"] = _numbers(attributes, "syn_weight", place)
+        return header.projection(name, columns)
+
+
+@contextmanager
+def _naming_group(group: h5py.Group) -> Iterator[None]:
+    """Put the group in front of what is wrong with it."""
     try:
-        attributes = subgroup(population, "0")
-        place = _group_index(population, "node", layer.n_post)
-        return layer.neurons(
-            {name: _numbers(attributes, name, place) for name in layer.neuron_columns}
-        )
+        yield
     except UsageError as error:
-        raise UsageError(f"{population.name}: {error}") from error
-
-
-def _read_edges(
-    group: h5py.Group, layer: LayerHeader, dt_ms: float
-) -> tuple[Float64, Float64, Float64, Float64]:
-    """pre, post, delay in steps, and the current per spike of every edge."""
-    for name, population in (("source_node_id", layer.source), ("target_node_id", layer.target)):
-        got = text(dataset(group, name), "node_population")
-        if got != node_population(population):
-            raise UsageError(
-                f"node_population of {name} must be {node_population(population)!r}, got {got!r}."
-            )
-    pre = _numbers(group, "source_node_id")
-    post = _numbers(group, "target_node_id")
-    attributes = subgroup(group, "0")
-    place = _group_index(group, "edge", len(pre))
-    delay_ms = _numbers(attributes, "delay", place)
-    return (
-        pre,
-        post,
-        multiples("delay (ms)", delay_ms, "dt_ms", dt_ms),
-        _numbers(attributes, "syn_weight", place),
-    )
+        raise UsageError(f"{group.name}: {error}") from error
 
 
 def _group_index(population: h5py.Group, kind: str, size: int) -> NDArray[np.int64]:
