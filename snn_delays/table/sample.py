@@ -24,8 +24,8 @@ def write_sample(
     """Write ``sample.npz``, all or nothing; the same content always gives the same bytes.
 
     ``numpy.load`` reads it: ``counts [T, input_channels]`` as given, ``label``, ``prediction``
-    (int64), ``potentials [T + tail, n_classes]`` (float64) and, one per hidden layer,
-    ``spikes_0``, ``spikes_1``, … ``[T + tail, n_post]`` (bool).
+    (int64), ``potentials [T + tail, n_classes]`` (float64) and, of each population that spikes,
+    ``spikes_<population>`` ``[T + tail, size]`` (bool).
 
     Raises:
         UsageError: the path cannot be written to.
@@ -34,9 +34,9 @@ def write_sample(
         "counts": counts,
         "label": np.array(label, np.int64),
         "prediction": np.array(prediction, np.int64),
-        "potentials": simulation.potentials,
+        "potentials": np.asarray(simulation.potentials),
+        **{f"spikes_{name}": fired for name, fired in simulation.spikes.items()},
     }
-    arrays |= {f"spikes_{index}": fired for index, fired in enumerate(simulation.spikes)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, values in arrays.items():

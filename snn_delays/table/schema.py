@@ -126,7 +126,8 @@ def read_projection(name: str, header: Header, array: Array) -> Projection:
         UsageError: an array missing, or a value out of range.
     """
     fields: dict[str, Any] = {key: header[key] for key in PROJECTION}
-    return Projection(name=name, **fields, **{key: array(key) for key in COLUMNS})
+    fields |= {key: array(key) for key in COLUMNS}
+    return Projection(name=name, **fields)
 
 
 def read_network(

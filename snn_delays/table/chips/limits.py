@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snn_delays.table.chips.key import key
+from snn_delays.table.models import MODELS
+from snn_delays.table.models.model import MAX_SHIFT
+
+FAMILIES = tuple(dict.fromkeys(model.family for model in MODELS.values()))
+RESETS = tuple(
+    dict.fromkeys(
+        choice
+        for model in MODELS.values()
+        for scalar in model.scalars
+        if scalar.name == "reset"
+        for choice in scalar.choices
+    )
+)
+MAX_STEPS = 1 << 24
+
 
 @dataclass(frozen=True)
 class DelayLimits:
@@ -13,12 +29,12 @@ class DelayLimits:
     ``transport``: what every connection takes on top of its delay, latency and nothing else.
     """
 
-    min: int
-    max: int | None
-    native_max: int | None
-    granularity: str
-    transport: int | None
-    source: str
+    min: int = key("whole", open=False, most=MAX_STEPS)
+    max: int | None = key("whole", most=MAX_STEPS)
+    native_max: int | None = key("whole", most=MAX_STEPS)
+    granularity: str = key("word", ("synapse", "axon", "none"), open=False)
+    transport: int | None = key("whole", most=MAX_STEPS)
+    source: str = key("text", open=False)
 
     @property
     def text(self) -> str:
@@ -33,39 +49,39 @@ class WeightLimits:
     ``power_of_two``: whether the scale must be a power of two.
     """
 
-    bits: int | None
-    low: int | None
-    high: int | None
-    distinct_per_neuron: int | None
-    power_of_two: bool | None
-    source: str
+    bits: int | None = key("whole", least=2, most=64)
+    low: int | None = key("signed")
+    high: int | None = key("signed")
+    distinct_per_neuron: int | None = key("whole", least=1)
+    power_of_two: bool | None = key("switch")
+    source: str = key("text", open=False)
 
 
 @dataclass(frozen=True)
 class FanLimits:
     """Different sources into one neuron, and different targets of one."""
 
-    fan_in: int | None
-    fan_out: int | None
-    source: str
+    fan_in: int | None = key("whole", least=1)
+    fan_out: int | None = key("whole", least=1)
+    source: str = key("text", open=False)
 
 
 @dataclass(frozen=True)
 class NeuronLimits:
-    """Models and resets by the table's names (LIF stands for IntLIF too).
+    """Families of models (LIF stands for IntLIF too) and resets by the table's names.
 
     ``leak``: exponential (a share of v is kept) or linear (a constant is taken away);
     ``reset_to_zero``: a hard reset leads to 0 only; ``multiple_input_spikes``: an input may carry
     more than one spike per step; ``dt_ms``: the chip's tick, where it is fixed.
     """
 
-    models: tuple[str, ...]
-    resets: tuple[str, ...]
-    reset_to_zero: bool | None
-    leak: str | None
-    multiple_input_spikes: bool | None
-    dt_ms: float | None
-    source: str
+    models: tuple[str, ...] = key("words", FAMILIES, open=False)
+    resets: tuple[str, ...] = key("words", RESETS, open=False)
+    reset_to_zero: bool | None = key("switch")
+    leak: str | None = key("word", ("exponential", "linear"))
+    multiple_input_spikes: bool | None = key("switch")
+    dt_ms: float | None = key("number")
+    source: str = key("text", open=False)
 
 
 @dataclass(frozen=True)
@@ -74,19 +90,19 @@ class MembraneLimits:
 
     Args:
         bits: width of v, sign included.
-        decay_shift, weight_shift: as in ``IntegerNeuronTable``.
+        beta_shift, weight_shift: as in the table's populations.
         bias_bits, bias_exponent_max: bias = signed mantissa · 2^(0 … exponent).
         threshold_bits, threshold_shift: threshold = unsigned mantissa · 2^shift.
         threshold_strict: fires above the threshold, not at it.
     """
 
-    arithmetic: str | None
-    bits: int | None
-    decay_shift: int | None
-    weight_shift: int | None
-    bias_bits: int | None
-    bias_exponent_max: int | None
-    threshold_bits: int | None
-    threshold_shift: int | None
-    threshold_strict: bool | None
-    source: str
+    arithmetic: str | None = key("word", ("integer", "fixed", "float"))
+    bits: int | None = key("whole", least=2, most=64)
+    beta_shift: int | None = key("whole", most=MAX_SHIFT)
+    weight_shift: int | None = key("whole", most=MAX_SHIFT)
+    bias_bits: int | None = key("whole", least=2, most=64)
+    bias_exponent_max: int | None = key("whole", most=MAX_SHIFT)
+    threshold_bits: int | None = key("whole", least=1, most=64)
+    threshold_shift: int | None = key("whole", most=MAX_SHIFT)
+    threshold_strict: bool | None = key("switch")
+    source: str = key("text", open=False)

@@ -15,7 +15,7 @@ from snn_delays.atomic import write_atomically
 from snn_delays.table.simulator import Simulator
 from snn_delays.table.simulator.activity import synaptic_operations
 from snn_delays.table.simulator.simulation import Simulation, predict
-from snn_delays.table.table import DelayTable
+from snn_delays.table.table import INPUT, DelayTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Trial:
     sample: Sample
     simulation: Simulation
     prediction: int
-    operations: list[int]
+    operations: dict[str, int]
     seconds: float
 
     @property
@@ -75,26 +75,26 @@ class Recording:
             steps the number of steps simulated, the tail of silence among them.
         input_events: int32 ``[E, 3]``, rows of n, step, channel; sorted.
         input_counts: float64 ``[E]``, spikes (or current) of each.
-        layer_0_events, layer_1_events, …: int32 ``[K, 3]``, a hidden layer's spikes as rows of
-            n, step, neuron; sorted.
-        potentials: float64 ``[Σ steps, n_classes]``, the readout's v, one trial after another.
+        <population>_events: int32 ``[K, 3]``, the spikes of each population that spikes, as rows
+            of n, step, neuron; sorted.
+        potentials: float64 ``[Σ steps, n_classes]``, the output's v, one trial after another.
         dt_ms: float64; class_names: strings ``[n_classes]``; readout: a string.
     """
 
     def __init__(self, table: DelayTable) -> None:
         self.table = table
         self._about: list[tuple[int, int, int, int]] = []
-        self._events: list[list[NDArray[np.int32]]] = [[] for _ in table.layers]
+        spiking = (one.name for one in table.populations if one.spiking)
+        self._events: dict[str, list[NDArray[np.int32]]] = {name: [] for name in (INPUT, *spiking)}
         self._counts: list[NDArray[np.float64]] = []
         self._potentials: list[NDArray[np.float64]] = []
 
     def add(self, trial: Trial) -> None:
         counts = trial.sample.counts
-        sources = (counts, *trial.simulation.spikes)
-        for events, source in zip(self._events, sources, strict=True):
+        for name, source in {INPUT: counts, **trial.simulation.spikes}.items():
             steps, neurons = np.nonzero(source)
             of = np.full(len(steps), len(self._about))
-            events.append(np.stack([of, steps, neurons], axis=1).astype(np.int32))
+            self._events[name].append(np.stack([of, steps, neurons], axis=1).astype(np.int32))
         self._counts.append(counts[np.nonzero(counts)].astype(np.float64))
         self._potentials.append(trial.simulation.potentials)
         self._about.append((trial.sample.index, trial.sample.label, trial.prediction, trial.steps))
@@ -102,12 +102,11 @@ class Recording:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The file's arrays by name; there must be at least one trial."""
         about = np.array(self._about, np.int64).reshape(-1, 4)
-        inputs, *hidden = (np.concatenate(events) for events in self._events)
+        events = {f"{name}_events": np.concatenate(rows) for name, rows in self._events.items()}
         return {
             **dict(zip(("sample", "label", "prediction", "steps"), about.T, strict=True)),
-            "input_events": inputs,
+            **events,
             "input_counts": np.concatenate(self._counts),
-            **{f"layer_{index}_events": events for index, events in enumerate(hidden)},
             "potentials": np.concatenate(self._potentials),
             "dt_ms": np.array(self.table.dt_ms),
             "class_names": np.array(self.table.class_names),
