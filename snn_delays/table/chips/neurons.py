@@ -35,8 +35,8 @@ def wrong_neurons(population: Population, profile: ChipProfile) -> Iterator[str]
             share = values[parameter.name]
             if parameter.quantity.rounding == "share" and np.any(share != 1):
                 yield (
-                    f"{of_all(share != 1)} neurons have {parameter.name} {_range(share)}, "
-                    f"{parameter.text}; the chip takes a constant away"
+                    f"{of_all(share != 1)} neurons have {parameter.name} {_range(share)} "
+                    f"({parameter.text}); the chip takes a constant away"
                 )
 
 

@@ -48,7 +48,9 @@ class ChipProfile:
 
 
 _SECTIONS: dict[str, type[Any]] = {
-    name: kind for name, kind in get_type_hints(ChipProfile).items() if is_dataclass(kind)
+    name: kind
+    for name, kind in get_type_hints(ChipProfile).items()
+    if isinstance(kind, type) and is_dataclass(kind)
 }
 
 

@@ -15,14 +15,30 @@ from snn_delays.table.require import of_all, value_range
 from snn_delays.table.table import INPUT, DelayTable
 
 
-def wrong_delays(projection: Projection, profile: ChipProfile) -> Iterator[str]:
-    limits, delay = profile.delay, projection.delay
+def latency_changes(table: DelayTable, profile: ChipProfile) -> dict[str, int]:
+    """By how much delays must change for a chip whose every connection takes ``transport`` steps.
+
+    Along a chain that makes everything later and nothing else. Where paths of unequal length
+    meet, and in loops, it would shift spikes against others.
+    """
+    transport, late = profile.delay.transport or 0, {INPUT: 0}
+    for population in table.populations:
+        before = [late[one.source] for one in table.into(population.name) if one.source in late]
+        late[population.name] = max(before, default=-transport) + transport
+    return {one.name: late[one.target] - late[one.source] - transport for one in table.projections}
+
+
+def wrong_delays(projection: Projection, profile: ChipProfile, change: int) -> Iterator[str]:
+    """``change``: of ``latency_changes``."""
+    limits, delay = profile.delay, projection.delay + change
     outside = delay < limits.min
     if limits.max is not None:
         outside = outside | (delay > limits.max)
     if np.any(outside):
+        changed = f", {change:+d} for latency" if change else ""
         yield (
-            f"{of_all(outside)} delays are outside {limits.text} (they are {value_range(delay)})"
+            f"{of_all(outside)} delays are outside {limits.text} (they are "
+            f"{value_range(delay)}{changed})"
         )
     if limits.granularity == "none" and np.any(delay != limits.min):
         yield f"{of_all(delay != limits.min)} synapses have a delay, and the chip has none"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from snn_delays.table.chips import neurons, synapses
 from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.table import INPUT, DelayTable
+from snn_delays.table.table import DelayTable
 
 
 def violations(
@@ -27,8 +25,12 @@ def violations(
         graded: the input is currents. No chip here takes those where spikes come in.
     """
     found = wrong_input(table.dt_ms, profile, largest_count, graded=graded)
+    changes = synapses.latency_changes(table, profile)
     for one in table.projections:
-        lines = [*synapses.wrong_delays(one, profile), *synapses.wrong_weights(one, profile)]
+        lines = [
+            *synapses.wrong_delays(one, profile, changes[one.name]),
+            *synapses.wrong_weights(one, profile),
+        ]
         found += [f"projection {one.name}: {line}" for line in lines]
     found += [*synapses.wrong_axons(table, profile), *synapses.wrong_fans(table, profile)]
     for one in table.populations:
@@ -93,19 +95,10 @@ def not_simulated(table: DelayTable, profile: ChipProfile) -> list[str]:
         found.append(f"v: {ours} in the simulation, {theirs} on the chip")
     if transport := profile.delay.transport:
         found.append(f"latency: {transport} more per projection, whatever the delays")
-        found += _uneven(table, transport)
+        found += [
+            f"latency: {name} closes a loop or a shortcut, so its delays change by {change:+d} on "
+            "the chip"
+            for name, change in synapses.latency_changes(table, profile).items()
+            if change
+        ]
     return found + list(profile.not_simulated)
-
-
-def _uneven(table: DelayTable, transport: int) -> Iterator[str]:
-    """Where paths of unequal length meet, and in loops, latency shifts spikes against others."""
-    late = {INPUT: 0}
-    for population in table.populations:
-        before = [late[one.source] for one in table.into(population.name) if one.source in late]
-        late[population.name] = max(before, default=-transport) + transport
-    for one in table.projections:
-        if change := late[one.target] - late[one.source] - transport:
-            yield (
-                f"latency: {one.name} closes a loop or a shortcut, so change its delays by "
-                f"{change:+d} on the chip"
-            )
