@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.table import simulate, synaptic_operations
-from snn_delays.table.table import DelayTable
+from snn_delays.table.table import INPUT, DelayTable
 
 
-def counted(table: DelayTable, sources: list[np.ndarray]) -> list[int]:
+def counted(table: DelayTable, sources: dict[str, np.ndarray]) -> dict[str, int]:
     """One by one."""
-    found = []
-    for layer, source in zip(table.layers, sources, strict=True):
+    found = {}
+    for one in table.projections:
         operations = 0
-        for now in source:
-            for pre in layer.synapses.pre:
+        for now in sources[one.source]:
+            for pre in one.pre:
                 operations += abs(int(now[pre]))
-        found.append(operations)
+        found[one.name] = operations
     return found
 
 
@@ -31,18 +31,20 @@ def test_operations_are_those_of_the_loop(table: DelayTable, steps: int, seed: i
     counts = np.random.default_rng(seed).integers(-2, 4, (steps, table.input_channels))
     simulation = simulate(table, counts)
     got = synaptic_operations(table, counts, simulation)
-    assert got == counted(table, [counts, *simulation.spikes])
-    assert all(type(one) is int for one in got)
-    assert simulation.spike_counts == tuple(int(spikes.sum()) for spikes in simulation.spikes)
+    assert got == counted(table, {INPUT: counts, **simulation.spikes})
+    assert all(type(one) is int for one in got.values())
+    assert simulation.spike_counts == {
+        name: int(spikes.sum()) for name, spikes in simulation.spikes.items()
+    }
 
 
 def test_currents_count_once_where_they_are_not_zero() -> None:
     table = random_table(1, (4, 5, 3))
     counts = np.array([[0.5, 0, -3, 0], [2, 0, 0, 0.25]])
     simulation = simulate(table, counts)
-    expected = counted(table, [counts != 0, *simulation.spikes])
+    expected = counted(table, {INPUT: counts != 0, **simulation.spikes})
     assert synaptic_operations(table, counts, simulation) == expected
-    assert expected[1] > 0
+    assert expected["hidden0_to_readout"] > 0
 
 
 def test_what_does_not_belong_together() -> None:

@@ -56,13 +56,13 @@ def test_the_numbers_of_the_field():
     }
     assert [name for name in CHIPS if load_chip(name).delay.transport] == ["loihi1", "loihi2"]
     loihi = load_chip("loihi1").membrane
-    assert (loihi.bits, loihi.decay_shift, loihi.weight_shift) == (24, 12, 6)
+    assert (loihi.bits, loihi.beta_shift, loihi.weight_shift) == (24, 12, 6)
 
 
 def test_none_and_unknown_differ():
     assert load_chip("nest").unknown == ()
-    assert load_chip("nest").membrane.decay_shift is None
-    assert "membrane.decay_shift" in load_chip("spinnaker2").unknown
+    assert load_chip("nest").membrane.beta_shift is None
+    assert "membrane.beta_shift" in load_chip("spinnaker2").unknown
 
 
 def test_a_users_own_file(tmp_path: Path):
@@ -91,14 +91,16 @@ def test_an_unknown_name_lists_the_known_ones():
         ("not_simulated = []", "not_simulated = 3", "not_simulated must be a list of texts, or"),
         ("min = 0", 'min = "unknown"', "delay.min must be a whole number >= 0, got \"?'unknown"),
         ("max = 62\n", "max = -1\n", "delay.max"),
-        ("decay_shift = 12", "decay_shift = true", "membrane.decay_shift must be a whole number"),
-        ("decay_shift = 12", "decay_shift = 1.5", "membrane.decay_shift must be a whole number"),
+        ("beta_shift = 12", "beta_shift = true", "membrane.beta_shift must be a whole number"),
+        ("beta_shift = 12", "beta_shift = 1.5", "membrane.beta_shift must be a whole number"),
         ('"synapse"', '"dendrite"', 'delay.granularity must be "synapse" or "axon" or "none"'),
+        ('["LIF", "LI"]', '["IntLIF"]', 'neuron.models must be a list of "LIF", "LI"'),
+        ('["LIF", "LI"]', '[["LIF"]]', 'neuron.models must be a list of "LIF", "LI"'),
         ('["hard"]', '["cold"]', 'neuron.resets must be a list of "hard", "soft"'),
         ("min = 0", "min = 70", "delay must not decrease"),
         ("low = -128", "low = 300", "weights must not decrease"),
         ("max = 62\n", "max = 4294967296\n", "delay.max must be at most 16777216, got 4294967296"),
-        ("decay_shift = 12", "decay_shift = 40", "membrane.decay_shift must be at most 24, got 40"),
+        ("beta_shift = 12", "beta_shift = 40", "membrane.beta_shift must be at most 24, got 40"),
         ("bias_exponent_max = 7", "bias_exponent_max = 70", "membrane.bias_exponent_max must be"),
         ('name = "loihi1"', 'name = ""', "name must be text"),
         ("[fan]", "fan = 3\n[fun]", "not readable as TOML|must be a section|unknown key"),

@@ -12,65 +12,67 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.table.chips import load_chip
-from snn_delays.table.cost import events_in_flight, table_cost
+from snn_delays.table.cost import events_in_flight, neuron_bytes, table_cost
 from snn_delays.table.simulator import simulate
-from snn_delays.table.table import DelayTable
+from snn_delays.table.table import INPUT, DelayTable
 
 
 @given(table=tables())
 @settings(max_examples=30, deadline=None)
 def test_counts_of_synapses(table: DelayTable):
-    for layer, cost in zip(table.layers, table_cost(table), strict=True):
-        rows = layer.synapses
-        contacts = Counter(zip(rows.pre.tolist(), rows.post.tolist(), strict=True))
-        assert (cost.synapses, cost.pairs) == (len(rows), len(contacts))
-        assert cost.contacts_max == max(contacts.values(), default=0)
-        assert cost.contacts_mean * cost.pairs == pytest.approx(cost.synapses)
+    costs = table_cost(table)
+    assert list(costs) == [one.name for one in table.projections]
+    for one, cost in zip(table.projections, costs.values(), strict=True):
+        pairs = Counter(zip(one.pre.tolist(), one.post.tolist(), strict=True))
+        assert (cost.synapses, cost.pairs) == (len(one), len(pairs))
+        assert cost.pair_max == max(pairs.values(), default=0)
+        assert cost.pair_mean * cost.pairs == pytest.approx(cost.synapses)
         assert dict(enumerate(cost.delay_histogram.tolist())) == {
-            delay: int(np.sum(rows.delay == delay)) for delay in range(len(cost.delay_histogram))
+            delay: int(np.sum(one.delay == delay)) for delay in range(len(cost.delay_histogram))
         }
-        assert cost.delay_histogram.sum() == len(rows)
-        longest = int(rows.delay.max(initial=0))
-        assert cost.ring_slots == layer.n_post * (longest + 1)
-        assert cost.history_bits == layer.n_pre * (longest + 1)
+        assert cost.delay_histogram.sum() == len(one)
+        longest = int(one.delay.max(initial=0))
+        assert cost.ring_slots == table.size(one.target) * (longest + 1)
+        assert cost.history_bits == table.size(one.source) * (longest + 1)
 
 
 def test_bytes_at_a_chips_widths():
     table = random_table(0, (10, 20, 3), max_delay=9, weight_type="int8", density=1.0)
-    rows = table.layers[0].synapses
+    rows, name = table.projections[0], "input_to_hidden0"
     assert (rows.delay.min(), rows.delay.max()) == (0, 9)
-    own = table_cost(table)[0]
-    assert own.table_bytes == 200 * (3 * 4 + 1) + 4 * 4 * 20
+    own = table_cost(table)[name]
+    assert own.table_bytes == 200 * (3 * 4 + 1)
+    # bias, beta, v_threshold, v_reset; bias, beta
+    assert neuron_bytes(table) == {"hidden0": 4 * 4 * 20, "readout": 2 * 4 * 3}
     assert own.synapse_bits == 8 + 4 + 5  # weight, ten delays, twenty targets
     assert own.packed_bytes == 200 * 17 / 8
     assert (own.ring_bytes, own.history_bytes) == (20 * 10 * 4, 13)  # 100 bits
-    loihi = table_cost(table, load_chip("loihi1"))[0]
+    loihi = table_cost(table, load_chip("loihi1"))[name]
     assert (loihi.synapse_bits, loihi.ring_bytes) == (17, 20 * 10 * 3)
-    small = table_cost(table, load_chip("spinnaker2"))[0]
+    small = table_cost(table, load_chip("spinnaker2"))[name]
     assert (small.synapse_bits, small.ring_bytes) == (5 + 4 + 5, 20 * 10 * 4)
-    floating = table_cost(random_table(0, (10, 20, 3)))[0]
+    floating = table_cost(random_table(0, (10, 20, 3)))[name]
     assert floating.synapse_bits is None
     assert floating.packed_bytes is None
 
 
-def test_an_empty_layer_costs_its_neurons():
-    (cost,) = table_cost(random_table(0, (4, 3), density=0.0, weight_type="int8"))
-    assert (cost.synapses, cost.pairs, cost.contacts_max, cost.packed_bytes) == (0, 0, 0, 0)
+def test_an_empty_projection_costs_its_slots():
+    (cost,) = table_cost(random_table(0, (4, 3), density=0.0, weight_type="int8")).values()
+    assert (cost.synapses, cost.pairs, cost.pair_max, cost.packed_bytes) == (0, 0, 0, 0)
     assert cost.delay_histogram.tolist() == [0]
-    assert cost.contacts_mean == 0
+    assert cost.pair_mean == 0
     assert cost.ring_slots == 3
 
 
-def waiting_one_by_one(table: DelayTable, sources: list[np.ndarray]) -> list[np.ndarray]:
+def waiting_one_by_one(table: DelayTable, sources: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every event is put into every step during which it waits."""
-    found = []
-    for layer, x in zip(table.layers, sources, strict=True):
-        waiting = np.zeros(len(x), np.int64)
-        rows = layer.synapses
-        for pre, delay in zip(rows.pre, rows.delay, strict=True):
+    found = {}
+    for one in table.projections:
+        x = sources[one.source]
+        found[one.name] = waiting = np.zeros(len(x), np.int64)
+        for pre, delay in zip(one.pre, one.delay, strict=True):
             for step in range(len(x)):
                 waiting[step : step + delay] += int(x[step, pre])
-        found.append(waiting)
     return found
 
 
@@ -80,20 +82,22 @@ def test_events_in_flight_equal_those_counted_one_by_one(table: DelayTable, step
     counts = np.random.default_rng(seed).poisson(0.8, (steps, table.input_channels))
     spikes = simulate(table, counts).spikes
     silence = np.zeros((table.tail_steps, table.input_channels), counts.dtype)
-    expected = waiting_one_by_one(table, [np.concatenate([counts, silence]), *spikes])
+    sources = {INPUT: np.concatenate([counts, silence]), **spikes}
+    expected = waiting_one_by_one(table, sources)
     got = events_in_flight(table, counts, spikes)
-    for one, waiting in zip(got, expected, strict=True):
-        assert one.max == waiting.max()
-        assert one.mean == pytest.approx(waiting.mean())
+    assert list(got) == list(expected)
+    for name, waiting in expected.items():
+        assert got[name].max == waiting.max()
+        assert got[name].mean == pytest.approx(waiting.mean())
 
 
 def test_without_delays_nothing_waits():
     table = random_table(0, (4, 5, 3), max_delay=0)
     counts = np.ones((6, 4))
-    for layer in events_in_flight(table, counts, simulate(table, counts).spikes):
-        assert (layer.max, layer.mean) == (0, 0)
+    for one in events_in_flight(table, counts, simulate(table, counts).spikes).values():
+        assert (one.max, one.mean) == (0, 0)
     empty = random_table(0, (4, 3), tail_steps=0)
-    assert events_in_flight(empty, np.zeros((0, 4)), ())[0].max == 0
+    assert events_in_flight(empty, np.zeros((0, 4)), {})["input_to_readout"].max == 0
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def test_a_step_takes_what_the_description_names(name: str) -> None:
     starts = set(model.state.values()) - {None}
     assert starts <= {one.name for one in model.parameters}
     assert next(iter(model.state)) == "v"
-    assert model.equation and model.text
+    assert model.equation
+    assert model.text
 
 
 def test_every_listed_name_brings_a_model() -> None:

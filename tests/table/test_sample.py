@@ -20,12 +20,12 @@ def test_reads_back_and_repeats(tmp_path: Path) -> None:
     for name in ("one.npz", "other.npz"):
         write_sample(tmp_path / name, counts, 2, found, predict(found, table.readout))
     with np.load(tmp_path / "one.npz") as sample:
-        expected = {"counts", "label", "prediction", "potentials", "spikes_0", "spikes_1"}
-        assert set(sample) == expected
+        spikes = {"spikes_hidden0", "spikes_hidden1"}
+        assert set(sample) == {"counts", "label", "prediction", "potentials", *spikes}
         np.testing.assert_array_equal(sample["counts"], counts, strict=True)
         np.testing.assert_array_equal(sample["potentials"], found.potentials, strict=True)
-        for index, spikes in enumerate(found.spikes):
-            np.testing.assert_array_equal(sample[f"spikes_{index}"], spikes, strict=True)
+        for name, spikes in found.spikes.items():
+            np.testing.assert_array_equal(sample[f"spikes_{name}"], spikes, strict=True)
         assert sample["label"] == 2
         assert sample["prediction"] == predict(found, table.readout)
         assert sample["label"].shape == sample["prediction"].shape == ()

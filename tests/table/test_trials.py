@@ -23,11 +23,13 @@ def draw_samples(channels: int, currents: bool = False) -> list[Sample]:
     return samples
 
 
+@pytest.mark.parametrize("readout", ["sum_softmax", "spike_count"])
 @pytest.mark.parametrize("currents", [False, True])
 def test_a_recording_gives_back_inputs_spikes_and_potentials(
-    tmp_path: Path, currents: bool
+    tmp_path: Path, currents: bool, readout: str
 ) -> None:
-    table = random_table(2, (6, 8, 7, 3))
+    links = ((0, 1), (1, 1), (1, 2), (2, 3), (0, 3))
+    table = random_table(12, (6, 8, 7, 3), links=links, readout=readout)
     samples, path = draw_samples(6, currents), tmp_path / "new" / "spikes.npz"
     recording = Recording(table)
     for trial in trials(table, samples):
@@ -38,7 +40,7 @@ def test_a_recording_gives_back_inputs_spikes_and_potentials(
     assert arrays["sample"].tolist() == [0, 10, 20]
     assert arrays["label"].tolist() == [0, 1, 2]
     assert arrays["steps"].tolist() == [7 + 4, 1 + 4, 12 + 4]
-    assert (float(arrays["dt_ms"]), str(arrays["readout"])) == (10.0, "sum_softmax")
+    assert (float(arrays["dt_ms"]), str(arrays["readout"])) == (2.5, readout)
     assert arrays["class_names"].tolist() == list(table.class_names)
     ends = arrays["steps"].cumsum()
     for n, sample in enumerate(samples):
@@ -46,9 +48,9 @@ def test_a_recording_gives_back_inputs_spikes_and_potentials(
         assert arrays["prediction"][n] == predict(expected, table.readout)
         potentials = arrays["potentials"][ends[n] - arrays["steps"][n] : ends[n]]
         np.testing.assert_array_equal(potentials, expected.potentials)
-        for layer, spikes in enumerate(expected.spikes):
+        for name, spikes in expected.spikes.items():
             found = np.zeros_like(spikes)
-            of, steps, neurons = arrays[f"layer_{layer}_events"].T
+            of, steps, neurons = arrays[f"{name}_events"].T
             found[steps[of == n], neurons[of == n]] = True
             np.testing.assert_array_equal(found, spikes)
             assert (of == n).sum() == spikes.sum() > 0
@@ -56,7 +58,7 @@ def test_a_recording_gives_back_inputs_spikes_and_potentials(
         of, steps, channels = arrays["input_events"].T
         found[steps[of == n], channels[of == n]] = arrays["input_counts"][of == n]
         np.testing.assert_array_equal(found, sample.counts)
-    for name in ("input_events", "layer_0_events", "layer_1_events"):
+    for name in ("input_events", "hidden0_events", "hidden1_events"):
         rows = arrays[name].tolist()
         assert rows == sorted(rows)
 
@@ -78,7 +80,7 @@ def test_one_layer_has_no_hidden_spikes() -> None:
     recording = Recording(table)
     for trial in trials(table, draw_samples(6)):
         recording.add(trial)
-    assert "layer_0_events" not in recording.arrays()
+    assert [one for one in recording.arrays() if one.endswith("_events")] == ["input_events"]
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -27,16 +27,16 @@ def synaptic_operations(
     Raises:
         UsageError: counts or a simulation of another size than the table's.
     """
-    sent = {INPUT: input_events(counts)}
-    sent |= {name: spikes.sum(axis=0) for name, spikes in simulation.spikes.items()}
-    sizes = {name: len(events) for name, events in sent.items()}
-    expected = {INPUT: table.input_channels}
-    expected |= {one.name: one.size for one in table.populations if one.spiking}
+    sources = {INPUT: counts, **simulation.spikes}
+    sizes = {name: source.shape[1:] for name, source in sources.items()}
+    expected = {INPUT: (table.input_channels,)}
+    expected |= {one.name: (one.size,) for one in table.populations if one.spiking}
     if sizes != expected:
         raise UsageError(
             f"synaptic_operations: table, counts and simulation must belong together: expected "
-            f"{expected} sources, got {sizes}."
+            f"sources of shape {expected} per step, got {sizes}."
         )
+    sent = {name: input_events(source) for name, source in sources.items()}
     return {
         one.name: int(np.bincount(one.pre, minlength=len(sent[one.source])) @ sent[one.source])
         for one in table.projections
@@ -44,7 +44,7 @@ def synaptic_operations(
 
 
 def input_events(counts: NDArray[np.generic]) -> NDArray[np.int64]:
-    """How many events each input channel sent: counts ``[T, C]`` → ``[C]``."""
+    """How many events each channel or neuron sent: ``[T, C]`` → ``[C]``."""
     x = counts.astype(np.float64)
     if np.any(x != np.rint(x)):
         return np.count_nonzero(x, axis=0).astype(np.int64)
