@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,9 @@ from drawn_tables import random_table
 
 from snn_delays.errors import UsageError
 from snn_delays.table.equality import same_network
-from snn_delays.table.formats.csv import read_csv, write_csv
-from snn_delays.table.formats.nir_file import read_nir, write_nir
-from snn_delays.table.formats.pynn import read_pynn, write_pynn
-from snn_delays.table.formats.sonata import read_sonata, write_sonata
+from snn_delays.table.formats.written import PAIRS
 from snn_delays.table.table import DelayTable
 
-PAIRS: dict[str, tuple[Callable, Callable]] = {
-    "csv": (write_csv, read_csv),
-    "pynn": (write_pynn, read_pynn),
-    "sonata": (write_sonata, read_sonata),
-    "nir": (write_nir, read_nir),
-}
 # Far above what any of these files takes; who is stuck is ended, with its stack on stderr.
 SECONDS = 60
 JUNK = [b"", b"nan", b"inf", b"-1", b"1e999", b"0.5", b"x", b"\xff", b"\0", b"9" * 5000, b"\n",
@@ -67,7 +57,7 @@ def read_damaged(name: str, folder: Path, seeds: range) -> tuple[int, int]:
     integer = {"weight_type": "int8", "integer": True}
     originals = {
         "float": random_table(5, (6, 8, 3)),
-        "integer": random_table(6, (6, 8, 3), **integer),
+        "integer": random_table(6, (6, 8, 3), **integer, links=((0, 1), (1, 1), (1, 2), (0, 2))),
     }
     contents = {}
     for kind, table in originals.items():
@@ -141,6 +131,7 @@ def test_a_file_in_place_of_the_folder(name: str, tmp_path: Path) -> None:
 
 def test_a_heap_of_zeros_ends(tmp_path: Path) -> None:
     """HDF5 would look for the names of the edges in it for ever."""
+    write_nir, read_nir = PAIRS["nir"]
     (path,) = write_nir(random_table(0, (3, 4, 2)), tmp_path)
     content = path.read_bytes()
     heap = content.index(b"GCOL")  # its header of 16 bytes stays

@@ -18,14 +18,12 @@ from snn_delays.table.equality import canonical, same_network
 from snn_delays.table.formats import FORMATS, write_verified, written
 from snn_delays.table.formats.csv import read_csv, write_csv
 from snn_delays.table.formats.pynn import read_pynn, write_pynn
-from snn_delays.table.formats.sonata import read_sonata, write_sonata
-from snn_delays.table.table import DelayTable, SynapseTable
+from snn_delays.table.projection import Projection
+from snn_delays.table.schema import arrays_of
+from snn_delays.table.table import DelayTable
 
-IN_ORDER = {
-    "csv": (write_csv, read_csv),
-    "pynn": (write_pynn, read_pynn),
-    "sonata": (write_sonata, read_sonata),
-}
+# NIR keeps the network, but not the order of rows.
+IN_ORDER = {name: pair for name, pair in written.PAIRS.items() if name != "nir"}
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +55,11 @@ def test_verified_writing_of_all_formats(table: DelayTable, folder: Path) -> Non
 def test_repeated_synapses_and_awkward_numbers(name: str, tmp_path: Path) -> None:
     """Rows that repeat each other stay apart; the ends of float32's range survive."""
     table = random_table(0, (3, 4))
-    rows = table.layers[0].synapses
-    weight = np.resize(
-        np.array([1e-45, -3.4028235e38, 0.1, 1 / 3, -1e-30, 16777217], np.float32), len(rows)
-    )
-    rows = SynapseTable(rows.pre, rows.post, rows.delay, weight)
-    twice = SynapseTable(
-        *(np.tile(getattr(rows, one), 2) for one in ("pre", "post", "delay", "weight"))
-    )
-    table = replace(table, dt_ms=0.1, layers=(replace(table.layers[0], synapses=twice),))
+    (rows,) = table.projections
+    awkward = np.array([1e-45, -3.4028235e38, 0.1, 1 / 3, -1e-30, 16777217], np.float32)
+    rows = replace(rows, weight=np.resize(awkward, len(rows)))
+    twice = {name: np.tile(values, 2) for name, values in arrays_of(rows).items()}
+    table = replace(table, dt_ms=0.1, projections=(replace(rows, **twice),))
     write, read = IN_ORDER[name]
     write(table, tmp_path)
     assert_same(read(tmp_path), table)
@@ -86,14 +80,14 @@ def test_every_float32_survives_as_text(tmp_path: Path) -> None:
     weight = weight[np.isfinite(weight)]
     table = random_table(0, (1, 1))
     none = np.zeros(len(weight), np.int32)
-    layer = replace(table.layers[0], synapses=SynapseTable(none, none, none, weight))
-    table = replace(table, layers=(layer,))
+    columns = {"pre": none, "post": none, "delay": none, "weight": weight}
+    table = replace(table, projections=(replace(table.projections[0], **columns),))
     write_csv(table, tmp_path)
     assert_same(read_csv(tmp_path), table)
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="csv, pynn, sonata, nir; got 'onnx'"):
+    with pytest.raises(UsageError, match="csv, pynn, sonata.*; got 'onnx'"):
         write_verified(random_table(0, (2, 2)), tmp_path / "new", ["csv", "onnx"])
     assert not (tmp_path / "new").exists()
 
@@ -102,13 +96,13 @@ def test_a_writer_that_loses_something_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(table: DelayTable, folder: Path) -> list[Path]:
-        layer = table.layers[0]
-        rows = layer.synapses
-        rounded = replace(rows, weight=rows.weight.round(2))
-        return write_csv(replace(table, layers=(replace(layer, synapses=rounded),)), folder)
+        rounded = table.map(projection=lambda one: replace(one, weight=one.weight.round(2)))
+        return write_csv(rounded, folder)
 
-    monkeypatch.setitem(written._PAIRS, "csv", (careless, read_csv))
-    with pytest.raises(UsageError, match=r"layer 0: synapse weight: .* Do not deploy") as refused:
+    monkeypatch.setitem(written.PAIRS, "csv", (careless, read_csv))
+    with pytest.raises(
+        UsageError, match=r"projection input_to_readout: weight: .* Do not deploy"
+    ) as refused:
         write_verified(random_table(0, (3, 2)), tmp_path, ["csv"])
     assert str(tmp_path / "csv") in str(refused.value)
 
@@ -129,31 +123,32 @@ def test_an_interrupted_writer_leaves_no_mixture(
 
 
 DIFFERENCES: dict[str, Callable[[DelayTable], DelayTable]] = {
-    "dt_ms: 10.0 and 1.0": lambda t: replace(t, dt_ms=1.0),
+    "dt_ms: 2.5 and 1.0": lambda t: replace(t, dt_ms=1.0),
     "readout": lambda t: replace(t, readout="max"),
     "tail_steps": lambda t: replace(t, tail_steps=9),
     "class_names": lambda t: replace(t, class_names=("a", "b")),
-    "number of layers": lambda t: random_table(0, (3, 2)),
-    "layer 1: max_delay": lambda t: with_layer(t, 1, max_delay=7),
-    "layer 0: bias: 1 of 4 differ": lambda t: with_layer(t, 0, bias=nudged(t.layers[0].bias)),
-    "layer 0: neuron beta": lambda t: with_neuron(t, 0, "beta"),
-    "layer 0: neuron v_threshold": lambda t: with_neuron(t, 0, "v_threshold"),
-    "layer 0: neuron v_reset": lambda t: with_neuron(t, 0, "v_reset"),
-    "layer 1: synapse weight": lambda t: with_rows(t, "weight"),
-    "layer 1: synapse delay": lambda t: with_rows(t, "delay"),
-    "layer 1: synapse pre": lambda t: with_layer(
-        t, 1, synapses=replace(t.layers[1].synapses, **{
-            name: getattr(t.layers[1].synapses, name)[1:]
-            for name in ("pre", "post", "delay", "weight")
-        })
+    "populations: hidden0, readout and readout": lambda t: random_table(0, (3, 2)),
+    "projections: input_to_hidden0, hidden0_to_readout and input_to_hidden0": lambda t: replace(
+        t, projections=t.projections[:1]
     ),
-}  # fmt: skip
+    "population hidden0: order: 0 and 1": lambda t: random_order(),
+    "projection hidden0_to_readout: max_delay": lambda t: with_projection(t, max_delay=7),
+    "projection hidden0_to_readout: weight": lambda t: with_rows(t, "weight"),
+    "projection hidden0_to_readout: delay": lambda t: with_rows(t, "delay"),
+    "projection hidden0_to_readout: pre": lambda t: with_projection(
+        t, **{name: values[1:] for name, values in arrays_of(t.projections[1]).items()}
+    ),
+    **{
+        f"population hidden0: {name}: 1 of 4 differ": lambda t, name=name: with_neurons(t, name)
+        for name in ("bias", "beta", "v_threshold", "v_reset")
+    },
+}
 
 
-def with_layer(table: DelayTable, index: int, **changes: Any) -> DelayTable:
-    layers = list(table.layers)
-    layers[index] = replace(layers[index], **changes)
-    return replace(table, layers=tuple(layers))
+def with_projection(table: DelayTable, **changes: Any) -> DelayTable:
+    """The second one changed."""
+    first, second = table.projections
+    return replace(table, projections=(first, replace(second, **changes)))
 
 
 def nudged(values: np.ndarray) -> np.ndarray:
@@ -162,31 +157,44 @@ def nudged(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def with_neuron(table: DelayTable, index: int, name: str) -> DelayTable:
-    neuron = table.layers[index].neuron
-    return with_layer(table, index, neuron=replace(neuron, **{name: nudged(getattr(neuron, name))}))
+def with_neurons(table: DelayTable, name: str) -> DelayTable:
+    first, last = table.populations
+    if name == "bias":
+        changed = replace(first, bias=nudged(first.bias))
+    else:
+        changed = replace(
+            first, parameters={**first.parameters, name: nudged(first.parameters[name])}
+        )
+    return replace(table, populations=(changed, last))
 
 
 def with_rows(table: DelayTable, name: str) -> DelayTable:
-    rows = table.layers[1].synapses
+    rows = table.projections[1]
     values = nudged(rows.weight) if name == "weight" else (rows.delay + 1) % 7
-    return with_layer(table, 1, synapses=replace(rows, **{name: values.astype(values.dtype)}))
+    return with_projection(table, **{name: values.astype(values.dtype)})
+
+
+def random_order(*, swapped: bool = True) -> DelayTable:
+    """Two hidden populations side by side, in either order."""
+    table = random_table(0, (3, 4, 4, 2), links=((0, 1), (0, 2), (1, 3), (2, 3)))
+    one, other, last = table.populations
+    return replace(table, populations=(other, one, last)) if swapped else table
 
 
 @pytest.mark.parametrize("message", DIFFERENCES)
 def test_the_first_difference_is_named(message: str) -> None:
-    table = random_table(0, (3, 4, 2))
+    table = random_order(swapped=False) if "order" in message else random_table(0, (3, 4, 2))
     assert message in (same_network(table, DIFFERENCES[message](table)) or "")
 
 
 def test_float_and_integer_networks_differ() -> None:
     integer = random_table(0, (3, 2), weight_type="int8", integer=True)
-    assert "weight_scale" in (same_network(random_table(0, (3, 2)), integer) or "")
-    other = with_layer(integer, 0, neuron=replace(integer.layers[0].neuron, weight_shift=3))
-    assert same_network(integer, other) == "layer 0: neuron weight_shift: 2 and 3"
-    wider = with_layer(integer, 0, synapses=replace(
-        integer.layers[0].synapses, weight=integer.layers[0].synapses.weight.astype(np.int16)
-    ))  # fmt: skip
+    found = same_network(random_table(0, (3, 2)), integer)
+    assert found == "population readout: model: 'LI' and 'IntLI'"
+    scalars = {**integer.output.scalars, "weight_shift": 3}
+    other = integer.map(population=lambda one: replace(one, scalars=scalars))
+    assert same_network(integer, other) == "population readout: weight_shift: 2 and 3"
+    wider = integer.map(projection=lambda one: replace(one, weight=one.weight.astype(np.int16)))
     assert "int8 of shape" in (same_network(integer, wider) or "")
 
 
@@ -194,52 +202,71 @@ def test_float_and_integer_networks_differ() -> None:
 @settings(max_examples=20, deadline=None)
 def test_order_and_zero_weights_are_not_part_of_a_network(table: DelayTable) -> None:
     rng = np.random.default_rng(0)
-    layers = []
-    for layer in table.layers:
-        rows = layer.synapses
-        order = rng.permutation(len(rows))
-        columns = [getattr(rows, name)[order] for name in ("pre", "post", "delay", "weight")]
-        nothing = [0, 0, layer.max_delay, 0]
-        columns = [np.append(one, np.array(last, one.dtype))
-                   for one, last in zip(columns, nothing, strict=True)]  # fmt: skip
-        layers.append(replace(layer, synapses=SynapseTable(*columns)))
-    other = replace(table, layers=tuple(layers), created_by="someone else")
+
+    def disordered(one: Projection) -> Projection:
+        order, nothing = rng.permutation(len(one)), (0, 0, one.max_delay, 0)
+        columns = zip(arrays_of(one).items(), nothing, strict=True)
+        return replace(
+            one,
+            **{name: np.append(x[order], np.array(last, x.dtype)) for (name, x), last in columns},
+        )
+
+    other = replace(table.map(projection=disordered), created_by="someone else")
     assert same_network(table, other) is None
-    for layer in other.layers:
-        rows = canonical(layer.synapses)
+    for one in other.projections:
+        rows = canonical(one)
         assert not np.any(rows.weight == 0)
         places = np.stack([rows.pre, rows.post, rows.delay], axis=1).tolist()
         assert places == sorted(places)
 
 
+def hidden(content: dict[str, Any]) -> dict[str, Any]:
+    return content["populations"]["hidden0"]
+
+
+def first(content: dict[str, Any]) -> dict[str, Any]:
+    return content["projections"]["input_to_hidden0"]
+
+
 HEADER_CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "version 2 is newer": lambda c: c.__setitem__("version", 2),
-    "version must be >= 1": lambda c: c.__setitem__("version", 0),
+    "version 3 is newer": lambda c: c.__setitem__("version", 3),
+    "version must be 2, got 1. Export the network again": lambda c: c.__setitem__("version", 1),
     "'version' must be an integer": lambda c: c.__setitem__("version", True),
     "format must be 'snn-delays-network', got 'nir'": lambda c: c.__setitem__("format", "nir"),
     "'dt_ms' is missing": lambda c: c.pop("dt_ms"),
-    "'dt_ms' must be a number": lambda c: c.__setitem__("dt_ms", "10"),
-    "'dt_ms' must be a finite number": lambda c: c.__setitem__("dt_ms", float("nan")),
-    "dt_ms must be > 0": lambda c: c.__setitem__("dt_ms", 0),
+    "'dt_ms' must be a finite number, got '10'": lambda c: c.__setitem__("dt_ms", "10"),
+    "'dt_ms' must be a finite number, got nan": lambda c: c.__setitem__("dt_ms", float("nan")),
+    "'dt_ms' must be a finite number, got True": lambda c: c.__setitem__("dt_ms", True),
+    "dt_ms must be a finite time > 0": lambda c: c.__setitem__("dt_ms", 0),
     "'tail_steps' must be an integer": lambda c: c.__setitem__("tail_steps", 10**400),
     "tail_steps must be >= 0": lambda c: c.__setitem__("tail_steps", -1),
-    "'class_names' must be a list": lambda c: c.__setitem__("class_names", [1, 2]),
+    "'class_names' must be a list of strings, got [1": lambda c: c.__setitem__(
+        "class_names", [1, 2]
+    ),
     "'class_names' must be a list of": lambda c: c.__setitem__("class_names", ["\ud800", "b"]),
     "readout must be one of": lambda c: c.__setitem__("readout", "argmax"),
-    "layers must be a list": lambda c: c.__setitem__("layers", {}),
-    "layer 1 must be an object": lambda c: c["layers"].__setitem__(1, 4),
-    "layer 0: 'source' must be an integer": lambda c: c["layers"][0].__setitem__("source", "eye"),
-    "layer 1: 'n_post' is missing": lambda c: c["layers"][1].pop("n_post"),
-    "layer 0: weight_type must be": lambda c: c["layers"][0].__setitem__("weight_type", "int4"),
-    "layer 0: model must be one of": lambda c: c["layers"][0].__setitem__("model", "AdLIF"),
-    "layer 1: reset must be one of none": lambda c: c["layers"][1].__setitem__("reset", "hard"),
-    "columns must be bias, decay": lambda c: c["layers"][0].update(
-        model="IntLIF", decay_shift=4, weight_shift=2
+    "'populations' must be an object": lambda c: c.__setitem__("populations", []),
+    "at least one population": lambda c: c.update(populations={}, projections={}),
+    "'hidden0' must be an object": lambda c: c["populations"].__setitem__("hidden0", 4),
+    "names of projections must be letters, digits and _; got '../x'": lambda c: c[
+        "projections"
+    ].__setitem__("../x", first(c)),
+    "projection input_to_hidden0: 'source' must be a string": lambda c: first(c).update(source=0),
+    "leads from or to 'eye'": lambda c: first(c).update(source="eye"),
+    "projection input_to_hidden0: weight_type must be": lambda c: first(c).update(
+        weight_type="int4"
     ),
-    "'decay_shift' is missing": lambda c: c["layers"][0].update(model="IntLIF"),
-    "must have one number for each of 9": lambda c: c["layers"][0].__setitem__("n_post", 9),
-    "synapse delay must be within": lambda c: c["layers"][0].__setitem__("max_delay", 1),
-    "at least one layer": lambda c: c.__setitem__("layers", []),
+    "projection input_to_hidden0: 'min_delay' is missing": lambda c: first(c).pop("min_delay"),
+    "delay must be within": lambda c: first(c).update(max_delay=1),
+    "population hidden0: 'size' is missing": lambda c: hidden(c).pop("size"),
+    "population hidden0: size is 9, but there are 4": lambda c: hidden(c).update(size=9),
+    "population hidden0: model must be one of": lambda c: hidden(c).update(model="Izhikevich"),
+    "reset of LIF neurons must be one of hard": lambda c: hidden(c).update(reset="none"),
+    "population hidden0: 'beta_shift' is missing": lambda c: hidden(c).update(model="IntLIF"),
+    "bias must be whole numbers": lambda c: hidden(c).update(
+        model="IntLIF", beta_shift=4, weight_shift=2
+    ),
+    "order of populations must be 0, 1": lambda c: hidden(c).update(order=1),
 }
 
 
@@ -263,13 +290,13 @@ def test_unknown_keys_and_columns_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
     content = json.loads(path.read_text("utf-8"))
     content["chip"] = {"cores": 3}
-    content["layers"][0]["core"] = 1
+    hidden(content)["core"] = first(content)["core"] = 1
     path.write_text(json.dumps(content), "utf-8")
-    layer = tmp_path / "layer_0.csv"
-    first, *rows = layer.read_text().splitlines()
+    file = tmp_path / "input_to_hidden0.csv"
+    names, *rows = file.read_text().splitlines()
     # As a spreadsheet saves it: a mark at the start, its own line ends, a column more.
-    lines = [f"{first},core", *(f"{row},7" for row in rows)]
-    layer.write_text("\r\n".join(lines), "utf-8-sig", newline="")
+    lines = [f"{names},core", *(f"{row},7" for row in rows)]
+    file.write_text("\r\n".join(lines), "utf-8-sig", newline="")
     assert_same(read_csv(tmp_path), table)
 
 
@@ -280,9 +307,9 @@ CSV_CHANGES: dict[str, Callable[[str], str]] = {
     "post must be whole numbers": lambda text: with_line(text, 1, "0,1.5,2,0.5"),
     "got nan in row 0": lambda text: with_line(text, 1, "nan,1,2,0.5"),
     "got 1e+30": lambda text: with_line(text, 1, "0,1,1e30,0.5"),
-    "synapse pre must be within 0 … 2": lambda text: with_line(text, 1, "-1,1,2,0.5"),
-    "synapse weight must be finite": lambda text: with_line(text, 1, "0,1,2,nan"),
-    "synapse weight must be finite, got 1": lambda text: with_line(text, 1, "0,1,2,1e300"),
+    "pre must be within 0 … 2": lambda text: with_line(text, 1, "-1,1,2,0.5"),
+    "weight must be finite": lambda text: with_line(text, 1, "0,1,2,nan"),
+    "weight must be finite, got 1": lambda text: with_line(text, 1, "0,1,2,1e300"),
     "columns must be pre, post, delay, weight": lambda text: with_line(text, 0, "pre,post,delay"),
     "columns must be pre, post": lambda text: "",
     "got 'pre,pre,post": lambda text: with_line(text, 0, "pre,pre,post,delay,weight"),
@@ -298,7 +325,7 @@ def with_line(text: str, number: int, line: str) -> str:
 @pytest.mark.parametrize("message", CSV_CHANGES)
 def test_wrong_rows_are_one_line(message: str, tmp_path: Path) -> None:
     write_csv(random_table(3, (3, 4, 2)), tmp_path)
-    path = tmp_path / "layer_0.csv"
+    path = tmp_path / "input_to_hidden0.csv"
     path.write_text(CSV_CHANGES[message](path.read_text()))
     with pytest.raises(UsageError) as refused:
         read_csv(tmp_path)
@@ -309,7 +336,7 @@ def test_wrong_rows_are_one_line(message: str, tmp_path: Path) -> None:
 
 def test_weights_off_the_grid_and_too_large(tmp_path: Path) -> None:
     write_csv(random_table(3, (3, 2), weight_type="int8"), tmp_path)
-    path = tmp_path / "layer_0.csv"
+    path = tmp_path / "input_to_readout.csv"
     text = path.read_text()
     for weight, message in (("0.01", "whole multiple of weight_scale"), ("12.3", "-128 … 127")):
         path.write_text(with_line(text, 1, f"0,1,2,{weight}"))
@@ -319,7 +346,7 @@ def test_weights_off_the_grid_and_too_large(tmp_path: Path) -> None:
 
 def test_neurons_out_of_range(tmp_path: Path) -> None:
     write_csv(random_table(3, (3, 2, 2)), tmp_path)
-    path = tmp_path / "neurons_0.csv"
+    path = tmp_path / "neurons_hidden0.csv"
     text = path.read_text()
     for line, message in (
         ("0,1.5,1,0", "beta must be within"),
@@ -331,11 +358,22 @@ def test_neurons_out_of_range(tmp_path: Path) -> None:
             read_csv(tmp_path)
 
 
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = random_table(3, (3, 2, 2))
+    one = replace(table.projections[0], name="neurons_Hidden0")
+    table = replace(table, projections=(one, table.projections[1]))
+    with pytest.raises(UsageError, match=r"two files would be called neurons_hidden0\.csv"):
+        write_csv(table, tmp_path)
+    assert not any(tmp_path.iterdir())
+    write_pynn(table, tmp_path)
+    assert_same(read_pynn(tmp_path), table)
+
+
 def test_pynn_delays_between_steps(tmp_path: Path) -> None:
     write_pynn(random_table(3, (3, 2)), tmp_path)
-    path = tmp_path / "layer_0.txt"
-    path.write_text(with_line(path.read_text(), 1, "0 1 0.5 12.5"))
-    with pytest.raises(UsageError, match=r"layer_0.txt: .*dt_ms = 10.0, got 12.5 in row 0"):
+    path = tmp_path / "input_to_readout.txt"
+    path.write_text(with_line(path.read_text(), 1, "0 1 0.5 13.5"))
+    with pytest.raises(UsageError, match=r"input_to_readout.txt: .*dt_ms = 2.5, got 13.5 in row 0"):
         read_pynn(tmp_path)
     path.write_text(with_line(path.read_text(), 0, "i j weight delay"))
     with pytest.raises(UsageError, match="the first line must be # columns = "):
@@ -353,9 +391,9 @@ def test_pynn_reads_its_files(tmp_path: Path) -> None:
         pre, post, sim.FromFileConnector(str(path)), sim.StaticSynapse(), receptor_type="excitatory"
     )
     got = sorted(map(tuple, projection.get(["weight", "delay"], format="list")))
-    rows = table.layers[0].synapses
+    (rows,) = table.projections
     expected = zip(
-        rows.pre.tolist(), rows.post.tolist(), rows.weight.tolist(), (rows.delay * 10.0).tolist(),
+        rows.pre.tolist(), rows.post.tolist(), rows.weight.tolist(), (rows.delay * 2.5).tolist(),
         strict=True,
     )  # fmt: skip
     np.testing.assert_allclose(got, sorted(expected), rtol=1e-6)

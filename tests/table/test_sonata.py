@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.table.formats.sonata import edge_index, read_sonata, write_sonata
+from snn_delays.table.schema import arrays_of
 from snn_delays.table.table import DelayTable
 
 
@@ -26,32 +26,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sonata")
 
 
-def populations(table: DelayTable) -> list[tuple[str, str, str]]:
-    names = ["input", *(f"layer_{index}" for index in range(len(table.layers)))]
-    return [(f"{a}_to_{b}", a, b) for a, b in pairwise(names)]
-
-
 @given(table=tables())
 @settings(max_examples=20, deadline=None)
 def test_libsonata_finds_every_synapse(table: DelayTable, folder: Path) -> None:
     write_sonata(table, folder)
     circuit = libsonata.CircuitConfig.from_file(str(folder / "circuit_config.json"))
     assert circuit.config_status == libsonata.CircuitConfigStatus.complete
-    for layer, (name, source, target) in zip(table.layers, populations(table), strict=True):
-        edges, rows = circuit.edge_population(name), layer.synapses
-        assert (edges.size, edges.source, edges.target) == (len(rows), source, target)
+    assert circuit.edge_populations == {one.name for one in table.projections}
+    for one in table.projections:
+        edges = circuit.edge_population(one.name)
+        assert (edges.size, edges.source, edges.target) == (len(one), one.source, one.target)
         if not edges.size:
             continue  # libsonata selects nothing from nothing
         every = edges.select_all()
-        np.testing.assert_array_equal(edges.source_nodes(every), rows.pre)
-        np.testing.assert_array_equal(edges.target_nodes(every), rows.post)
-        np.testing.assert_array_equal(edges.get_attribute("delay", every), rows.delay * 10.0)
-        np.testing.assert_array_equal(
-            edges.get_attribute("syn_weight", every), layer.current_weight
-        )
+        np.testing.assert_array_equal(edges.source_nodes(every), one.pre)
+        np.testing.assert_array_equal(edges.target_nodes(every), one.post)
+        np.testing.assert_array_equal(edges.get_attribute("delay", every), one.delay * 2.5)
+        np.testing.assert_array_equal(edges.get_attribute("syn_weight", every), one.current_weight)
         for ids, size, query in (
-            (rows.pre, layer.n_pre, edges.efferent_edges),
-            (rows.post, layer.n_post, edges.afferent_edges),
+            (one.pre, table.size(one.source), edges.efferent_edges),
+            (one.post, table.size(one.target), edges.afferent_edges),
         ):
             for node in range(size):
                 assert sorted(query(node).flatten()) == np.flatnonzero(ids == node).tolist()
@@ -63,14 +57,13 @@ def test_libsonata_finds_every_neuron(table: DelayTable, folder: Path) -> None:
     write_sonata(table, folder)
     circuit = libsonata.CircuitConfig.from_file(str(folder / "circuit_config.json"))
     assert circuit.node_population("input").size == table.input_channels
-    for index, layer in enumerate(table.layers):
-        nodes = circuit.node_population(f"layer_{index}")
-        assert nodes.size == layer.n_post
+    for one in table.populations:
+        nodes = circuit.node_population(one.name)
+        assert nodes.size == one.size
         every = nodes.select_all()
-        np.testing.assert_array_equal(nodes.get_attribute("bias", every), layer.bias)
-        for name in ("decay" if layer.integer else "beta", "v_threshold", "v_reset"):
-            got = nodes.get_attribute(name, every)
-            np.testing.assert_array_equal(got, getattr(layer.neuron, name))
+        assert nodes.attribute_names == set(arrays_of(one))
+        for name, values in arrays_of(one).items():
+            np.testing.assert_array_equal(nodes.get_attribute(name, every), values)
 
 
 @given(
@@ -104,7 +97,7 @@ def test_types_are_listed(tmp_path: Path) -> None:
     with (tmp_path / "node_types.csv").open() as file:
         rows = list(csv.DictReader(file, delimiter=" "))
     assert [(row["pop_name"], row["model_type"]) for row in rows] == [
-        ("input", "virtual"), ("layer_0", "point_neuron"), ("layer_1", "point_neuron")
+        ("input", "virtual"), ("hidden0", "point_neuron"), ("readout", "point_neuron")
     ]  # fmt: skip
     with h5py.File(tmp_path / "nodes.h5") as file:
         for row in rows:
@@ -113,17 +106,17 @@ def test_types_are_listed(tmp_path: Path) -> None:
     with (tmp_path / "edge_types.csv").open() as file:
         rows = list(csv.DictReader(file, delimiter=" "))
     assert [(row["source"], row["target"]) for row in rows] == [
-        ("input", "layer_0"), ("layer_0", "layer_1")
+        ("input", "hidden0"), ("hidden0", "readout")
     ]  # fmt: skip
 
 
 def test_rows_that_another_program_reordered(tmp_path: Path) -> None:
     """edge_group_index says which row of the attributes belongs to an edge."""
-    table = random_table(0, (5, 4))
+    table = random_table(0, (5, 4, 2))
     write_sonata(table, tmp_path)
-    order = np.random.default_rng(0).permutation(len(table.layers[0].synapses))
+    order = np.random.default_rng(0).permutation(len(table.projections[0]))
     with h5py.File(tmp_path / "edges.h5", "r+") as file:
-        group = file["edges/input_to_layer_0"]
+        group = file["edges/input_to_hidden0"]
         for name in ("syn_weight", "delay"):
             values = group[f"0/{name}"][()]
             del group[f"0/{name}"]
@@ -135,10 +128,10 @@ def test_rows_that_another_program_reordered(tmp_path: Path) -> None:
 
 def test_a_hole_of_zeros_is_noticed(tmp_path: Path) -> None:
     """Zeros are a valid Fletcher checksum of zeros."""
-    write_sonata(random_table(0, (5, 4), density=1.0), tmp_path)
+    write_sonata(random_table(0, (5, 4, 2), density=1.0), tmp_path)
     path = tmp_path / "edges.h5"
     with h5py.File(path) as file:
-        chunk = file["edges/input_to_layer_0/0/syn_weight"].id.get_chunk_info(0)
+        chunk = file["edges/input_to_hidden0/0/syn_weight"].id.get_chunk_info(0)
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
     path.write_bytes(content)
@@ -154,13 +147,13 @@ def refill(group: h5py.Group, name: str, values: np.ndarray) -> None:
     group[name].attrs.pop("crc32")
 
 
-E = "edges/input_to_layer_0"
+E = "edges/input_to_hidden0"
 CHANGES: dict[str, tuple[str, Callable[[h5py.File], object]]] = {
     "attribute 'magic' is missing": ("nodes.h5", lambda f: f.attrs.__delitem__("magic")),
     "magic must be 0xa7a": ("edges.h5", lambda f: f.attrs.__setitem__("magic", 1)),
     "version must be 0.x": ("edges.h5", lambda f: f.attrs.__setitem__("version", [1, 0])),
-    "group 'layer_0' is missing": ("nodes.h5", lambda f: f.__delitem__("nodes/layer_0")),
-    "array 'beta' is missing": ("nodes.h5", lambda f: f.__delitem__("nodes/layer_0/0/beta")),
+    "group 'hidden0' is missing": ("nodes.h5", lambda f: f.__delitem__("nodes/hidden0")),
+    "array 'beta' is missing": ("nodes.h5", lambda f: f.__delitem__("nodes/hidden0/0/beta")),
     "array 'delay' must have 11 elements, got 3": (
         "edges.h5", lambda f: refill(f[f"{E}/0"], "delay", np.ones(3))
     ),
@@ -170,13 +163,13 @@ CHANGES: dict[str, tuple[str, Callable[[h5py.File], object]]] = {
     "must hold numbers": (
         "edges.h5", lambda f: refill(f[f"{E}/0"], "delay", np.full(11, b"4"))
     ),
-    "synapse delay must be within 0 … 6": (
+    "delay must be within 0 … 6": (
         "edges.h5", lambda f: refill(f[f"{E}/0"], "delay", np.full(11, -10.0))
     ),
     "weight must be finite": (
         "edges.h5", lambda f: refill(f[f"{E}/0"], "syn_weight", np.full(11, np.nan))
     ),
-    "synapse pre must be within 0 … 2": (
+    "pre must be within 0 … 2": (
         "edges.h5", lambda f: refill(f[E], "source_node_id", np.full(11, 3))
     ),
     "all edges must be in group 0": (
@@ -191,11 +184,9 @@ CHANGES: dict[str, tuple[str, Callable[[h5py.File], object]]] = {
 @pytest.mark.parametrize("message", CHANGES)
 def test_wrong_field_is_named(message: str, tmp_path: Path) -> None:
     table = random_table(3, (3, 4, 2), density=1.0)
-    rows = table.layers[0].synapses
-    rows = replace(rows, **{name: getattr(rows, name)[:11] for name in ("pre", "post", "delay")},
-                   weight=rows.weight[:11])  # fmt: skip
-    layers = (replace(table.layers[0], synapses=rows), *table.layers[1:])
-    write_sonata(replace(table, layers=layers), tmp_path)
+    first, *others = table.projections
+    first = replace(first, **{name: values[:11] for name, values in arrays_of(first).items()})
+    write_sonata(replace(table, projections=(first, *others)), tmp_path)
     name, change = CHANGES[message]
     with h5py.File(tmp_path / name, "r+") as file:
         change(file)

@@ -36,16 +36,16 @@ def test_table_survives_the_file(table: DelayTable, folder: Path) -> None:
 @given(table=tables())
 @settings(max_examples=20, deadline=None)
 def test_csv_holds_every_synapse_exactly(table: DelayTable, folder: Path) -> None:
-    paths = write_csv(table, folder / "csv")[: len(table.layers)]
-    assert [path.name for path in paths] == [f"layer_{n}.csv" for n in range(len(table.layers))]
-    for path, layer in zip(paths, table.layers, strict=True):
+    paths = write_csv(table, folder / "csv")[: len(table.projections)]
+    assert [path.stem for path in paths] == [one.name for one in table.projections]
+    for path, one in zip(paths, table.projections, strict=True):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert len(rows) == len(layer.synapses)
+        assert len(rows) == len(one)
         for name in ("pre", "post", "delay"):
-            assert [int(row[name]) for row in rows] == getattr(layer.synapses, name).tolist()
-        weights = np.array([row["weight"] for row in rows]).astype(layer.current_weight.dtype)
-        np.testing.assert_array_equal(weights, layer.current_weight)
+            assert [int(row[name]) for row in rows] == getattr(one, name).tolist()
+        weights = np.array([row["weight"] for row in rows]).astype(one.current_weight.dtype)
+        np.testing.assert_array_equal(weights, one.current_weight)
 
 
 def test_same_table_same_bytes(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_unknown_additions_are_ignored(tmp_path: Path) -> None:
     write_table(table, path)
     with h5py.File(path, "r+") as file:
         file.attrs["git_commit"] = "abc"
-        file["layers/0"].attrs["core"] = 3
-        file["layers/0/probability"] = np.ones(4)
+        file["populations/hidden0"].attrs["core"] = 3
+        file["projections/input_to_hidden0/probability"] = np.ones(4)
         file.create_group("calibration")
     assert_same(read_table(path), table)
 
@@ -93,9 +93,10 @@ def test_strings_of_variable_length_and_other_byte_orders_are_read(tmp_path: Pat
     write_table(table, path)
     with h5py.File(path, "r+") as file:
         file.attrs["readout"] = "sum_softmax"
-        file["layers/0"].attrs["source"] = "input"
-        del file["layers/0/pre"]
-        file["layers/0/pre"] = table.layers[0].synapses.pre.astype(">i4")
+        group = file["projections/input_to_hidden0"]
+        group.attrs["source"] = "input"
+        del group["pre"]
+        group["pre"] = table.projections[0].pre.astype(">i4")
     assert_same(read_table(path), table)
 
 
@@ -106,10 +107,24 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         assert str(path) in str(refused.value)
 
 
+HIDDEN, FIRST = "populations/hidden0", "projections/input_to_hidden0"
+
+
+def refill(file: h5py.File, name: str, values: np.ndarray | None) -> None:
+    """Another array in place of one, or a group."""
+    del file[name]
+    if values is None:
+        file.create_group(name)
+    else:
+        file[name] = values
+
+
 CHANGES: dict[str, Callable[[h5py.File], None]] = {
     "format must be 'snn-delays-table'": lambda f: f.attrs.__setitem__("format", "nir"),
-    "version 2 is newer": lambda f: f.attrs.__setitem__("version", 2),
-    "version must be >= 1": lambda f: f.attrs.__setitem__("version", 0),
+    "version 3 is newer": lambda f: f.attrs.__setitem__("version", 3),
+    "version must be 2, got 1. Export the network again": lambda f: f.attrs.__setitem__(
+        "version", 1
+    ),
     "'version' must be an integer": lambda f: f.attrs.__setitem__("version", "1"),
     "attribute 'dt_ms' is missing": lambda f: f.attrs.__delitem__("dt_ms"),
     "'dt_ms' must be a number": lambda f: f.attrs.__setitem__("dt_ms", "ten"),
@@ -118,27 +133,35 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
         "class_names", "[1]"
     ),
     "'created_by' must be a string": lambda f: f.attrs.__setitem__("created_by", np.eye(40)),
-    "n_classes is 7": lambda f: f.attrs.__setitem__("n_classes", 7),
-    "group 'layers' is missing": lambda f: f.__delitem__("layers"),
-    "without a gap": lambda f: f.move("layers/1", "layers/2"),
-    "/layers/0: source must be": lambda f: f["layers/0"].attrs.__setitem__("source", "retina"),
-    "/layers/1: group 'neuron' is missing": lambda f: f.__delitem__("layers/1/neuron"),
-    "'layers' must be a group": lambda f: (
-        f.__delitem__("layers"),
-        f.create_dataset("layers", data=1),
+    "class_names must name the 2 neurons of readout": lambda f: f.attrs.__setitem__(
+        "class_names", '["a"]'
     ),
-    "'pre' must be an array": lambda f: (
-        f.__delitem__("layers/0/pre"),
-        f.create_group("layers/0/pre"),
+    "group 'populations' is missing": lambda f: f.__delitem__("populations"),
+    "'populations' must be a group": lambda f: refill(f, "populations", np.ones(1)),
+    "group 'projections' is missing": lambda f: f.__delitem__("projections"),
+    "once each, got [1]": lambda f: f.__delitem__(HIDDEN),
+    "order of populations must be 0, 1, … once each, got [0, 5]": lambda f: f[
+        "populations/readout"
+    ].attrs.__setitem__("order", 5),
+    "hidden0: size is 7, but there are 4 values": lambda f: f[HIDDEN].attrs.__setitem__("size", 7),
+    "/populations/hidden0: model must be one of": lambda f: f[HIDDEN].attrs.__setitem__(
+        "model", "Izhikevich"
     ),
-    "/layers/0: array 'pre' is missing": lambda f: f.__delitem__("layers/0/pre"),
-    "array 'bias' must be a vector": lambda f: (
-        f.__delitem__("layers/0/bias"),
-        f["layers/0"].create_dataset("bias", data=np.zeros((4, 1), np.float32)),
+    "/populations/hidden0: attribute 'reset' is missing": lambda f: f[HIDDEN].attrs.__delitem__(
+        "reset"
     ),
-    "/layers/1: synapse delay must be within": lambda f: f["layers/1"].attrs.__setitem__(
-        "max_delay", 1
+    "/populations/hidden0: array 'beta' is missing": lambda f: f.__delitem__(f"{HIDDEN}/beta"),
+    "leads from or to 'retina'": lambda f: f[FIRST].attrs.__setitem__("source", "retina"),
+    "'pre' must be an array": lambda f: refill(f, f"{FIRST}/pre", None),
+    "/projections/input_to_hidden0: array 'pre' is missing": lambda f: f.__delitem__(
+        f"{FIRST}/pre"
     ),
+    "array 'bias' must be a vector": lambda f: refill(
+        f, f"{HIDDEN}/bias", np.zeros((4, 1), np.float32)
+    ),
+    "projection hidden0_to_readout: delay must be within": lambda f: f[
+        "projections/hidden0_to_readout"
+    ].attrs.__setitem__("max_delay", 1),
 }
 
 

@@ -21,8 +21,8 @@ from snn_delays.table.formats.columns import Float64, multiples, single, whole
 from snn_delays.table.models import model_named
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import WEIGHT_TYPES, Projection
-from snn_delays.table.require import require_member, require_version
-from snn_delays.table.table import DelayTable
+from snn_delays.table.require import require_member, require_version, require_within
+from snn_delays.table.table import INPUT, DelayTable
 
 FORMAT = "snn-delays-network"
 VERSION = 2
@@ -76,7 +76,14 @@ class NetworkJson:
         def array(key: str) -> Any:
             return _weight(header, columns[key]) if key == "weight" else whole(key, columns[key])
 
-        return schema.read_projection(name, header, array)
+        found = schema.read_projection(name, header, array)
+        sizes = {INPUT: self.network["input_channels"]}
+        sizes |= {key: one["size"] for key, one in self.populations.items()}
+        # As the table will, but of the file that the numbers are from.
+        for key, end in (("pre", found.source), ("post", found.target)):
+            most = sizes.get(end, MAX_INTEGER) - 1
+            require_within(f"projection {name}: {key}", getattr(found, key), 0, most)
+        return found
 
     def table(
         self, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]

@@ -15,12 +15,12 @@ from snn_delays.table.table import DelayTable
 Writer = Callable[[DelayTable, Path], list[Path]]
 Reader = Callable[[Path], DelayTable]
 
-_PAIRS: dict[str, tuple[Writer, Reader]] = {
+PAIRS: dict[str, tuple[Writer, Reader]] = {
     "csv": (write_csv, read_csv),
     "pynn": (write_pynn, read_pynn),
     "sonata": (write_sonata, read_sonata),
 }
-FORMATS = tuple(_PAIRS)
+FORMATS = tuple(PAIRS)
 
 
 def write_verified(
@@ -41,7 +41,7 @@ def write_verified(
             raise UsageError(f"formats must be among {', '.join(FORMATS)}; got {name!r}.")
     written = {}
     for name in formats:
-        write, read = _PAIRS[name]
+        write, read = PAIRS[name]
         place = Path(folder) / name
         written[name] = write(table, place)
         difference = same_network(table, read(place))
