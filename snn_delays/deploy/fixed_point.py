@@ -1,37 +1,40 @@
 """Neurons in whole numbers: from a table with integer weights to one of integers only.
 
-Everything counts in unit = weight_scale / 2^weight_shift. With u = v − v_reset
+Everything counts in unit = weight_scale / 2^weight_shift, shares in 1 / 2^beta_shift. Of a LIF
+neuron with u = v − v_reset
 
     float     v ← v_reset + beta · u + bias + Σ weight · x               fires at v ≥ v_threshold
-    integer   v ← v_reset + trunc(u · decay / 2^decay_shift) + bias + Σ (weight << weight_shift) · x
+    integer   v ← v_reset + trunc(u · beta / 2^beta_shift) + bias + Σ (weight << weight_shift) · x
 
 A bias is rounded to the unit and the leak's fraction is dropped; weights, and the threshold
 (rounded up: v takes whole values only), lose nothing where the chip has no coarser grid for it.
-This is the arithmetic of Loihi's membranes (12 bits of decay, 6 of shift): Davies et al.,
+This is the arithmetic of Loihi's membranes (12 bits of beta, 6 of shift): Davies et al.,
 "Loihi" (2018, IEEE Micro 38).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.neuron_table import MAX_SHIFT, NEVER, IntegerNeuronTable, NeuronTable
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.models import model_named, whole_form
+from snn_delays.table.models.model import MAX_SHIFT
+from snn_delays.table.population import Population
+from snn_delays.table.table import DelayTable
 
 Leak = Literal["multiplier", "shift"]
 LEAKS: tuple[str, ...] = ("multiplier", "shift")
+Floats = NDArray[np.floating]
 
 
 def fixed_point(
     table: DelayTable,
     *,
     leak: Leak = "multiplier",
-    decay_shift: int = 12,
+    beta_shift: int = 12,
     weight_shift: int = 6,
     threshold_shift: int = 0,
     threshold_offset: int = 0,
@@ -40,82 +43,70 @@ def fixed_point(
     """The table in integer arithmetic only.
 
     Args:
-        leak: ``"multiplier"`` rounds beta to decay_shift bits; ``"shift"`` takes the nearest
+        leak: ``"multiplier"`` rounds beta to beta_shift bits; ``"shift"`` takes the nearest
             share that needs no multiplier: v >> s, or v − (v >> s) as far as rounding goes.
-        decay_shift, weight_shift: bits of beta, and of v below one weight.
+        beta_shift, weight_shift: bits of beta, and of v below one weight.
         threshold_shift, threshold_offset: thresholds are multiples of 2^threshold_shift plus the
             offset, which is 1 where a chip fires above its threshold and not at it.
         bias_bits: biases are signed numbers of so many bits, times a power of two; None: free.
 
     Raises:
-        UsageError: float weights, an unknown leak, shifts out of range, a number beyond 32 bits.
+        UsageError: float weights, neurons that have no form in whole numbers, an unknown leak,
+            shifts out of range, a number beyond 32 bits.
     """
     if leak not in LEAKS:
         raise UsageError(f"leak must be one of {', '.join(LEAKS)}, got {leak!r}.")
-    shifts = {
-        "decay_shift": decay_shift,
-        "weight_shift": weight_shift,
-        "threshold_shift": threshold_shift,
-    }
-    for name, shift in shifts.items():
+    shifts = {"beta_shift": beta_shift, "weight_shift": weight_shift}
+    for name, shift in (shifts | {"threshold_shift": threshold_shift}).items():
         if not isinstance(shift, int) or not 0 <= shift <= MAX_SHIFT:
             raise UsageError(f"{name} must be a whole number from 0 to {MAX_SHIFT}, got {shift!r}.")
-    layers = []
-    for index, layer in enumerate(table.layers):
-        try:
-            layers.append(_integer_layer(layer, leak, bias_bits, threshold_offset, **shifts))
-        except UsageError as error:
-            raise UsageError(f"layer {index}: {error}") from error
-    return replace(table, layers=tuple(layers))
 
+    def share(beta: Floats, unit: float) -> Floats:
+        beta = beta.astype(np.float64)
+        if leak == "shift":
+            beta = _nearest(beta, np.array(_shift_shares(beta_shift)))
+        return np.rint(beta * 2**beta_shift)
 
-def _integer_layer(
-    layer: LayerTable,
-    leak: str,
-    bias_bits: int | None,
-    threshold_offset: int,
-    decay_shift: int,
-    weight_shift: int,
-    threshold_shift: int,
-) -> LayerTable:
-    neuron = layer.neuron
-    if not isinstance(neuron, NeuronTable):
-        raise UsageError("its neurons are integer ones already.")
-    if layer.synapses.weight.dtype == np.float32:
-        raise UsageError("integer neurons need integer weights. Quantise them first (bits=8).")
-    beta = neuron.beta.astype(np.float64)
-    if leak == "shift":
-        beta = _nearest(beta, np.array(_shift_shares(decay_shift)))
-    unit = layer.weight_scale / 2**weight_shift
-    threshold = np.full(layer.n_post, NEVER, np.int32)
-    if neuron.spiking:
+    def up(values: Floats, unit: float) -> Floats:
         grid = 2**threshold_shift
-        threshold = np.ceil(neuron.v_threshold / unit) - threshold_offset
-        threshold = np.rint(threshold / grid) * grid + threshold_offset
-        lost = (threshold <= threshold_offset) & (neuron.v_threshold > 0)
+        # In single precision, whose rounding hides the last digit that quantising left over.
+        found = np.ceil(values / unit) - threshold_offset
+        found = np.rint(found / grid) * grid + threshold_offset
+        lost = (found <= threshold_offset) & (values > 0)
         if np.any(lost):
             raise UsageError(
                 f"{np.count_nonzero(lost)} of {lost.size} thresholds round to nothing: they are "
                 f"multiples of 2^{threshold_shift} units, with weight_shift {weight_shift}. Use "
                 "more bits for weights, a larger weight_shift, or a smaller threshold_shift."
             )
-        threshold = _int32("v_threshold", threshold, weight_shift)
-    return replace(
-        layer,
-        bias=_int32("bias", _with_exponent(layer.bias / unit, bias_bits), weight_shift),
-        neuron=IntegerNeuronTable(
-            model=f"Int{neuron.model}",
-            reset=neuron.reset,
-            decay=np.rint(beta * 2**decay_shift).astype(np.int32),
-            v_threshold=threshold,
-            v_reset=_int32("v_reset", np.rint(neuron.v_reset / unit), weight_shift),
-            decay_shift=decay_shift,
-            weight_shift=weight_shift,
-        ),
-    )
+        return found
+
+    def nearest(values: Floats, unit: float) -> Floats:
+        return np.rint(values / unit)
+
+    rounded = {"share": share, "up": up, "nearest": nearest}
+
+    def whole(population: Population) -> Population:
+        if population.integer:
+            raise UsageError("its neurons are integer ones already.")
+        leading = table.into(population.name)
+        if any(not one.integer for one in leading):
+            raise UsageError("integer neurons need integer weights. Quantise them first (bits=8).")
+        model = model_named(whole_form(population.model).name)
+        unit = (leading[0].weight_scale if leading else 1.0) / 2**weight_shift
+        found = {
+            one.name: rounded[one.quantity.rounding](population.parameters[one.name], unit)
+            for one in model.parameters
+        }
+        found["bias"] = _with_exponent(population.bias / unit, bias_bits)
+        numbers = {name: _int32(name, values, weight_shift) for name, values in found.items()}
+        scalars = {**population.scalars, **shifts}
+        return Population(population.name, model, numbers.pop("bias"), numbers, scalars)
+
+    return table.map(population=whole)
 
 
-def _with_exponent(values: NDArray[np.floating], bits: int | None) -> NDArray[np.float64]:
+def _with_exponent(values: Floats, bits: int | None) -> Floats:
     """The nearest whole numbers; with ``bits``, the nearest mantissa · 2^exponent."""
     values = values.astype(np.float64)
     if bits is None:
@@ -125,18 +116,18 @@ def _with_exponent(values: NDArray[np.floating], bits: int | None) -> NDArray[np
     return np.rint(values / 2**exponent) * 2**exponent
 
 
-def _shift_shares(decay_shift: int) -> list[float]:
+def _shift_shares(beta_shift: int) -> list[float]:
     """Shares of v that one shift, and at most one subtraction, leave: 2^−s and 1 − 2^−s."""
-    powers = [2.0**-s for s in range(decay_shift + 1)]
+    powers = [2.0**-s for s in range(beta_shift + 1)]
     return sorted({0.0, *powers, *(1 - power for power in powers)})
 
 
-def _nearest(values: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+def _nearest(values: Floats, grid: Floats) -> Floats:
     return grid[np.abs(values[:, None] - grid).argmin(axis=1)]
 
 
-def _int32(name: str, values: NDArray[np.floating], weight_shift: int) -> NDArray[np.int32]:
-    if values.size and np.abs(values).max() >= NEVER:
+def _int32(name: str, values: Floats, weight_shift: int) -> NDArray[np.int32]:
+    if values.size and np.abs(values).max() >= np.iinfo(np.int32).max:
         raise UsageError(
             f"{name} takes {np.abs(values).max():.3g} units, more than 32 bits hold. "
             f"Use a smaller weight_shift (now {weight_shift}) or fewer bits."

@@ -1,8 +1,9 @@
 """A delay table in torch: batches of samples at once, in exactly the table's arithmetic.
 
-The simulator sends events one by one; this multiplies whole sequences. Integer layers agree with
-it to the bit: their sums stay below what the float type holds exactly, and their leak is made of
-64-bit integers. Float layers compute in float64 and may differ in the last bits.
+The simulator sends events one by one; this multiplies whole sequences or, where a projection leads
+back, whole batches step by step. Populations in whole numbers agree with it to the bit: their sums
+stay below what the float type holds exactly, and their leak is made of 64-bit integers. Float ones
+compute in float64 and may differ in the last bits.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn_delays.deploy.table_synapses import Synapses
 from snn_delays.errors import UsageError
-from snn_delays.ops.plan import delay_convolution
-from snn_delays.table.neuron_table import IntegerNeuronTable
-from snn_delays.table.table import DelayTable, LayerTable, SynapseTable
-
-# Largest sums that whole numbers in float32 and float64 reach without rounding.
-_EXACT = {torch.float32: 2.0**24, torch.float64: 2.0**53}
+from snn_delays.neurons import TORCH_MODELS
+from snn_delays.table.population import Population
+from snn_delays.table.table import INPUT, DelayTable
 
 
 class TableNetwork(nn.Module):
@@ -29,148 +27,122 @@ class TableNetwork(nn.Module):
         table: what to compute.
 
     Shape:
-        ``[T, N, input_channels] → [T + tail, N, classes]``, as ``DelaySNN``: readout potentials in
-        the network's own unit (float64).
+        ``[T, N, input_channels] → [T + tail, N, classes]``, as ``DelaySNN``: the output's
+        potentials in the network's own unit, or its spikes where it spikes (float64).
 
     Raises:
-        UsageError: input of another width; for integer layers input that is not whole numbers, or
+        UsageError: input of another width; for integer neurons input that is not whole numbers, or
             sums beyond 2^53.
     """
 
     def __init__(self, table: DelayTable) -> None:
         super().__init__()
-        self.sizes = [table.input_channels, *(layer.n_post for layer in table.layers)]
-        self.tail = table.tail_steps
-        self.readout = table.readout
-        self.layers = nn.ModuleList(_Layer(layer) for layer in table.layers)
+        self.table, self.tail = table, table.tail_steps
+        self.readout = "sum" if table.readout == "spike_count" else table.readout
+        self._synapses = [Synapses(table, one) for one in table.projections]
+        self._neurons = [_Neurons(one) for one in table.populations]
+        self.parts = nn.ModuleList([*self._synapses, *self._neurons])
 
-    def peaks(self) -> list[Tensor]:
-        """Largest |v| of each layer, ``[T, N]``, of the last input; in the layer's own counting."""
-        return [layer.peaks for layer in self.layers if isinstance(layer, _Layer)]
+    def peaks(self) -> dict[str, Tensor]:
+        """Largest |v| of each population, ``[T, N]``, of the last input; in its own counting."""
+        return {one.name: one.peaks for one in self._neurons}
 
     @torch.no_grad()
     def forward(
         self, x: Float[Tensor, "time batch channels"], return_spikes: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Readout potentials; with ``return_spikes`` also each hidden layer's spikes."""
-        if x.dim() != 3 or x.shape[-1] != self.sizes[0]:
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """What is read out; with ``return_spikes`` also the spikes of every population by name."""
+        channels, output = self.table.input_channels, self.table.output
+        if x.dim() != 3 or x.shape[-1] != channels:
             raise UsageError(
-                f"TableNetwork: input must be [T, N, {self.sizes[0]}], got {list(x.shape)}."
+                f"TableNetwork: input must be [T, N, {channels}], got {list(x.shape)}."
             )
         x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
-        fired = []
-        for layer in self.layers:
-            x = layer(x)
-            fired.append(x)
-        return (x, fired[:-1]) if return_spikes else x
+        for one in self._synapses:
+            if one.source == INPUT:
+                one.require_exact(x)
+        steps, batch = x.shape[:2]
+        spikes = {
+            one.name: x.new_empty(steps, batch, one.size, dtype=torch.bool)
+            for one in self.table.populations
+        }
+        v = x.new_empty(steps, batch, output.size, dtype=torch.float64)
+        for one in self._neurons:
+            one.start(steps, batch)
+
+        def advance(neurons: _Neurons, t: int, current: Tensor) -> None:
+            spikes[neurons.name][t] = neurons.step(t, current)
+            if neurons.name == output.name:
+                v[t] = neurons.state[0].double() * self.table.unit(output)
+
+        if self.table.recurrent:
+            for one in self._synapses:
+                one.start(batch)
+            for t, now in enumerate(x):
+                self._send(INPUT, now)
+                for neurons in self._neurons:
+                    current = neurons.bias.expand(batch, -1)
+                    for one in self._into(neurons):
+                        current = current + one.arriving()
+                    advance(neurons, t, current)
+                    self._send(neurons.name, spikes[neurons.name][t])
+        else:
+            for neurons in self._neurons:
+                current = neurons.bias.expand(steps, batch, -1)
+                for one in self._into(neurons):
+                    current = current + one.convolved(
+                        x if one.source == INPUT else spikes[one.source]
+                    )
+                for t, now in enumerate(current):
+                    advance(neurons, t, now)
+        y = spikes[output.name].double() if output.spiking else v
+        if not return_spikes:
+            return y
+        return y, {name: one for name, one in spikes.items() if self.table[name].spiking}
+
+    def _into(self, neurons: _Neurons) -> list[Synapses]:
+        return [one for one in self._synapses if one.target == neurons.name]
+
+    def _send(self, source: str, now: Tensor) -> None:
+        for one in self._synapses:
+            if one.source == source:
+                one.send(now)
 
 
-class _Layer(nn.Module):
-    """The synapses into one layer and its neurons."""
+class _Neurons(nn.Module):
+    """A population, its state, and the largest |v| at every step."""
 
-    delay: Tensor
     bias: Tensor
-    share: Tensor
-    v_threshold: Tensor
-    v_reset: Tensor
+    constants: Tensor
+    rest: Tensor
 
-    def __init__(self, layer: LayerTable) -> None:
+    def __init__(self, population: Population) -> None:
         super().__init__()
-        rows, neuron = layer.synapses, layer.neuron
-        self.max_delay = layer.max_delay
-        self.reset, self.spiking, self.unit = neuron.reset, neuron.spiking, layer.unit
-        self.shifts = (
-            (neuron.weight_shift, neuron.decay_shift)
-            if isinstance(neuron, IntegerNeuronTable)
-            else None
-        )
-        weight, delay = contacts(rows, layer.n_pre, layer.n_post)
-        self.dtype, self.scale = torch.float64, layer.weight_scale
-        self.peaks = torch.zeros(0, 0)  # largest |v| at every step of the last input
-        self.largest_sum = float(np.abs(weight).sum((1, 2)).max(initial=0))
-        if self.shifts and self.largest_sum * 64 < _EXACT[torch.float32]:
-            self.dtype = torch.float32  # quicker, and exact for 64 spikes a step and channel
-        v = torch.int64 if self.shifts else torch.float64
-        # Parameters, so that the module has a device; not to be trained.
-        self.weight = nn.Parameter(torch.from_numpy(weight).to(self.dtype), requires_grad=False)
-        self.register_buffer("delay", torch.from_numpy(delay).to(self.dtype))
-        share = neuron.decay if isinstance(neuron, IntegerNeuronTable) else neuron.beta
-        for name, values in (
-            ("bias", layer.bias),
-            ("share", share),
-            ("v_threshold", neuron.v_threshold),
-            ("v_reset", neuron.v_reset),
+        self.name, model = population.name, population.model
+        described = TORCH_MODELS[model.family]
+        step = described.whole_step if model.integer else described.step
+        assert step is not None, f"{model.name} neurons have no step in torch"
+        self._step = step
+        self._scalars = [one.index(population.scalars[one.name]) for one in model.scalars]
+        values, zero = population.parameters, np.zeros_like(population.bias)
+        for name, rows in (
+            ("bias", population.bias),
+            ("constants", [values[one.name] for one in model.parameters]),
+            ("rest", [zero if one is None else values[one] for one in model.state.values()]),
         ):
-            self.register_buffer(name, torch.from_numpy(values).to(v))
+            exact = torch.int64 if model.integer else torch.float64
+            self.register_buffer(name, torch.from_numpy(np.array(rows)).to(exact))
+        self.state: list[Tensor] = []
+        self.peaks = torch.zeros(0, 0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the source sends ``[T, N, pre]`` → spikes, or the readout's potentials."""
-        current = self._current(x) + self.bias
-        v = self.v_reset.expand(current.shape[1:])
-        potentials, spikes = torch.empty_like(current), torch.empty_like(current, dtype=torch.bool)
-        self.peaks = torch.zeros_like(current[..., 0])
-        for t, now in enumerate(current):
-            v = self.v_reset + self._kept(v - self.v_reset) + now
-            self.peaks[t] = v.abs().amax(1)
-            spikes[t] = fired = v >= self.v_threshold
-            if self.spiking:
-                after = self.v_reset if self.reset == "hard" else v - self.v_threshold
-                v = torch.where(fired, after, v)
-            potentials[t] = v
-        return spikes if self.spiking else potentials.double() * self.unit
+    def start(self, steps: int, batch: int) -> None:
+        """Rest."""
+        self.state = [one.expand(batch, -1) for one in self.rest]
+        self.peaks = self.bias.new_zeros(steps, batch)
 
-    def _current(self, x: Tensor) -> Tensor:
-        dtype = self.dtype
-        if self.shifts and x.is_floating_point():
-            if not bool((x == x.round()).all()):
-                raise UsageError(
-                    "TableNetwork: integer layers take whole numbers of spikes, got fractions. "
-                    "Export with float neurons (fixed_point=false)."
-                )
-            bound = self.largest_sum * float(x.abs().max()) if x.numel() else 0.0
-            if bound >= _EXACT[dtype]:
-                dtype = torch.float64
-            if bound >= _EXACT[dtype]:
-                raise UsageError(
-                    f"TableNetwork: {float(x.abs().max()):g} spikes in one step and channel make "
-                    "sums too large to be exact. Bin with dataset.max_count."
-                )
-        sums = delay_convolution(
-            x.to(dtype),
-            self.weight.to(dtype),
-            self.delay.to(dtype),
-            sigma=0.0,
-            max_delay=self.max_delay,
-            interpolation="gaussian",
-        )
-        if self.shifts:
-            return sums.long() << self.shifts[0]
-        return sums.double() * self.scale
-
-    def _kept(self, v: Tensor) -> Tensor:
-        """What a step's leak leaves of v."""
-        if self.shifts:
-            # (m · share) >> shift in two parts, whose products fit into 64 bits.
-            m, shift = v.abs(), self.shifts[1]
-            high = m >> shift
-            return v.sign() * (high * self.share + (((m - (high << shift)) * self.share) >> shift))
-        return v * self.share
-
-
-def contacts(
-    rows: SynapseTable, n_pre: int, n_post: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows as a layer's contacts: weight and delay, both ``[post, pre, k]``.
-
-    k is the largest number of synapses of one pair; what a pair lacks has weight and delay 0.
-    """
-    pair = rows.post.astype(np.int64) * n_pre + rows.pre
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    first = np.searchsorted(pair, pair)  # of each row, the first row of the same pair
-    nth = np.arange(len(pair)) - first
-    shape = (n_post * n_pre, int(nth.max(initial=0)) + 1)
-    weight, delay = np.zeros(shape), np.zeros(shape)
-    weight[pair, nth] = rows.weight[order]
-    delay[pair, nth] = rows.delay[order]
-    return weight.reshape(n_post, n_pre, -1), delay.reshape(n_post, n_pre, -1)
+    def step(self, t: int, current: Tensor) -> Tensor:
+        """What fires at step t, of currents ``[N, size]``."""
+        found = self._step(*self.state, current, *self.constants, *self._scalars)
+        *self.state, spikes, h = found
+        self.peaks[t] = h.abs().amax(1)
+        return spikes

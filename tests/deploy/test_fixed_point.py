@@ -11,16 +11,17 @@ import pytest
 import torch
 from drawn_networks import random_network, random_split
 from drawn_tables import random_table, tables
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from snn_delays.deploy import integer_table
 from snn_delays.deploy.fixed_point import fixed_point
+from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.quantise import quantised
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
-from snn_delays.table import simulate
-from snn_delays.table.table import DelayTable, IntegerNeuronTable
+from snn_delays.table.population import Population
+from snn_delays.table.simulator import simulate
+from snn_delays.table.table import DelayTable
 
 NAMES = ("a", "b", "c", "d")
 
@@ -33,81 +34,101 @@ def counts_for(table: DelayTable, seed: int, steps: int, samples: int = 3) -> np
 @given(table=tables(), steps=st.integers(0, 14), seed=st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
 def test_torch_and_simulator_agree(table: DelayTable, steps: int, seed: int) -> None:
-    """Integer layers to the bit; float layers in every spike."""
+    """Whole numbers to the bit; float neurons in every spike."""
     counts = counts_for(table, seed, steps)
-    potentials, spikes = TableNetwork(table)(torch.from_numpy(counts).float(), return_spikes=True)
+    output, spikes = TableNetwork(table)(torch.from_numpy(counts).float(), return_spikes=True)
     for n in range(counts.shape[1]):
         expected = simulate(table, counts[:, n])
-        for got, one in zip(spikes, expected.spikes, strict=True):
-            np.testing.assert_array_equal(got[:, n].numpy(), one)
-        if table.layers[-1].integer:
-            np.testing.assert_array_equal(potentials[:, n].numpy(), expected.potentials)
+        assert list(spikes) == list(expected.spikes)
+        for name, one in expected.spikes.items():
+            np.testing.assert_array_equal(spikes[name][:, n].numpy(), one)
+        if table.output.spiking:
+            np.testing.assert_array_equal(output[:, n].numpy(), expected.spikes[table.output.name])
+        elif table.output.integer:
+            np.testing.assert_array_equal(output[:, n].numpy(), expected.potentials)
         else:
-            np.testing.assert_allclose(potentials[:, n].numpy(), expected.potentials, atol=1e-9)
+            np.testing.assert_allclose(output[:, n].numpy(), expected.potentials, atol=1e-9)
 
 
 @pytest.mark.parametrize("leak", ["multiplier", "shift"])
 def test_constants_in_units(leak: Any) -> None:
     table = quantised(integer_table(random_network(1), dt_ms=10.0, class_names=NAMES), 6)
-    whole = fixed_point(table, leak=leak, decay_shift=10, weight_shift=5)
-    for before, after in zip(table.layers, whole.layers, strict=True):
-        assert isinstance(after.neuron, IntegerNeuronTable)
-        assert after.unit == before.weight_scale / 32
-        np.testing.assert_allclose(after.bias * after.unit, before.bias, atol=after.unit / 2)
-        np.testing.assert_allclose(after.neuron.beta, before.neuron.beta, atol=2**-11)
-        assert after.synapses is before.synapses
-        if after.neuron.spiking:
-            above = after.neuron.v_threshold * after.unit - before.neuron.v_threshold
+    whole = fixed_point(table, leak=leak, beta_shift=10, weight_shift=5)
+    for before, after in zip(table.populations, whole.populations, strict=True):
+        unit, old = whole.unit(after), before.parameters
+        assert after.model.name == f"Int{before.model.name}"
+        assert unit == table.into(before.name)[0].weight_scale / 32
+        bias, new = after.float_values(unit)
+        np.testing.assert_allclose(bias, before.bias, atol=unit / 2)
+        np.testing.assert_allclose(new["beta"], old["beta"], atol=2**-11)
+        if after.spiking:
+            above = new["v_threshold"] - old["v_threshold"]
             assert above.min() >= -1e-6
-            assert above.max() < after.unit
+            assert above.max() < unit
+    for before, after in zip(table.projections, whole.projections, strict=True):
+        assert after is before
 
 
 def test_grids_of_thresholds_and_biases() -> None:
     table = quantised(random_table(12, (4, 40, 3)), 8)
     whole = fixed_point(table, weight_shift=12, threshold_shift=6, threshold_offset=1, bias_bits=5)
-    for before, after in zip(table.layers, whole.layers, strict=True):
-        wanted, bias = before.bias / after.unit, after.bias
+    for before, after in zip(table.populations, whole.populations, strict=True):
+        unit, bias = whole.unit(after), after.bias
+        wanted = before.bias / unit
         exponent = np.where(bias == 0, 0, np.log2(np.maximum(np.abs(bias), 1)).astype(int) - 3)
         exponent = np.maximum(exponent, 0)
         assert np.all(bias % 2**exponent == 0)  # at most four bits and a sign
         assert np.all(np.abs(bias - wanted) <= np.maximum(np.abs(wanted) / 15, 0.5))
-        if after.neuron.spiking:
-            assert np.all(after.neuron.v_threshold % 64 == 1)
-            above = after.neuron.v_threshold * after.unit - before.neuron.v_threshold
-            assert np.abs(above).max() <= 33 * after.unit
+        if after.spiking:
+            threshold = after.parameters["v_threshold"]
+            assert np.all(threshold % 64 == 1)
+            above = threshold * unit - before.parameters["v_threshold"]
+            assert np.abs(above).max() <= 33 * unit
 
 
 def test_leaks_that_are_shifts() -> None:
     table = quantised(random_table(2, (4, 40, 3)), 4)
-    for layer in fixed_point(table, leak="shift", decay_shift=8).layers:
-        assert isinstance(layer.neuron, IntegerNeuronTable)
-        for decay in layer.neuron.decay.tolist():
-            assert decay in {0, 256} or any(
-                share > 0 and math.log2(share) % 1 == 0 for share in (decay, 256 - decay)
+    for one in fixed_point(table, leak="shift", beta_shift=8).populations:
+        for beta in one.parameters["beta"].tolist():
+            assert beta in {0, 256} or any(
+                share > 0 and math.log2(share) % 1 == 0 for share in (beta, 256 - beta)
             )
 
 
 def test_a_network_without_rounding_loses_nothing() -> None:
     """Whole weights, biases and thresholds, a leak of one half: v stays whole for six steps."""
     table = quantised(random_table(3, (6, 8, 3), max_delay=1, tail_steps=0), 4)
-    layers = tuple(
-        replace(
-            layer,
-            bias=(np.rint(layer.bias / layer.weight_scale) * layer.weight_scale).astype(np.float32),
-            neuron=replace(
-                layer.neuron,
-                beta=np.full(layer.n_post, 0.5, np.float32),
-                v_reset=np.zeros(layer.n_post, np.float32),
-            ),
-        )
-        for layer in table.layers
-    )
-    table = replace(table, layers=layers)
+
+    def simple(one: Population) -> Population:
+        scale = table.into(one.name)[0].weight_scale
+        constants = {"beta": 0.5, "v_reset": 0.0}
+        parameters = {
+            name: np.full_like(values, constants[name]) if name in constants else values
+            for name, values in one.parameters.items()
+        }
+        bias = (np.rint(one.bias / scale) * scale).astype(np.float32)
+        return replace(one, bias=bias, parameters=parameters)
+
+    table = table.map(population=simple)
     counts = counts_for(table, 0, 6, 1)[:, 0]
     exact, whole = simulate(table, counts), simulate(fixed_point(table, weight_shift=10), counts)
-    assert exact.spikes[0].any()
-    np.testing.assert_array_equal(exact.spikes[0], whole.spikes[0])
+    assert exact.spikes["hidden0"].any()
+    np.testing.assert_array_equal(exact.spikes["hidden0"], whole.spikes["hidden0"])
     np.testing.assert_allclose(exact.potentials, whole.potentials, atol=1e-6)
+
+
+@given(table=tables(), seed=st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_any_graph_becomes_whole_and_stays_what_it_is(table: DelayTable, seed: int) -> None:
+    assume(not any(one.integer for one in (*table.populations, *table.projections)))
+    whole = fixed_point(quantised(table, 8), weight_shift=8)
+    assert all(one.integer for one in whole.populations)
+    counts = counts_for(whole, seed, 9)
+    _, spikes = TableNetwork(whole)(torch.from_numpy(counts).float(), return_spikes=True)
+    for n in range(counts.shape[1]):
+        expected = simulate(whole, counts[:, n])
+        for name, one in expected.spikes.items():
+            np.testing.assert_array_equal(spikes[name][:, n].numpy(), one)
 
 
 def test_a_whole_batch_of_a_network() -> None:
@@ -115,21 +136,21 @@ def test_a_whole_batch_of_a_network() -> None:
     whole, split = fixed_point(table), random_split(5, 25)
     batch = split.collate(range(25))
     _, spikes = TableNetwork(whole)(batch.spikes, return_spikes=True)
-    assert sum(int(one.sum()) for one in spikes) > 500
+    assert sum(int(one.sum()) for one in spikes.values()) > 500
     for n in range(25):
         steps = int(batch.lengths[n])
         expected = simulate(whole, batch.spikes[:steps, n].numpy())
-        for got, one in zip(spikes, expected.spikes, strict=True):
-            np.testing.assert_array_equal(got[: len(one), n].numpy(), one)
+        for name, one in expected.spikes.items():
+            np.testing.assert_array_equal(spikes[name][: len(one), n].numpy(), one)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"leak": "half"}, "leak must be one of multiplier, shift"),
-        ({"decay_shift": 25}, "decay_shift must be a whole number from 0 to 24"),
+        ({"beta_shift": 25}, "beta_shift must be a whole number from 0 to 24"),
         ({"weight_shift": -1}, "weight_shift must be a whole number from 0 to 24"),
-        ({"weight_shift": 24}, "layer 0: v_threshold takes .* more than 32 bits"),
+        ({"weight_shift": 24}, "population hidden0: v_threshold takes .* more than 32 bits"),
     ],
 )
 def test_refused(options: dict[str, Any], message: str) -> None:
@@ -137,13 +158,13 @@ def test_refused(options: dict[str, Any], message: str) -> None:
         fixed_point(quantised(random_table(0, (3, 4, 2)), 16), **options)
 
 
-@pytest.mark.parametrize("decay_shift", [12, 20, 24])
+@pytest.mark.parametrize("beta_shift", [12, 20, 24])
 @pytest.mark.parametrize("weight_shift", [0, 16, 24])
-def test_the_largest_shifts(decay_shift: int, weight_shift: int) -> None:
+def test_the_largest_shifts(beta_shift: int, weight_shift: int) -> None:
     """Products of v and its leak take more than 64 bits, but never need to be whole."""
     net = random_network(5, (3, 2), max_delay=2, tau=10.0, batch_norm=False)
     small = quantised(integer_table(net, dt_ms=1.0, class_names=("a", "b")), 16)
-    table = fixed_point(small, decay_shift=decay_shift, weight_shift=weight_shift)
+    table = fixed_point(small, beta_shift=beta_shift, weight_shift=weight_shift)
     counts = counts_for(table, 1, 12, samples=1)
     expected = simulate(table, counts[:, 0]).potentials
     assert np.abs(expected).max() > 0.1
@@ -162,13 +183,17 @@ def test_many_spikes_at_once() -> None:
 
 def test_thresholds_that_round_to_nothing_are_refused() -> None:
     table = quantised(random_table(4, (6, 5, 3)), 8)
-    with pytest.raises(UsageError, match=r"layer 0: \d of 5 thresholds round to nothing"):
+    with pytest.raises(
+        UsageError, match=r"population hidden0: \d of 5 thresholds round to nothing"
+    ):
         fixed_point(table, threshold_shift=16)
 
 
 def test_order_of_the_steps() -> None:
     table = random_table(0, (3, 4, 2))
-    with pytest.raises(UsageError, match="layer 0: integer neurons need integer weights"):
+    with pytest.raises(
+        UsageError, match="population hidden0: integer neurons need integer weights"
+    ):
         fixed_point(table)
     with pytest.raises(UsageError, match="integer ones already"):
         fixed_point(fixed_point(quantised(table, 4)))
