@@ -1,8 +1,6 @@
 """A trained network as a delay table, what that costs, and whether the table acts the same."""
 
+from snn_delays.deploy.adapt import AdaptedDelays, adapt_delays
 from snn_delays.deploy.quantise import activity, quantised
 
-__all__ = [
-    "activity",
-    "quantised",
-]
+__all__ = ["AdaptedDelays", "activity", "adapt_delays", "quantised"]

@@ -1,13 +1,15 @@
 """Delays that fit a chip: shifted where 0 is impossible, clipped or rescaled where too long.
 
 With ``base`` the chip's shortest delay and ``low`` the shortest one the network may use (``base``
-too, if it uses none below that), every delay of every layer becomes
+too, if it uses none below that), every population comes to lag base − low steps more than the
+latest of its sources, and every delay of a projection becomes
 
-    base + round(factor · (delay − low)),      factor = 1 unless delays are rescaled,
+    low + shift + round(factor · (delay − low)),      shift = lag[target] − lag[source],
 
-and, when clipping, at most the chip's longest. A network of L layers answers base − low steps
-later per layer, L · (base − low) in all, and its tail grows by as much. Where every bias is 0 it
-is otherwise the same network. Else bias alone moves v during the steps in which a layer still
+factor = 1 unless delays are rescaled, and, when clipping, at most the chip's longest. Along a
+projection that leads back the delay shrinks by what it leads back over, so that spikes still meet.
+The answer comes lag[output] steps later, and the tail grows by as much. Where every bias is 0 it is
+otherwise the same network. Else bias alone moves v during the steps in which a population still
 waits for its first input, as it does before a sample begins on a chip that runs on.
 
 This is done before weights are quantised, so that synapses which come to lie on one step can be
@@ -24,59 +26,50 @@ from numpy.typing import NDArray
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
 from snn_delays.table.merge import merged
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.projection import Projection
+from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
+Counts = dict[str, int]
+Delays = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptedDelays:
-    """A table whose delays a chip can take, and what that took.
+    """A table whose delays a chip can take, and what that took; counts are by projection.
 
     Args:
-        shift: steps that every layer's delays grew by.
+        shift: steps that a projection's delays grew by; negative where it leads back.
+        lag: by population, steps by which its spikes, or v, come later than they did.
         factor: what all delays were multiplied by; 1 unless rescaled.
-        synapses: per layer, before.
-        clipped: per layer, synapses that were too long and are now the chip's longest.
-        joined: per layer, synapses that came to lie on the step of another of their pair and
-            were added to it.
-        cancelled: per layer, such sums that are zero and left out.
-        beyond_native: per layer, synapses that need the chip's delay extensions.
-        transport: steps that each layer takes on the chip whatever its delays; the table and its
-            simulation leave them out, and a run on the chip is as many steps per layer longer.
+        synapses: before.
+        clipped: synapses that were too long and are now the chip's longest.
+        joined: synapses that came to lie on the step of another of their pair and were added to it.
+        cancelled: such sums that are zero and left out.
+        beyond_native: synapses that need the chip's delay extensions.
+        transport: steps that each projection takes on the chip whatever its delays; the table and
+            its simulation leave them out, and a run on the chip is as many steps per layer longer.
     """
 
     table: DelayTable
-    shift: int
+    shift: Counts
+    lag: Counts
     factor: float
-    synapses: tuple[int, ...]
-    clipped: tuple[int, ...]
-    joined: tuple[int, ...]
-    cancelled: tuple[int, ...]
-    beyond_native: tuple[int, ...]
+    synapses: Counts
+    clipped: Counts
+    joined: Counts
+    cancelled: Counts
+    beyond_native: Counts
     transport: int
 
     @property
-    def latency(self) -> tuple[int, ...]:
-        """Steps by which the spikes, or v, of each layer come later than they did."""
-        return tuple(self.shift * (index + 1) for index in range(len(self.synapses)))
-
-    @property
     def total_latency(self) -> int:
-        """Steps by which the answer comes later: the sum over layers, and what the tail grew by.
+        """Steps by which the answer comes later, and what the tail grew by.
 
-        For the first ``total_latency`` steps the readout sees bias only; where there is none, each
+        For the first ``total_latency`` steps the output sees bias only; where there is none, each
         score of ``sum_softmax`` grows by total_latency / n_classes.
         """
-        return self.latency[-1]
-
-    @property
-    def clipped_share(self) -> tuple[float, ...]:
-        """Per layer, 0 … 1."""
-        return tuple(
-            clipped / max(synapses, 1)
-            for clipped, synapses in zip(self.clipped, self.synapses, strict=True)
-        )
+        return self.lag[self.table.output.name]
 
 
 def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> AdaptedDelays:
@@ -88,117 +81,154 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             of the network by one factor, or ``refuse``.
 
     Raises:
-        UsageError: a quantised table; delays too long with ``refuse``; delays that differ where
-            the chip has one per axon, or none at all.
+        UsageError: a quantised table; delays too long with ``refuse``; spikes that lead back sooner
+            than the chip can send them; delays that differ where the chip has one per axon, or none
+            at all.
     """
     if how not in HOW:
         raise UsageError(f"how must be one of {', '.join(HOW)}; got {how!r}.")
-    for layer in table.layers:
-        if layer.integer or layer.synapses.weight.dtype != np.float32:
+    for one in table.projections:
+        if one.integer:
             raise UsageError(
-                f"adapt_delays: layer {layer.target} has quantised weights, whose sums may not fit "
-                "their type. Adapt the delays of the float table, then quantise it."
+                f"adapt_delays: projection {one.name} has quantised weights, whose sums may not "
+                "fit their type. Adapt the delays of the float table, then quantise it."
             )
     limits = profile.delay
-    delays = [layer.synapses.delay for layer in table.layers]
-    low, base = _shortest(table, limits.min), limits.min
+    most = np.iinfo(np.int32).max if limits.max is None else limits.max
+    low = _shortest(table, limits.min)
+    lag = _lags(table, low, profile)
+    shift = {one.name: lag[one.target] - lag[one.source] for one in table.projections}
+    shifted = {one.name: one.delay + np.int64(shift[one.name]) for one in table.projections}
     if limits.granularity == "none":
-        _require_none(delays, low, profile)
-    longest = max(int(delay.max(initial=low)) for delay in delays) + base - low
+        _require_none(shifted, profile)
     factor = 1.0
-    if limits.max is not None and longest > limits.max:
+    if any(delay.max(initial=0) > most for delay in shifted.values()):
         if how == "refuse":
-            raise UsageError(_too_long(delays, base - low, limits.max, profile.name))
+            raise UsageError(_too_long(shifted, shift, most, profile.name))
         if how == "rescale":
-            factor = (limits.max - base) / (longest - base)
-    moved = [(base + np.rint(factor * (delay - low))).astype(np.int32) for delay in delays]
-    fitting = moved if limits.max is None else [np.minimum(one, limits.max) for one in moved]
+            factor = _factor(table, low, shift, most)
+
+    def moved(one: Projection, delay: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Delays, or the ends of their range, before they are clipped."""
+        first = low + shift[one.name]
+        found = first + np.rint(factor * (delay - np.int64(low))).astype(np.int64)
+        return np.maximum(found, _least(table, one, limits.min))
+
+    unclipped = {one.name: moved(one, one.delay) for one in table.projections}
+    fitting = {name: np.minimum(delay, most) for name, delay in unclipped.items()}
     if limits.granularity == "axon":
         _require_one_per_axon(table, fitting, profile)
+    joined = dict.fromkeys(fitting, 0)
+    cancelled = dict.fromkeys(fitting, 0)
 
-    layers, joined, cancelled = [], [], []
-    for layer, before, delay in zip(table.layers, delays, fitting, strict=True):
-        ends = _range(layer, low, base, factor, limits.max)
-        rows = layer.synapses
-        joined.append(0)
-        cancelled.append(0)
-        if factor != 1 or np.any(delay != before + (base - low)):
-            rows, joined[-1], cancelled[-1] = merged(
-                rows.pre, rows.post, delay, layer.current_weight
-            )
-        elif base != low:
-            rows = replace(rows, delay=delay)
-        layers.append(replace(layer, synapses=rows, min_delay=ends[0], max_delay=ends[1]))
-    native = np.iinfo(np.int32).max if limits.native_max is None else limits.native_max
-    latency = (base - low) * len(layers)
+    def adapted(one: Projection) -> Projection:
+        ends = np.minimum(moved(one, np.array([one.min_delay, one.max_delay])), most).tolist()
+        delay = fitting[one.name]
+        columns = {"delay": delay.astype(np.int32)}
+        if factor != 1 or np.any(delay != shifted[one.name]):
+            found = merged(one.pre, one.post, delay, one.weight)
+            joined[one.name], cancelled[one.name] = found.joined, found.cancelled
+            columns = found.columns
+        return replace(one, min_delay=ends[0], max_delay=ends[1], **columns)
+
+    native = most if limits.native_max is None else limits.native_max
+    late = replace(table, tail_steps=table.tail_steps + lag[table.output.name])
+    found = late.map(projection=adapted)
+    del lag[INPUT]
     return AdaptedDelays(
-        table=replace(table, layers=tuple(layers), tail_steps=table.tail_steps + latency),
-        shift=base - low,
+        table=found,
+        shift=shift,
+        lag=lag,
         factor=factor,
-        synapses=tuple(len(layer.synapses) for layer in table.layers),
-        clipped=tuple(
-            int(np.count_nonzero(one > two)) for one, two in zip(moved, fitting, strict=True)
-        ),
-        joined=tuple(joined),
-        cancelled=tuple(cancelled),
-        beyond_native=tuple(
-            int(np.count_nonzero(layer.synapses.delay > native)) for layer in layers
-        ),
+        synapses={one.name: len(one) for one in table.projections},
+        clipped={name: _count(unclipped[name] > delay) for name, delay in fitting.items()},
+        joined=joined,
+        cancelled=cancelled,
+        beyond_native={one.name: _count(one.delay > native) for one in found.projections},
         transport=limits.transport or 0,
     )
 
 
 def _shortest(table: DelayTable, chip: int) -> int:
-    """The shortest delay the network may use; the chip's, if it uses none below that."""
-    if all(np.all(layer.synapses.delay >= chip) for layer in table.layers):
+    """The shortest delay the network may use on its way forward; the chip's, if none is below."""
+    forward = [one for one in table.projections if not table.leads_back(one)]
+    if all(np.all(one.delay >= chip) for one in forward):
         return chip
-    return min(layer.min_delay for layer in table.layers)
+    return min(one.min_delay for one in forward)
 
 
-def _range(
-    layer: LayerTable, low: int, base: int, factor: float, longest: int | None
-) -> tuple[int, int]:
-    """min_delay and max_delay of the layer after its delays have moved."""
-    ends = [base + round(factor * max(end - low, 0)) for end in (layer.min_delay, layer.max_delay)]
-    if longest is not None:
-        ends = [min(end, longest) for end in ends]
-    return ends[0], ends[1]
+def _least(table: DelayTable, one: Projection, chip: int) -> int:
+    """The shortest delay that a projection can have on the chip."""
+    return max(chip, int(table.leads_back(one)))
 
 
-def _too_long(delays: list[NDArray[np.int32]], shift: int, longest: int, chip: str) -> str:
-    every = np.concatenate(delays) + shift
-    shifted = f" (shifted by {shift})" if shift else ""
+def _lags(table: DelayTable, low: int, profile: ChipProfile) -> Counts:
+    """By source, the least by which it comes later so that no delay is below the chip's."""
+    lag = dict.fromkeys([INPUT, *table.order], 0)
+    wanted = {one.name: max(profile.delay.min - low, 0) for one in table.projections}
+    back = [one for one in table.projections if table.leads_back(one)]
+    for one in back:
+        # Without synapses it takes whatever lag there is.
+        shortest = one.delay.min() if len(one) else np.inf
+        wanted[one.name] = _least(table, one, profile.delay.min) - shortest
+    # Sums along the longest way; one that goes on growing is of a loop.
+    for _ in range(len(lag) + 1):
+        before = dict(lag)
+        for one in table.projections:
+            lag[one.target] = int(max(lag[one.target], lag[one.source] + wanted[one.name]))
+        if lag == before:
+            return lag
+    raise UsageError(
+        f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than that "
+        f"allows along {', '.join(one.name for one in back)}. Train with longer delays there, or "
+        "choose another chip."
+    )
+
+
+def _factor(table: DelayTable, low: int, shift: Counts, most: int) -> float:
+    """The largest factor with which every delay fits."""
+    factors = [
+        (most - low - shift[one.name]) / (int(one.delay.max(initial=0)) - low)
+        for one in table.projections
+        if one.delay.max(initial=0) > low
+    ]
+    return max(min(factors), 0.0)
+
+
+def _count(chosen: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(chosen))
+
+
+def _too_long(delays: Delays, shift: Counts, longest: int, chip: str) -> str:
+    every = np.concatenate(list(delays.values()))
+    ends = dict.fromkeys((min(shift.values()), max(shift.values())))
+    shifted = f" (shifted by {' … '.join(map(str, ends))})" if any(ends) else ""
     return (
-        f"{np.count_nonzero(every > longest)} of {every.size} synapses have delays above the "
+        f"{_count(every > longest)} of {every.size} synapses have delays above the "
         f"{longest} steps of {chip}, up to {every.max()}{shifted}. Clip or rescale them "
         "(delays=clip, delays=rescale), fine-tune for the chip (finetune.chip), or train with a "
         "smaller max_delay."
     )
 
 
-def _require_none(delays: list[NDArray[np.int32]], low: int, profile: ChipProfile) -> None:
-    every = np.concatenate(delays)
-    delayed = int(np.count_nonzero(every != low))
-    if delayed:
+def _require_none(delays: Delays, profile: ChipProfile) -> None:
+    every = np.concatenate([np.zeros(0, np.int64), *delays.values()])
+    if delayed := _count(every != profile.delay.min):
         raise UsageError(
             f"{profile.name} has no delays, and {delayed} of {every.size} synapses have one. "
             "Choose another chip, or train with max_delay = 0."
         )
 
 
-def _require_one_per_axon(
-    table: DelayTable, delays: list[NDArray[np.int32]], profile: ChipProfile
-) -> None:
-    mixed = axons = 0
-    for layer, delay in zip(table.layers, delays, strict=True):
-        pre = layer.synapses.pre
-        shortest = np.full(layer.n_pre, np.iinfo(np.int32).max)
-        longest = np.full(layer.n_pre, -1)
-        np.minimum.at(shortest, pre, delay)
-        np.maximum.at(longest, pre, delay)
-        mixed += int(np.count_nonzero(longest > shortest))
-        axons += int(np.count_nonzero(longest >= 0))
+def _require_one_per_axon(table: DelayTable, delays: Delays, profile: ChipProfile) -> None:
+    shortest = {name: np.full(table.size(name), np.inf) for name in (INPUT, *table.order)}
+    longest = {name: np.full(table.size(name), -1.0) for name in shortest}
+    for one in table.projections:
+        np.minimum.at(shortest[one.source], one.pre, delays[one.name])
+        np.maximum.at(longest[one.source], one.pre, delays[one.name])
+    mixed = sum(_count(longest[name] > first) for name, first in shortest.items())
     if mixed:
+        axons = sum(_count(last >= 0) for last in longest.values())
         raise UsageError(
             f"{profile.name} has one delay per axon, and {mixed} of {axons} neurons send with "
             "different ones. Train with axonal delays, or choose another chip."
