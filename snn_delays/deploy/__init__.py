@@ -1,6 +1,15 @@
 """A trained network as a delay table, what that costs, and whether the table acts the same."""
 
 from snn_delays.deploy.adapt import AdaptedDelays, adapt_delays
+from snn_delays.deploy.integer import integer_table
+from snn_delays.deploy.loading import load_table
 from snn_delays.deploy.quantise import activity, quantised
 
-__all__ = ["AdaptedDelays", "activity", "adapt_delays", "quantised"]
+__all__ = [
+    "AdaptedDelays",
+    "activity",
+    "adapt_delays",
+    "integer_table",
+    "load_table",
+    "quantised",
+]

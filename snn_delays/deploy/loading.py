@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from snn_delays.deploy.connections import Connection
 from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import population_of
+from snn_delays.deploy.table_synapses import contacts
 from snn_delays.deploy.trace import Traced
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
@@ -206,22 +207,3 @@ def _layer(
     layer.delay.requires_grad_(False)
     layer.set_present(layer.weight.detach() != 0)
     return layer
-
-
-def contacts(
-    rows: Projection, n_pre: int, n_post: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows as a layer's weight and delay, both ``[post, pre, k]``.
-
-    k is the largest number of synapses of one pair; what a pair lacks has weight and delay 0.
-    """
-    pair = rows.post.astype(np.int64) * n_pre + rows.pre
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    first = np.searchsorted(pair, pair)  # of each row, the first row of the same pair
-    nth = np.arange(len(pair)) - first
-    shape = (n_post * n_pre, int(nth.max(initial=0)) + 1)
-    weight, delay = np.zeros(shape), np.zeros(shape)
-    weight[pair, nth] = rows.weight[order]
-    delay[pair, nth] = rows.delay[order]
-    return weight.reshape(n_post, n_pre, -1), delay.reshape(n_post, n_pre, -1)
