@@ -76,7 +76,7 @@ def score(
     Raises:
         UsageError: an unknown readout, lengths of another shape.
     """
-    if readout not in READOUTS:
+    if readout not in _READOUTS:
         raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}.")
     return _READOUTS[readout](v, lengths)
 
@@ -86,6 +86,7 @@ _READOUTS = {
     "mean": mean_potential,
     "max": max_potential,
     "sum": sum_over_steps,
+    "spike_count": sum_over_steps,  # what a table calls the sum of an output's spikes
 }
 
 

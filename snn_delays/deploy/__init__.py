@@ -4,11 +4,14 @@ from snn_delays.deploy.adapt import AdaptedDelays, adapt_delays
 from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.loading import load_table
 from snn_delays.deploy.quantise import activity, quantised
+from snn_delays.deploy.verify import Agreement, compare
 
 __all__ = [
     "AdaptedDelays",
+    "Agreement",
     "activity",
     "adapt_delays",
+    "compare",
     "integer_table",
     "load_table",
     "quantised",

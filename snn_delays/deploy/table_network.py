@@ -37,8 +37,7 @@ class TableNetwork(nn.Module):
 
     def __init__(self, table: DelayTable) -> None:
         super().__init__()
-        self.table, self.tail = table, table.tail_steps
-        self.readout = "sum" if table.readout == "spike_count" else table.readout
+        self.table, self.tail, self.readout = table, table.tail_steps, table.readout
         self._synapses = [Synapses(table, one) for one in table.projections]
         self._neurons = [_Neurons(one) for one in table.populations]
         self.parts = nn.ModuleList([*self._synapses, *self._neurons])

@@ -1,21 +1,23 @@
-"""Does the table do what the network does? Every hidden spike of every sample is compared."""
+"""Does the table do what the network does? Every spike of every sample is compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snn_delays.data import Split
+from snn_delays.deploy.integer import recorded
+from snn_delays.deploy.recorded import RecordedNetwork
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
-from snn_delays.network import DelaySNN
 from snn_delays.table.simulator import Simulation, Simulator, predict
 from snn_delays.table.simulator.simulation import far_apart
 from snn_delays.table.table import DelayTable
@@ -30,15 +32,15 @@ class Agreement:
 
     Args:
         accuracy_network, accuracy_table: share of right predictions, 0 … 1.
-        spikes_total: hidden spikes of the network.
+        spikes_total: spikes of the network, of all populations that spike.
         spikes_differing: (step, neuron) pairs where only one of the two fired.
         samples_with_difference: samples with at least one such pair.
-        potentials_max_difference: largest |v − v| of the readout at any step; 0 for integer
-            neurons, which agree to the bit.
-        readouts_differing: samples whose hidden spikes all agree, and whose readout is further
-            apart than rounding to single precision explains: by 1/1000 of its largest v.
-        membrane_bits: that v needed in each layer, sign included; None unless all are integer
-            layers that ran as a ``TableNetwork``.
+        potentials_max_difference: largest |v − v| of the output at any step; 0 for integer
+            neurons, which agree to the bit, and for an output that is read by its spikes.
+        readouts_differing: samples whose spikes all agree, and whose output is further apart than
+            rounding to single precision explains: by 1/1000 of its largest v.
+        membrane_bits: that v needed in each population, sign included; None unless all are
+            integer ones that ran as a ``TableNetwork``.
     """
 
     samples: int
@@ -50,13 +52,13 @@ class Agreement:
     samples_with_difference: int
     potentials_max_difference: float
     readouts_differing: int
-    membrane_bits: tuple[int, ...] | None
+    membrane_bits: dict[str, int] | None
 
 
 @torch.no_grad()
 def compare(
     table: DelayTable,
-    rounded_net: DelaySNN | TableNetwork,
+    rounded_net: nn.Module,
     split: Split,
     *,
     batch_size: int = 64,
@@ -69,46 +71,44 @@ def compare(
     runs sample by sample and never sees the batch's padding.
 
     Args:
-        rounded_net: ``net.rounded()``, or another network whose delays are integers.
+        rounded_net: ``rounded(net)`` of any network that ``trace`` takes, or another one whose
+            delays are integers: ``TableNetwork(table)``, ``load_table(path)``.
         progress: called as ``progress(samples done, samples in all)`` after every sample.
         watch: called as ``watch(counts, simulation)`` with every sample and what the table did.
 
     Raises:
         UsageError: an empty split, or a table, network and split of unlike sizes.
     """
-    in_table = ([table.input_channels, *(one.n_post for one in table.layers)], table.tail_steps)
-    if in_table != (rounded_net.sizes, rounded_net.tail):
-        raise UsageError(
-            f"compare: table and network must have the same sizes and tail, got {in_table[0]} with "
-            f"{in_table[1]} steps and {rounded_net.sizes} with {rounded_net.tail} steps. "
-            "Export the table from this network."
-        )
+    if not isinstance(rounded_net, (RecordedNetwork, TableNetwork)):
+        rounded_net = recorded(rounded_net, **_own_words(rounded_net, table))
     if not len(split):
         raise UsageError("compare: the split has no samples; choose one with at least 1.")
-    whole = isinstance(rounded_net, TableNetwork) and all(one.integer for one in table.layers)
+    whole = isinstance(rounded_net, TableNetwork) and all(p.integer for p in table.populations)
     simulator = Simulator(table)
     right_network = right_table = predictions_differing = 0
     spikes_total = spikes_differing = samples_with_difference = readouts_differing = 0
-    apart, peaks = 0.0, np.zeros(len(table.layers))
-    for done, sample in enumerate(_torch_samples(rounded_net, split, batch_size), start=1):
+    apart, peaks = 0.0, dict.fromkeys(table.order, 0.0)
+    for done, sample in enumerate(_torch_samples(table, rounded_net, split, batch_size), start=1):
         simulation = simulator.run(sample.counts)
         prediction = predict(simulation, table.readout)
         if watch is not None:
             watch(sample.counts, simulation)
         differing = sum(
-            int(np.count_nonzero(by_network != by_table))
-            for by_network, by_table in zip(sample.spikes, simulation.spikes, strict=True)
+            int(np.count_nonzero(sample.spikes[name] != by_table))
+            for name, by_table in simulation.spikes.items()
         )
-        apart = max(apart, float(np.abs(sample.potentials - simulation.potentials).max(initial=0)))
-        peaks = np.maximum(peaks, sample.peaks)
+        for name, peak in sample.peaks.items():
+            peaks[name] = max(peaks[name], peak)
         right_network += sample.prediction == sample.label
         right_table += prediction == sample.label
         predictions_differing += sample.prediction != prediction
-        spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in sample.spikes)
+        spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in sample.spikes.values())
         spikes_differing += differing
         samples_with_difference += differing > 0
-        if not differing:
-            readouts_differing += far_apart(sample.potentials, simulation.potentials, 1e-3)
+        if not table.output.spiking:  # whose spikes say it all
+            pair = sample.potentials, simulation.potentials
+            apart = max(apart, float(np.abs(pair[0] - pair[1]).max(initial=0)))
+            readouts_differing += not differing and far_apart(*pair, 1e-3)
         if progress is not None:
             progress(done, len(split))
     return Agreement(
@@ -121,7 +121,9 @@ def compare(
         samples_with_difference=samples_with_difference,
         potentials_max_difference=apart,
         readouts_differing=readouts_differing,
-        membrane_bits=tuple(int(peak).bit_length() + 1 for peak in peaks) if whole else None,
+        membrane_bits={name: int(peak).bit_length() + 1 for name, peak in peaks.items()}
+        if whole
+        else None,
     )
 
 
@@ -131,29 +133,60 @@ class _Sample(NamedTuple):
     counts: NDArray[np.float32]  # [T, input_channels]
     label: int
     prediction: int
-    potentials: NDArray[np.floating]  # [T + tail, classes]
-    spikes: list[NDArray[np.bool_]]  # [T + tail, n_post] per hidden layer
-    peaks: list[float]  # largest |v| per layer, of a table's network
+    potentials: NDArray[np.floating]  # [T + tail, classes]; spikes where the output is one of these
+    spikes: dict[str, NDArray[np.bool_]]  # by population, [T + tail, size]
+    peaks: dict[str, float]  # largest |v| by population, of a table's network
 
 
-def _torch_samples(
-    net: DelaySNN | TableNetwork, split: Split, batch_size: int
-) -> Iterator[_Sample]:
+def _torch_samples(table: DelayTable, net: Any, split: Split, batch_size: int) -> Iterator[_Sample]:
     net.eval()
-    device = next(net.parameters()).device
+    device = next(net.parameters(), torch.empty(0)).device
     for batch in DataLoader(split, batch_size=batch_size, collate_fn=split.collate):
-        potentials, hidden = net(batch.spikes.to(device), return_spikes=True)
+        output, fired = net(batch.spikes.to(device), return_spikes=True)
+        _require_alike(table, net, len(batch.spikes), output, fired)
         lengths = batch.lengths + net.tail
-        predictions = score(potentials, lengths.to(device), net.readout).argmax(dim=1)
-        counts, v = batch.spikes.numpy(), potentials.cpu().numpy()
-        peaks = [one.cpu().numpy() for one in net.peaks()] if isinstance(net, TableNetwork) else []
-        fired = [spikes.bool().cpu().numpy() for spikes in hidden]
+        predictions = score(output, lengths.to(device), table.readout).argmax(dim=1)
+        counts, v = batch.spikes.numpy(), output.cpu().numpy()
+        peaks = net.peaks() if isinstance(net, TableNetwork) else {}
+        peaks = {name: one.cpu().numpy() for name, one in peaks.items()}
+        spikes = {name: one.bool().cpu().numpy() for name, one in fired.items()}
         for n in range(len(batch.labels)):
             yield _Sample(
                 counts=counts[: batch.lengths[n], n],
                 label=int(batch.labels[n]),
                 prediction=int(predictions[n]),
                 potentials=v[: lengths[n], n],
-                spikes=[spikes[: lengths[n], n] for spikes in fired],
-                peaks=[float(one[: lengths[n], n].max(initial=0)) for one in peaks] or [0.0],
+                spikes={name: one[: lengths[n], n] for name, one in spikes.items()},
+                peaks={name: one[: lengths[n], n].max(initial=0) for name, one in peaks.items()},
             )
+
+
+def _own_words(net: nn.Module, table: DelayTable) -> dict[str, Any]:
+    """How the network is read and for how long: as the table says, where it does not say so."""
+    known = {"readout": (str, table.readout), "tail": (int, table.tail_steps)}
+    words = {
+        name: None if isinstance(getattr(net, name, None), kind) else own
+        for name, (kind, own) in known.items()
+    }
+    return {"readout": words["readout"], "tail_steps": words["tail"]}
+
+
+def _require_alike(
+    table: DelayTable, net: Any, steps: int, output: Tensor, fired: dict[str, Tensor]
+) -> None:
+    """Refuse a network of other populations, tail or readout than the table's."""
+    in_table = {one.name: one.size for one in table.populations if one.spiking}
+    in_net = {name: one.shape[-1] for name, one in fired.items()}
+    about = [
+        f"{', '.join(f'{name} of {size}' for name, size in spiking.items())}, {classes} classes, "
+        f"tail {tail}, readout {readout}"
+        for spiking, classes, tail, readout in (
+            (in_table, table.output.size, table.tail_steps, table.readout),
+            (in_net, output.shape[-1], len(output) - steps, net.readout),
+        )
+    ]
+    if about[0] != about[1]:
+        raise UsageError(
+            f"compare: table and network must have the same populations, tail and readout, got "
+            f"{about[0]} and {about[1]}. Export the table from this network."
+        )

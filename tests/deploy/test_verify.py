@@ -10,11 +10,20 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import random_network, random_split
+from drawn_tables import tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikingjelly.activation_based import layer
+from torch import nn
 
+from snn_delays import DelayLayer, LIFNode, rounded
 from snn_delays.deploy import compare, integer_table
+from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
-from snn_delays.table import read_table, simulate, write_table
+from snn_delays.table.hdf5 import read_table, write_table
+from snn_delays.table.simulator import simulate
+from snn_delays.table.table import DelayTable
 
 NAMES = ("a", "b", "c", "d")
 
@@ -74,12 +83,9 @@ def test_accuracy_is_that_of_each_recording_by_itself() -> None:
 def test_differences_are_counted() -> None:
     net, split = random_network(13).rounded(), random_split(2, 20)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
-    first = table.layers[0]
-    late = replace(
-        first, max_delay=8, synapses=replace(first.synapses, delay=first.synapses.delay + 1)
-    )
-    wrong = replace(table, layers=(late, *table.layers[1:]))
-    agreement = compare(wrong, net, split, batch_size=8)
+    first, *others = table.projections
+    late = replace(first, max_delay=8, delay=first.delay + np.int32(1))
+    agreement = compare(replace(table, projections=(late, *others)), net, split, batch_size=8)
     assert agreement.spikes_differing > agreement.spikes_total * 0.1
     # The empty recording differs in nothing: there is no spike to come late.
     assert agreement.samples_with_difference == 19
@@ -89,13 +95,42 @@ def test_a_wrong_readout_is_counted() -> None:
     """No hidden spike tells of it."""
     net, split = random_network(13).rounded(), random_split(2, 20)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
-    last = table.layers[-1]
+    *others, last = table.projections
     assert compare(table, net, split).readouts_differing == 0
-    weight = last.synapses.weight[::-1].copy()
-    wrong = replace(last, synapses=replace(last.synapses, weight=weight))
-    agreement = compare(replace(table, layers=(*table.layers[:-1], wrong)), net, split)
+    wrong = replace(last, weight=last.weight[::-1].copy())
+    agreement = compare(replace(table, projections=(*others, wrong)), net, split)
     assert agreement.spikes_differing == 0
     assert agreement.readouts_differing >= 19  # of 20; one recording is empty
+
+
+@given(table=tables(), seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_every_graph_agrees_with_itself(table: DelayTable, seed: int) -> None:
+    split = random_split(seed, 6, channels=table.input_channels, classes=table.output.size)
+    agreement = compare(table, TableNetwork(table), split, batch_size=4)
+    assert agreement.spikes_differing == agreement.readouts_differing == 0
+    assert agreement.predictions_differing == 0
+    assert agreement.accuracy_network == agreement.accuracy_table
+    whole = all(one.integer for one in table.populations)
+    assert (agreement.membrane_bits is not None) == whole
+    if whole:
+        assert list(agreement.membrane_bits or ()) == list(table.order)
+
+
+def test_a_network_of_ones_own_that_spikes_at_the_end() -> None:
+    torch.manual_seed(3)
+    own = nn.Sequential(
+        DelayLayer(12, 20, 6), LIFNode(tau=2.0, decay_input=False, step_mode="m"),
+        layer.Linear(20, 4, step_mode="m"), LIFNode(tau=3.0, decay_input=False, step_mode="m"),
+    ).eval()  # fmt: skip
+    net, split = rounded(own), random_split(5, 20)
+    table = integer_table(net, dt_ms=1.0, tail_steps=5)
+    assert table.readout == "spike_count"
+    agreement = compare(table, net, split)
+    assert agreement.spikes_total > 100
+    assert agreement.spikes_differing == agreement.predictions_differing == 0
+    assert agreement.accuracy_network == agreement.accuracy_table
+    assert agreement.potentials_max_difference == 0
 
 
 def test_nothing_to_compare() -> None:
@@ -106,5 +141,5 @@ def test_nothing_to_compare() -> None:
     with pytest.raises(UsageError, match=r"input must be \[T, N, 12\]"):
         compare(table, net, random_split(4, 5, channels=9))
     for other in (random_network(15, (12, 5, 4)), random_network(15, tail=2)):
-        with pytest.raises(UsageError, match="same sizes and tail"):
+        with pytest.raises(UsageError, match="same populations, tail and readout"):
             compare(table, other.rounded(), split)
