@@ -86,6 +86,31 @@ def common(name: str, values: NDArray[np.float64]) -> float:
     return float(values[0])
 
 
+def firing_of(
+    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
+) -> tuple[float, float | None, NDArray[np.float64]]:
+    """v_threshold and v_reset of a node that has one of each, and the divisor that takes.
+
+    Thresholds that differ from neuron to neuron become 1, with all else in their proportion.
+
+    Raises:
+        UsageError: thresholds or resets that cannot become one.
+    """
+    threshold, divisor = values["v_threshold"], np.ones_like(values["v_threshold"])
+    at = 1.0
+    if not np.ptp(threshold):  # One for all stays what it is.
+        at = float(threshold[0])
+    elif np.any(threshold <= 0):
+        common("v_threshold, where it is not above 0,", threshold)
+    else:
+        divisor = threshold
+    v_reset = values["v_reset"] / divisor
+    # As far as rounding to the table's numbers let v_reset stay in proportion.
+    if np.any(np.abs(v_reset - np.median(v_reset)) > slack / divisor):
+        common("v_reset / v_threshold", v_reset)
+    return at, float(np.median(v_reset)) if scalars["reset"] == "hard" else None, divisor
+
+
 def tau_of(beta: float) -> float:
     """The time constant in steps; one step where nothing is kept, infinity where all is."""
     return 1 / (1 - beta) if beta < 1 else float("inf")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snn_delays.errors import UsageError
 from snn_delays.neurons.described import Built, TorchModel, Values, common, kept, tau_of
-from snn_delays.neurons.swept import potential, steps
+from snn_delays.neurons.swept import remembered, steps
 from snn_delays.state import Stateful
 
 
@@ -45,7 +45,7 @@ class LeakyReadout(Stateful, base.MemoryModule):
                 "LeakyReadout: input must be [N, C] with step_mode='s', got "
                 f"{list(x.shape)}. For that shape, functional.set_step_mode(net, 'm')."
             )
-        self.v = (1 - 1 / self.tau) * potential(self, x, x.shape) + x
+        self.v = (1 - 1 / self.tau) * remembered(self, x, x.shape) + x
         return self.v
 
     def multi_step_forward(
@@ -53,7 +53,7 @@ class LeakyReadout(Stateful, base.MemoryModule):
     ) -> Float[Tensor, "time batch post"]:
         if x.shape[0] == 0:
             return x
-        beta, v, found = 1 - 1 / self.tau, potential(self, x, x.shape[1:]), []
+        beta, v, found = 1 - 1 / self.tau, remembered(self, x, x.shape[1:]), []
         for step in x:
             v = beta * v + step
             found.append(v)

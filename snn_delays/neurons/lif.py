@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from snn_delays.neurons.described import (
     TorchModel,
     Values,
     common,
+    firing_of,
     kept,
     spiking_step,
     tau_of,
@@ -59,21 +60,35 @@ def lif(
     Raises:
         UsageError: ``tau`` not above one step, a threshold or steepness that is not positive.
     """
-    v_threshold = real_number("lif: v_threshold", v_threshold, above=0)
-    if v_reset is not None:
-        must = "be null or below v_threshold"
-        v_reset = real_number("lif: v_reset", v_reset, below=v_threshold, must=must)
-    return LIFNode(
-        tau=steps("lif", tau),
-        decay_input=False,
+    settings = checked(
+        "lif",
         v_threshold=v_threshold,
         v_reset=v_reset,
-        surrogate_function=surrogate.ATan(
-            alpha=real_number("lif: surrogate_alpha", surrogate_alpha, above=0)
-        ),
+        surrogate_alpha=surrogate_alpha,
         detach_reset=detach_reset,
-        step_mode="m",
     )
+    return published(LIFNode, tau=steps("lif", tau), decay_input=False, **settings)
+
+
+def checked(
+    owner: str,
+    *,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate_alpha: float,
+    detach_reset: bool,
+) -> dict[str, Any]:
+    """Settings of a spiking node, in range; see ``lif``."""
+    v_threshold = real_number(f"{owner}: v_threshold", v_threshold, above=0)
+    if v_reset is not None:
+        must = "be null or below v_threshold"
+        v_reset = real_number(f"{owner}: v_reset", v_reset, below=v_threshold, must=must)
+    return {
+        "v_threshold": v_threshold,
+        "v_reset": v_reset,
+        "surrogate_alpha": real_number(f"{owner}: surrogate_alpha", surrogate_alpha, above=0),
+        "detach_reset": detach_reset,
+    }
 
 
 def describe(node: Any) -> Values:
@@ -96,30 +111,21 @@ def describe(node: Any) -> Values:
 def build(
     values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
 ) -> Built:
-    """A ``LIFNode``, which has one beta, threshold and reset for all its neurons.
-
-    Thresholds that differ from neuron to neuron become 1, with all else in their proportion.
-    """
-    threshold, divisor = values["v_threshold"], np.ones_like(values["v_threshold"])
-    at = 1.0
-    if not np.ptp(threshold):  # One for all stays what it is.
-        at = float(threshold[0])
-    elif np.any(threshold <= 0):
-        common("v_threshold, where it is not above 0,", threshold)
-    else:
-        divisor = threshold
-    v_reset = values["v_reset"] / divisor
-    # As far as rounding to the table's numbers let v_reset stay in proportion.
-    if np.any(np.abs(v_reset - np.median(v_reset)) > slack / divisor):
-        common("v_reset / v_threshold", v_reset)
-    hard = float(np.median(v_reset)) if scalars["reset"] == "hard" else None
+    """A ``LIFNode``, which has one beta, threshold and reset for all its neurons."""
+    v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
+    node = published(LIFNode, decay_input=False, v_threshold=v_threshold, v_reset=v_reset)
     # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
     # equation holds for them too.
-    node = lif(2.0)
-    node.v_threshold, node.v_reset = at, hard
-    node.reset()
     node.tau = tau_of(common("beta", values["beta"]))
     return Built(node, divisor)
+
+
+def published(node: Callable[..., Any], *, surrogate_alpha: float = 5.0, **settings: Any) -> Any:
+    """A node that is set up as published but for its settings: multi-step, ATan, no input decay."""
+    return node(
+        **{"tau": 2.0, "detach_reset": True, "step_mode": "m", **settings},
+        surrogate_function=surrogate.ATan(alpha=surrogate_alpha),
+    )
 
 
 def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, reset: int) -> Any:

@@ -108,13 +108,13 @@ class Swept(Stateful):
         """``_sweep`` in torch alone."""
         r = self._inverse_tau()
         gain = r if self.decay_input else 1.0
-        v = potential(self, x_seq, x_seq.shape[1:])
+        v = remembered(self, x_seq, x_seq.shape[1:])
         spikes, _, v = lif_torch.scan(x_seq, v, 1 - r, gain, self._firing())
         self._remember(v)
         return spikes
 
     def _sweep(self, x_seq: Tensor) -> Tensor:
-        v = potential(self, x_seq, x_seq.shape[1:])
+        v = remembered(self, x_seq, x_seq.shape[1:])
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
             r = float(self._inverse_tau())
             gain = r if self.decay_input else 1.0
@@ -155,13 +155,13 @@ class Swept(Stateful):
         raise NotImplementedError
 
 
-def potential(node: Stateful, x: Tensor, shape: torch.Size) -> Tensor:
-    """What a node's membranes, of this shape, begin with, in the precision of its input x.
+def remembered(node: Stateful, x: Tensor, shape: torch.Size, name: str = "v") -> Tensor:
+    """What a node's state of this name and shape begins with, in the precision of its input x.
 
     Raises:
-        UsageError: remembered potentials of another shape.
+        UsageError: a remembered state of another shape.
     """
-    v = node._memories["v"]
+    v = node._memories[name]
     if not isinstance(v, Tensor):
         return x.new_full((), v).expand(shape)
     v = trainable(v).to(x)

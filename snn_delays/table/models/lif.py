@@ -63,8 +63,9 @@ def to_nir(values: Values, scalars: Scalars, dt: float) -> Any:
     import nir
 
     tau, r = constants.tau_and_r(values["beta"], dt)
-    single = {name: constants.single(name, values[name]) for name in ("v_threshold", "v_reset")}
-    return nir.LIF(tau=tau, r=r, v_leak=single["v_reset"].copy(), **single)
+    rest = constants.single("v_reset", values["v_reset"])
+    threshold = constants.single("v_threshold", values["v_threshold"])
+    return nir.LIF(tau=tau, r=r, v_leak=rest, v_threshold=threshold, v_reset=rest.copy())
 
 
 def from_nir(node: Any, dt: float) -> tuple[Values, Scalars, Any, Any]:

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from snn_delays.errors import UsageError
 
 try:
-    from numba.extending import register_jitable as inlined
+    from numba import extending
 except ImportError:  # steps then run in Python alone
-
-    def inlined(function: Any) -> Any:
-        return function
-
+    extending = None
 
 MAX_SHIFT = 24
 
@@ -205,6 +202,11 @@ def whole_form(model: Model) -> Model:
         nest=None,
         of=model,
     )
+
+
+def inlined(function: Any) -> Any:
+    """A function that steps may call, compiled with them."""
+    return function if extending is None else extending.register_jitable(function)
 
 
 @inlined
