@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import small_runs
 import torch
@@ -12,11 +13,12 @@ from small_runs import SETTINGS, network, timeless
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
-from snn_delays import DelayLayer, fit, parameter_groups, rounded
+from snn_delays import DelayLayer, fit, parameter_groups, rounded, schedules
 from snn_delays.callbacks import Callback, Checkpoints, Training
-from snn_delays.data import SpikeData
+from snn_delays.data import SpikeData, recordings
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import class_scores, evaluate
+from snn_delays.training import published_schedule
 
 data = small_runs.data
 
@@ -33,6 +35,17 @@ def spiking(data: SpikeData) -> nn.Sequential:
     dropout = layer.Dropout(0.1, step_mode="m")
     norm = layer.BatchNorm1d(24, step_mode="m")
     return nn.Sequential(delays[0], norm, lif(), dropout, delays[1], lif())
+
+
+def lags(n: int) -> SpikeData:
+    """Two channels, the second of which follows after 2, 6 or 10 steps of 1 ms: the class."""
+    rng = np.random.default_rng(0)
+    events = []
+    for at in range(n):
+        first = rng.uniform(0, 6)
+        times = [first, first + 2 + 4 * (at % 3)]
+        events.append((np.array(times), np.array([0, 1])))
+    return recordings(events, [at % 3 for at in range(n)], n_units=2, dt_ms=1.0, time_unit="ms")
 
 
 class Names(Callback):
@@ -56,23 +69,27 @@ class Names(Callback):
 
 
 def test_a_network_of_spikingjelly_learns_and_leaves_no_file(
-    data: SpikeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """Events of one's own, a network of one's own: nothing else is needed."""
     monkeypatch.chdir(tmp_path)
+    data = lags(150)
     net = spiking(data)
-    rows = fit(net, data, epochs=25, batch_size=16, accelerator="cpu")
+    schedule = schedules.Exponential(7.27, until=0.5, integer_from=0.8)
+    settings = {"epochs": 30, "batch_size": 16, "weight_lr": 0.02, "accelerator": "cpu"}
+    rows = fit(net, data, schedule=schedule, **settings)
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
-    assert evaluate(rounded(net), data.test).accuracy > 0.8
-    assert rows[0]["sigma"] == 14 / 2 + 0.27
-    assert rows[-1]["sigma"] == 0.5
+    assert evaluate(rounded(net), data.train).accuracy > 0.8
+    assert [rows[at]["sigma"] for at in (0, 15, -1)] == [7.27, 0.5, 0.0]
     assert all(row["rate_hz"] > 0 for row in rows)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == []
     assert not any(module._forward_hooks for module in net.modules())
 
 
 def test_a_network_without_delays_has_none_that_change(data: SpikeData):
     net = nn.Sequential(layer.Linear(data.n_channels, data.n_classes, step_mode="m"), lif())
     rows = fit(net, data, epochs=2, batch_size=32, accelerator="cpu")
+    assert published_schedule(spiking(data)).start == 14 / 2 + 0.27
     assert [(row["delay_change"], row["delay_lr"]) for row in rows] == [(0.0, 0.0)] * 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays.data.heidelberg.validation import by_speaker, stratified
+from snn_delays.data.splits.validation import by_speaker, stratified
 from snn_delays.errors import UsageError
 
 
