@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,10 @@ import pytest
 from drawn_tables import random_table
 
 from snn_delays.table import DelayTable, predict, simulate, write_sample, write_table
-from snn_delays.table.table import NeuronTable, SynapseTable
+from snn_delays.table.formats import write_pynn
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
+from snn_delays.table.schema import arrays_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "scripts" / "examples"
 needs_nest = pytest.mark.skipif(
@@ -30,24 +32,25 @@ needs_brian2 = pytest.mark.skipif(
 )
 
 
+# Skips, and a population that leads to itself.
+GRAPH = ((0, 1), (1, 1), (1, 2), (0, 2), (2, 3), (1, 3))
+
+
 def small_table(**options: Any) -> DelayTable:
-    """Two contacts per pair, delays from 0, betas from 0 to 1, another neuron everywhere."""
+    """Two synapses per pair, delays from 0, betas from 0 to 1, another neuron everywhere."""
     first, second = (random_table(seed, (6, 9, 8, 3), **options) for seed in (5, 6))
-    layers = []
-    for layer, other in zip(first.layers, second.layers, strict=True):
-        columns = {
-            field.name: np.append(
-                getattr(layer.synapses, field.name), getattr(other.synapses, field.name)
-            )
-            for field in fields(layer.synapses)
-        }
-        neuron = layer.neuron
-        assert isinstance(neuron, NeuronTable)
-        beta = neuron.beta.copy()
+    others = {one.name: one for one in second.projections}
+
+    def twice(one: Projection) -> Projection:
+        columns = zip(arrays_of(one).items(), arrays_of(others[one.name]).values(), strict=True)
+        return replace(one, **{name: np.append(mine, more) for (name, mine), more in columns})
+
+    def extreme(one: Population) -> Population:
+        beta = one.parameters["beta"].copy()
         beta[:2] = 0, 1
-        neuron = replace(neuron, beta=beta)
-        layers.append(replace(layer, synapses=SynapseTable(**columns), neuron=neuron))
-    return replace(first, layers=tuple(layers))
+        return replace(one, parameters={**one.parameters, "beta": beta})
+
+    return first.map(projection=twice, population=extreme)
 
 
 def export(table: DelayTable, folder: Path, wrong: int = 0) -> None:
@@ -55,51 +58,12 @@ def export(table: DelayTable, folder: Path, wrong: int = 0) -> None:
     counts = np.random.default_rng(1).poisson(0.8, (30, table.input_channels))
     counts[3, 2] = 11
     found = simulate(table, counts)
-    assert min(int(spikes.sum()) for spikes in found.spikes) > 40
+    assert min(int(spikes.sum()) for spikes in found.spikes.values()) > 40
     for cell in range(wrong):
-        found.spikes[0][cell, 0] ^= True
+        found.spikes["hidden0"][cell, 0] ^= True
     write_table(table, folder / "delays.h5")
     write_sample(folder / "sample.npz", counts, 1, found, predict(found, table.readout))
     write_pynn(table, folder / "pynn")
-
-
-def write_pynn(table: DelayTable, folder: Path) -> None:
-    folder.mkdir()
-    layers = []
-    for index, layer in enumerate(table.layers):
-        rows, neuron = layer.synapses, layer.neuron
-        assert isinstance(neuron, NeuronTable)
-        np.savetxt(
-            folder / f"layer_{index}.txt",
-            np.stack([rows.pre, rows.post, layer.current_weight, rows.delay * table.dt_ms], axis=1),
-            header='columns = ["i", "j", "weight", "delay"]',
-        )
-        np.savetxt(
-            folder / f"neurons_{index}.csv",
-            np.stack([layer.bias, neuron.beta, neuron.v_threshold, neuron.v_reset], axis=1),
-            delimiter=",",
-            header="bias,beta,v_threshold,v_reset",
-            comments="",
-        )
-        layers.append(
-            {
-                "n_pre": layer.n_pre,
-                "n_post": layer.n_post,
-                "weight_scale": layer.weight_scale,
-                "model": neuron.model,
-                "reset": neuron.reset,
-            }
-        )
-    header = {
-        "format": "snn-delays-network",
-        "dt_ms": table.dt_ms,
-        "class_names": table.class_names,
-        "readout": table.readout,
-        "tail_steps": table.tail_steps,
-        "input_channels": table.input_channels,
-        "layers": layers,
-    }
-    (folder / "network.json").write_text(json.dumps(header), encoding="utf-8")
 
 
 def run(
@@ -120,17 +84,35 @@ def run(
 def assert_agrees(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     line = result.stdout.splitlines()[-1]
-    found = re.search(r"; (\d+) of (\d+) hidden spikes agree, 0 differ; .* most (\S+)$", line)
+    found = re.search(r"; (\d+) of (\d+) spikes agree, 0 differ; .* most (\S+)$", line)
     assert found is not None, line
     assert found[1] == found[2]
     assert float(found[3]) < 1e-6
 
 
 @needs_nest
-@pytest.mark.parametrize("readout", ["sum_softmax", "max", "mean"])
+@pytest.mark.parametrize("readout", ["sum_softmax", "max", "mean", "spike_count"])
 def test_nest(readout: str, tmp_path: Path) -> None:
     export(small_table(readout=readout), tmp_path)
     assert_agrees(run("nest", "delays.h5", tmp_path))
+
+
+@needs_nest
+@pytest.mark.parametrize("readout", ["mean", "spike_count"])
+def test_nest_with_loops_and_skips(readout: str, tmp_path: Path) -> None:
+    export(small_table(readout=readout, links=GRAPH), tmp_path)
+    assert_agrees(run("nest", "delays.h5", tmp_path))
+
+
+@needs_nest
+def test_a_loop_that_nest_cannot_run(tmp_path: Path) -> None:
+    """From hidden0 to hidden1 in the same step, and back in the next."""
+    export(small_table(links=((0, 1), (1, 2), (2, 1), (2, 3))), tmp_path)
+    result = run("nest", "delays.h5", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: a loop of this network is too short for a simulator of delays >= 1 steps.\n"
+    )
 
 
 @needs_nest
@@ -168,10 +150,10 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
     result = run("nest", "delays.h5", tmp_path)
     assert result.returncode == 2
     assert "error: sample.npz is not a sample.npz as snn-delays-export writes it" in result.stderr
-    (tmp_path / "layer_0.csv").write_text("pre,post,delay,weight\n")
-    result = run("nest", "layer_0.csv", tmp_path)
+    (tmp_path / "input_to_hidden0.csv").write_text("pre,post,delay,weight\n")
+    result = run("nest", "input_to_hidden0.csv", tmp_path)
     assert result.returncode == 2
-    assert "error: layer_0.csv is not HDF5. Give the delays.h5" in result.stderr
+    assert "error: input_to_hidden0.csv is not HDF5. Give the delays.h5" in result.stderr
 
 
 def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
@@ -184,15 +166,24 @@ def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
 
 
 @needs_brian2
+@pytest.mark.parametrize("readout", ["mean", "spike_count"])
+@pytest.mark.parametrize("links", [None, (*GRAPH, (2, 1))])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
-def test_brian2(reset: str, tmp_path: Path) -> None:
-    export(small_table(reset=reset), tmp_path)
+def test_brian2(reset: str, links: Any, readout: str, tmp_path: Path) -> None:
+    export(small_table(reset=reset, links=links, readout=readout), tmp_path)
     assert_agrees(run("brian2", "delays.h5", tmp_path, str(OTHER_PYTHON)))
 
 
 @needs_brian2
-def test_pynn(tmp_path: Path) -> None:
-    export(small_table(), tmp_path)
+@pytest.mark.parametrize("readout", ["mean", "spike_count"])
+def test_pynn(readout: str, tmp_path: Path) -> None:
+    export(small_table(readout=readout), tmp_path)
+    assert_agrees(run("pynn", "pynn", tmp_path, str(OTHER_PYTHON)))
+
+
+@needs_brian2
+def test_pynn_with_loops_and_skips(tmp_path: Path) -> None:
+    export(small_table(links=GRAPH, min_delay=2), tmp_path)
     assert_agrees(run("pynn", "pynn", tmp_path, str(OTHER_PYTHON)))
 
 

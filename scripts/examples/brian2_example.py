@@ -5,8 +5,8 @@
 Needs Brian2, h5py and NumPy; nothing of snn_delays. delays.h5 is described in
 docs/table-format.md, sample.npz in reference.py.
 
-Brian2 lets us name the parts of a time step and put them in order, so the layers run one after
-the other within a step, as in the table: a delay of 0 arrives in the same step, nothing lags.
+Brian2 lets us name the parts of a time step and put them in order, so the populations run one
+after the other within a step, as in the table: a delay of 0 arrives in the same step, nothing lags.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -33,7 +33,7 @@ beta : 1 (constant)
 v_threshold : 1 (constant)
 v_reset : 1 (constant)
 """
-RESETS = {"hard": "v = v_reset", "soft": "v -= v_threshold", "none": None}
+RESETS = {"hard": "v = v_reset", "soft": "v -= v_threshold"}
 
 
 def spike_source(counts: np.ndarray, dt) -> tuple[b2.SpikeGeneratorGroup, int]:
@@ -49,34 +49,41 @@ def spike_source(counts: np.ndarray, dt) -> tuple[b2.SpikeGeneratorGroup, int]:
     return source, bits
 
 
-def create(index: int, layer: dict[str, Any], source, bits: int, dt) -> tuple:
-    """One layer's neurons and the synapses that lead to them.
+def create(name: str, one: dict[str, Any], dt) -> b2.NeuronGroup:
+    """A population's neurons.
 
-    Within every step: ``synapses_<index>`` deliver, neurons ``update_<index>``, compare with
-    the ``threshold_<index>`` and ``reset_<index>``.
+    Within every step: ``synapses_<name>`` deliver, neurons ``update_<name>``, compare with the
+    ``threshold_<name>`` and ``reset_<name>``.
     """
-    spiking = layer["model"] == "LIF"
-    threshold = "v >= v_threshold" if spiking else None
-    neurons = b2.NeuronGroup(
-        layer["n_post"], NEURON, threshold=threshold, reset=RESETS[layer["reset"]], dt=dt
-    )
-    for name in ("bias", "beta", "v_threshold", "v_reset"):
-        setattr(neurons, name, layer[name])
-    neurons.v = layer["v_reset"]
+    spiking = one["model"] == "LIF"
+    condition = {"threshold": "v >= v_threshold", "reset": RESETS[one["reset"]]} if spiking else {}
+    neurons = b2.NeuronGroup(one["size"], NEURON, dt=dt, **condition)
+    for constant in ("bias", "beta", "v_threshold", "v_reset"):
+        setattr(neurons, constant, one.get(constant, 0.0))
+    neurons.v = one.get("v_reset", 0.0)
     neurons.run_regularly(
-        "v = v_reset + beta * (v - v_reset) + bias + I\nI = 0", dt, when=f"update_{index}"
+        "v = v_reset + beta * (v - v_reset) + bias + I\nI = 0", dt, when=f"update_{name}"
     )
     if spiking:
-        neurons.set_event_schedule("spike", when=f"threshold_{index}")
-        neurons.resetter["spike"].when = f"reset_{index}"
-    synapses = b2.Synapses(source, neurons, "w : 1 (constant)", on_pre="I_post += w", dt=dt)
-    pre = np.concatenate([layer["pre"] + bit * layer["n_pre"] for bit in range(bits)])
-    synapses.connect(i=pre, j=np.tile(layer["post"], bits))
+        neurons.set_event_schedule("spike", when=f"threshold_{name}")
+        neurons.resetter["spike"].when = f"reset_{name}"
+    return neurons
+
+
+def connect(one: dict[str, Any], source, target, back: bool, bits: int, dt) -> b2.Synapses:
+    """A projection's synapses.
+
+    Where it leads back, Brian2 hands a step's spikes over in the next step only: one step of the
+    delay has passed by then.
+    """
+    synapses = b2.Synapses(source, target, "w : 1 (constant)", on_pre="I_post += w", dt=dt)
+    pre = np.concatenate([one["pre"] + bit * (len(source) // bits) for bit in range(bits)])
+    synapses.connect(i=pre, j=np.tile(one["post"], bits))
     if len(pre):
-        synapses.w = np.concatenate([layer["weight"] * 2.0**bit for bit in range(bits)])
-        synapses.delay = np.tile(layer["delay"], bits) * dt
-    synapses.pre.when = f"synapses_{index}"
-    return neurons, synapses
+        synapses.w = np.concatenate([one["weight"] * 2.0**bit for bit in range(bits)])
+        synapses.delay = np.tile(one["delay"] - int(back), bits) * dt
+    synapses.pre.when = f"synapses_{one['target']}"
+    return synapses
 
 
 def main() -> int:
@@ -91,22 +98,28 @@ def main() -> int:
     dt = table["dt_ms"] * ms
     steps = len(counts) + table["tail_steps"]
     source, bits = spike_source(counts, dt)
-    network, layers = b2.Network(source), []
-    for index, layer in enumerate(table["layers"]):
-        neurons, synapses = create(index, layer, source, bits, dt)
-        network.add(neurons, synapses)
-        layers.append(neurons)
-        source, bits = neurons, 1
+    order = list(table["populations"])
+    groups = {name: create(name, one, dt) for name, one in table["populations"].items()}
+    network = b2.Network(source, *groups.values())
+    for one in table["projections"].values():
+        start, end = one["source"], one["target"]
+        back = start != "input" and order.index(start) >= order.index(end)
+        ends = (groups.get(start, source), groups[end])
+        network.add(connect(one, *ends, back, bits if start == "input" else 1, dt))
     parts = ("synapses", "update", "threshold", "reset")
-    slots = [f"{part}_{index}" for index in range(len(layers)) for part in parts]
+    slots = [f"{part}_{name}" for name in order for part in parts]
     network.schedule = ["start", "groups", "inputs", *slots, "end"]
-    monitors = [b2.SpikeMonitor(layer) for layer in layers[:-1]]
-    meter = b2.StateMonitor(layers[-1], "v", record=True, when="end", dt=dt)
-    network.add(monitors, meter)
+    monitors = {
+        name: b2.SpikeMonitor(groups[name])
+        for name, one in table["populations"].items()
+        if one["model"] == "LIF"
+    }
+    meter = b2.StateMonitor(groups[order[-1]], "v", record=True, when="end", dt=dt)
+    network.add(*monitors.values(), meter)
     network.run(steps * dt)
-    spikes = [np.zeros((steps, len(layer)), bool) for layer in layers[:-1]]
-    for fired, monitor in zip(spikes, monitors, strict=True):
-        fired[np.round(monitor.t / dt).astype(int), monitor.i] = True
+    spikes = {name: np.zeros((steps, len(groups[name])), bool) for name in monitors}
+    for name, monitor in monitors.items():
+        spikes[name][np.round(monitor.t / dt).astype(int), monitor.i] = True
     potentials = np.asarray(meter.v).T
     return compare(f"Brian2 {b2.__version__}", given.spikes, table, spikes, potentials)
 
