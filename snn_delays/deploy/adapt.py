@@ -30,6 +30,7 @@ from snn_delays.table.projection import Projection
 from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
+_NEVER = int(np.iinfo(np.int32).max)
 Counts = dict[str, int]
 Delays = dict[str, NDArray[np.int64]]
 
@@ -94,7 +95,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
                 "fit their type. Adapt the delays of the float table, then quantise it."
             )
     limits = profile.delay
-    most = np.iinfo(np.int32).max if limits.max is None else limits.max
+    most = _NEVER if limits.max is None else limits.max
     low = _shortest(table, limits.min)
     lag = _lags(table, low, profile)
     shift = {one.name: lag[one.target] - lag[one.source] for one in table.projections}
@@ -168,14 +169,14 @@ def _lags(table: DelayTable, low: int, profile: ChipProfile) -> Counts:
     wanted = {one.name: max(profile.delay.min - low, 0) for one in table.projections}
     back = [one for one in table.projections if table.leads_back(one)]
     for one in back:
-        # Without synapses it takes whatever lag there is.
-        shortest = one.delay.min() if len(one) else np.inf
+        # Without synapses any delay will do.
+        shortest = int(one.delay.min(initial=_NEVER))
         wanted[one.name] = _least(table, one, profile.delay.min) - shortest
     # Sums along the longest way; one that goes on growing is of a loop.
     for _ in range(len(lag) + 1):
         before = dict(lag)
         for one in table.projections:
-            lag[one.target] = int(max(lag[one.target], lag[one.source] + wanted[one.name]))
+            lag[one.target] = max(lag[one.target], lag[one.source] + wanted[one.name])
         if lag == before:
             return lag
     raise UsageError(

@@ -7,23 +7,25 @@ Every step is a network of its own, so that a report can say what each one costs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.deploy.adapt import AdaptedDelays, adapt_delays
+from snn_delays.deploy.connections import connections
 from snn_delays.deploy.fixed_point import Leak, fixed_point
-from snn_delays.deploy.integer import integer_table
+from snn_delays.deploy.integer import integer_table, recorded
 from snn_delays.deploy.quantise import BITS, Scale, activity, quantised, require_bits
 from snn_delays.deploy.quantised_training import trained_bits, trained_scales
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
-from snn_delays.network import Block, DelaySNN
-from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.chips.violations import violations, wrong_neurons
+from snn_delays.layers import rounded
+from snn_delays.table.chips import ChipProfile, violations, wrong_neurons
+from snn_delays.table.simulator.bounds import takes_input
 from snn_delays.table.table import DelayTable
 
 
@@ -34,13 +36,14 @@ class DeploySettings:
     Args:
         bits: of the weights, 2 (ternary) … 16; None: those that the network was fine-tuned with,
             else the chip's, else float weights.
-        scale: of the weights, per ``"layer"`` or ``"neuron"``; None: as the network was fine-tuned,
-            else per neuron, but per layer for a chip, whose neurons may share one threshold.
+        scale: of the weights, per ``"population"`` or ``"neuron"``; None: as the network was
+            fine-tuned, else per neuron, but per population for a chip, whose neurons may share one
+            threshold.
         chip: whose limits to keep to.
         delays: what to do with delays beyond the chip's: ``refuse``, ``clip`` or ``rescale``.
         fixed_point: integer neurons. A chip whose neurons are integer ones has them anyway, with
             its own shifts.
-        leak, decay_shift, weight_shift: see ``fixed_point``.
+        leak, beta_shift, weight_shift: see ``fixed_point``.
     """
 
     bits: int | None = None
@@ -49,13 +52,13 @@ class DeploySettings:
     delays: str = "refuse"
     fixed_point: bool = False
     leak: Leak = "multiplier"
-    decay_shift: int = 12
+    beta_shift: int = 12
     weight_shift: int = 6
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The network after one step; ``network`` takes and gives what ``DelaySNN`` does."""
+    """The network after one step; ``network`` gives its output over time."""
 
     name: str
     network: nn.Module
@@ -72,42 +75,43 @@ class Deployment:
 
 
 def deploy(
-    net: DelaySNN,
+    net: nn.Module,
     settings: DeploySettings,
     *,
     dt_ms: float,
-    class_names: Sequence[str],
+    class_names: Sequence[str] | None = None,
     samples: Sequence[NDArray[np.generic]] = (),
     largest_count: int | None = None,
     graded: bool = False,
+    **about: Any,
 ) -> Deployment:
     """Take a trained network to its table.
 
     Args:
-        net: in evaluation mode; left as it is.
+        net: ``DelaySNN``, or any network that ``trace`` takes, in evaluation mode; left as it is.
         dt_ms: duration of a step.
-        class_names: one per neuron of the last layer.
+        class_names: one per neuron of the output; numbers unless given.
         samples: recordings ``[T, input_channels]`` of the training split to calibrate scales and
             biases with, if weights are quantised.
         largest_count: most spikes that an input channel has in one step, where known.
         graded: the input is currents, not numbers of spikes.
+        about: ``example``, ``readout``, ``tail_steps`` as for ``integer_table``.
 
     Raises:
         UsageError: a network that no table can hold, or a table that the chip cannot take: each
             reason with the number of synapses or neurons it concerns.
     """
-    table = integer_table(net, dt_ms=dt_ms, class_names=class_names)
-    contacts = _contacts(net)
-    stages = [
-        Stage("as trained (σ-kernels)", net, contacts),
-        Stage("delays rounded", net.rounded(), _synapses(table)),
-    ]
-    if trained_bits(net) is not None:  # it rounds in training already
-        stages = [Stage("as fine-tuned", net, contacts)]
-    bits = _bits(net, settings)
-    power = bool(settings.chip and settings.chip.weights.power_of_two)
+    table = integer_table(net, dt_ms=dt_ms, class_names=class_names, **about)
+    trained, chip = trained_bits(net), settings.chip
+    found = [Stage("as trained (σ-kernels)", recorded(net, **about), _contacts(net))]
+    if trained is None:
+        found.append(Stage("delays rounded", recorded(rounded(net), **about), table.synapses))
+    else:  # it rounds in training already
+        found = [replace(found[0], name="as fine-tuned")]
+    bits = _bits(trained, settings)
+    power = bool(chip and chip.weights.power_of_two)
     scales = trained_scales(net)
-    others = bits != trained_bits(net) or power  # whose scales are searched for
+    others = bits != trained or power  # whose scales are searched for
     scale = _scale(scales, settings, free=others)
     if others:
         scales = None
@@ -120,75 +124,66 @@ def deploy(
             one, bits, scale=scale, calibration=calibration, scales=scales, power_of_two=power
         )
 
-    def whole(one: DelayTable) -> DelayTable:
-        chip = settings.chip.membrane if settings.chip else None
-        if chip and chip.arithmetic == "integer":
-            return fixed_point(
-                one,
-                leak=settings.leak,
-                decay_shift=_or(chip.decay_shift, settings.decay_shift),
-                weight_shift=_or(chip.weight_shift, settings.weight_shift),
-                threshold_shift=chip.threshold_shift or 0,
-                threshold_offset=int(bool(chip.threshold_strict)),
-                bias_bits=chip.bias_bits,
-            )
-        if settings.fixed_point:
-            return fixed_point(
-                one,
-                leak=settings.leak,
-                decay_shift=settings.decay_shift,
-                weight_shift=settings.weight_shift,
-            )
-        return one
-
     adapted = None
-    if settings.chip:
-        if wrong := wrong_neurons(table, settings.chip):
+    if chip:
+        if wrong := wrong_neurons(table, chip):
             raise UsageError(
-                f"{settings.chip.name} cannot take this network: {'; '.join(wrong)}. No setting of "
-                "an export changes that: choose another chip, or train other neurons."
+                f"{chip.name} cannot take this network: {'; '.join(wrong)}. No setting of an "
+                "export changes that: choose another chip, or train other neurons."
             )
-        adapted = adapt_delays(table, settings.chip, settings.delays)
+        adapted = adapt_delays(table, chip, settings.delays)
     final = small(table)
     if bits is not None:
-        stages.append(_stage(f"{_bit_words(bits)} weights", final))
-    if settings.chip and adapted:
-        final = whole(small(adapted.table))
-        _require_fit(final, settings.chip, largest_count, graded)
-        stages.append(_stage(f"adapted to {settings.chip.name}", final))
+        found.append(_stage(f"{_bit_words(bits)} weights", final))
+    if chip and adapted:
+        final = _whole(small(adapted.table), settings)
+        _require_fit(final, chip, largest_count, graded)
+        found.append(_stage(f"adapted to {chip.name}", final))
     elif settings.fixed_point:
-        final = whole(final)
-        stages.append(_stage("integer neurons", final))
-    if graded and final.layers[0].integer:
+        final = _whole(final, settings)
+        found.append(_stage("integer neurons", final))
+    if graded and any(one.integer and takes_input(final, one) for one in final.populations):
         raise UsageError(
             "integer neurons take whole numbers of spikes, and this data set gives currents. Train "
             "with an encoder that makes spikes (dataset.encoder=…), or export float neurons."
         )
-    return Deployment(final, tuple(stages), adapted)
+    return Deployment(final, tuple(found), adapted)
 
 
-def _contacts(net: DelaySNN) -> int:
+def _whole(table: DelayTable, settings: DeploySettings) -> DelayTable:
+    """The table with integer neurons, if they are asked for or the chip has them."""
+    shifts = {"beta_shift": settings.beta_shift, "weight_shift": settings.weight_shift}
+    membrane = settings.chip.membrane if settings.chip else None
+    if membrane and membrane.arithmetic == "integer":
+        own = {name: getattr(membrane, name) for name in shifts}
+        return fixed_point(
+            table,
+            leak=settings.leak,
+            **(shifts | {name: shift for name, shift in own.items() if shift is not None}),
+            threshold_shift=membrane.threshold_shift or 0,
+            threshold_offset=int(bool(membrane.threshold_strict)),
+            bias_bits=membrane.bias_bits,
+        )
+    return fixed_point(table, leak=settings.leak, **shifts) if settings.fixed_point else table
+
+
+def _contacts(net: nn.Module) -> int:
     """Synapses as they are trained; of a pair without one there may be a weight all the same."""
     count = 0
-    for block in net.blocks:
-        assert isinstance(block, Block)
-        weight, present = block.synapses.weight, getattr(block.synapses, "present", None)
+    for one in connections(net):
+        layer = net.get_submodule(one.synapses)
+        weight, present = layer.weight, getattr(layer, "present", None)
         assert isinstance(weight, Tensor)
         count += weight.numel() if present is None else int(present.sum())
     return count
 
 
 def _stage(name: str, table: DelayTable) -> Stage:
-    return Stage(name, TableNetwork(table), _synapses(table))
+    return Stage(name, TableNetwork(table), table.synapses)
 
 
-def _synapses(table: DelayTable) -> int:
-    return sum(len(layer.synapses) for layer in table.layers)
-
-
-def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
+def _bits(trained: int | None, settings: DeploySettings) -> int | None:
     """Bits of the weights, from whoever has a say in them."""
-    trained = trained_bits(net)
     chip = settings.chip.weights.bits if settings.chip else None
     if chip is not None:
         chip = min(chip, BITS[-1])
@@ -207,23 +202,24 @@ def _bits(net: DelaySNN, settings: DeploySettings) -> int | None:
 
 
 def _scale(
-    trained: Sequence[NDArray[np.float64]] | None, settings: DeploySettings, *, free: bool
+    trained: Mapping[str, NDArray[np.float64]] | None, settings: DeploySettings, *, free: bool
 ) -> Scale:
-    """One scale per layer or per neuron, from whoever has a say in it.
+    """One scale per population or per neuron, from whoever has a say in it.
 
     Args:
         trained: the scales that the network was fine-tuned with, if it was.
         free: they cannot be kept, so that another kind may be chosen as well.
     """
     if trained is not None and not (free and settings.scale):
-        known: Scale = "neuron" if any(one.size > 1 for one in trained) else "layer"
+        many = any(one.size > 1 for one in trained.values())
+        known: Scale = "neuron" if many else "population"
         if settings.scale not in (None, known):
             raise UsageError(
                 f"scale={settings.scale}: the network was fine-tuned with one scale per {known}. "
                 f"Leave scale out, or fine-tune with finetune.scale={settings.scale}."
             )
         return known
-    return settings.scale or ("neuron" if settings.chip is None else "layer")
+    return settings.scale or ("neuron" if settings.chip is None else "population")
 
 
 def _require_fit(
@@ -239,7 +235,3 @@ def _require_fit(
 
 def _bit_words(bits: int) -> str:
     return "ternary" if bits == 2 else f"{bits}-bit"
-
-
-def _or(value: int | None, otherwise: int) -> int:
-    return otherwise if value is None else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import pairwise
@@ -14,9 +15,8 @@ from snn_delays.data import Split
 from snn_delays.deploy.deployment import Deployment
 from snn_delays.deploy.verify import Agreement, compare
 from snn_delays.evaluation import evaluate
-from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.chips.violations import not_simulated, unknowns
-from snn_delays.table.cost import events_in_flight, table_cost
+from snn_delays.table.chips import ChipProfile, not_simulated, unknowns
+from snn_delays.table.cost import events_in_flight, neuron_bytes, table_cost
 from snn_delays.table.simulator import Simulation
 from snn_delays.table.simulator.activity import synaptic_operations
 from snn_delays.table.table import DelayTable
@@ -47,7 +47,7 @@ def deployment_report(
     stages, answers = [], []
     for stage in deployment.stages:
         say(stage.name)
-        found = evaluate(stage.network, split, batch_size)  # pyright: ignore[reportArgumentType]
+        found = evaluate(stage.network, split, batch_size)
         answers.append(found.predictions)
         stages.append(
             {
@@ -63,67 +63,75 @@ def deployment_report(
     say("simulated from the file")
     last = deployment.stages[-1].network
     work = _Work(table)
-    agreement = compare(table, last, split, batch_size=batch_size, watch=work.add)  # pyright: ignore[reportArgumentType]
+    agreement = compare(table, last, split, batch_size=batch_size, watch=work.add)
     stages.append(
         {
             "name": "simulated from the file",
             "accuracy": agreement.accuracy_table,
             "changed": agreement.predictions_differing,
-            "synapses": sum(len(layer.synapses) for layer in table.layers),
+            "synapses": table.synapses,
         }
     )
     return {
         "samples": agreement.samples,
         "stages": stages,
         "agreement": {k: v for k, v in asdict(agreement).items() if k != "membrane_bits"},
-        "membrane_bits": agreement.membrane_bits,
-        "layers": _layers(table, chip, work),
+        "populations": _populations(table, work, agreement.membrane_bits),
+        "projections": _projections(table, chip, work),
     }, agreement
 
 
 class _Work:
-    """What the simulated samples asked of the table, per layer."""
+    """What the simulated samples asked of the table, by population and by projection."""
 
     def __init__(self, table: DelayTable) -> None:
         self.table, self.samples = table, 0
-        layers = len(table.layers)
-        self.spikes, self.operations = np.zeros(layers), np.zeros(layers)
-        self.in_flight_max, self.in_flight_sum = np.zeros(layers, np.int64), np.zeros(layers)
+        self.spikes: Counter[str] = Counter()
+        self.operations: Counter[str] = Counter()
+        self.waiting = {one.name: (0, 0.0) for one in table.projections}  # most, sum of means
 
     def add(self, counts: NDArray[np.float32], simulation: Simulation) -> None:
         self.samples += 1
-        self.spikes[:-1] += [int(spikes.sum()) for spikes in simulation.spikes]
-        self.operations += synaptic_operations(self.table, counts, simulation)
+        self.spikes.update(simulation.spike_counts)
+        self.operations.update(synaptic_operations(self.table, counts, simulation))
         # Currents are no spikes, but each one that is not zero is an event.
         events = counts if np.all((counts >= 0) & (counts == np.rint(counts))) else counts != 0
-        waiting = events_in_flight(self.table, events, simulation.spikes)
-        self.in_flight_max = np.maximum(self.in_flight_max, [one.max for one in waiting])
-        self.in_flight_sum += [one.mean for one in waiting]
+        for name, one in events_in_flight(self.table, events, simulation.spikes).items():
+            most, total = self.waiting[name]
+            self.waiting[name] = max(most, one.max), total + one.mean
 
 
-def _layers(table: DelayTable, chip: ChipProfile | None, work: _Work) -> list[Report]:
-    rows = []
-    for index, (layer, cost) in enumerate(zip(table.layers, table_cost(table, chip), strict=True)):
-        rows.append(
-            {
-                "neurons": layer.n_post,
-                "synapses": cost.synapses,
-                "pairs": cost.pairs,
-                "delay_histogram": cost.delay_histogram.tolist(),
-                "spikes_per_sample": (
-                    work.spikes[index] / work.samples if layer.neuron.spiking else None
-                ),
-                "synaptic_operations_per_sample": work.operations[index] / work.samples,
-                "events_in_flight_max": int(work.in_flight_max[index]),
-                "events_in_flight_mean": work.in_flight_sum[index] / work.samples,
-                "table_bytes": cost.table_bytes,
-                "packed_bytes": cost.packed_bytes,
-                "ring_slots": cost.ring_slots,
-                "ring_bytes": cost.ring_bytes,
-                "history_bytes": cost.history_bytes,
-            }
-        )
-    return rows
+def _populations(table: DelayTable, work: _Work, bits: dict[str, int] | None) -> Report:
+    memory = neuron_bytes(table)
+    return {
+        one.name: {
+            "model": one.model.name,
+            "neurons": one.size,
+            "spikes_per_sample": work.spikes[one.name] / work.samples if one.spiking else None,
+            "membrane_bits": bits and bits[one.name],
+            "table_bytes": memory[one.name],
+        }
+        for one in table.populations
+    }
+
+
+def _projections(table: DelayTable, chip: ChipProfile | None, work: _Work) -> Report:
+    return {
+        name: {
+            "synapses": cost.synapses,
+            "pairs": cost.pairs,
+            "delay_histogram": cost.delay_histogram.tolist(),
+            "synaptic_operations_per_sample": work.operations[name] / work.samples,
+            "events_in_flight_max": work.waiting[name][0],
+            "events_in_flight_mean": work.waiting[name][1] / work.samples,
+            "table_bytes": cost.table_bytes,
+            "packed_bytes": cost.packed_bytes,
+            "ring_slots": cost.ring_slots,
+            "ring_bytes": cost.ring_bytes,
+            "history_bytes": cost.history_bytes,
+        }
+        for name, cost in table_cost(table, chip).items()
+    }
 
 
 def chip_report(
@@ -138,16 +146,17 @@ def chip_report(
         "description": chip.description,
         "latency_steps": adapted.total_latency,
         "latency_ms": adapted.total_latency * table.dt_ms,
-        "shift_per_layer": adapted.shift,
-        "transport_per_layer": adapted.transport,
+        "lag_steps": adapted.lag,
+        "shift": adapted.shift,
+        "transport": adapted.transport,
         "rescaled_by": adapted.factor,
-        "synapses": list(adapted.synapses),
-        "clipped": list(adapted.clipped),
-        "clipped_share": sum(adapted.clipped) / max(sum(adapted.synapses), 1),
-        "joined": list(adapted.joined),
-        "cancelled": list(adapted.cancelled),
-        "beyond_native": list(adapted.beyond_native),
-        "neurons": [layer.neuron.model for layer in table.layers],
+        "synapses": adapted.synapses,
+        "clipped": adapted.clipped,
+        "clipped_share": sum(adapted.clipped.values()) / max(sum(adapted.synapses.values()), 1),
+        "joined": adapted.joined,
+        "cancelled": adapted.cancelled,
+        "beyond_native": adapted.beyond_native,
+        "neurons": {one.name: one.model.name for one in table.populations},
         "not_checked": unknowns(chip),
         "not_simulated": not_simulated(table, chip),
     }

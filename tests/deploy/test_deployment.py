@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 import torch
 from drawn_networks import random_network, random_split
 from drawn_tables import assert_same
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
 
+from snn_delays import DelayLayer, LIFNode
 from snn_delays.cli.export_view import delay_line
 from snn_delays.deploy import integer_table
 from snn_delays.deploy.deployment import DeploySettings, deploy
@@ -18,18 +22,24 @@ from snn_delays.deploy.quantised_training import folded, make_quantisation_aware
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
 from snn_delays.report.deployment import deployment_report
-from snn_delays.table import simulate
 from snn_delays.table.chips import load_chip
-from snn_delays.table.table import IntegerNeuronTable
+from snn_delays.table.simulator import simulate
 
 NAMES = ("a", "b", "c", "d")
 SPLIT = random_split(2, 20)
 SAMPLES = [SPLIT.collate([n]).spikes[:, 0].numpy() for n in range(8)]
 
 
-def deployed(net: Any = None, **settings: Any) -> Any:
+def deployed(net: Any = None, *, tail_steps: int | None = None, **settings: Any) -> Any:
     net = random_network(1) if net is None else net
-    return deploy(net, DeploySettings(**settings), dt_ms=10.0, class_names=NAMES, samples=SAMPLES)
+    return deploy(
+        net,
+        DeploySettings(**settings),
+        dt_ms=10.0,
+        class_names=NAMES,
+        samples=SAMPLES,
+        tail_steps=tail_steps,
+    )
 
 
 def test_nothing_asked_is_the_rounded_network() -> None:
@@ -40,32 +50,34 @@ def test_nothing_asked_is_the_rounded_network() -> None:
     assert made.adapted is None
 
 
+def largest(made: Any) -> int:
+    """The largest number among the weights."""
+    return max(int(np.abs(one.weight.astype(int)).max()) for one in made.table.projections)
+
+
+def thresholds(made: Any) -> np.ndarray:
+    return made.table["hidden0"].parameters["v_threshold"]
+
+
 def test_loihi_gets_its_own_numbers() -> None:
-    made = deployed(chip=load_chip("loihi2"), fixed_point=True, decay_shift=5, weight_shift=1)
-    for layer in made.table.layers:
-        neuron = layer.neuron
-        assert isinstance(neuron, IntegerNeuronTable)
-        assert (neuron.decay_shift, neuron.weight_shift) == (12, 6)
-        assert np.abs(layer.synapses.weight.astype(int)).max() == 127
-        if neuron.spiking:  # above 64 · k means at 64 · k + 1
-            assert np.all(neuron.v_threshold % 64 == 1)
+    made = deployed(chip=load_chip("loihi2"), fixed_point=True, beta_shift=5, weight_shift=1)
+    assert all(np.abs(one.weight.astype(int)).max() == 127 for one in made.table.projections)
+    for one in made.table.populations:
+        assert one.integer
+        assert (one.scalars["beta_shift"], one.scalars["weight_shift"]) == (12, 6)
+        if one.spiking:  # above 64 · k means at 64 · k + 1
+            assert np.all(one.parameters["v_threshold"] % 64 == 1)
 
 
 def test_powers_of_two_where_a_chip_shifts() -> None:
     made = deployed(chip=load_chip("spinnaker1"))
-    assert all(np.log2(layer.weight_scale) % 1 == 0 for layer in made.table.layers)
+    assert all(np.log2(one.weight_scale) % 1 == 0 for one in made.table.projections)
     assert made.adapted.total_latency == 3
     assert made.table.tail_steps == random_network(1).tail + 3
 
 
 def test_bits_come_from_whoever_has_a_say() -> None:
     tuned = make_quantisation_aware_(folded(random_network(3)), 6).eval()
-
-    def largest(made: Any) -> int:
-        return max(
-            int(np.abs(layer.synapses.weight.astype(int)).max()) for layer in made.table.layers
-        )
-
     assert largest(deployed(tuned)) == 31
     assert largest(deployed(tuned, bits=3)) == 3
     assert largest(deployed(tuned, chip=load_chip("spinnaker2"), delays="clip")) == 15
@@ -82,23 +94,53 @@ def test_contacts_that_share_a_step_stay_as_trained() -> None:
     made = deployed(tuned)
     report, _ = deployment_report(made, made.table, SPLIT, None, batch_size=20)
     assert [row["changed"] for row in report["stages"]] == [0, 0, 0]
-    assert {abs(int(n)) for layer in made.table.layers for n in layer.synapses.weight} == {1}
+    assert {abs(int(n)) for one in made.table.projections for n in one.weight} == {1}
 
 
 def test_scales_are_the_trained_ones_or_say_so() -> None:
     tuned = make_quantisation_aware_(folded(random_network(3)), 5, "neuron").eval()
-    assert np.ptp(deployed(tuned, chip=load_chip("generic")).table.layers[0].neuron.v_threshold)
-    with pytest.raises(UsageError, match="scale=layer: .* one scale per neuron. Leave scale out"):
-        deployed(tuned, scale="layer")
+    assert np.ptp(thresholds(deployed(tuned, chip=load_chip("generic"))))
+    with pytest.raises(UsageError, match="scale=population: .* one scale per neuron. Leave scale"):
+        deployed(tuned, scale="population")
     # Of fewer bits the scales are others, but of the same kind, unless another is asked for.
-    assert np.ptp(deployed(tuned, bits=3).table.layers[0].neuron.v_threshold)
-    assert not np.ptp(deployed(tuned, bits=3, scale="layer").table.layers[0].neuron.v_threshold)
+    assert np.ptp(thresholds(deployed(tuned, bits=3)))
+    assert not np.ptp(thresholds(deployed(tuned, bits=3, scale="population")))
     # A chip that shifts cannot keep them, and has the calibration for others.
     made = deployed(tuned, chip=load_chip("spinnaker1"))
-    assert all(np.log2(layer.weight_scale) % 1 == 0 for layer in made.table.layers)
+    assert all(np.log2(one.weight_scale) % 1 == 0 for one in made.table.projections)
     for name in ("loihi2", "spinnaker1"):  # whose neurons may share a threshold
-        plain = deployed(chip=load_chip(name))
-        assert not np.ptp(plain.table.layers[0].neuron.v_threshold)
+        assert not np.ptp(thresholds(deployed(chip=load_chip(name))))
+
+
+def test_a_network_of_ones_own() -> None:
+    """With a skip connection, and read by its last neurons' spikes."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.skip = DelayLayer(12, 16, 6), DelayLayer(12, 4, 6)
+            self.second = layer.Linear(16, 4, step_mode="m")
+            self.lif = LIFNode(tau=2.0, decay_input=False, step_mode="m")
+            self.out = LIFNode(tau=3.0, decay_input=False, step_mode="m")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.second(self.lif(self.first(x))) + self.skip(x))
+
+    torch.manual_seed(0)
+    net = Own().eval()
+    made = deployed(net, bits=6, fixed_point=True, tail_steps=4)
+    assert {one.name for one in made.table.projections} == {
+        "input_to_lif", "lif_to_out", "input_to_out"
+    }  # fmt: skip
+    assert len({one.weight_scale for one in made.table.into("out")}) == 1
+    report, agreement = deployment_report(made, made.table, SPLIT, None, batch_size=7)
+    assert agreement.spikes_total > 100
+    assert agreement.spikes_differing == agreement.predictions_differing == 0
+    assert len(report["stages"]) == 5
+    chip = deployed(net, chip=load_chip("spinnaker1"), tail_steps=4)
+    assert chip.adapted.shift == {"input_to_lif": 1, "lif_to_out": 1, "input_to_out": 2}
+    report, agreement = deployment_report(chip, chip.table, SPLIT, None, batch_size=7)
+    assert agreement.spikes_differing == 0
 
 
 def test_currents_are_for_float_neurons_in_software() -> None:
@@ -112,7 +154,7 @@ def test_currents_are_for_float_neurons_in_software() -> None:
             graded=True,
         )
 
-    assert not with_currents(bits=8).table.layers[0].integer
+    assert not with_currents(bits=8).table["hidden0"].integer
     with pytest.raises(UsageError, match="whole numbers of spikes, and this data set gives curr"):
         with_currents(bits=8, fixed_point=True)
     with pytest.raises(UsageError, match="nest cannot take this network: input: currents"):
@@ -129,12 +171,12 @@ def test_bits_of_v_are_those_of_the_samples_alone() -> None:
     made = deployed(net, bits=4, fixed_point=True)
     one_by_one, _ = deployment_report(made, made.table, SPLIT, None, batch_size=1)
     batches, _ = deployment_report(made, made.table, SPLIT, None, batch_size=20)
-    assert batches["membrane_bits"] == one_by_one["membrane_bits"]
+    assert batches["populations"] == one_by_one["populations"]
 
 
 def test_what_a_chip_cannot_take_is_refused_with_numbers() -> None:
     with pytest.raises(
-        UsageError, match=r"loihi2 cannot take .*: layer 0: reset is soft; the chip"
+        UsageError, match=r"loihi2 cannot take .*: population hidden0: reset is soft; the chip"
     ):
         deployed(random_network(1, v_reset=None), chip=load_chip("loihi2"))
     chip = load_chip("generic")
@@ -165,23 +207,24 @@ def test_the_report_counts_what_happened() -> None:
         simulate(made.table, SPLIT.collate([n]).spikes[: SPLIT.lengths[n], 0].numpy())
         for n in range(len(SPLIT))
     ]
-    for index in range(2):
-        spikes = sum(int(one.spikes[index].sum()) for one in first) / len(SPLIT)
-        assert report["layers"][index]["spikes_per_sample"] == pytest.approx(spikes)
-    fan_out = np.bincount(made.table.layers[1].synapses.pre, minlength=16)
-    operations = sum(int((one.spikes[0].sum(0) * fan_out).sum()) for one in first) / len(SPLIT)
-    assert report["layers"][1]["synaptic_operations_per_sample"] == pytest.approx(operations)
-    assert all(bits <= 32 for bits in report["membrane_bits"])
+    for name in ("hidden0", "hidden1"):
+        spikes = sum(one.spike_counts[name] for one in first) / len(SPLIT)
+        assert report["populations"][name]["spikes_per_sample"] == pytest.approx(spikes)
+    fan_out = np.bincount(made.table.into("hidden1")[0].pre, minlength=16)
+    sent = (one.spikes["hidden0"].sum(0) * fan_out for one in first)
+    operations = sum(int(one.sum()) for one in sent) / len(SPLIT)
+    row = report["projections"]["hidden0_to_hidden1"]
+    assert row["synaptic_operations_per_sample"] == pytest.approx(operations)
+    assert all(one["membrane_bits"] <= 32 for one in report["populations"].values())
+    json.dumps(report)
 
 
 def test_a_wrong_table_shows() -> None:
     """The table on disk is what is proved, whatever the stages say."""
     made = deployed()
-    layer = made.table.layers[0]
-    late = replace(
-        layer, max_delay=8, synapses=replace(layer.synapses, delay=layer.synapses.delay + 1)
-    )
-    wrong = replace(made.table, layers=(late, *made.table.layers[1:]))
+    first, *others = made.table.projections
+    late = replace(first, max_delay=8, delay=first.delay + np.int32(1))
+    wrong = replace(made.table, projections=(late, *others))
     _, agreement = deployment_report(made, wrong, SPLIT, None, batch_size=20)
     assert agreement.spikes_differing > agreement.spikes_total / 10
 
