@@ -75,7 +75,7 @@ def test_integer_weights_act_the_same(scale: Any) -> None:
     # Weights are rounded to float32 once more: a tie may tip.
     assert agreement.spikes_differing <= agreement.spikes_total / 1000
     # A fine membrane is nearly the float one.
-    fine = fixed_point(small, decay_shift=20, weight_shift=16)
+    fine = fixed_point(small, beta_shift=20, weight_shift=16)
     agreement = compare(fine, LoadedNetwork(fine), split)
     assert agreement.spikes_differing <= agreement.spikes_total / 100
 
