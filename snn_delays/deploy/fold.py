@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import layer as sj_layer
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from snn_delays.deploy.signals import Float64, Synapses
 from snn_delays.errors import UsageError
@@ -26,12 +27,12 @@ _NORMS = (nn.BatchNorm1d, sj_layer.BatchNorm1d)
 
 def is_synapses(module: nn.Module) -> bool:
     """Whether ``synapses_of_layer`` takes it."""
-    return isinstance(module, DelayLayer) or type(module) in _LINEAR
+    return isinstance(module, DelayLayer) or type_before_parametrizations(module) in _LINEAR
 
 
 def is_norm(module: nn.Module) -> bool:
     """Whether ``norm_constants`` takes it."""
-    return type(module) in _NORMS
+    return type_before_parametrizations(module) in _NORMS
 
 
 def synapses_of_layer(module: nn.Module) -> Synapses:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from spikingjelly.activation_based import base
 from spikingjelly.activation_based import layer as sj_layer
 from torch import fx, nn
+from torch.fx.proxy import TraceError
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from snn_delays.deploy.fold import is_norm, is_synapses
 from snn_delays.deploy.signals import Float64
@@ -29,7 +31,7 @@ ADVICE = (
 
 
 # What a forward raises that does with a stand-in what takes a tensor.
-_NOT_FOLLOWED = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError)
+_NOT_FOLLOWED = (TraceError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 def follow(module: nn.Module) -> fx.Graph:
@@ -82,7 +84,8 @@ def step_mode(module: nn.Module) -> str:
 
 def torch_model_of(node: nn.Module) -> TorchModel | None:
     """The model of a neuron node; None for any other module."""
-    return next((one for one in TORCH_MODELS.values() if type(node) in one.nodes), None)
+    kind = type_before_parametrizations(node)
+    return next((one for one in TORCH_MODELS.values() if kind in one.nodes), None)
 
 
 def population_of(name: str, node: nn.Module, bias: Float64) -> tuple[Population, float]:

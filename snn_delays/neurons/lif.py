@@ -112,11 +112,12 @@ def build(
     values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
 ) -> Built:
     """A ``LIFNode``, which has one beta, threshold and reset for all its neurons."""
+    tau = tau_of(common("beta", values["beta"]))
     v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
     node = published(LIFNode, decay_input=False, v_threshold=v_threshold, v_reset=v_reset)
     # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
     # equation holds for them too.
-    node.tau = tau_of(common("beta", values["beta"]))
+    node.tau = tau
     return Built(node, divisor)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import random_network, random_split
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -26,6 +26,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer, clamp_delays_, set_sigma
 from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
+from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.ops import plan
 from snn_delays.ops.plan import Method
 from snn_delays.optimisation import published
@@ -64,7 +65,7 @@ def test_folding_into_a_smaller_range() -> None:
     assert copied.tail == random_network(1).tail
     assert 2.9 < max(float(delay.detach().max()) for delay in copied.delay_parameters()) <= 3
     for wrong in (0, 8):
-        with pytest.raises(UsageError, match=r"finetune.max_delay must be from 1 to .* 7 steps"):
+        with pytest.raises(UsageError, match=r"max_delay must be from 1 to .* 7 steps"):
             folded(random_network(1), max_delay=wrong)
 
 
@@ -86,7 +87,8 @@ def test_scales_come_from_a_gpu() -> None:
     here, there = trained_scales(net), trained_scales(net.cuda())
     assert here is not None
     assert there is not None
-    np.testing.assert_allclose(there, here, rtol=1e-6)
+    for name, scale in here.items():
+        np.testing.assert_allclose(there[name], scale, rtol=1e-6)
 
 
 def test_gradients_pass_straight_through() -> None:
@@ -268,7 +270,7 @@ def trained(scale: Scale, **options: Any) -> DelaySNN:
     return net.eval()
 
 
-@pytest.mark.parametrize("scale", ["layer", "neuron"])
+@pytest.mark.parametrize("scale", ["population", "neuron"])
 @pytest.mark.parametrize(
     "options",
     [{}, {"granularity": "dendritic"}, {"kernel_count": 3}, {"max_delay": 0, "tail": 3}],
@@ -279,16 +281,18 @@ def test_learns_and_becomes_the_same_table(scale: Scale, options: dict[str, Any]
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
     scales = trained_scales(net)
     assert scales is not None
-    assert [one.size for one in scales] == ([16, 14, 1] if scale == "neuron" else [1, 1, 1])
+    assert list(scales) == ["hidden0", "hidden1", "readout"]
+    sizes = [16, 14, 1] if scale == "neuron" else [1, 1, 1]
+    assert [one.size for one in scales.values()] == sizes
     small = quantised(table, 3, scales=scales)
-    assert {int(n) for layer in small.layers for n in layer.synapses.weight} <= set(range(-3, 4))
+    assert {int(n) for one in small.projections for n in one.weight} <= set(range(-3, 4))
     for network in (net.rounded(), TableNetwork(small)):
         agreement = compare(small, network, split)
         assert agreement.spikes_total > 300
         assert agreement.spikes_differing <= agreement.spikes_total / 500
 
 
-@pytest.mark.parametrize("scale", ["layer", "neuron"])
+@pytest.mark.parametrize("scale", ["population", "neuron"])
 def test_several_contacts_of_a_pair_become_whole_rows(scale: Scale) -> None:
     """Contacts that round to one delay add up to one row, which may lie beyond the levels."""
     net = trained(scale, kernel_count=3)
@@ -296,11 +300,9 @@ def test_several_contacts_of_a_pair_become_whole_rows(scale: Scale) -> None:
     scales = trained_scales(net)
     assert scales is not None
     largest = 0
-    for layer, step in zip(table.layers, scales, strict=True):
-        number = (
-            layer.synapses.weight.astype(float)
-            / np.broadcast_to(step, layer.n_post)[layer.synapses.post]
-        )
+    for one in table.projections:
+        step = np.broadcast_to(scales[one.target], table.size(one.target))
+        number = one.weight.astype(float) / step[one.post]
         np.testing.assert_allclose(number, np.rint(number), atol=1e-4)
         largest = max(largest, int(np.rint(np.abs(number).max())))
     assert 3 < largest <= 9
@@ -339,8 +341,8 @@ def test_scales_do_not_decay() -> None:
     after = trained_scales(net)
     assert before is not None
     assert after is not None
-    for now, then in zip(after, before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for name, then in before.items():
+        np.testing.assert_array_equal(after[name], then)
 
 
 def test_refused() -> None:
@@ -349,3 +351,41 @@ def test_refused() -> None:
     with pytest.raises(UsageError, match="bits must be a whole number from 2"):
         make_quantisation_aware_(folded(random_network(0)), 1)
     assert trained_scales(random_network(0)) is None
+
+
+def test_several_layers_into_one_population_are_refused() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.lif = nn.Linear(4, 3), DelayLayer(4, 3, 5), lif(2.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(self.a(x) + self.b(x))
+
+    with pytest.raises(UsageError, match="a and b lead into one population, .* bits="):
+        make_quantisation_aware_(Two(), 4)
+
+
+def test_networks_of_ones_own_are_folded_and_quantised() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        DelayLayer(12, 9, 5),
+        nn.Sequential(layer.BatchNorm1d(9, step_mode="m"), lif(2.0)),
+        layer.Linear(9, 4, step_mode="m"),
+        LeakyReadout(2.0),
+    )
+    x = random_split(2, 8).collate(range(8)).spikes
+    net(x)  # for statistics
+    functional.reset_net(net)
+    aware = make_quantisation_aware_(folded(net.eval()), 4, "neuron")
+    scales = trained_scales(aware)
+    assert scales is not None
+    assert {name: scale.size for name, scale in scales.items()} == {
+        "lif_1_1": 9,
+        "leakyreadout_3": 1,
+    }
+    table = integer_table(aware, dt_ms=1.0)
+    small = quantised(table, 4, scales=scales)
+    agreement = compare(small, TableNetwork(small), random_split(2, 8))
+    assert agreement.spikes_total > 50
+    assert agreement.spikes_differing == 0
