@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
+from snn_delays.errors import UsageError
 from snn_delays.hdf5.fields import (
     array,
     integer,
@@ -21,6 +19,7 @@ from snn_delays.hdf5.fields import (
     write_array,
     write_text,
 )
+from snn_delays.hdf5.opened import created, naming_group, opened
 from snn_delays.table import schema
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
@@ -38,8 +37,7 @@ def write_table(table: DelayTable, path: Path | str) -> None:
         UsageError: the path cannot be written to.
     """
     buffer = io.BytesIO()
-    # HDF5 1.10's layout: compact, and all of its metadata carry checksums.
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    with created(buffer) as file:
         write_text(file, "format", FORMAT)
         file.attrs["version"] = VERSION
         _write(file, schema.network_header(table), {})
@@ -73,21 +71,8 @@ def read_table(path: Path | str) -> DelayTable:
         UsageError: one line with the path: no such file, not a delay table, another version,
             truncated or damaged, a field missing or out of range.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such delay table. Write one with snn-delays-export.")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(file)
-    except UsageError as error:
-        raise UsageError(f"{path}: not a valid delay table: {one_line(error)}") from error
-    except HDF5_DAMAGE as error:
-        if held := held_elsewhere(error):
-            raise UsageError(f"{path} {held}") from error
-        raise UsageError(
-            f"{path}: not a readable delay table (truncated, damaged or not HDF5): "
-            f"{one_line(error)}. Export it again."
-        ) from error
+    with opened(Path(path), "delay table", "Write one with snn-delays-export.") as file:
+        return _read(file)
 
 
 def _read(file: h5py.File) -> DelayTable:
@@ -103,13 +88,13 @@ def _read(file: h5py.File) -> DelayTable:
 
 
 def _population(group: h5py.Group) -> tuple[int, Population]:
-    with _naming(group):
+    with naming_group(group):
         header = schema.population_fields(_fields(group))
         return schema.read_population(_own_name(group), header, lambda name: array(group, name))
 
 
 def _projection(group: h5py.Group) -> Projection:
-    with _naming(group):
+    with naming_group(group):
         header = schema.projection_fields(_fields(group))
         return schema.read_projection(_own_name(group), header, lambda name: array(group, name))
 
@@ -131,14 +116,3 @@ def _names(group: h5py.Group, name: str) -> tuple[str, ...]:
     if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
         raise UsageError(f"{name} must be a JSON list of strings.")
     return tuple(names)
-
-
-@contextmanager
-def _naming(group: h5py.Group) -> Iterator[None]:
-    """Put the group in front of what is wrong with it, unless it is named already."""
-    try:
-        yield
-    except UsageError as error:
-        if _own_name(group) in str(error):
-            raise
-        raise UsageError(f"{group.name}: {error}") from error

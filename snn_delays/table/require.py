@@ -46,9 +46,4 @@ def require_within(what: str, got: NDArray[np.int32], low: int, high: int) -> No
 
 
 def value_range(values: NDArray[np.generic]) -> str:
-    return f"{values.min()} … {values.max()}"
-
-
-def of_all(chosen: NDArray[np.bool_]) -> str:
-    """How many of all: ``3 of 10``."""
-    return f"{np.count_nonzero(chosen)} of {chosen.size}"
+    return f"{values.min()} … {values.max()}" if values.size else "none"

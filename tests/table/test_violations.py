@@ -219,7 +219,7 @@ def test_the_width_of_v_and_its_shifts():
     chip = load_chip("loihi1")
     table = with_population(loihi_table(), v_reset=1 << 23)
     assert any(
-        "4 of bias, v_threshold, v_reset do not fit the 24 bits" in line
+        "4 of 12 values of bias, v_threshold, v_reset do not fit the 24 bits" in line
         for line in violations(table, chip)
     )
     table = with_population(loihi_table(), beta_shift=13, weight_shift=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,48 +20,44 @@ class Key:
     least: int = 0
     most: int = 2**31 - 1
 
-    @property
-    def expected(self) -> str:
-        """What it may hold, in words."""
-        words = {
-            "whole": f"a whole number >= {self.least}",
-            "signed": "a whole number",
-            "number": "a number > 0",
-            "switch": "true or false",
-            "text": "text",
-            "word": " or ".join(f'"{word}"' for word in self.choice),
-            "words": "a list of " + ", ".join(f'"{word}"' for word in self.choice),
-            "texts": "a list of texts, or []",
-        }[self.kind]
-        return words + (', "none" or "unknown"' if self.open else "")
-
     def require(self, name: str, value: Any) -> None:
         """Raise a UsageError unless it can hold the value."""
         if self.kind == "whole" and isinstance(value, int) and value > self.most:
             raise UsageError(f"{name} must be at most {self.most}, got {value!r}.")
         if not self._accepts(value):
-            raise UsageError(f"{name} must be {self.expected}, got {value!r}.")
+            words = " or ".join(f'"{word}"' for word in self.choice)
+            expected = _KINDS[self.kind].format(least=self.least, words=words)
+            more = ', "none" or "unknown"' if self.open else ""
+            raise UsageError(f"{name} must be {expected}{more}, got {value!r}.")
 
     def _accepts(self, value: Any) -> bool:
-        number = type(value) in (int, float)
-        match self.kind:
-            case "whole":
-                return type(value) is int and value >= self.least
-            case "signed":
-                return type(value) is int
-            case "number":
-                return number and 0 < value < math.inf
-            case "switch":
-                return type(value) is bool
-            case "text":
-                return isinstance(value, str) and bool(value)
-            case "word":
-                return value in self.choice
-            case "words":
-                known = isinstance(value, list) and all(one in self.choice for one in value)
-                return known and bool(value)
-            case _:  # texts
-                return isinstance(value, list) and all(isinstance(one, str) for one in value)
+        whole = type(value) is int
+        return {
+            "whole": whole and value >= self.least,
+            "signed": whole,
+            "number": (whole or isinstance(value, float)) and 0 < value < math.inf,
+            "switch": isinstance(value, bool),
+            "text": isinstance(value, str) and bool(value),
+            "word": value in self.choice,
+            "words": value != [] and _is_list(value, lambda one: one in self.choice),
+            "texts": _is_list(value, lambda one: isinstance(one, str)),
+        }[self.kind]
+
+
+_KINDS = {
+    "whole": "a whole number >= {least}",
+    "signed": "a whole number",
+    "number": "a number > 0",
+    "switch": "true or false",
+    "text": "text",
+    "word": "{words}",
+    "words": "a list of {words}",
+    "texts": "a list of texts, or []",
+}
+
+
+def _is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(holds, value))
 
 
 def key(kind: str, choice: tuple[str, ...] = (), **limits: Any) -> Any:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.require import of_all, value_range
+from snn_delays.table.require import value_range
 from snn_delays.table.table import INPUT, DelayTable
+
+# What is wrong: which of all, for a line that begins "3 of 10 "; or a line as it is.
+Wrong = tuple[NDArray[np.bool_] | None, str]
 
 
 def latency_changes(table: DelayTable, profile: ChipProfile) -> dict[str, int]:
@@ -28,97 +30,56 @@ def latency_changes(table: DelayTable, profile: ChipProfile) -> dict[str, int]:
     return {one.name: late[one.target] - late[one.source] - transport for one in table.projections}
 
 
-def wrong_delays(projection: Projection, profile: ChipProfile, change: int) -> Iterator[str]:
+def wrong_delays(projection: Projection, profile: ChipProfile, change: int) -> Iterator[Wrong]:
     """``change``: of ``latency_changes``."""
-    limits, delay = profile.delay, projection.delay + change
-    outside = delay < limits.min
-    if limits.max is not None:
-        outside = outside | (delay > limits.max)
-    if np.any(outside):
-        changed = f", {change:+d} for latency" if change else ""
-        yield (
-            f"{of_all(outside)} delays are outside {limits.text} (they are "
-            f"{value_range(delay)}{changed})"
-        )
-    if limits.granularity == "none" and np.any(delay != limits.min):
-        yield f"{of_all(delay != limits.min)} synapses have a delay, and the chip has none"
+    limits, delay = profile.delay, projection.delay.astype(np.int64) + change
+    most = np.inf if limits.max is None else limits.max
+    outside = (delay < limits.min) | (delay > most)
+    changed = f", {change:+d} for latency" if change else ""
+    yield outside, f"delays are outside {limits.text} (they are {value_range(delay)}{changed})"
+    if limits.granularity == "none":
+        yield delay != limits.min, "synapses have a delay, and the chip has none"
 
 
-def wrong_weights(projection: Projection, profile: ChipProfile) -> Iterator[str]:
+def wrong_weights(projection: Projection, profile: ChipProfile) -> Iterator[Wrong]:
     limits, weight = profile.weights, projection.weight
-    if limits.bits is not None and not projection.integer:
-        yield f"{len(weight)} weights are float32, not integers of {limits.bits} bits"
-    elif projection.integer:
-        values = weight.astype(np.float64)
+    if projection.integer:
         low = -np.inf if limits.low is None else limits.low
         high = np.inf if limits.high is None else limits.high
-        outside = (values < low) | (values > high)
-        if np.any(outside):
-            yield (
-                f"{of_all(outside)} weights are outside {low} … {high} (they are "
-                f"{value_range(weight)})"
-            )
+        outside = (weight < low) | (weight > high)
+        yield outside, f"weights are outside {low} … {high} (they are {value_range(weight)})"
+    elif limits.bits is not None:
+        yield None, f"{len(weight)} weights are float32, not integers of {limits.bits} bits"
     if limits.power_of_two and np.frexp(projection.weight_scale)[0] != 0.5:
-        yield f"weight_scale is {projection.weight_scale:g}, not a power of two"
+        yield None, f"weight_scale is {projection.weight_scale:g}, not a power of two"
 
 
-def wrong_axons(table: DelayTable, profile: ChipProfile) -> Iterator[str]:
-    if profile.delay.granularity != "axon":
-        return
-    for source, size in _sizes(table).items():
-        leaving = [one for one in table.projections if one.source == source]
-        different = _distinct(size, [(one.pre, one.delay) for one in leaving]) > 1
-        if np.any(different):
-            yield (
-                f"{_named(source)}: {of_all(different)} axons have different delays; the chip has "
-                "one delay per axon"
-            )
+def wrong_axons(table: DelayTable, source: str, profile: ChipProfile) -> Iterator[Wrong]:
+    """``source``: the input or a population."""
+    if profile.delay.granularity == "axon":
+        leaving = [(one.pre, one.delay) for one in table.projections if one.source == source]
+        different = _distinct(table.size(source), leaving) > 1
+        yield different, "axons have different delays; the chip has one delay per axon"
 
 
-def wrong_fans(table: DelayTable, profile: ChipProfile) -> Iterator[str]:
-    fan = profile.fan
-    sizes = _sizes(table)
+def wrong_partners(table: DelayTable, source: str, profile: ChipProfile) -> Iterator[Wrong]:
+    """``source``: the input or a population."""
+    sizes = [table.input_channels, *(one.size for one in table.populations)]
     # Every neuron's number among all, since partners may be in several populations.
-    first = dict(zip(sizes, np.cumsum([0, *sizes.values()])[:-1], strict=True))
-    for source, size in sizes.items():
-        leaving = [one for one in table.projections if one.source == source]
-        coming = table.into(source)
-        for limit, what, pairs in (
-            (fan.fan_in, "are reached by", [(p.post, first[p.source] + p.pre) for p in coming]),
-            (fan.fan_out, "reach", [(p.pre, first[p.target] + p.post) for p in leaving]),
-        ):
-            if limit is None:
-                continue
-            partners = _distinct(size, pairs)
-            if np.any(partners > limit):
-                yield (
-                    f"{_named(source)}: {of_all(partners > limit)} neurons {what} more than "
-                    f"{limit} others (up to {partners.max()})"
-                )
-
-
-def _sizes(table: DelayTable) -> dict[str, int]:
-    """Of the input and of every population."""
-    return {name: table.size(name) for name in (INPUT, *table.order)}
-
-
-def _named(source: str) -> str:
-    return source if source == INPUT else f"population {source}"
-
-
-def wrong_distinct_weights(
-    table: DelayTable, population: Population, profile: ChipProfile
-) -> Iterator[str]:
-    limit = profile.weights.distinct_per_neuron
-    if limit is None:
-        return
-    leading = table.into(population.name)
-    distinct = _distinct(population.size, [(one.post, one.weight) for one in leading])
-    if np.any(distinct > limit):
-        yield (
-            f"{of_all(distinct > limit)} neurons have more than {limit} different "
-            f"weights (up to {distinct.max()})"
-        )
+    first = dict(zip((INPUT, *table.order), np.cumsum([0, *sizes]), strict=False))
+    ends = [(one, first[one.source] + one.pre, first[one.target] + one.post)
+            for one in table.projections]  # fmt: skip
+    coming = [(one.post, pre) for one, pre, _ in ends if one.target == source]
+    leaving = [(one.pre, post) for one, _, post in ends if one.source == source]
+    weights = [(one.post, one.weight) for one in table.projections if one.target == source]
+    for limit, pairs, what in (
+        (profile.fan.fan_in, coming, "are reached by more than {} others"),
+        (profile.fan.fan_out, leaving, "reach more than {} others"),
+        (profile.weights.distinct_per_neuron, weights, "have more than {} different weights"),
+    ):
+        if limit is not None:
+            found = _distinct(table.size(source), pairs)
+            yield found > limit, f"neurons {what.format(limit)} (up to {found.max()})"
 
 
 def _distinct(n: int, pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> NDArray[np.int64]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+
 from snn_delays.table.chips import neurons, synapses
 from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.table import DelayTable
+from snn_delays.table.table import INPUT, DelayTable
 
 
 def violations(
@@ -27,19 +31,34 @@ def violations(
     found = wrong_input(table.dt_ms, profile, largest_count, graded=graded)
     changes = synapses.latency_changes(table, profile)
     for one in table.projections:
-        lines = [
-            *synapses.wrong_delays(one, profile, changes[one.name]),
-            *synapses.wrong_weights(one, profile),
-        ]
-        found += [f"projection {one.name}: {line}" for line in lines]
-    found += [*synapses.wrong_axons(table, profile), *synapses.wrong_fans(table, profile)]
+        owner, change = f"projection {one.name}", changes[one.name]
+        found += _lines(owner, synapses.wrong_delays(one, profile, change))
+        found += _lines(owner, synapses.wrong_weights(one, profile))
+    for name in (INPUT, *table.order):
+        found += _axons(table, name, profile)
+        found += _lines(_named(name), synapses.wrong_partners(table, name, profile))
     for one in table.populations:
-        lines = [
-            *synapses.wrong_distinct_weights(table, one, profile),
-            *neurons.wrong_neurons(one, profile),
-            *neurons.wrong_membrane(one, profile.membrane),
-        ]
-        found += [f"population {one.name}: {line}" for line in lines]
+        found += _lines(_named(one.name), neurons.wrong_neurons(one, profile))
+        found += _lines(_named(one.name), neurons.wrong_membrane(one, profile.membrane))
+    return found
+
+
+def _axons(table: DelayTable, source: str, profile: ChipProfile) -> list[str]:
+    return _lines(_named(source), synapses.wrong_axons(table, source, profile))
+
+
+def _named(source: str) -> str:
+    return source if source == INPUT else f"population {source}"
+
+
+def _lines(owner: str, wrong: Iterable[synapses.Wrong]) -> list[str]:
+    """A line for each thing that is wrong, with how many of all where it says which."""
+    found = []
+    for which, what in wrong:
+        if which is None:
+            found.append(f"{owner}: {what}")
+        elif np.any(which):
+            found.append(f"{owner}: {np.count_nonzero(which)} of {which.size} {what}")
     return found
 
 
@@ -70,12 +89,12 @@ def wrong_neurons(table: DelayTable, profile: ChipProfile) -> list[str]:
 
     Where there are any, axons with different delays are named too, which delays seldom mend.
     """
-    found = [
-        f"population {one.name}: {line}"
-        for one in table.populations
-        for line in neurons.wrong_neurons(one, profile)
-    ]
-    return [*found, *synapses.wrong_axons(table, profile)] if found else []
+    found = []
+    for one in table.populations:
+        found += _lines(_named(one.name), neurons.wrong_neurons(one, profile))
+    for name in (INPUT, *table.order) if found else ():
+        found += _axons(table, name, profile)
+    return found
 
 
 def unknowns(profile: ChipProfile) -> list[str]:

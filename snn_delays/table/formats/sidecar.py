@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,13 @@ def write_network(
     names = [path.name.lower() for path in (*files, *neurons)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{folder}: two files would be called {twice[0]}. Rename the projection.")
-    remove_header(folder)
-    for path, projection in files.items():
-        write_columns(path, header, columns(projection), separator)
-    for path, population in neurons.items():
-        arrays = schema.arrays_of(population)
-        write_columns(path, ",".join(arrays), list(arrays.values()), ",")
-    return [*files, *neurons, write_header(table, folder)]
+    with header_last(table, folder) as last:
+        for path, projection in files.items():
+            write_columns(path, header, columns(projection), separator)
+        for path, population in neurons.items():
+            arrays = schema.arrays_of(population)
+            write_columns(path, ",".join(arrays), list(arrays.values()), ",")
+    return [*files, *neurons, last]
 
 
 def read_network(
@@ -102,33 +103,25 @@ def split_names(line: str) -> list[str]:
     return [name.strip() for name in line.split(",")]
 
 
-def remove_header(folder: Path) -> None:
-    """Take an older network's header away before its other files are replaced.
+@contextmanager
+def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
+    """Take an older ``network.json`` away first, and write the table's last; gives its path.
 
-    A folder without ``network.json`` is not a network, so that a writer who is interrupted
-    never leaves a mixture of two.
-
-    Raises:
-        UsageError: the file system refuses.
-    """
-    try:
-        (folder / HEADER_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder / HEADER_FILE}: {error.strerror}. "
-            "Choose a folder that can be written to."
-        ) from error
-
-
-def write_header(table: DelayTable, folder: Path) -> Path:
-    """Write ``network.json``, last of all files, and return its path.
+    A folder without it is not a network, so that a writer who is interrupted never leaves a
+    mixture of two.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
     path = folder / HEADER_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}. Choose a folder that can be written to."
+        ) from error
+    yield path
     write_atomically(path, to_json(table).encode("utf-8"))
-    return path
 
 
 def read_header(folder: Path) -> NetworkJson:

@@ -11,8 +11,7 @@ Reference:
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
+from snn_delays.errors import UsageError
 from snn_delays.hdf5.fields import (
     array,
     attribute,
@@ -30,15 +29,11 @@ from snn_delays.hdf5.fields import (
     write_array,
     write_text,
 )
+from snn_delays.hdf5.opened import created, naming_group, opened
 from snn_delays.table import schema
-from snn_delays.table.formats.columns import Float64, multiples, naming
+from snn_delays.table.formats.columns import Float64, multiples
 from snn_delays.table.formats.network_json import NetworkJson
-from snn_delays.table.formats.sidecar import (
-    read_header,
-    remove_header,
-    whole_network,
-    write_header,
-)
+from snn_delays.table.formats.sidecar import header_last, read_header, whole_network
 from snn_delays.table.formats.sonata_circuit import (
     EDGES,
     NODES,
@@ -66,17 +61,17 @@ def write_sonata(table: DelayTable, folder: Path | str) -> list[Path]:
         UsageError: the folder cannot be written to.
     """
     folder = Path(folder)
-    remove_header(folder)
     contents = {
-        NODES: _nodes(table),
-        EDGES: _edges(table),
+        NODES: _file(_write_nodes, table),
+        EDGES: _file(_write_edges, table),
         "node_types.csv": node_types(table),
         "edge_types.csv": edge_types(table),
         "circuit_config.json": circuit_config(table),
     }
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [*(folder / name for name in contents), write_header(table, folder)]
+    with header_last(table, folder) as last:
+        for name, content in contents.items():
+            write_atomically(folder / name, content)
+    return [*(folder / name for name in contents), last]
 
 
 def read_sonata(folder: Path | str) -> DelayTable:
@@ -87,71 +82,69 @@ def read_sonata(folder: Path | str) -> DelayTable:
     """
     folder = Path(folder)
     header = read_header(folder)
-    with _opened(folder / NODES) as nodes:
+    with opened(folder / NODES, "SONATA file") as file:
+        nodes = _members(file, "nodes")
         populations = [_read_population(nodes, header, name) for name in header.populations]
-    with _opened(folder / EDGES) as edges:
+    with opened(folder / EDGES, "SONATA file") as file:
+        edges = _members(file, "edges")
         projections = [_read_projection(edges, header, name) for name in header.projections]
     return whole_network(header, populations, projections, folder)
 
 
-@contextmanager
-def _new_file(buffer: io.BytesIO) -> Iterator[h5py.File]:
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+def _file(write: Callable[[DelayTable, h5py.File], None], table: DelayTable) -> bytes:
+    buffer = io.BytesIO()
+    with created(buffer) as file:
         file.attrs["magic"] = MAGIC
         file.attrs["version"] = np.array(VERSION, np.uint32)
-        yield file
-
-
-def _nodes(table: DelayTable) -> bytes:
-    buffer = io.BytesIO()
-    with _new_file(buffer) as file:
-        _write_nodes(file, INPUT, table.input_channels, 0)
-        for index, population in enumerate(table.populations, start=1):
-            group = _write_nodes(file, population.name, population.size, index)
-            for name, values in schema.arrays_of(population).items():
-                write_array(group, name, values, gzip=False)
+        write(table, file)
     return buffer.getvalue()
 
 
-def _write_nodes(file: h5py.File, name: str, size: int, type_id: int) -> h5py.Group:
-    population = file.create_group(f"nodes/{name}")
-    write_array(population, "node_id", np.arange(size, dtype=np.uint64), gzip=False)
-    write_array(population, "node_type_id", np.full(size, type_id, np.uint64), gzip=False)
-    _write_group(population, "node", size)
-    return population.create_group("0")
+def _write_nodes(table: DelayTable, file: h5py.File) -> None:
+    every = [(INPUT, table.input_channels, {})]
+    every += [(one.name, one.size, schema.arrays_of(one)) for one in table.populations]
+    for type_id, (name, size, attributes) in enumerate(every):
+        group = file.create_group(f"nodes/{name}")
+        _write(group, {"node_id": np.arange(size, dtype=np.uint64)})
+        _write_elements(group, "node", type_id, size, attributes)
 
 
-def _write_group(population: h5py.Group, kind: str, size: int) -> None:
+def _write_edges(table: DelayTable, file: h5py.File) -> None:
+    file.create_group("edges")
+    for type_id, one in enumerate(table.projections):
+        group = file.create_group(f"edges/{one.name}")
+        for end, population, ids, way in (
+            ("source", one.source, one.pre, "source_to_target"),
+            ("target", one.target, one.post, "target_to_source"),
+        ):
+            _write(group, {f"{end}_node_id": ids.astype(np.uint64)})
+            write_text(dataset(group, f"{end}_node_id"), "node_population", population)
+            index = edge_index(ids, table.size(population))
+            names = ("node_id_to_ranges", "range_to_edge_id")
+            _write(group.create_group(f"indices/{way}"), dict(zip(names, index, strict=True)))
+        delay_ms = one.delay.astype(np.float64) * table.dt_ms
+        attributes = {"syn_weight": one.current_weight, "delay": delay_ms}
+        _write_elements(group, "edge", type_id, len(one), attributes)
+
+
+def _write_elements(
+    group: h5py.Group, kind: str, type_id: int, size: int, attributes: schema.Arrays
+) -> None:
     """All elements are in attribute group 0, in their own order."""
-    write_array(population, f"{kind}_group_id", np.zeros(size, np.uint16), gzip=False)
-    write_array(population, f"{kind}_group_index", np.arange(size, dtype=np.uint64), gzip=False)
+    _write(
+        group,
+        {
+            f"{kind}_type_id": np.full(size, type_id, np.uint64),
+            f"{kind}_group_id": np.zeros(size, np.uint16),
+            f"{kind}_group_index": np.arange(size, dtype=np.uint64),
+        },
+    )
+    _write(group.create_group("0"), attributes)
 
 
-def _edges(table: DelayTable) -> bytes:
-    buffer = io.BytesIO()
-    with _new_file(buffer) as file:
-        file.create_group("edges")
-        for index, one in enumerate(table.projections):
-            group = file.create_group(f"edges/{one.name}")
-            ends = (
-                ("source", one.source, one.pre, "source_to_target"),
-                ("target", one.target, one.post, "target_to_source"),
-            )
-            for end, population, ids, way in ends:
-                member = write_array(group, f"{end}_node_id", ids.astype(np.uint64), gzip=False)
-                write_text(member, "node_population", population)
-                to_ranges, to_edges = edge_index(ids, table.size(population))
-                index_group = group.create_group(f"indices/{way}")
-                write_array(index_group, "node_id_to_ranges", to_ranges, gzip=False)
-                write_array(index_group, "range_to_edge_id", to_edges, gzip=False)
-            type_id = np.full(len(one), index, np.uint64)
-            write_array(group, "edge_type_id", type_id, gzip=False)
-            _write_group(group, "edge", len(one))
-            attributes = group.create_group("0")
-            write_array(attributes, "syn_weight", one.current_weight, gzip=False)
-            delay_ms = one.delay.astype(np.float64) * table.dt_ms
-            write_array(attributes, "delay", delay_ms, gzip=False)
-    return buffer.getvalue()
+def _write(group: h5py.Group, arrays: schema.Arrays) -> None:
+    for name, values in arrays.items():
+        write_array(group, name, values, gzip=False)
 
 
 def edge_index(ids: NDArray[np.integer], n_nodes: int) -> tuple[Ids, Ids]:
@@ -172,66 +165,50 @@ def edge_index(ids: NDArray[np.integer], n_nodes: int) -> tuple[Ids, Ids]:
     return of_node.astype(np.uint64), ranges[np.argsort(owner, kind="stable")].astype(np.uint64)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """A SONATA file; whatever goes wrong inside the block is one line with its path."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such SONATA file. Export the network again.")
-    try:
-        with naming(path, "SONATA file"), h5py.File(path, "r") as file:
-            if attribute(file, "magic") != MAGIC:
-                raise UsageError(f"magic must be {MAGIC:#x}, got {attribute(file, 'magic')!r}.")
-            version = np.ravel(attribute(file, "version")).tolist()
-            if version[:1] != [VERSION[0]]:
-                raise UsageError(f"version must be {VERSION[0]}.x, got {version}.")
-            yield file
-    except UsageError:
-        raise
-    except HDF5_DAMAGE as error:
-        if held := held_elsewhere(error):
-            raise UsageError(f"{path} {held}") from error
-        raise UsageError(
-            f"{path}: not a readable SONATA file (truncated, damaged or not HDF5): "
-            f"{one_line(error)}. Export it again."
-        ) from error
+def _members(file: h5py.File, kind: str) -> h5py.Group:
+    if attribute(file, "magic") != MAGIC:
+        raise UsageError(f"magic must be {MAGIC:#x}, got {attribute(file, 'magic')!r}.")
+    version = np.ravel(attribute(file, "version")).tolist()
+    if version[:1] != [VERSION[0]]:
+        raise UsageError(f"version must be {VERSION[0]}.x, got {version}.")
+    return subgroup(file, kind)
 
 
-def _read_population(file: h5py.File, header: NetworkJson, name: str) -> tuple[int, Population]:
-    group = subgroup(subgroup(file, "nodes"), name)
-    with _naming_group(group):
-        attributes = subgroup(group, "0")
-        place = _group_index(group, "node", header.populations[name]["size"])
-        arrays = header.population_arrays(name)
-        return header.population(name, {key: _numbers(attributes, key, place) for key in arrays})
+def _read_population(nodes: h5py.Group, header: NetworkJson, name: str) -> tuple[int, Population]:
+    group = subgroup(nodes, name)
+    with naming_group(group):
+        size, arrays = header.populations[name]["size"], header.population_arrays(name)
+        return header.population(name, _attributes(group, "node", size, arrays))
 
 
-def _read_projection(file: h5py.File, header: NetworkJson, name: str) -> Projection:
-    group = subgroup(subgroup(file, "edges"), name)
-    with _naming_group(group):
-        columns: dict[str, Float64] = {}
-        for end, column in (("source", "pre"), ("target", "post")):
+def _read_projection(edges: h5py.Group, header: NetworkJson, name: str) -> Projection:
+    group = subgroup(edges, name)
+    with naming_group(group):
+        for end in ("source", "target"):
             expected = header.projections[name][end]
             got = text(dataset(group, f"{end}_node_id"), "node_population")
             if got != expected:
                 raise UsageError(
                     f"node_population of {end}_node_id must be {expected!r}, got {got!r}."
                 )
-            columns[column] = _numbers(group, f"{end}_node_id")
-        attributes = subgroup(group, "0")
-        place = _group_index(group, "edge", len(columns["pre"]))
-        delay_ms = _numbers(attributes, "delay", place)
-        columns["delay"] = multiples("delay (ms)", delay_ms, "dt_ms", header.network["dt_ms"])
-        columns["weight"] = _numbers(attributes, "syn_weight", place)
+        pre, post = (_numbers(group, f"{end}_node_id") for end in ("source", "target"))
+        found = _attributes(group, "edge", len(pre), ("delay", "syn_weight"))
+        delay = multiples("delay (ms)", found["delay"], "dt_ms", header.network["dt_ms"])
+        columns = {"pre": pre, "post": post, "delay": delay, "weight": found["syn_weight"]}
         return header.projection(name, columns)
 
 
-@contextmanager
-def _naming_group(group: h5py.Group) -> Iterator[None]:
-    """Put the group in front of what is wrong with it."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{group.name}: {error}") from error
+def _attributes(
+    group: h5py.Group, kind: str, size: int, names: tuple[str, ...]
+) -> dict[str, Float64]:
+    """Attributes of every element, from the rows of group 0 that belong to them."""
+    place, found = _group_index(group, kind, size), {}
+    for name in names:
+        values = _numbers(subgroup(group, "0"), name)
+        if values.shape != place.shape:
+            raise UsageError(f"array {name!r} must have {size} elements, got {values.size}.")
+        found[name] = values[place]
+    return found
 
 
 def _group_index(population: h5py.Group, kind: str, size: int) -> NDArray[np.int64]:
@@ -250,12 +227,8 @@ def _group_index(population: h5py.Group, kind: str, size: int) -> NDArray[np.int
     return rows.astype(np.int64)
 
 
-def _numbers(group: h5py.Group, name: str, place: NDArray[np.int64] | None = None) -> Float64:
+def _numbers(group: h5py.Group, name: str) -> Float64:
     values = array(group, name)
     if values.dtype.kind not in "iuf":
         raise UsageError(f"array {name!r} must hold numbers, got {values.dtype}.")
-    if place is None:
-        return values.astype(np.float64)
-    if values.shape != place.shape:
-        raise UsageError(f"array {name!r} must have {place.size} elements, got {values.size}.")
-    return values.astype(np.float64)[place]
+    return values.astype(np.float64)
