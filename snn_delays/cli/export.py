@@ -43,7 +43,7 @@ log = logging.getLogger("snn_delays")
 MAX_DIFFERING = 1e-5
 MAX_DIFFERING_NEST = 1e-4
 _CHOICES = {
-    "scale": ("layer", "neuron", None),
+    "scale": ("population", "neuron", None),
     "delays": ("refuse", "clip", "rescale"),
     "leak": ("multiplier", "shift"),
     "verify": ("simulator", "nest", False),
@@ -102,9 +102,8 @@ def _export(cfg: DictConfig) -> None:
     except KeyboardInterrupt:
         log.info(f"Interrupted. {folder.path} is as it was.")
         raise
-    synapses = sum(len(layer.synapses) for layer in table.layers)
     files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
-    log.info(f"{files}, sample.npz, report.json: {synapses:,} synapses, {size / 1e6:.2f} MB")
+    log.info(f"{files}, sample.npz, report.json: {table.synapses:,} synapses, {size / 1e6:.2f} MB")
 
 
 def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
@@ -135,7 +134,7 @@ def _settings(cfg: DictConfig) -> DeploySettings:
         delays=cfg.delays,
         fixed_point=cfg.fixed_point,
         leak=cfg.leak,
-        decay_shift=cfg.decay_shift,
+        beta_shift=cfg.beta_shift,
         weight_shift=cfg.weight_shift,
     )
 
@@ -146,7 +145,7 @@ def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
     if chip is None and cfg.delays != "refuse":
         raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
     own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
-    for name in given & {"leak", "decay_shift", "weight_shift"}:
+    for name in given & {"leak", "beta_shift", "weight_shift"}:
         if own is None and not cfg.fixed_point:
             raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
         if own is not None and getattr(own, name, None) is not None:
@@ -158,7 +157,7 @@ def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
 def _require_integers(table: DelayTable) -> None:
     """Refuse settings of integer weights, typed for a table without them."""
     unused = sorted(typed().keys() & {"scale", "calibration"})
-    if unused and all(layer.synapses.weight.dtype == np.float32 for layer in table.layers):
+    if unused and not any(one.integer for one in table.projections):
         raise UsageError(f"{' and '.join(unused)} are for integer weights: give bits=8, or fewer.")
 
 
@@ -206,8 +205,7 @@ def _proof(
     first, second, *_ = report["stages"]
     if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
         warn_of_rounding("test", first["accuracy"], second["accuracy"])
-    needed: list[int] = report["membrane_bits"] or []
-    exact = bool(needed)
+    exact = agreement.membrane_bits is not None
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
         f"{agreement.spikes_total:,} differ"
@@ -215,11 +213,12 @@ def _proof(
         + f", {agreement.predictions_differing} of {agreement.samples} answers."
     )
     bits = settings.chip.membrane.bits if settings.chip else None
-    if settings.chip and exact and bits is not None and max(needed) > bits:
-        raise UsageError(
-            f"v needs {max(needed)} bits in layer {needed.index(max(needed))}, {settings.chip.name}"
-            f" has {bits}. Use fewer bits for weights: bits=…"
-        )
+    for name, needed in (agreement.membrane_bits or {}).items():
+        if settings.chip and bits is not None and needed > bits:
+            raise UsageError(
+                f"v needs {needed} bits in population {name}, {settings.chip.name} has {bits}. Use "
+                "fewer bits for weights: bits=…"
+            )
     limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
     wrong_readout = exact and agreement.potentials_max_difference > 0
     if agreement.spikes_differing > limit or agreement.readouts_differing or wrong_readout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import zip_longest
 from typing import Any
 
 from snn_delays.cli import console
@@ -25,39 +26,48 @@ def print_report(report: dict[str, Any], dt_ms: float) -> None:
             for index, row in enumerate(report["stages"])
         ],
     )
-    layers = report["layers"]
+    populations, projections = report["populations"], report["projections"]
     console.print_table(
-        "per layer; operations and spikes per sample",
+        "populations; spikes per sample",
+        ["population", "model", "neurons", "spikes"],
         [
-            *("layer", "neurons", "synapses", "spikes", "operations"),
+            [
+                name,
+                row["model"],
+                f"{row['neurons']:,}",
+                "–" if row["spikes_per_sample"] is None else f"{row['spikes_per_sample']:,.0f}",
+            ]
+            for name, row in populations.items()
+        ],
+    )
+    console.print_table(
+        "projections; operations per sample",
+        [
+            *("projection", "synapses", "operations"),
             *("events waiting, most", "delay ring", "spike history"),
         ],
         [
             [
-                str(index),
-                f"{row['neurons']:,}",
+                name,
                 f"{row['synapses']:,}",
-                "–" if row["spikes_per_sample"] is None else f"{row['spikes_per_sample']:,.0f}",
                 f"{row['synaptic_operations_per_sample']:,.0f}",
                 f"{row['events_in_flight_max']:,}",
                 _bytes(row["ring_bytes"]),
                 _bytes(row["history_bytes"]),
             ]
-            for index, row in enumerate(layers)
+            for name, row in projections.items()
         ],
     )
-    log.info(delay_line(layers))
-    if report["membrane_bits"]:
-        log.info(f"Integer potentials took {max(report['membrane_bits'])} bits, sign included.")
+    log.info(delay_line([row["delay_histogram"] for row in projections.values()]))
+    bits = [row["membrane_bits"] for row in populations.values()]
+    if all(bits):
+        log.info(f"Integer potentials took {max(bits)} bits, sign included.")
 
 
-def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
+def delay_line(histograms: list[list[int]], width: int = 40) -> str:
     """The delays of all synapses as one line of bars: how many have 0, 1, 2, … steps."""
-    longest = max(len(row["delay_histogram"]) for row in layers)
-    totals = [0] * longest
-    for row in layers:
-        for delay, count in enumerate(row["delay_histogram"]):
-            totals[delay] += count
+    totals = [sum(counts) for counts in zip_longest(*histograms, fillvalue=0)]
+    longest = len(totals)
     per_bar = -(-longest // width)
     bars = [sum(totals[at : at + per_bar]) for at in range(0, longest, per_bar)]
     most = max(*bars, 1)
@@ -68,16 +78,16 @@ def delay_line(layers: list[dict[str, Any]], width: int = 40) -> str:
 def print_chip(chip: dict[str, Any]) -> None:
     """What a chip's limits did to the network, and what of the chip is not in the table."""
     said = [f"latency + {chip['latency_steps']} steps ({chip['latency_ms']:g} ms)"]
-    if any(model.startswith("Int") for model in chip["neurons"]):
+    if any(model.startswith("Int") for model in chip["neurons"].values()):
         said.append("integer neurons")
-    total = sum(chip["synapses"])
+    total = sum(chip["synapses"].values())
     if chip["rescaled_by"] != 1:
         said.append(f"delays times {chip['rescaled_by']:.3f}")
     share = console.percent(chip["clipped_share"])
-    said.append(f"{sum(chip['clipped']):,} of {total:,} delays clipped ({share})")
-    if joined := sum(chip["joined"]):
+    said.append(f"{sum(chip['clipped'].values()):,} of {total:,} delays clipped ({share})")
+    if joined := sum(chip["joined"].values()):
         said.append(f"{joined:,} synapses joined with another of their pair")
-    if beyond := sum(chip["beyond_native"]):
+    if beyond := sum(chip["beyond_native"].values()):
         said.append(f"{beyond:,} delays need the chip's extensions")
     log.info(f"{chip['name']}: {'; '.join(said)}.")
     if chip["not_simulated"]:

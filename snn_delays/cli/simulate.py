@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
@@ -108,40 +108,38 @@ class _Total:
     """Sums over all trials."""
 
     def __init__(self) -> None:
-        self.samples = self.right = self.steps = 0
+        self.samples = self.right = self.steps = self.events = 0
         self.seconds = 0.0
-        self.spikes: np.ndarray | int = 0
-        self.operations: np.ndarray | int = 0
+        self.spikes: Counter[str] = Counter()
+        self.operations: Counter[str] = Counter()
 
     def add(self, trial: Trial) -> None:
         self.samples += 1
         self.right += trial.prediction == trial.sample.label
         self.steps += trial.steps
         self.seconds += trial.seconds
-        sent = input_events(trial.sample.counts).sum()
-        self.spikes = self.spikes + np.array([sent, *trial.simulation.spike_counts])
-        self.operations = self.operations + np.array(trial.operations)
+        self.events += int(input_events(trial.sample.counts).sum())
+        self.spikes.update(trial.simulation.spike_counts)
+        self.operations.update(trial.operations)
 
 
 def _print(path: Path, table: DelayTable, total: _Total) -> None:
-    spikes = np.asarray(total.spikes) / total.samples
-    operations = np.asarray(total.operations) / total.samples
-    real = total.steps * table.dt_ms / 1000
+    n, real = total.samples, total.steps * table.dt_ms / 1000
     rows = [
-        ["samples", f"{total.samples:,}"],
-        ["accuracy", console.percent(total.right / total.samples)],
-        ["input events per sample", f"{spikes[0]:,.0f}"],
+        ["samples", f"{n:,}"],
+        ["accuracy", console.percent(total.right / n)],
+        ["input events per sample", f"{total.events / n:,.0f}"],
         *(
-            [f"spikes per sample, layer {index}", f"{count:,.0f}"]
-            for index, count in enumerate(spikes[1:])
+            [f"spikes per sample, {name}", f"{count / n:,.0f}"]
+            for name, count in total.spikes.items()
         ),
         *(
-            [f"synaptic operations per sample, layer {index}", f"{count:,.0f}"]
-            for index, count in enumerate(operations)
+            [f"synaptic operations per sample, {name}", f"{count / n:,.0f}"]
+            for name, count in total.operations.items()
         ),
-        ["… all layers", f"{operations.sum():,.0f}"],
-        ["steps per sample, with the tail", f"{total.steps / total.samples:.1f}"],
-        ["time per sample, one core", f"{1000 * total.seconds / total.samples:.3f} ms"],
+        ["… in all", f"{total.operations.total() / n:,.0f}"],
+        ["steps per sample, with the tail", f"{total.steps / n:.1f}"],
+        ["time per sample, one core", f"{1000 * total.seconds / n:.3f} ms"],
         ["× real time", f"{real / total.seconds:,.0f}"],
     ]
     console.print_table(f"{path} on the test set", ["", "in the simulator"], rows)

@@ -15,10 +15,10 @@ from snn_delays.errors import UsageError, refusal
 
 # What an export may hold. Whatever else lies in the folder is its owner's and stays …
 NAMES = ("delays.h5", "sample.npz", "report.json", "csv", "pynn", "sonata", "nir")
-# … also in the folders of formats, whose own files these are.
+# … also in the folders of formats, whose own files these are, and one for each projection.
 OF_FORMATS = (
-    *("network.json", "neurons_*.csv", "layer_*.csv", "layer_*.txt", "network.nir"),
-    *("nodes.h5", "edges.h5", "node_types.csv", "edge_types.csv", "circuit_config.json"),
+    *("network.json", "neurons_*.csv", "network.nir", "circuit_config.json"),
+    *("nodes.h5", "edges.h5", "node_types.csv", "edge_types.csv"),
 )
 
 
@@ -120,7 +120,7 @@ class ExportFolder:
                 if (unproved / name).exists():
                     move(unproved / name, self.path / name)
             for file in sorted(old.glob("*/*")):
-                if not any(fnmatch(file.name, own) for own in OF_FORMATS):
+                if not _of_format(file):
                     move(file, self.path / file.parent.name / file.name)
         except BaseException:
             for source, target in reversed(done):
@@ -131,3 +131,14 @@ class ExportFolder:
         return UsageError(
             f"cannot write {self.path}: {reason}. Choose a folder that can be written to."
         )
+
+
+def _of_format(file: Path) -> bool:
+    """Whether an export has written it, and not somebody else."""
+    if any(fnmatch(file.name, own) for own in OF_FORMATS):
+        return True
+    try:
+        network = json.loads((file.parent / "network.json").read_text(encoding="utf-8"))
+        return file.suffix in (".csv", ".txt") and file.stem in network["projections"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

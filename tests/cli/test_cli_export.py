@@ -21,8 +21,9 @@ from snn_delays.deploy import load_table
 from snn_delays.deploy.deployment import Deployment
 from snn_delays.deploy.folder import ExportFolder
 from snn_delays.errors import UsageError
-from snn_delays.table import read_csv, read_nir, read_pynn, read_sonata, read_table
+from snn_delays.table import read_table
 from snn_delays.table.equality import same_network
+from snn_delays.table.formats import read_csv, read_nir, read_pynn, read_sonata
 
 
 def report_of(folder: Path | str) -> dict[str, Any]:
@@ -34,8 +35,8 @@ def test_a_table_that_its_simulator_confirms(there: Path, shell: Shell, delays: 
     out = shell("export", f"run=runs/{delays}")
     folder = there / f"runs/{delays}/export"
     table = read_table(folder / "delays.h5")
-    assert len(table.layers) == 2
-    assert (folder / "csv/layer_1.csv").is_file()
+    assert list(table.order) == list(report_of(folder)["populations"]) == ["hidden0", "readout"]
+    assert (folder / "csv/hidden0_to_readout.csv").is_file()
     assert ": 0 of" in out
     assert "0 of 32 answers" in out
     report = report_of(folder)
@@ -45,11 +46,12 @@ def test_a_table_that_its_simulator_confirms(there: Path, shell: Shell, delays: 
     assert report["stages"][0]["accuracy"] == summary["float"]["accuracy"]
     assert report["stages"][2]["accuracy"] == summary["rounded"]["accuracy"]
     assert report["stages"][2]["changed"] == report["agreement"]["spikes_differing"] == 0
-    for row, layer in zip(report["layers"], table.layers, strict=True):
-        assert row["synapses"] == sum(row["delay_histogram"]) == len(layer.synapses)
-    if delays == "none":
-        assert all((layer.synapses.delay == 0).all() for layer in table.layers)
-        assert report["layers"][0]["events_in_flight_max"] == 0
+    for one in table.projections:
+        row = report["projections"][one.name]
+        assert row["synapses"] == sum(row["delay_histogram"]) == len(one)
+        if delays == "none":
+            assert (one.delay == 0).all()
+            assert row["events_in_flight_max"] == 0
 
 
 def test_integers_only_agree_to_the_bit(there: Path, shell: Shell):
@@ -68,9 +70,9 @@ def test_integers_only_agree_to_the_bit(there: Path, shell: Shell):
     assert report["agreement"]["spikes_total"] > 10
     assert "Integer potentials took" in out
     table = read_table("whole/delays.h5")
-    assert all(layer.integer for layer in table.layers)
-    assert max(int(np.abs(layer.synapses.weight).max()) for layer in table.layers) == 15
-    assert load_table("whole/delays.h5").sizes == [12, 8, 8]
+    assert all(one.integer for one in table.populations)
+    assert max(int(np.abs(one.weight).max()) for one in table.projections) == 15
+    assert load_table("whole/delays.h5").input_channels == 12
 
 
 def test_every_format_is_the_same_network(there: Path, shell: Shell):
@@ -94,8 +96,8 @@ def test_chips(there: Path, shell: Shell, chip: str, latency: int, weights: type
     assert report["chip"]["latency_steps"] == latency
     assert report["chip"]["clipped_share"] == 0
     assert report["stages"][-2]["name"] == f"adapted to {chip}"
-    assert {layer.synapses.weight.dtype for layer in table.layers} == {np.dtype(weights)}
-    assert min(int(layer.synapses.delay.min()) for layer in table.layers) >= latency // 2
+    assert {one.weight.dtype for one in table.projections} == {np.dtype(weights)}
+    assert min(int(one.delay.min()) for one in table.projections) >= latency // 2
     assert f"{chip}: latency + {latency} steps" in out
 
 
@@ -113,7 +115,7 @@ def test_a_chip_with_short_delays_is_never_silent(there: Path, shell: Shell):
         assert (chip["clipped_share"] > 0.3) == (how == "clip")
         assert "delays clipped" in out
         table = read_table("short/delays.h5")
-        assert max(int(layer.synapses.delay.max()) for layer in table.layers) == 8
+        assert max(int(one.delay.max()) for one in table.projections) == 8
 
 
 def test_a_chip_of_ones_own(there: Path, shell: Shell):
@@ -234,10 +236,9 @@ def test_a_wrong_readout_is_never_written(
 
     def wrong(*arguments: Any, **settings: Any) -> Deployment:
         made = real(*arguments, **settings)
-        last = made.table.layers[-1]
-        synapses = replace(last.synapses, weight=last.synapses.weight[::-1].copy())
-        layers = (*made.table.layers[:-1], replace(last, synapses=synapses))
-        return replace(made, table=replace(made.table, layers=layers))
+        *others, last = made.table.projections
+        reversed_ = replace(last, weight=last.weight[::-1].copy())
+        return replace(made, table=replace(made.table, projections=(*others, reversed_)))
 
     monkeypatch.setattr(cli_export, "deploy", wrong)
     line = shell.fails("export", "run=runs/learned", "folder=mistake")
@@ -250,7 +251,7 @@ def test_a_chip_is_reported_without_measuring_too(there: Path, shell: Shell):
     out = shell("export", *arguments, "folder=short")
     assert "delays clipped" in out
     assert "Not checked, since no public source says" in out
-    assert sum(report_of("short")["chip"]["clipped"]) > 0
+    assert any(report_of("short")["chip"]["clipped"].values())
 
 
 def test_a_refused_export_leaves_the_last_one(there: Path, shell: Shell):
@@ -333,7 +334,7 @@ def test_what_the_simulation_leaves_out_is_said(there: Path, shell: Shell):
     assert "v: floating point" not in out
     assert "integer neurons" in out
     out = shell("export", "run=runs/learned", "chip=loihi2", "folder=loihi")
-    assert "latency: 1 more per layer, whatever the delays" in out
+    assert "latency: 1 more per projection, whatever the delays" in out
     stages = report_of("loihi")["stages"]
     assert [row["synapses"] for row in stages] == sorted(
         (row["synapses"] for row in stages), reverse=True
@@ -389,15 +390,15 @@ MISTAKES = [
     ("run=runs/learned bits=1", "bits must be a whole number from 2 (ternary) to 16, got 1"),
     ("run=runs/learned bits=many chip=loihi2", "bits must be a whole number from 2"),
     ("run=runs/learned bits=4.0", "bits must be a whole number from 2 (ternary) to 16, got 4.0"),
-    ("run=runs/learned scale=layer", "scale are for integer weights: give bits=8, or fewer."),
-    ("run=runs/learned scale=layer calibration=5", "calibration and scale are for integer"),
+    ("run=runs/learned scale=population", "scale are for integer weights: give bits=8, or fewer."),
+    ("run=runs/learned scale=population calibration=5", "calibration and scale are for integer"),
     ("run=runs/learned verify_samples=5", "verify_samples=5 is for verify=nest."),
     ("run=runs/learned leak=shift", "leak=shift is for integer neurons: give fixed_point=true"),
-    ("run=runs/learned chip=loihi2 decay_shift=9", "decay_shift=9: loihi2 has its own. Leave"),
+    ("run=runs/learned chip=loihi2 beta_shift=9", "beta_shift=9: loihi2 has its own. Leave"),
     ("run=runs/learned chip=nest bits=8 fixed_point=true", "the chip in floating point"),
     ("run=runs/learned folder=null", "folder must be a path, got None"),
     ("run=runs/learned bits=9 chip=loihi2", "bits=9: the chip has 8. Leave bits out"),
-    ("run=runs/learned scale=row", "scale must be one of layer, neuron, null, got 'row'"),
+    ("run=runs/learned scale=row", "scale must be one of population, neuron, null, got 'row'"),
     ("run=runs/learned delays=clip", "delays=clip is for a chip's limits: give chip=NAME"),
     ("run=runs/learned fixed_point=true", "fixed_point=true needs integer weights: give bits=8"),
     ("run=runs/learned bits=8 fixed_point=true weight_shift=99", "weight_shift must be"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -69,23 +70,25 @@ def cells(out: str) -> dict[str, str]:
 def expected(table: DelayTable, indices: list[int]) -> dict[str, float]:
     """What the table should print, sample by sample."""
     test = load_synthetic("data", **SIZES).test
-    right, spikes, events, operations = 0, 0, 0.0, np.zeros(2)
+    right, spikes, events, operations = 0, 0, 0.0, Counter[str]()
     for index in indices:
         alone = test.collate([index])
         counts = alone.spikes[:, 0].numpy()
         found = simulate(table, counts)
         right += predict(found, table.readout) == int(alone.labels[0])
-        spikes, events = spikes + found.spike_counts[0], events + counts.sum()
-        operations += synaptic_operations(table, counts, found)
+        spikes, events = spikes + found.spike_counts["hidden0"], events + counts.sum()
+        operations.update(synaptic_operations(table, counts, found))
     n = len(indices)
     return {
         "samples": n,
         "accuracy": 100 * right / n,
         "input events per sample": events / n,
-        "spikes per sample, layer 0": spikes / n,
-        "synaptic operations per sample, layer 0": operations[0] / n,
-        "synaptic operations per sample, layer 1": operations[1] / n,
-        "… all layers": operations.sum() / n,
+        "spikes per sample, hidden0": spikes / n,
+        **{
+            f"synaptic operations per sample, {name}": count / n
+            for name, count in operations.items()
+        },
+        "… in all": operations.total() / n,
     }
 
 
@@ -103,7 +106,7 @@ def test_a_run_is_simulated_on_its_own_data(run: Run, folder: Path) -> None:
     code, out, err = run("run=runs/mine")
     assert (code, err) == (0, "")
     wanted = expected(table, list(range(24)))
-    assert wanted["spikes per sample, layer 0"] > 20
+    assert wanted["spikes per sample, hidden0"] > 20
     assert_printed(out, wanted)
     (folder / "data").rename(folder / "moved")
     code, out, _ = run("run=runs/mine", "root=moved", "samples=5")
@@ -114,9 +117,9 @@ def test_a_run_is_simulated_on_its_own_data(run: Run, folder: Path) -> None:
 
 def test_another_table_and_no_run(run: Run, folder: Path) -> None:
     table = read_table("runs/mine/export/delays.h5")
-    first = table.layers[0]
-    less = replace(first, synapses=replace(first.synapses, weight=first.synapses.weight * 2))
-    other = replace(table, layers=(less, *table.layers[1:]))
+    first, *others = table.projections
+    more = replace(first, weight=first.weight * 2)
+    other = replace(table, projections=(more, *others))
     write_table(other, "other.h5")
     for source in (("run=runs/mine",), DATA):
         code, out, err = run("table=other.h5", *source, "samples=1000")
@@ -133,7 +136,7 @@ def test_spikes_are_saved_and_never_overwritten_unasked(run: Run, folder: Path) 
     before = (folder / "out/spikes.npz").read_bytes()
     with np.load(folder / "out/spikes.npz") as file:
         assert file["sample"].tolist() == [0, 4, 8, 12, 16, 20]
-        assert len(file["layer_0_events"]) > 0
+        assert len(file["hidden0_events"]) > 0
     code, _, err = run(*arguments)
     assert code == 2
     assert "out/spikes.npz exists. Choose another file, or overwrite: force=true." in err

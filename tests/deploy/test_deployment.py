@@ -230,6 +230,6 @@ def test_a_wrong_table_shows() -> None:
 
 
 def test_delays_as_a_line_of_bars() -> None:
-    line = delay_line([{"delay_histogram": [8, 0, 4]}, {"delay_histogram": [0, 0, 0, 8]}])
+    line = delay_line([[8, 0, 4], [0, 0, 0, 8]])
     assert line == "delays 0 … 3 steps: |█ ▅█|"
-    assert len(delay_line([{"delay_histogram": [1] * 400}])) < 70
+    assert len(delay_line([[1] * 400])) < 70
