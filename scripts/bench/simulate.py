@@ -31,10 +31,8 @@ from timing import alternate, machine, versions
 from snn_delays.cli.runs import load_run
 from snn_delays.deploy import integer_table
 from snn_delays.run_folder import RunFolder
-from snn_delays.table import DelayTable, Simulator
-from snn_delays.table.neuron_table import NeuronTable
-from snn_delays.table.simulator.reference import NumpySimulator
-from snn_delays.table.table import LayerTable, SynapseTable
+from snn_delays.table import DelayTable, Population, Projection, Simulator, synaptic_operations
+from snn_delays.table.simulator.reference import ReferenceSimulator
 
 SIZES, SMALL = (140, 256, 256, 20), (14, 16, 16, 4)
 MAX_DELAY, TAIL, DT_MS, STEPS = 24, 36, 10.0, 100
@@ -53,13 +51,13 @@ class Result:
     additions: float
     run_us: float
     step_us: float
-    numpy_us: float
+    reference_us: float
     dt_ms: float
 
     @property
     def real_time(self) -> tuple[float, float, float]:
-        """How many times faster than real time: ``run``, ``step`` and NumPy."""
-        times = (self.run_us, self.step_us, self.numpy_us)
+        """How many times faster than real time: ``run``, ``step`` and the reference."""
+        times = (self.run_us, self.step_us, self.reference_us)
         return tuple(1000 * self.dt_ms / us for us in times)  # pyright: ignore
 
     @property
@@ -70,39 +68,33 @@ class Result:
 def drawn_table(sizes: tuple[int, ...]) -> DelayTable:
     """Every pair connected once; thresholds such that about one neuron in ten fires a step."""
     rng = np.random.default_rng(0)
-    layers = []
-    for index, (n_pre, n_post) in enumerate(pairwise(sizes)):
-        last = index == len(sizes) - 2
+    names = ["input", *(f"hidden{index}" for index in range(len(sizes) - 2)), "readout"]
+    populations, projections = [], []
+    for (source, n_pre), (target, n_post) in pairwise(zip(names, sizes, strict=True)):
+        if target == "readout":
+            populations.append(Population.of(target, "LI", n_post, beta=0.5))
+        else:
+            constants = {"beta": 0.5, "v_threshold": 1.25, "v_reset": 0.0, "reset": "hard"}
+            populations.append(Population.of(target, "LIF", n_post, **constants))
         pre, post = np.divmod(np.arange(n_pre * n_post, dtype=np.int32), np.int32(n_post))
         # v spreads like √(events a step · weight² / (1 − β²)); the threshold is a share of that.
-        events = n_pre * (INPUT_RATE if index == 0 else HIDDEN_RATE)
+        events = n_pre * (INPUT_RATE if source == "input" else HIDDEN_RATE)
         spread = np.sqrt(events / (1 - 0.5**2))
-        layers.append(
-            LayerTable(
-                source="input" if index == 0 else index - 1,
-                target=index,
-                n_pre=n_pre,
-                n_post=n_post,
+        projections.append(
+            Projection(
+                source=source,
+                target=target,
+                pre=pre,
+                post=post,
+                delay=rng.integers(0, MAX_DELAY + 1, len(pre)).astype(np.int32),
+                weight=(rng.normal(0, 1, len(pre)) / spread).astype(np.float32),
                 min_delay=0,
                 max_delay=MAX_DELAY,
-                synapses=SynapseTable(
-                    pre,
-                    post,
-                    rng.integers(0, MAX_DELAY + 1, len(pre)).astype(np.int32),
-                    (rng.normal(0, 1, len(pre)) / spread).astype(np.float32),
-                ),
-                bias=np.zeros(n_post, np.float32),
-                neuron=NeuronTable(
-                    model="LI" if last else "LIF",
-                    reset="none" if last else "hard",
-                    beta=np.full(n_post, 0.5, np.float32),
-                    v_threshold=np.full(n_post, np.inf if last else 1.25, np.float32),
-                    v_reset=np.zeros(n_post, np.float32),
-                ),
             )
         )
     return DelayTable(
-        layers=tuple(layers),
+        populations=tuple(populations),
+        projections=tuple(projections),
         dt_ms=DT_MS,
         class_names=tuple(map(str, range(sizes[-1]))),
         readout="sum_softmax",
@@ -127,7 +119,7 @@ def trained(folder: Path, root: str | None, samples: int) -> tuple[DelayTable, C
 
 
 def measure(name: str, table: DelayTable, samples: Counts, repeats: int) -> Result:
-    simulator, slow = Simulator(table), NumpySimulator(table)
+    simulator, slow = Simulator(table), ReferenceSimulator(table)
     silent = np.zeros((table.tail_steps, table.input_channels), np.float32)
     padded = [np.concatenate([counts, silent]) for counts in samples]
 
@@ -142,7 +134,7 @@ def measure(name: str, table: DelayTable, samples: Counts, repeats: int) -> Resu
                 simulator.step(now)
 
     times = alternate(
-        {"run": whole, "step": stream, "numpy": lambda: slow.run(samples[0])}, repeats
+        {"run": whole, "step": stream, "reference": lambda: slow.run(samples[0])}, repeats
     )
     steps = sum(map(len, padded))
     per_step = {of: 1e6 * float(np.median(taken)) / steps for of, taken in times.items()}
@@ -152,18 +144,15 @@ def measure(name: str, table: DelayTable, samples: Counts, repeats: int) -> Resu
         additions=sum(additions(table, simulator, counts) for counts in samples) / steps,
         run_us=per_step["run"],
         step_us=per_step["step"],
-        numpy_us=per_step["numpy"] * steps / len(padded[0]),
+        reference_us=per_step["reference"] * steps / len(padded[0]),
         dt_ms=table.dt_ms,
     )
 
 
 def additions(table: DelayTable, simulator: Simulator, counts: np.ndarray) -> int:
     """Synapses that a sample's spikes are sent into; 3 spikes in one cell are one addition."""
-    sources = (counts != 0, *simulator.run(counts).spikes)
-    return sum(
-        int(np.bincount(layer.synapses.pre, minlength=layer.n_pre) @ fired.sum(axis=0))
-        for layer, fired in zip(table.layers, sources, strict=True)
-    )
+    simulation = simulator.run(counts)
+    return sum(synaptic_operations(table, counts != 0, simulation).values())
 
 
 @njit
@@ -217,7 +206,7 @@ def main() -> None:
         )
         print(f"run    {result.run_us:9.2f} µs a step {run:9,.0f} × real time")
         print(f"step   {result.step_us:9.2f} µs a step {step:9,.0f} × real time")
-        print(f"NumPy  {result.numpy_us:9.2f} µs a step {slow:9,.0f} × real time")
+        print(f"Python {result.reference_us:9.2f} µs a step {slow:9,.0f} × real time")
         print(
             f"run takes {result.ns_per_addition:.2f} ns per addition, neurons included: "
             f"{result.ns_per_addition / bound:.1f} cycles"
