@@ -16,18 +16,20 @@ from hypothesis import given, settings
 from nir_euler import run_graph
 
 from snn_delays.errors import UsageError
+from snn_delays.table import schema
 from snn_delays.table.equality import canonical, same_network
 from snn_delays.table.formats.nir_file import read_nir, write_nir
-from snn_delays.table.formats.nir_graph import METADATA, NO_LEAK, to_nir
+from snn_delays.table.formats.nir_graph import METADATA, to_nir
 from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.models.constants import NO_LEAK
+from snn_delays.table.projection import Projection
 from snn_delays.table.simulator import simulate
-from snn_delays.table.table import DelayTable, SynapseTable
+from snn_delays.table.table import DelayTable
 
 
 def sorted_table(table: DelayTable) -> DelayTable:
     """What NIR can give back: rows in canonical order, without those of weight zero."""
-    layers = tuple(replace(one, synapses=canonical(one.synapses)) for one in table.layers)
-    return replace(table, layers=layers)
+    return table.map(projection=canonical)
 
 
 @given(table=tables())
@@ -51,76 +53,130 @@ def test_file_gives_the_same_table(
     assert_same(read_nir(folder / "again.nir"), sorted_table(table))
 
 
-@pytest.mark.parametrize("min_delay", [0, 2])
-def test_graph_acts_as_the_table(min_delay: int) -> None:
+LOOPS = ((0, 1), (1, 2), (2, 3), (3, 4), (2, 2), (3, 1), (1, 3), (0, 3))
+
+
+@pytest.mark.parametrize("options", [
+    {"min_delay": 0},
+    {"min_delay": 2},
+    {"links": LOOPS},
+    {"links": (*LOOPS, (4, 2)), "readout": "spike_count"},
+], ids=str)  # fmt: skip
+def test_graph_acts_as_the_table(options: dict[str, Any]) -> None:
     """Every node on its own, stepped by Euler, gives the simulator's potentials and spikes."""
-    table = random_table(4, (6, 7, 5, 3), reset="hard", min_delay=min_delay, tail_steps=8)
+    table = random_table(4, (6, 7, 5, 6, 3), tail_steps=8, **options)
     counts = np.random.default_rng(0).poisson(0.6, (30, 6)).astype(float)
     expected = simulate(table, counts)
     padded = np.concatenate([counts, np.zeros((8, 6))])
     got = run_graph(to_nir(table), padded, table.dt_ms / 1000)
-    for index, spikes in enumerate(expected.spikes):
+    for name, spikes in expected.spikes.items():
         assert spikes.any()
-        np.testing.assert_array_equal(got[f"layer_{index}"], spikes)
-    np.testing.assert_allclose(got["output"], expected.potentials, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(got[name], spikes)
+    v = got[f"{table.output.name}.v"]
+    np.testing.assert_allclose(v, expected.potentials, rtol=1e-4, atol=1e-5)
 
 
 def test_graph_of_integer_neurons_is_their_real_numbered_form() -> None:
     table = random_table(4, (6, 7, 3), weight_type="int8", integer=True, tail_steps=0)
     graph = to_nir(table)
-    for index, layer in enumerate(table.layers):
-        node = graph.nodes[f"layer_{index}"]
-        np.testing.assert_allclose(1 - 0.01 / node.tau, layer.neuron.beta, atol=1e-6)
-        if layer.neuron.spiking:
-            np.testing.assert_allclose(node.v_threshold, layer.neuron.v_threshold * layer.unit)
-    weights = sum(node.weight for name, node in graph.nodes.items() if "layer_0_weight" in name)
-    rows = table.layers[0].synapses
+    for population in table.populations:
+        node = graph.nodes[population.name]
+        beta = population.parameters["beta"] / 2 ** population.scalars["beta_shift"]
+        np.testing.assert_allclose(1 - 0.0025 / node.tau, beta, atol=1e-6)
+        if population.spiking:
+            threshold = population.parameters["v_threshold"] * table.unit(population)
+            np.testing.assert_allclose(node.v_threshold, threshold)
+    rows = table.projections[0]
+    weights = sum(
+        node.weight for name, node in graph.nodes.items() if f"{rows.name}_weight" in name
+    )
     np.testing.assert_allclose(weights[rows.post, rows.pre], rows.weight * 0.0123, rtol=1e-6)
 
 
-def test_nodes_of_a_layer() -> None:
+def test_nodes_of_a_projection() -> None:
     table = random_table(0, (3, 4, 2), max_delay=2)
     nodes = to_nir(table).nodes
-    np.testing.assert_allclose(nodes["layer_0_delay_2"].delay, [0.02] * 3)
-    assert "layer_0_delay_0" not in nodes
-    assert isinstance(nodes["layer_0_weight_0"], nir.Affine)
-    assert isinstance(nodes["layer_0_weight_1"], nir.Linear)
-    rows = table.layers[0].synapses
+    name = "input_to_hidden0"
+    np.testing.assert_allclose(nodes[f"{name}_delay_2"].delay, [0.005] * 3)
+    assert f"{name}_delay_0" not in nodes
+    assert isinstance(nodes[f"{name}_weight_0"], nir.Affine)
+    assert isinstance(nodes[f"{name}_weight_1"], nir.Linear)
+    rows = table.projections[0]
     now = rows.delay == 2
     expected = np.zeros((4, 3), np.float32)
     expected[rows.post[now], rows.pre[now]] = rows.weight[now]
-    np.testing.assert_array_equal(nodes["layer_0_weight_2"].weight, expected)
+    np.testing.assert_array_equal(nodes[f"{name}_weight_2"].weight, expected)
+
+
+def test_a_bias_is_there_once_and_without_any_projection_too() -> None:
+    table = random_table(0, (3, 4, 2), max_delay=2, links=((0, 1), (0, 2), (1, 2), (1, 1)))
+    assert affines(table) == {"input_to_hidden0_weight_0", "input_to_readout_weight_0"}
+    alone = random_table(0, (3, 4, 2), max_delay=2, links=((1, 2),))
+    assert affines(alone) == {"hidden0_bias", "hidden0_to_readout_weight_0"}
+    assert_same(from_nir(to_nir(alone)), sorted_table(alone))
+    graph = to_nir(alone)
+    del graph.metadata[METADATA]
+    got = from_nir(graph, dt_ms=2.5, tail_steps=0)
+    counts = np.ones((20, 3))
+    np.testing.assert_allclose(
+        simulate(got, counts).potentials,
+        simulate(replace(alone, tail_steps=0), counts).potentials,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def affines(table: DelayTable) -> set[str]:
+    nodes = to_nir(table).nodes
+    return {name for name, node in nodes.items() if isinstance(node, nir.Affine)}
+
+
+def test_a_population_may_be_called_output() -> None:
+    table = random_table(0, (3, 2))
+    (rows,) = table.projections
+    table = replace(
+        table,
+        populations=(replace(table.output, name="output"),),
+        projections=(replace(rows, target="output"),),
+    )
+    assert_same(from_nir(to_nir(table)), sorted_table(table))
+    twice = (
+        replace(table.projections[0], name="a"),
+        replace(table.projections[0], name="a_weight_0"),
+    )
+    clash = replace(random_table(0, (3, 2, 2)), projections=())
+    clash = replace(
+        clash,
+        populations=(replace(clash.populations[0], name="a_weight_0"), table.output),
+        projections=twice[:1],
+    )
+    with pytest.raises(UsageError, match="two nodes would be called 'a_weight_0'"):
+        to_nir(clash)
 
 
 def test_neurons_that_do_not_leak() -> None:
     table = random_table(0, (3, 2))
-    one = replace(table.layers[0].neuron, beta=np.array([1, 0.5], np.float32))
-    table = replace(table, layers=(replace(table.layers[0], neuron=one),))
-    node = to_nir(table).nodes["layer_0"]
-    np.testing.assert_allclose(node.tau, [0.01 * NO_LEAK, 0.02], rtol=1e-6)
-    assert np.float32(1 - 0.01 / node.tau[0]) == 1
+    table.output.parameters["beta"][:] = 1, 0.5
+    node = to_nir(table).nodes["readout"]
+    np.testing.assert_allclose(node.tau, [0.0025 * NO_LEAK, 0.005], rtol=1e-6)
+    assert np.float32(1 - 0.0025 / node.tau[0]) == 1
     assert same_network(from_nir(to_nir(table)), table) is None
 
 
 def test_repeated_synapses_are_refused() -> None:
-    table = random_table(0, (3, 2))
-    rows = table.layers[0].synapses
-    twice = SynapseTable(
-        *(
-            np.concatenate([getattr(rows, name), getattr(rows, name)[:1]])
-            for name in ("pre", "post", "delay", "weight")
-        )
-    )
-    table = replace(table, layers=(replace(table.layers[0], synapses=twice),))
-    with pytest.raises(UsageError, match=r"layer 0: 1 of \d synapses repeat"):
+    def first_twice(one: Projection) -> Projection:
+        arrays = schema.arrays_of(one)
+        return replace(one, **{key: np.append(arrays[key], arrays[key][:1]) for key in arrays})
+
+    table = random_table(0, (3, 2)).map(projection=first_twice)
+    with pytest.raises(UsageError, match=r"projection input_to_readout: 1 of \d synapses repeat"):
         to_nir(table)
 
 
 def test_too_large_for_matrices() -> None:
-    table = random_table(0, (6, 6), max_delay=9)
-    layer = replace(table.layers[0], n_pre=10_000_000)
+    table = replace(random_table(0, (6, 6), max_delay=9), input_channels=10_000_000)
     with pytest.raises(UsageError, match="GiB, more than 1. Use the format sonata"):
-        to_nir(replace(table, layers=(layer,), input_channels=10_000_000))
+        to_nir(table)
 
 
 def changed(table: DelayTable, change: Callable[[nir.NIRGraph], Any]) -> nir.NIRGraph:
@@ -135,11 +191,13 @@ def renamed(graph: nir.NIRGraph, old: str, new: str) -> None:
 
 
 EDITS: dict[str, Callable[[nir.NIRGraph], Any]] = {
-    "tau of node 'layer_0'": lambda g: g.nodes["layer_0"].tau.__imul__(2),
-    "v_threshold of node 'layer_0'": lambda g: g.nodes["layer_0"].v_threshold.__iadd__(1),
-    "bias of node 'layer_0_weight_0'": lambda g: g.nodes["layer_0_weight_0"].bias.__iadd__(1),
-    "set of nodes and edges": lambda g: renamed(g, "layer_0_delay_1", "more"),
-    "must have metadata": lambda g: g.nodes["layer_0"].metadata.clear(),
+    "tau of node 'hidden0'": lambda g: g.nodes["hidden0"].tau.__imul__(2),
+    "v_threshold of node 'hidden0'": lambda g: g.nodes["hidden0"].v_threshold.__iadd__(1),
+    "bias of node 'input_to_hidden0_weight_0'": lambda g: g.nodes[
+        "input_to_hidden0_weight_0"
+    ].bias.__iadd__(1),
+    "set of nodes and edges": lambda g: renamed(g, "input_to_hidden0_delay_1", "more"),
+    "must have metadata": lambda g: g.nodes["hidden0"].metadata.clear(),
     "must be JSON text": lambda g: g.metadata.__setitem__(METADATA, np.ones(3)),
     "got 20.0": lambda g: None,
 }
@@ -157,15 +215,15 @@ def test_weights_are_taken_from_the_graph() -> None:
     """So that what another tool pruned or scaled comes back."""
     table = random_table(1, (3, 4, 2), max_delay=2)
     graph = to_nir(table)
-    graph.nodes["layer_0_weight_1"].weight *= 2
-    expected, got = sorted_table(table).layers[0].synapses, from_nir(graph).layers[0].synapses
+    graph.nodes["input_to_hidden0_weight_1"].weight *= 2
+    expected, got = sorted_table(table).projections[0], from_nir(graph).projections[0]
     factor = np.where(expected.delay == 1, 2, 1).astype(np.float32)
     np.testing.assert_array_equal(got.weight, expected.weight * factor)
 
 
 def test_weights_off_the_integer_grid_are_refused() -> None:
     graph = to_nir(random_table(1, (3, 4), weight_type="int8", max_delay=1))
-    graph.nodes["layer_0_weight_1"].weight *= 1.1
+    graph.nodes["input_to_readout_weight_1"].weight *= 1.1
     with pytest.raises(UsageError, match="whole multiple of weight_scale = 0.0123"):
         from_nir(graph)
 
@@ -174,17 +232,35 @@ def test_edited_graph_can_be_imported_as_it_is() -> None:
     table = random_table(1, (4, 6, 3), reset="hard", tail_steps=12)
     graph = to_nir(table)
     del graph.metadata[METADATA]
-    got = from_nir(graph, dt_ms=10.0, readout="sum_softmax", class_names=table.class_names)
-    assert got.tail_steps == sum(int(one.synapses.delay.max()) for one in table.layers)
-    for one, other in zip(got.layers, sorted_table(table).layers, strict=True):
+    got = from_nir(graph, dt_ms=2.5, readout="sum_softmax", class_names=table.class_names)
+    assert got.tail_steps == sum(int(one.delay.max()) for one in table.projections)
+    assert_close(got, table)
+
+
+def assert_close(got: DelayTable, table: DelayTable) -> None:
+    """The same network, but for what single precision and NIR's constants lose."""
+    assert [one.name for one in got.populations] == [one.name for one in table.populations]
+    expected = {(one.source, one.target): one for one in sorted_table(table).projections}
+    assert {(one.source, one.target) for one in got.projections} == set(expected)
+    for one in got.projections:
+        other = expected[one.source, one.target]
         for name in ("pre", "post", "delay"):
-            np.testing.assert_array_equal(
-                getattr(one.synapses, name), getattr(other.synapses, name)
-            )
-        np.testing.assert_allclose(one.synapses.weight, other.synapses.weight, rtol=1e-6)
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_allclose(one.weight, other.weight, rtol=1e-6)
+    for one, other in zip(got.populations, table.populations, strict=True):
         np.testing.assert_allclose(one.bias, other.bias, rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(one.neuron.beta, other.neuron.beta, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(one.neuron.v_threshold, other.neuron.v_threshold)
+        assert one.model is other.model
+        for name, values in other.parameters.items():
+            np.testing.assert_allclose(one.parameters[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_recurrent_graph_can_be_imported_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Its Delays break its cycles: nothing waits for another step, and nothing needs saying."""
+    table = random_table(4, (6, 7, 5, 6, 3), links=(*LOOPS, (4, 2)), readout="spike_count")
+    graph = to_nir(table)
+    del graph.metadata[METADATA]
+    assert_close(from_nir(graph, dt_ms=2.5), table)
+    assert not caplog.messages
 
 
 RNG = np.random.default_rng(3)
@@ -230,7 +306,8 @@ def test_graph_of_another_program_acts_as_its_equations(name: str, tmp_path: Pat
     counts = RNG.poisson(0.5, (60, 4)).astype(float)
     got, expected = simulate(table, counts), run_graph(graph, counts, 0.001)
     neurons = [name for name, node in graph.nodes.items() if isinstance(node, (nir.LIF, nir.IF))]
-    for spikes, node in zip(got.spikes, neurons, strict=True):
+    assert set(neurons) == set(got.spikes)
+    for node, spikes in got.spikes.items():
         assert spikes.any()
         np.testing.assert_array_equal(spikes, expected[node])
     np.testing.assert_allclose(got.potentials, expected["output"], rtol=1e-4, atol=1e-4)
@@ -252,20 +329,21 @@ def test_parallel_branches_add_up() -> None:
     )  # fmt: skip
     counts = RNG.poisson(0.5, (20, 4)).astype(float)
     table = from_nir(graph, dt_ms=1.0)
-    assert (table.tail_steps, len(table.layers[0].synapses)) == (2, 24)
+    assert (table.tail_steps, table.synapses) == (2, 24)
     padded = np.concatenate([counts, np.zeros((2, 4))])
     np.testing.assert_allclose(
         simulate(table, counts).potentials, run_graph(graph, padded, 0.001)["output"], atol=1e-4
     )
 
 
-def test_spiking_end_is_read_out_by_firing_rates() -> None:
+def test_spiking_end_is_read_out_by_counting() -> None:
     graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 4, low=0.2)), lif(3))
     table = from_nir(graph, dt_ms=1.0)
-    assert (table.readout, table.class_names) == ("mean", ("0", "1", "2"))
-    result = simulate(table, RNG.poisson(0.7, (40, 4)))
-    assert result.spikes[0].any()
-    np.testing.assert_array_equal(result.potentials, result.spikes[0])
+    assert (table.readout, table.class_names) == ("spike_count", ("0", "1", "2"))
+    counts = RNG.poisson(0.7, (40, 4))
+    result = simulate(table, counts)
+    assert result.spikes["lif"].any()
+    np.testing.assert_array_equal(result.spikes["lif"], run_graph(graph, counts, 0.001)["lif"])
 
 
 def test_weights_at_the_end_are_read_out_as_they_are() -> None:
@@ -281,20 +359,7 @@ def test_missing_v_reset_is_zero(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "old.nir", "r+") as file:
         del file["node/nodes/lif/v_reset"]
     table = read_nir(tmp_path / "old.nir", dt_ms=1.0)
-    np.testing.assert_array_equal(table.layers[0].neuron.v_reset, np.zeros(3))
-
-
-def recurrent() -> nir.NIRGraph:
-    graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 3)), lif(3))
-    graph.nodes["back"] = nir.Linear(drawn(3, 3))
-    graph.edges += [("lif", "back"), ("back", "lif")]
-    return graph
-
-
-def skipping() -> nir.NIRGraph:
-    graph = nir.NIRGraph.from_list(nir.Linear(drawn(3, 3)), lif(3), nir.Linear(drawn(3, 3)), li(3))
-    graph.edges.append(("input", "linear_1"))
-    return graph
+    np.testing.assert_array_equal(table.output.parameters["v_reset"], np.zeros(3))
 
 
 def listed(*nodes: nir.NIRNode) -> nir.NIRGraph:
@@ -309,10 +374,8 @@ def cuba(n: int) -> nir.CubaLIF:
 REFUSED: dict[str, Callable[[], nir.NIRGraph]] = {
     "node 'cubalif' is CubaLIF": lambda: listed(nir.Linear(drawn(3, 3)), cuba(3)),
     "node 'threshold' is Threshold": lambda: listed(nir.Threshold(np.ones(3)), lif(3)),
-    "node 'lif' leads back to 'lif'; recurrent": recurrent,
-    "must lead to one layer": skipping,
     "without neurons between": lambda: listed(nir.Linear(drawn(3, 3)), nir.Linear(drawn(3, 3))),
-    "tau of node 'lif' must be at least a step": lambda: listed(lif(3, tau=np.full(3, 1e-4))),
+    "node 'lif': tau must be at least a step": lambda: listed(lif(3, tau=np.full(3, 1e-4))),
     "must be finite numbers": lambda: listed(lif(3, tau=np.full(3, np.nan))),
     "whole multiple of dt_ms": lambda: listed(nir.Delay(np.full(3, 0.0015)), lif(3)),
     "delays the bias of an Affine": lambda: listed(

@@ -42,7 +42,7 @@ def read_nir(
     path: Path | str,
     *,
     dt_ms: float | None = None,
-    readout: str = "mean",
+    readout: str | None = None,
     class_names: Sequence[str] | None = None,
     tail_steps: int | None = None,
 ) -> DelayTable:

@@ -55,6 +55,7 @@ def flat_graph(graph: nir.NIRGraph) -> FlatGraph:
         if after in following[before]:
             raise UsageError(f"edge {before!r} → {after!r} is there twice.")
         following[before].append(after)
+    _require_on_the_way(following, edges, source, output)
     return FlatGraph(nodes, following, source, output, size)
 
 
@@ -91,14 +92,34 @@ def _without(nodes: dict[str, Any], edges: Edges, name: str) -> tuple[dict[str, 
     before = [one for one, other in edges if other == name]
     after = [other for one, other in edges if one == name]
     if name in before:
-        raise UsageError(f"node {name!r} leads back to itself; expected a chain.")
+        raise UsageError(f"node {name!r} leads back to itself without neurons between.")
     if not before or not after:
-        raise UsageError(f"node {name!r} is on no way from the input to the output.")
+        raise _on_no_way(name)
     kept = [edge for edge in edges if name not in edge]
     return (
         {one: node for one, node in nodes.items() if one != name},
         kept + [(one, other) for one in before for other in after],
     )
+
+
+def _require_on_the_way(
+    following: dict[str, list[str]], edges: Edges, source: str, output: str
+) -> None:
+    preceding: dict[str, list[str]] = {name: [] for name in following}
+    for before, after in edges:
+        preceding[after].append(before)
+    for start, next_to in ((source, following), (output, preceding)):
+        reached, coming = {start}, [start]
+        while coming:
+            new = set(next_to[coming.pop()]) - reached
+            reached |= new
+            coming += new
+        if missed := following.keys() - reached:
+            raise _on_no_way(min(missed))
+
+
+def _on_no_way(name: str) -> UsageError:
+    return UsageError(f"node {name!r} is on no way from the input to the output.")
 
 
 def _only(nodes: dict[str, Any], kind: type, outer: str) -> str:
