@@ -194,10 +194,7 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     names = _table_names(ordered)
     populations, gains = [], {}
     for name in ordered:
-        try:
-            population, gains[name] = _population(routes, name, names[name], dt_ms / 1000)
-        except UsageError as error:
-            raise UsageError(f"node {name!r}: {error}") from error
+        population, gains[name] = _population(routes, name, names[name], dt_ms / 1000)
         populations.append(population)
     names[routes.source] = INPUT
     projections = []
@@ -208,14 +205,12 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
         )
         scaled = single(weight * gains[target][post.astype(int)])
         kept = np.flatnonzero(scaled)
-        columns = [
-            whole(f"{key} into {target!r}", values[kept])
-            for key, values in (("pre", pre), ("post", post), ("delay", delay))
-        ]
-        longest = int(columns[2].max(initial=least))
-        projections.append(
-            Projection(names[source], names[target], *columns, scaled[kept], least, longest)
+        pre, post, delay = (
+            whole(f"{key} into {target!r}", column[kept])
+            for key, column in (("pre", pre), ("post", post), ("delay", delay))
         )
+        ends, longest = (names[source], names[target]), int(delay.max(initial=least))
+        projections.append(Projection(*ends, pre, post, delay, scaled[kept], least, longest))
     return populations, projections
 
 
@@ -249,8 +244,12 @@ def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Popu
     _check(name, fields, dt)
     values, scalars, gain, drive = model.require("NIR", "from_nir")(fields, dt)
     gain = np.broadcast_to(gain, (size,))
-    parameters = {key: single(one) for key, one in values.items()}
-    return Population(called, model, single(gain * bias + drive), parameters, scalars), gain
+    try:
+        parameters = {key: single(one) for key, one in values.items()}
+        population = Population(called, model, single(gain * bias + drive), parameters, scalars)
+    except UsageError as error:
+        raise UsageError(f"node {name!r}: {error}") from error
+    return population, gain
 
 
 def _check(name: str, fields: dict[str, Float64], dt: float) -> None:
@@ -260,8 +259,8 @@ def _check(name: str, fields: dict[str, Float64], dt: float) -> None:
         # A tau of one step may be a little less in single precision.
         if np.any(tau < dt * (1 - 1e-6)):
             raise UsageError(
-                f"{field} must be at least a step of {dt * 1000} ms, got {tau.min() * 1000} ms. "
-                "Use a smaller dt_ms."
+                f"{field} of node {name!r} must be at least a step of {dt * 1000} ms, "
+                f"got {tau.min() * 1000} ms. Use a smaller dt_ms."
             )
         # Beyond 2^24 steps single precision keeps all of v: no leak is meant, as NO_LEAK is.
         suspect = tau[(tau >= _LONG_TAU) & (tau < 2**24 * dt)]
