@@ -96,6 +96,8 @@ class Scalar:
 class NestNeurons:
     """What stands for a population in NEST: a model, and by its names what to set.
 
+    Among the parameters must be V_th, in the state V_m.
+
     Shape:
         parameters, state: float64 ``[size]`` or one number; ``state`` is what rest is.
     """

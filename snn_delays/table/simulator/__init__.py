@@ -2,6 +2,17 @@
 
 from snn_delays.table.simulator.activity import synaptic_operations
 from snn_delays.table.simulator.events import Simulator, simulate
+from snn_delays.table.simulator.nest_check import NestAgreement, compare_with_nest, run_in_nest
 from snn_delays.table.simulator.simulation import Simulation, predict, scores
 
-__all__ = ["Simulation", "Simulator", "predict", "scores", "simulate", "synaptic_operations"]
+__all__ = [
+    "NestAgreement",
+    "Simulation",
+    "Simulator",
+    "compare_with_nest",
+    "predict",
+    "run_in_nest",
+    "scores",
+    "simulate",
+    "synaptic_operations",
+]

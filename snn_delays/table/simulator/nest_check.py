@@ -1,15 +1,18 @@
 """The table in NEST: the same spikes from a simulator that others wrote.
 
 NEST (Gewaltig & Diesmann 2007, https://www.nest-simulator.org) shares nothing with this package
-but the table's numbers. It cannot deliver a spike within the step that sent it: where a layer
-has a delay of 0, all its delays are one step longer there, and the layer and those that follow
-lag one step more. That latency is taken off again, so that what comes back compares step by
-step with ``Simulator.run``.
+but the table's numbers. It cannot deliver a spike within the step that sent it, so a population
+may lag there, and every delay is longer by what its target lags more than its source:
+
+    delay in NEST = delay + lag[target] − lag[source] ≥ 1,    lag[input] = 0
+
+The lags are taken off again, so that what comes back compares step by step with ``Simulator.run``.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import time
@@ -23,10 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.neuron_table import NeuronTable
-from snn_delays.table.simulator import Simulation, Simulator, nest_worker, predict
-from snn_delays.table.simulator.simulation import far_apart
-from snn_delays.table.table import DelayTable, LayerTable
+from snn_delays.table.models.model import NestNeurons
+from snn_delays.table.population import Population
+from snn_delays.table.projection import Projection
+from snn_delays.table.simulator import nest_worker
+from snn_delays.table.simulator.events import Simulator
+from snn_delays.table.simulator.simulation import Simulation, far_apart, predict
+from snn_delays.table.table import INPUT, DelayTable
 
 TIMEOUT_S = 120.0
 _MISSING = (
@@ -34,6 +40,7 @@ _MISSING = (
     "'snn-delays[verify]' (Linux and macOS)."
 )
 _MOST_SPIKES = 2**31 - 1  # of one channel in one step: NEST counts them in an int
+_LONGEST = 2**21 - 1  # steps: what is longer NEST wraps around without a word
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,15 @@ class NestAgreement:
     Every spike that this changes later on is counted too.
 
     Args:
-        spikes_total: hidden spikes of the simulator.
+        spikes_total: spikes of the simulator, of all populations.
         spikes_differing: (step, neuron) pairs where only one of the two fired.
         first_differences: those of them that no other can have caused: in the first step in
-            which a sample differs, and there in the first layer that does.
+            which a sample differs, and there in the first population that does.
         samples_with_difference: samples with at least one such pair.
         potentials_max_difference: the largest difference of the readout's v.
-        readouts_differing: samples whose hidden spikes all agree, and whose readout is further
-            apart than rounding explains: by a millionth of its largest v.
-        latency_steps: by how many steps NEST's readout lagged; taken off before comparing.
+        readouts_differing: samples whose spikes all agree, and whose output's v is further apart
+            than rounding explains: by a millionth of its largest v.
+        latency_steps: by how many steps NEST's output lagged; taken off before comparing.
         seconds: wall time, NEST and simulator side by side.
     """
 
@@ -95,9 +102,9 @@ def compare_with_nest(
     potentials_max_difference = 0.0
     for done, in_nest in enumerate(_stream(table, samples, timeout_s), start=1):
         ours = simulator.run(samples[done - 1])
-        differing = [a != b for a, b in zip(ours.spikes, in_nest.spikes, strict=True)]
-        count = sum(int(np.count_nonzero(layer)) for layer in differing)
-        spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in ours.spikes)
+        differing = [fired != in_nest.spikes[name] for name, fired in ours.spikes.items()]
+        count = sum(int(np.count_nonzero(one)) for one in differing)
+        spikes_total += sum(ours.spike_counts.values())
         spikes_differing += count
         samples_with_difference += count > 0
         first_differences += _first(differing) if count else 0
@@ -117,15 +124,15 @@ def compare_with_nest(
         predictions_differing=predictions_differing,
         potentials_max_difference=potentials_max_difference,
         readouts_differing=readouts_differing,
-        latency_steps=latencies(table)[-1],
+        latency_steps=latencies(table)[table.output.name],
         seconds=time.perf_counter() - began,
     )
 
 
 def _first(differing: list[NDArray[np.bool_]]) -> int:
-    """Differing neurons of the first layer, in the first step, that has any."""
-    step = min(int(layer.any(axis=1).argmax()) for layer in differing if layer.any())
-    return next(n for layer in differing if (n := int(np.count_nonzero(layer[step]))))
+    """Differing neurons of the first population, in the first step, that has any."""
+    step = min(int(one.any(axis=1).argmax()) for one in differing if one.any())
+    return next(n for one in differing if (n := int(np.count_nonzero(one[step]))))
 
 
 def run_in_nest(
@@ -146,8 +153,8 @@ def run_in_nest(
         samples: each ``[T, input_channels]``, whole numbers of input spikes.
 
     Raises:
-        UsageError: neurons that NEST has no equal to, samples of another shape or not of whole
-            numbers, NEST not installed, ended early or too slow.
+        UsageError: neurons that NEST has no equal to, a loop with too short delays, samples of
+            another shape or not of whole numbers, NEST not installed, ended early or too slow.
     """
     return list(_stream(table, samples, timeout_s))
 
@@ -160,35 +167,65 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
     """
     if importlib.util.find_spec("nest") is None:
         raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
-    _network(table)
+    latencies(table)
+    _neurons(table)
     for n, counts in enumerate(samples):
         _counts(table, n, counts)
 
 
-def latencies(table: DelayTable) -> list[int]:
-    """By how many steps each layer lags in a simulator whose shortest delay is one step."""
-    lags, lag = [], 0
-    for layer in table.layers:
-        lag += _shift(layer)
-        lags.append(lag)
-    return lags
+def latencies(table: DelayTable) -> dict[str, int]:
+    """By how many steps each population lags in a simulator whose shortest delay is one step.
+
+    The smallest lags for which every delay there is at least one step.
+
+    Raises:
+        UsageError: none are: a loop whose delays add up to less than a step for each projection
+            in it.
+    """
+    least = [(one, int(one.delay.min())) for one in table.projections if len(one)]
+    lags = {INPUT: 0, **dict.fromkeys(table.order, 0)}
+    by: dict[str, Projection] = {}  # what makes a population lag as it does
+    raised: list[Projection] = []
+    for _ in lags:
+        raised = [one for one, delay in least if _raised(lags, by, one, 1 - delay)]
+        if not raised:
+            del lags[INPUT]
+            return lags
+    # Lags that never settle are raised in a circle: far enough back from any of them is the loop.
+    name = raised[0].target
+    for _ in lags:
+        name = by[name].source
+    loop = [by[name]]
+    while loop[-1].source != name:
+        loop.append(by[loop[-1].source])
+    raise UsageError(
+        f"NEST: in the loop {' ← '.join(one.name for one in loop)} the shortest delays add up to "
+        f"less than {len(loop)} steps, and NEST's shortest delay is 1 step each. Check this "
+        "network in the simulator alone, or train one with longer delays there."
+    )
 
 
-def _shift(layer: LayerTable) -> int:
-    return int(layer.synapses.delay.min(initial=1) == 0)
+def _raised(lags: dict[str, int], by: dict[str, Projection], one: Projection, more: int) -> bool:
+    """Let a projection's target lag ``more`` than its source at least; whether that is new."""
+    needed = lags[one.source] + more
+    if needed <= lags[one.target]:
+        return False
+    lags[one.target], by[one.target] = needed, one
+    return True
 
 
 def _stream(
     table: DelayTable, samples: Sequence[NDArray[np.generic]], timeout_s: float
 ) -> Iterator[Simulation]:
-    network = _network(table)
+    about, arrays = _network(table)
     inputs = {f"{n}": _counts(table, n, counts) for n, counts in enumerate(samples)}
     if not inputs:
         raise UsageError("NEST: there is no sample to run; give at least 1.")
-    hidden = range(len(table.layers) - 1)
+    spiking = [one.name for one in table.populations if one.spiking]
     with TemporaryDirectory(prefix="snn-delays-nest-") as name:
         folder = Path(name)
-        np.savez(folder / "network.npz", **network)
+        (folder / "network.json").write_text(json.dumps(about), encoding="utf-8")
+        np.savez(folder / "network.npz", **arrays)
         np.savez(folder / "samples.npz", **inputs)  # pyright: ignore[reportArgumentType]
         with (folder / "log.txt").open("wb") as log:
             # -P: this file's folder, with its csv.py, stays off the child's search path.
@@ -203,7 +240,7 @@ def _stream(
                 path = folder / f"found_{n}.npz"
                 _wait_for(path, worker, timeout_s)
                 with np.load(path) as found:
-                    spikes = tuple(found[f"spikes_{index}"] for index in hidden)
+                    spikes = {one: found[f"spikes_{one}"] for one in spiking}
                     simulation = Simulation(found["potentials"], spikes)
                 path.unlink()
                 yield simulation
@@ -239,51 +276,63 @@ def _last_line(folder: Path) -> str:
     return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "no message")
 
 
-def _network(table: DelayTable) -> dict[str, Any]:
-    """What ``nest_worker`` builds: the table's arrays in float64, with NEST's own delays."""
-    arrays: dict[str, Any] = {
-        "tail": table.tail_steps,
-        "input_channels": table.input_channels,
-        "n_layers": len(table.layers),
-    }
-    for index, (layer, lag) in enumerate(zip(table.layers, latencies(table), strict=True)):
-        neuron = _float_neurons(index, layer)
-        found = {
-            "pre": layer.synapses.pre,
-            "post": layer.synapses.post,
-            "delay": layer.synapses.delay + _shift(layer),
-            "weight": layer.current_weight.astype(np.float64),
-            "bias": layer.bias.astype(np.float64),
-            "beta": neuron.beta.astype(np.float64),
-            "v_threshold": neuron.v_threshold.astype(np.float64),
-            "v_reset": neuron.v_reset.astype(np.float64),
-            "lag": lag,
+def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``nest_worker`` builds: what there is, and its arrays in float64."""
+    lags = {INPUT: 0, **latencies(table)}
+    arrays: dict[str, Any] = {}
+    populations: dict[str, Any] = {}
+    for name, (bias, neurons) in _neurons(table).items():
+        populations[name] = {
+            "model": neurons.model,
+            "parameters": list(neurons.parameters),
+            "state": list(neurons.state),
+            "lag": lags[name],
         }
-        arrays |= {f"{name}_{index}": values for name, values in found.items()}
-    return arrays
+        found = {"bias": bias, **neurons.parameters}
+        found |= {f"state.{key}": values for key, values in neurons.state.items()}
+        arrays |= {
+            f"{name}.{key}": np.broadcast_to(values, bias.shape) for key, values in found.items()
+        }
+    projections: dict[str, Any] = {}
+    for one in table.projections:
+        delay = one.delay.astype(np.int64) + lags[one.target] - lags[one.source]
+        if delay.max(initial=1) > _LONGEST:
+            raise UsageError(
+                f"NEST: projection {one.name}: a delay of {delay.max()} steps is longer than "
+                f"NEST's longest, {_LONGEST}."
+            )
+        projections[one.name] = [one.source, one.target]
+        columns = {"pre": one.pre, "post": one.post, "delay": delay, "weight": one.current_weight}
+        arrays |= {f"projections/{one.name}.{key}": values for key, values in columns.items()}
+    about = {
+        "tail_steps": int(table.tail_steps),
+        "input_channels": int(table.input_channels),
+        "output": table.output.name,
+        "populations": populations,
+        "projections": projections,
+    }
+    return about, arrays
 
 
-def _float_neurons(index: int, layer: LayerTable) -> NeuronTable:
-    neuron = layer.neuron
-    if not isinstance(neuron, NeuronTable):
+def _neurons(table: DelayTable) -> dict[str, tuple[NDArray[np.float64], NestNeurons]]:
+    """By population, its bias and what it is in NEST."""
+    return {one.name: _in_nest(table, one) for one in table.populations}
+
+
+def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.float64], NestNeurons]:
+    model = population.model
+    try:
+        find = model.require("NEST", "nest")
+    except UsageError as error:
+        other = f" or a table with {model.family} neurons in NEST" if population.integer else ""
         raise UsageError(
-            f"layer {index}: NEST computes in floating point and has no {neuron.model} neurons. "
-            "Check a table with float neurons (export without fixed_point=true, or for another "
-            "chip), or check this one in the simulator (verify=simulator)."
-        )
-    if neuron.reset == "soft":
-        raise UsageError(
-            f"layer {index}: NEST's iaf_psc_delta knows the hard reset only, got reset 'soft'. "
-            "Check such a network in the simulator alone, or train one with a hard reset."
-        )
-    below = neuron.spiking & (neuron.v_threshold <= neuron.v_reset)
-    if np.any(below):
-        raise UsageError(
-            f"layer {index}: NEST needs every v_threshold above v_reset, got {np.sum(below)} of "
-            f"{below.size} neurons at or below (first: neuron {np.argmax(below)}). "
-            "Such a neuron fires at rest; give it a higher threshold."
-        )
-    return neuron
+            f"population {population.name}: {error} Check this table in the simulator alone{other}."
+        ) from error
+    bias, values = population.float_values(table.unit(population))
+    try:
+        return bias, find(values, population.scalars)
+    except UsageError as error:
+        raise UsageError(f"population {population.name}: {error}") from error
 
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:

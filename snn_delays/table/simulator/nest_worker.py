@@ -1,4 +1,4 @@
-"""Runs in a process of its own: builds the layers of a file in NEST and runs samples through them.
+"""Runs in a process of its own: builds the network of a file in NEST and runs samples through it.
 
     python -P nest_worker.py FOLDER
 
@@ -6,14 +6,9 @@
 this package: NEST's kernel is global, prints to the terminal and may end its process.
 
 One step is 1 ms of NEST's time, whatever the table's dt: only steps matter, and whole
-milliseconds are never rounded. A neuron ``iaf_psc_delta`` (Rotter & Diesmann 1999, exact
-integration; https://nest-simulator.readthedocs.io/en/stable/models/iaf_psc_delta.html) does
-
-    v ← E_L + exp(−1 / tau_m) · (v − E_L) + spikes' weights,     spike where v ≥ V_th, v ← V_reset
-
-which is the table's equation with tau_m = −1 / ln(beta) steps and E_L = V_reset = v_reset. The
-bias is one generator per layer that spikes at every step with the bias as its weights: exact to
-the bit, and it starts and stops with the sample.
+milliseconds are never rounded. What a population is in NEST, its model says (``table/models``).
+The bias is one generator per population that spikes at every step with the bias as its weights:
+exact to the bit, and it starts and stops with the sample.
 
 What happens in step s (from s to s + 1 ms) is stamped s + 1. A spike stamped s + 1 with a delay
 of d steps is part of step s + d, for generators and neurons alike; d must be at least 1.
@@ -22,6 +17,7 @@ of d steps is part of step s + d, for generators and neurons alike; d must be at
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,75 +27,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEST_MISSING = 3  # exit status
-NEVER = 1e300  # a finite threshold that no readout reaches
-_NEURON = "iaf_psc_delta"
+NEVER = 1e300  # a finite threshold that nothing reaches
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass
-class _Layer:
-    """One layer in NEST. Step t of a sample is step start + lag + t of NEST."""
+class _Population:
+    """A population in NEST. Step t of a sample is step start + lag + t of NEST."""
 
     neurons: Any
-    recorder: Any  # spikes of hidden layers, potentials of the last
     bias: Any
-    v_reset: NDArray[np.float64]
+    spikes: Any
+    potentials: Any  # of the output only
+    state: Arrays
+    threshold: NDArray[np.float64]
     lag: int
-    first_id: int
+    first: int
 
 
 class _Network:
-    def __init__(self, nest: Any, layers: list[Arrays], input_channels: int) -> None:
+    def __init__(self, nest: Any, about: dict[str, Any], arrays: Arrays) -> None:
         self.nest = nest
         nest.ResetKernel()
         nest.resolution = 1.0
-        self.inputs = nest.Create("spike_generator", input_channels)
-        self.layers: list[_Layer] = []
-        source = np.array(self.inputs.tolist())
-        for arrays in layers:
-            last = len(self.layers) == len(layers) - 1
-            layer = self._create(arrays, last)
-            self.layers.append(layer)
-            target = np.arange(len(arrays["bias"])) + layer.first_id
-            self._connect(source[arrays["pre"]], target[arrays["post"]], arrays)
-            source = target
-        # From the end of a sample until the last spike on its way has arrived.
-        self.silence = sum(int(arrays["delay"].max(initial=1)) for arrays in layers) + 1
-
-    def _create(self, arrays: Arrays, last: bool) -> _Layer:
-        nest, v_reset = self.nest, arrays["v_reset"]
-        n = len(v_reset)
-        neurons = nest.Create(_NEURON, n)
-        neurons.set(
-            C_m=1.0,
-            t_ref=0.0,
-            tau_m=_tau(arrays["beta"]),
-            E_L=v_reset,
-            V_th=np.full(n, NEVER) if last else arrays["v_threshold"],
-            V_reset=v_reset,
-            V_m=v_reset,
-        )
-        bias = nest.Create("spike_generator")
-        ids = np.array(neurons.tolist())
-        one = {"pre": np.zeros(n, int), "weight": arrays["bias"], "delay": np.ones(n, int)}
-        self._connect(np.full(n, bias.tolist()[0]), ids, one)
-        if last:
-            recorder = nest.Create("multimeter", {"record_from": ["V_m"], "interval": 1.0})
-            nest.Connect(recorder, neurons)
-        else:
-            recorder = nest.Create("spike_recorder")
-            nest.Connect(neurons, recorder)
-        return _Layer(neurons, recorder, bias, v_reset, int(arrays["lag"]), int(ids[0]))
-
-    def _connect(self, pre: NDArray[Any], post: NDArray[Any], arrays: Arrays) -> None:
-        if not len(pre):
-            return
-        synapses = {
-            "weight": arrays["weight"].astype(float),
-            "delay": arrays["delay"].astype(float),
+        self.inputs = nest.Create("spike_generator", about["input_channels"])
+        self.populations = {
+            name: self._create(
+                one,
+                {key: arrays[f"{name}.{key}"] for key in ("bias", *one["parameters"])},
+                {key: arrays[f"{name}.state.{key}"] for key in one["state"]},
+                name == about["output"],
+            )
+            for name, one in about["populations"].items()
         }
-        self.nest.Connect(pre, post, "one_to_one", synapses)
+        first = {name: one.first for name, one in self.populations.items()}
+        first["input"] = self.inputs.tolist()[0]
+        longest = 1
+        for name, (source, target) in about["projections"].items():
+            pre, post, delay, weight = (
+                arrays[f"projections/{name}.{key}"] for key in ("pre", "post", "delay", "weight")
+            )
+            self._connect(pre + first[source], post + first[target], delay, weight)
+            longest = max(longest, int(delay.max(initial=1)))
+        self.lag = max(one.lag for one in self.populations.values())
+        self.silence = longest + 1
+
+    def _create(self, about: dict[str, Any], values: Arrays, state: Arrays, output: bool) -> Any:
+        nest, bias = self.nest, values.pop("bias")
+        neurons = nest.Create(about["model"], len(bias))
+        neurons.set(**values, **state)
+        ids = np.array(neurons.tolist())
+        generator = nest.Create("spike_generator")
+        source = np.full(len(bias), generator.tolist()[0])
+        self._connect(source, ids, np.ones(len(bias)), bias)
+        spikes = nest.Create("spike_recorder")
+        nest.Connect(neurons, spikes)
+        potentials = None
+        if output:
+            potentials = nest.Create("multimeter", {"record_from": ["V_m"], "interval": 1.0})
+            nest.Connect(potentials, neurons)
+        threshold, lag = values["V_th"], about["lag"]
+        return _Population(
+            neurons, generator, spikes, potentials, state, threshold, lag, int(ids[0])
+        )
+
+    def _connect(
+        self, pre: NDArray[Any], post: NDArray[Any], delay: NDArray[Any], weight: NDArray[Any]
+    ) -> None:
+        if len(pre):
+            synapses = {"weight": weight.astype(float), "delay": delay.astype(float)}
+            self.nest.Connect(pre, post, "one_to_one", synapses)
 
     def run(self, counts: NDArray[np.int64], steps: int) -> Arrays:
         """Run one sample and come back to rest: counts ``[T, input_channels]``, then silence."""
@@ -112,36 +110,37 @@ class _Network:
                 {"spike_times": start + at + 1.0, "spike_multiplicities": channel[at].copy()}
             )
         self.inputs.set(trains)
-        for layer in self.layers:
-            layer.bias.spike_times = start + layer.lag + np.arange(float(steps))
-            layer.recorder.n_events = 0
-        self.nest.Simulate(float(1 + self.layers[-1].lag + steps + self.silence))
+        for one in self.populations.values():
+            one.bias.spike_times = start + one.lag + np.arange(float(steps))
+            for recorder in filter(None, (one.spikes, one.potentials)):
+                recorder.n_events = 0
+        self.nest.Simulate(float(1 + self.lag + steps))
+        # From now on nobody spikes, so that recurrence ends, and what is on its way arrives.
+        for one in self.populations.values():
+            one.neurons.V_th = NEVER
+        self.nest.Simulate(float(self.silence))
         found: Arrays = {}
-        for index, layer in enumerate(self.layers):
-            events = layer.recorder.events
-            at = np.round(np.asarray(events["times"])).astype(np.int64) - 1 - start - layer.lag
-            # NEST gives an empty list where nothing happened, which NumPy takes for floats.
-            neuron = np.asarray(events["senders"], np.int64) - layer.first_id
-            during = (at >= 0) & (at < steps)
-            if index < len(self.layers) - 1:
-                fired = np.zeros((steps, len(layer.v_reset)), bool)
-                fired[at[during], neuron[during]] = True
-                found[f"spikes_{index}"] = fired
-            else:
-                found["potentials"] = np.zeros((steps, len(layer.v_reset)))
-                found["potentials"][at[during], neuron[during]] = events["V_m"][during]
-            # No spike is on its way any more, no input comes: this is rest, to the bit.
-            layer.neurons.V_m = layer.v_reset
+        for name, one in self.populations.items():
+            step, neuron, _ = self._events(one, one.spikes, start, steps)
+            fired = found[f"spikes_{name}"] = np.zeros((steps, len(one.threshold)), bool)
+            fired[step, neuron] = True
+            if one.potentials is not None:
+                step, neuron, v = self._events(one, one.potentials, start, steps, "V_m")
+                potentials = found["potentials"] = np.zeros((steps, len(one.threshold)))
+                potentials[step, neuron] = v
+            one.neurons.set(V_th=one.threshold, **one.state)  # rest, to the bit
         return found
 
-
-def _tau(beta: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Membrane time constant in steps; exp(−1 / tau) gives beta back.
-
-    The two ends have no logarithm to go by: exp(−1000) is 0, and exp(−1e−17) is 1, in float64.
-    """
-    inside = np.where((beta > 0) & (beta < 1), beta, 0.5)
-    return np.select([beta <= 0, beta >= 1], [1e-3, 1e17], -1 / np.log(inside))
+    def _events(
+        self, one: _Population, recorder: Any, start: int, steps: int, value: str = "senders"
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+        """Step, neuron and a value of what was recorded during a sample."""
+        events = recorder.events
+        step = np.round(np.asarray(events["times"])).astype(np.int64) - 1 - start - one.lag
+        # NEST gives an empty list where nothing happened, which NumPy takes for floats.
+        neuron = np.asarray(events["senders"], np.int64) - one.first
+        during = (step >= 0) & (step < steps)
+        return step[during], neuron[during], np.asarray(events[value])[during]
 
 
 def main(folder: Path) -> None:
@@ -151,15 +150,13 @@ def main(folder: Path) -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(NEST_MISSING)
     nest.verbosity = nest.VerbosityLevel.ERROR
+    about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     with np.load(folder / "network.npz") as file:
-        tail, channels, n_layers = file["tail"], file["input_channels"], file["n_layers"]
-        names = ("pre", "post", "delay", "weight", "bias", "beta", "v_threshold", "v_reset", "lag")
-        layers = [{name: file[f"{name}_{index}"] for name in names} for index in range(n_layers)]
-    network = _Network(nest, layers, int(channels))
+        network = _Network(nest, about, dict(file))
     with np.load(folder / "samples.npz") as file:
         for n in range(len(file.files)):
             counts = file[f"{n}"]
-            found = network.run(counts, len(counts) + int(tail))
+            found = network.run(counts, len(counts) + about["tail_steps"])
             # Renamed when complete: nest_check.py reads it as soon as it sees it.
             unfinished = folder / "unfinished.npz"
             np.savez(unfinished, **found)  # pyright: ignore[reportArgumentType]
