@@ -51,7 +51,7 @@ def test_pages_have_code() -> None:
 
 def test_chips(table: DelayTable, capsys: pytest.CaptureFixture[str]) -> None:
     names = names_after("chips.md")
-    assert {one.synapses.weight.dtype for one in names["small"].layers} == {np.dtype(np.int8)}
+    assert {one.weight.dtype for one in names["small"].projections} == {np.dtype(np.int8)}
     assert "[] ['" in capsys.readouterr().out  # nothing is violated, something is unknown
 
 
@@ -62,13 +62,13 @@ def test_formats(table: DelayTable) -> None:
 
 def test_simulator(table: DelayTable) -> None:
     names = names_after("simulator.md")
-    assert predict(names["result"], table.readout) in range(table.layers[-1].n_post)
+    assert predict(names["result"], table.readout) in range(table.output.size)
     assert names["raster"].any()
 
 
 def test_table_format(table: DelayTable) -> None:
     names = names_after("table-format.md")
-    assert names["potentials"].shape == (80 + table.tail_steps, 4, table.layers[-1].n_post)
+    assert names["potentials"].shape == (80 + table.tail_steps, 4, table.output.size)
 
 
 def test_the_checkpoint_gives_the_gradients_of_one_pass(unchecked: None) -> None:
