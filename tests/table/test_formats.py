@@ -87,7 +87,7 @@ def test_every_float32_survives_as_text(tmp_path: Path) -> None:
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="csv, pynn, sonata.*; got 'onnx'"):
+    with pytest.raises(UsageError, match="csv, pynn, sonata, nir; got 'onnx'"):
         write_verified(random_table(0, (2, 2)), tmp_path / "new", ["csv", "onnx"])
     assert not (tmp_path / "new").exists()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from snn_delays.errors import UsageError
 from snn_delays.table.equality import same_network
 from snn_delays.table.formats.csv import read_csv, write_csv
+from snn_delays.table.formats.nir_file import read_nir, write_nir
 from snn_delays.table.formats.pynn import read_pynn, write_pynn
 from snn_delays.table.formats.sonata import read_sonata, write_sonata
 from snn_delays.table.table import DelayTable
@@ -19,6 +20,7 @@ PAIRS: dict[str, tuple[Writer, Reader]] = {
     "csv": (write_csv, read_csv),
     "pynn": (write_pynn, read_pynn),
     "sonata": (write_sonata, read_sonata),
+    "nir": (write_nir, read_nir),
 }
 FORMATS = tuple(PAIRS)
 
