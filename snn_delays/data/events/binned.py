@@ -14,11 +14,10 @@ import torch
 
 from snn_delays.data.cache import About, Arrays, Cache, Entry, stamp
 from snn_delays.data.events.binning import Grid, bin_events, merge_equal
-from snn_delays.data.events.reading import stream_events
-from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.events.reading import OnBad, stream_events
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.events.units import Units, count_units
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 

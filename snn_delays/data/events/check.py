@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from snn_delays.data.events.header import Header, read_header
-from snn_delays.data.events.recordings import Recordings, defects, sizes, stream_recordings
-from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.reading import Recordings, sizes, stream_recordings
+from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
 from snn_delays.errors import UsageError
 
 # How many defects, and how many pairs of equal recordings, are listed one by one.
@@ -166,7 +165,7 @@ def _check_some(
     owners = np.repeat(np.arange(len(some)), counts)
     back = (times[1:] < times[:-1]) & (owners[1:] == owners[:-1]) & finite[1:] & finite[:-1]
     report.unsorted_recordings += len(np.unique(owners[1:][back]))
-    found = defects(some, n_units=n_units, n_classes=len(report.class_names))
+    found = some.defects(n_units, len(report.class_names))
     report.defective_recordings += len(found)
     room = _LISTED - len(report.defects)
     report.defects += [

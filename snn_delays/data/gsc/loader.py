@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice, cache_folders
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.gsc.clips import find_clips, noise_clips, official_parts
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
 from snn_delays.data.gsc.split import FeatureSplit, Scale
 from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
-
-OnBad = Literal["refuse", "skip"]
 
 # Files named one by one in the log; a folder of nothing but damage needs no more.
 _NAMED = 20
@@ -78,9 +77,8 @@ def load_gsc(
         Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018,
         arXiv:1804.03209).
     """
-    for name, value, known in (("task", task, Task), ("on_bad", on_bad, OnBad)):
-        if value not in get_args(known):
-            raise UsageError(f"{name} must be {' or '.join(get_args(known))}, got {value!r}.")
+    choice("task", task, get_args(Task))
+    choice("on_bad", on_bad, get_args(OnBad))
     seed = whole_number("seed", seed, 0)
     encode = Encoder(encoder, threshold)
     front_end = log_mel(

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import Cache, CacheChoice, cache_folders
 from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
 from snn_delays.data.events.binned import BinnedFile, count_kept, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
-from snn_delays.data.events.recordings import OnBad, check_on_bad
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.events.units import Units, common_units
 from snn_delays.errors import UsageError
@@ -112,7 +113,7 @@ def read_official(
     """
     grid = Grid(dt_ms, 1 if pool is None else pool, max_time_ms)
     check_max_count(max_count)
-    check_on_bad(on_bad)
+    choice("on_bad", on_bad, get_args(OnBad))
     root = Path(root).expanduser()
     files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
     if download:

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 from snn_delays.arguments import whole_number
 from snn_delays.data.cache import CacheChoice
 from snn_delays.data.events.binned import data_of
-from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.heidelberg.official import read_official
-from snn_delays.data.splits.loaded import SpikeData
-from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
+from snn_delays.data.heidelberg.validation import by_speaker, check_fraction, stratified
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
 ShdSplit = Literal["speaker", "stratified", "paper"]

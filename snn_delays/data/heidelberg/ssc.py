@@ -6,9 +6,9 @@ from pathlib import Path
 
 from snn_delays.data.cache import CacheChoice
 from snn_delays.data.events.binned import data_of
-from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.heidelberg.official import read_official
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
 

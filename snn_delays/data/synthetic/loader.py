@@ -12,7 +12,7 @@ from snn_delays.arguments import whole_number
 from snn_delays.data.events.binned import BinnedFile, data_of, read_binned
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.synthetic.task import SyntheticTask, generate_synthetic
 from snn_delays.errors import UsageError
 
