@@ -246,7 +246,7 @@ def _speaker_sex(file: h5py.File) -> dict[int, str]:
     array = file.get("extra/meta_info/gender")
     if not isinstance(array, h5py.Dataset) or len(array.shape) != 1:
         return {}
-    return dict(enumerate(_texts(array[()]))) if array.size <= _MOST_SPEAKERS else {}
+    return dict(enumerate(_texts(array[()]))) if array.shape[0] <= _MOST_SPEAKERS else {}
 
 
 def _texts(values: np.ndarray | bytes | str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float32, Int, Int64, Integer
@@ -12,6 +12,8 @@ from torch import Tensor
 from snn_delays.arguments import described, shown
 from snn_delays.columns import check_columns
 from snn_delays.errors import UsageError
+
+AnyBatch = TypeVar("AnyBatch", bound="CompactBatch")
 
 
 class _Fields(NamedTuple):
@@ -55,7 +57,7 @@ class CompactBatch:
     labels: Int64[Tensor, " N"]
     speakers: Int64[Tensor, " N"]
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: AnyBatch, device: torch.device | str) -> AnyBatch:
         """The same on another device."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: part.to(device) for name, part in parts.items() if hasattr(part, "to")}

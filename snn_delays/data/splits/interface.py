@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.errors import UsageError
 
 Item = tuple[Float32[Tensor, "T C"], int]
+
+AnySplit = TypeVar("AnySplit", bound="Split")
 
 
 class Split(Dataset[Item], ABC):
@@ -103,7 +105,7 @@ class Split(Dataset[Item], ABC):
             IndexError: an index outside 0 … n − 1.
         """
 
-    def subset(self, indices: Indices, name: str) -> Self:
+    def subset(self: AnySplit, indices: Indices, name: str) -> AnySplit:
         """The recordings ``indices``, in that order, as a split of their own; nothing is copied.
 
         Raises:
