@@ -94,21 +94,17 @@ def load_gsc(
 
     labels = torch.tensor(chosen.labels)
     speakers = torch.tensor([clip.speaker for clip in chosen.clips])
-    where = {
-        part: np.flatnonzero(good & (np.array(chosen.parts) == part))
-        for part in ("train", "valid", "test")
-    }
+    parts = np.array(chosen.parts)
+    where = {part: np.flatnonzero(good & (parts == part)) for part in ("train", "valid", "test")}
     for part, places in where.items():
         if not len(places):
             raise UsageError(
                 f"GSC: none of the {len(chosen.clips)} recordings in {root} is for {part}: "
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
-    scale = Scale.of(
-        features.sums[where["train"]],
-        features.squares[where["train"]],
-        steps=front_end.steps(front_end.rate),
-    )
+    heard = where["train"]
+    steps = front_end.steps(front_end.rate)
+    scale = Scale.of(features.sums[heard], features.squares[heard], steps=steps)
     whole = FeatureSplit(
         features.parts,
         places=features.places,

@@ -1,9 +1,4 @@
-"""What the two Heidelberg data sets, SHD and SSC, have in common.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
-"""
+"""The published files of SHD and SSC: where they come from, their units, and reading them."""
 
 from __future__ import annotations
 
@@ -27,8 +22,6 @@ from snn_delays.spike_file import MOST_UNITS
 
 URL = "https://zenkelab.org/datasets"
 N_UNITS = 700
-SHD_FILES = ("shd_train.h5", "shd_test.h5")
-SSC_FILES = ("ssc_train.h5", "ssc_valid.h5", "ssc_test.h5")
 # Of the zips. The .h5.gz files that also circulate come with conflicting sums.
 MD5 = {
     "shd_train.h5": "f3252aeb598ac776c1b526422d90eecb",
@@ -37,6 +30,7 @@ MD5 = {
     "ssc_valid.h5": "b4eee3516a4a90dd0c71a6ac23a8ae43",
     "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
 }
+SHD_FILES, SSC_FILES = (tuple(f for f in MD5 if f.startswith(of)) for of in ("shd", "ssc"))
 
 
 def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
@@ -86,11 +80,10 @@ def with_units(
 def read_official(
     root: Path | str,
     dataset_name: str,
-    names: Sequence[str],
     *,
+    dt_ms: float,
     n_units: int | None,
     pool: int | None,
-    dt_ms: float,
     max_time_ms: float | None,
     cache: CacheChoice,
     max_count: int | None,
@@ -98,15 +91,10 @@ def read_official(
     download: bool,
     base_url: str | None,
 ) -> list[BinnedFile]:
-    """Read and bin the files of some splits; what is missing is downloaded first if it may be.
+    """Read and bin the files of "SHD" or "SSC"; what is missing is downloaded first if it may be.
 
-    Counts are clipped afterwards, so that one cache serves all.
-
-    Args:
-        dataset_name: "SHD" or "SSC".
-        names: of the splits, as the files are named after them.
-        n_units, pool, dt_ms, max_time_ms, root, cache, max_count, on_bad, download, base_url: as
-            in :func:`~snn_delays.data.heidelberg.shd.load_shd`.
+    Arguments are as in :func:`~snn_delays.data.heidelberg.load.load_shd`. Counts are clipped
+    afterwards, so that one cache serves all.
 
     Raises:
         UsageError: as there.
@@ -115,19 +103,20 @@ def read_official(
     check_max_count(max_count)
     choice("on_bad", on_bad, get_args(OnBad))
     root = Path(root).expanduser()
-    files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
+    names = SHD_FILES if dataset_name == "SHD" else SSC_FILES
     if download:
-        fetch_official(root, list(files), base_url)
-    store = Cache(cache_folders(root, cache), dataset_name)
-    sources = [official_file(root, file_name, dataset_name) for file_name in files]
-    n_units, sources = with_units(n_units, sources, store)
+        fetch_official(root, names, base_url)
+    kept = Cache(cache_folders(root, cache), dataset_name)
+    sources = [official_file(root, name, dataset_name) for name in names]
+    n_units, sources = with_units(n_units, sources, kept)
     if pool is None:
         grid = replace(grid, pool=usual_pool(n_units))
-    binned = (
-        read_kept(store, source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
-        for name, source in zip(files.values(), sources, strict=True)
-    )
-    return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
+    files = []
+    for source in sources:
+        part = source.path.stem.partition("_")[2]
+        file = read_kept(kept, source, n_units=n_units, grid=grid, name=part, on_bad=on_bad)
+        files.append(replace(file, split=clip_counts(file.split, max_count)))
+    return files
 
 
 def fetch_official(
@@ -148,14 +137,13 @@ def fetch_official(
     """
     root = Path(root).expanduser()
     for file_name in file_names:
-        path = root / file_name
+        path, archive = root / file_name, root / f"{file_name}.zip"
         if path.exists():
             continue
         by_hand = (
             f"Without a network: get {URL}/{file_name}.zip elsewhere (md5 {MD5[file_name]}) and "
             f"put it into {root}."
         )
-        archive = root / f"{file_name}.zip"
         url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
         with alone_in(root, by_hand):
             if not path.exists():  # Another process may have been quicker.

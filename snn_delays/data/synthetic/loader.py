@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from snn_delays.arguments import whole_number
 from snn_delays.data.events.binned import BinnedFile, data_of, read_binned
@@ -28,15 +29,7 @@ def load_synthetic(
     n_train: int = 1000,
     n_valid: int = 200,
     n_test: int = 500,
-    n_classes: int = 8,
-    n_channels: int = 12,
-    pattern_steps: int = 24,
-    dt_ms: float = 10.0,
-    jitter: float = 0.3,
-    spurious: float = 1.0,
-    deletion: float = 0.05,
-    max_onset: int = 12,
-    seed: int = 0,
+    **settings: Any,
 ) -> SpikeData:
     """Load the task that only delays can solve; see ``synthetic/task.py``.
 
@@ -46,30 +39,19 @@ def load_synthetic(
     Args:
         root: the folder for the files; made if missing.
         n_train, n_valid, n_test: number of recordings.
-        n_classes, n_channels, pattern_steps, dt_ms, jitter, spurious, deletion, max_onset, seed:
-            see :class:`~snn_delays.data.synthetic.task.SyntheticTask`.
+        settings: of :class:`~snn_delays.data.synthetic.task.SyntheticTask`, such as ``seed``.
 
     Raises:
         UsageError: a setting out of range, or a folder that cannot be written to.
     """
-    task = SyntheticTask(
-        n_classes=n_classes,
-        n_channels=n_channels,
-        pattern_steps=pattern_steps,
-        dt_ms=dt_ms,
-        jitter=jitter,
-        spurious=spurious,
-        deletion=deletion,
-        max_onset=max_onset,
-        seed=seed,
-    )
+    task = SyntheticTask(**settings)
     sizes = {
         name: whole_number(f"synthetic: n_{name}", size, 1)
         for name, size in (("train", n_train), ("valid", n_valid), ("test", n_test))
     }
     folder = Path(root).expanduser()
-    settings = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
-    stem = f"synthetic_{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+    described = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
+    stem = f"synthetic_{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     files = [
         _read_or_make(
             folder / f"{stem}_{name}.h5", task, n_samples=sizes[name], part=part, name=name

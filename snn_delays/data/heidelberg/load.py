@@ -1,4 +1,9 @@
-"""Spiking Heidelberg Digits: spoken digits in German and English, 20 classes, 12 speakers."""
+"""The Heidelberg data sets: SHD, spoken digits in two languages, and SSC, 35 spoken commands.
+
+Reference:
+    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice
 from snn_delays.data.events.binned import data_of
 from snn_delays.data.events.reading import OnBad
@@ -55,8 +60,7 @@ def load_shd(
         valid_speakers: the speakers to hold out; None draws the fewest that make that share.
         seed: of what is drawn.
         cache: where to keep the binned files: a folder, False for nowhere; None for the folder
-            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
-            ``data/cache.py``.
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
         max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
             limit.
         on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
@@ -67,8 +71,7 @@ def load_shd(
     Raises:
         UsageError: a setting out of range; a file missing, damaged or not in the format.
     """
-    if split not in get_args(ShdSplit):
-        raise UsageError(f"split must be one of {', '.join(get_args(ShdSplit))}, got {split!r}.")
+    choice("split", split, get_args(ShdSplit))
     if valid_speakers is not None and split != "speaker":
         raise UsageError(f"valid_speakers is for split=speaker, got split={split}.")
     check_fraction(valid_fraction)
@@ -76,10 +79,9 @@ def load_shd(
     files = read_official(
         root,
         "SHD",
-        ("train", "test"),
+        dt_ms=dt_ms,
         n_units=n_units,
         pool=pool,
-        dt_ms=dt_ms,
         max_time_ms=max_time_ms,
         cache=cache,
         max_count=max_count,
@@ -103,3 +105,43 @@ def load_shd(
             kept, held = stratified(labels, speakers, valid_fraction, seed)
         train, valid = train.subset(kept, "train"), train.subset(held, "valid")
     return data_of(files, (train, valid, test), split=split, dataset_name="SHD", dt_ms=dt_ms)
+
+
+def load_ssc(
+    root: Path | str,
+    *,
+    dt_ms: float = 10.0,
+    n_units: int | None = None,
+    pool: int | None = None,
+    max_time_ms: float | None = None,
+    split: str = "official",
+    cache: CacheChoice = None,
+    max_count: int | None = None,
+    on_bad: OnBad = "refuse",
+    download: bool = False,
+    base_url: str | None = None,
+) -> SpikeData:
+    """Load SSC from ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5`` in ``root``.
+
+    Arguments are as in :func:`load_shd`; ``split`` is only "official", one file for each split.
+
+    Raises:
+        UsageError: a setting out of range; a file missing, damaged or not in the format.
+    """
+    if split != "official":
+        raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
+    files = read_official(
+        root,
+        "SSC",
+        dt_ms=dt_ms,
+        n_units=n_units,
+        pool=pool,
+        max_time_ms=max_time_ms,
+        cache=cache,
+        max_count=max_count,
+        on_bad=on_bad,
+        download=download,
+        base_url=base_url,
+    )
+    splits = [file.split for file in files]
+    return data_of(files, splits, split=split, dataset_name="SSC", dt_ms=dt_ms)
