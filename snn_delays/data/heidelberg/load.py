@@ -17,8 +17,8 @@ from snn_delays.data.cache import CacheChoice
 from snn_delays.data.events.binned import data_of
 from snn_delays.data.events.reading import OnBad
 from snn_delays.data.heidelberg.official import read_official
-from snn_delays.data.heidelberg.validation import by_speaker, check_fraction, stratified
 from snn_delays.data.splits.interface import SpikeData
+from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
 
 ShdSplit = Literal["speaker", "stratified", "paper"]
