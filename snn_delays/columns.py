@@ -34,9 +34,6 @@ def column(
             that can be.
         length: how many there must be; None for any number.
         why: where the bounds come from, as in ``"n_channels = 4"``.
-
-    Raises:
-        UsageError: of another kind, shape or range.
     """
     numbers = values
     if isinstance(values, Tensor) and values.device.type == "cpu":
@@ -63,11 +60,7 @@ def column(
 
 
 def offsets_of(name: str, values: Any, n_events: int) -> Int64[Tensor, " n_plus_1"]:
-    """``values`` as places in a list of ``n_events`` events: from 0 up to all of them.
-
-    Raises:
-        UsageError: not whole numbers that rise from 0 to ``n_events``.
-    """
+    """``values`` as places in a list of ``n_events`` events: from 0 up to all of them."""
     offsets = column(name, values, None, 0, n_events, why=f"{n_events} events").long()
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != n_events:
         ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
@@ -86,9 +79,6 @@ def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """Refuse columns of a batch that are no integer tensors of ``n`` entries; None for any number.
 
     Values stay unseen, as they may lie on a GPU.
-
-    Raises:
-        UsageError: of another kind or shape.
     """
     for name, values in columns.items():
         whole = isinstance(values, Tensor) and is_whole(values) and values.dtype != torch.bool

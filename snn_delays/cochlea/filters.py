@@ -132,11 +132,7 @@ class FilterBank:
 
 
 def check_pressure(sound: Float[np.ndarray, " samples"]) -> None:
-    """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones.
-
-    Raises:
-        UsageError: as said.
-    """
+    """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones."""
     real = isinstance(sound, np.ndarray) and sound.dtype.kind == "f"
     if not real or sound.ndim != 1 or not len(sound):
         raise UsageError(

@@ -31,9 +31,6 @@ class Spool:
     Args:
         output: the file that shall be written in the end.
         plan: what the clips are; a spool of another plan is started anew.
-
-    Raises:
-        UsageError: on entering: another process has it, or the file system refuses.
     """
 
     def __init__(self, output: Path, plan: str) -> None:
@@ -64,11 +61,7 @@ class Spool:
         self._lock.release()
 
     def append(self, times: Float[np.ndarray, " E"], units: Int[np.ndarray, " E"]) -> None:
-        """Keep the spikes of the next clip.
-
-        Raises:
-            UsageError: the file system refuses.
-        """
+        """Keep the spikes of the next clip."""
         both = zip((times, units), _KINDS.values(), strict=True)
         data = [values.astype(kind).tobytes() for values, kind in both]
         clip = np.array([(len(times), _checksum(*data))], _CLIP).tobytes()

@@ -71,9 +71,6 @@ class Augmentation:
 
         Targets are class probabilities ``[N, n_classes]`` if recordings are mixed, whose batch then
         has the label of each one's greater part; otherwise the labels ``[N]``.
-
-        Raises:
-            UsageError: currents, to a change that needs events; a shift beyond the last channel.
         """
         spikes, lengths = batch.spikes, batch.lengths
         recordings, channels = spikes.shape[1:]

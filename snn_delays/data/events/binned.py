@@ -46,11 +46,7 @@ class BinnedFile:
 def read_binned(
     source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad = "refuse"
 ) -> BinnedFile:
-    """Read and bin a file piece by piece, so that only the binned form is ever held in full.
-
-    Raises:
-        UsageError: as :func:`~snn_delays.data.events.reading.stream_events`, or no event remains.
-    """
+    """Read and bin a file piece by piece, so that only the binned form is ever held in full."""
     parts: list[SpikeSplit] = []
     class_names: tuple[str, ...] = ()
     speaker_sex: dict[int, str] = {}
@@ -80,11 +76,7 @@ def read_binned(
 def read_kept(
     cache: Cache, source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad
 ) -> BinnedFile:
-    """As :func:`read_binned`, but quicker the second time.
-
-    Raises:
-        UsageError: as ``read_binned``; never for the cache's sake.
-    """
+    """As :func:`read_binned`, but quicker the second time."""
     at = stamp(source.path)
     content = cache.content(source.path) if cache.folders else None
     if content is None:  # Where the file cannot be read, this says why.
@@ -115,11 +107,7 @@ def read_kept(
 
 
 def count_kept(cache: Cache, source: SpikeFile) -> Units:
-    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time.
-
-    Raises:
-        UsageError: as ``count_units``; never for the cache's sake.
-    """
+    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time."""
     at = stamp(source.path)
     content = cache.content(source.path) if cache.folders else None
     if content is None:
@@ -159,9 +147,6 @@ def data_of(
 ) -> SpikeData:
     """The data set of these files, from which train, valid and test were taken; warns of defects
     and of channels without an event.
-
-    Raises:
-        UsageError: the files name their classes differently.
     """
     train, valid, test = splits
     silent = train.silent_channels()

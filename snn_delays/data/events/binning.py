@@ -39,9 +39,6 @@ class Grid:
         dt_ms: duration of a step, in ms.
         pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
         max_time_ms: events at or after this time, in ms, are left out; None keeps all.
-
-    Raises:
-        UsageError: a setting out of range.
     """
 
     dt_ms: float
@@ -69,9 +66,6 @@ def bin_events(
     Args:
         dt_ms, pool, max_time_ms: as in :class:`Grid`.
         name: what the split is called.
-
-    Raises:
-        UsageError: a setting out of range, or an event 50,000 steps or more after t = 0.
     """
     grid = Grid(dt_ms, pool, max_time_ms)
     times, units, offsets = events.times, events.units, events.offsets
@@ -138,9 +132,6 @@ def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
     Args:
         split: as :func:`merge_equal` gives it.
         max_count: None for no limit.
-
-    Raises:
-        UsageError: no whole number >= 1.
     """
     check_max_count(max_count)
     if max_count is None or split.counts is None:

@@ -138,11 +138,7 @@ def sizes(lists: Sequence[np.ndarray]) -> Int64[np.ndarray, " n"]:
 
 
 def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Iterator[Recordings]:
-    """All recordings of an open file, piece by piece.
-
-    Raises:
-        UsageError: an array missing or damaged.
-    """
+    """All recordings of an open file, piece by piece."""
     all_times, all_units = (source.lists(file, f"spikes/{name}") for name in ("times", "units"))
     for start in range(0, len(header.labels), _RECORDINGS_PER_CHUNK):
         chunk = slice(start, start + _RECORDINGS_PER_CHUNK)
@@ -154,11 +150,7 @@ def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Ite
 
 
 def stream_units(file: h5py.File, source: SpikeFile, n: int) -> Iterator[np.ndarray]:
-    """The units of all ``n`` recordings, piece by piece, without their times.
-
-    Raises:
-        UsageError: the array is missing or damaged.
-    """
+    """The units of all ``n`` recordings, piece by piece, without their times."""
     lists = source.lists(file, "spikes/units")
     for start in range(0, n, _RECORDINGS_PER_CHUNK):
         with source.reading():

@@ -42,11 +42,7 @@ class SpikeFile:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Put around calls into h5py: what they raise means a damaged file, or one in use.
-
-        Raises:
-            UsageError: in place of the error of h5py or of the operating system.
-        """
+        """Put around calls into h5py: what they raise means a damaged file, or one in use."""
         try:
             yield
         except UsageError:
@@ -58,11 +54,7 @@ class SpikeFile:
             raise self.error(f"cannot be read: expected a whole HDF5 file, got {reason}") from error
 
     def open(self) -> h5py.File:
-        """Open for reading.
-
-        Raises:
-            UsageError: no such file, a folder, no bytes, not HDF5, truncated, no permission.
-        """
+        """Open for reading."""
         with self.reading():
             if not self.path.exists():
                 raise self.error("does not exist: expected an HDF5 file")
@@ -78,11 +70,7 @@ class SpikeFile:
         raise self.error(f"is not HDF5: expected an HDF5 file, got one that starts with {start!r}")
 
     def array(self, file: h5py.File, name: str, n: int | None = None) -> h5py.Dataset:
-        """The array of that name; with one entry for each of ``n`` recordings.
-
-        Raises:
-            UsageError: there is none, or it has another shape.
-        """
+        """The array of that name; with one entry for each of ``n`` recordings."""
         with self.reading():
             member = file.get(name)
             found = ", ".join(file) or "nothing"
@@ -102,9 +90,6 @@ class SpikeFile:
 
         The references of a compressed array are not looked at, but all collections of the file
         are. Files with a user block or unusual widths of addresses are taken as they are.
-
-        Raises:
-            UsageError: a reference that leads nowhere, or a collection that does not add up.
         """
         array = self.array(file, name)
         with self.reading():
@@ -139,12 +124,7 @@ class Header:
 
 
 def read_header(file: h5py.File, source: SpikeFile) -> Header:
-    """Read and check everything but the events themselves.
-
-    Raises:
-        UsageError: an array missing, of another kind or of another length; no recordings; more
-            classes or recordings than there can be.
-    """
+    """Read and check everything but the events themselves."""
     n, time_type = _n_recordings(file, source)
     array = source.array(file, "labels", n)
     with source.reading():

@@ -32,11 +32,7 @@ class Units:
 
 
 def count_units(source: SpikeFile) -> Units:
-    """Of one file; where it does not say, all its lists of units are read.
-
-    Raises:
-        UsageError: missing, damaged, not in the format or without any event.
-    """
+    """Of one file; where it does not say, all its lists of units are read."""
     with source.open() as file:
         header = read_header(file, source)
         if header.n_units is not None:
@@ -58,9 +54,6 @@ def common_units(found: Mapping[Path, Units], dataset_name: str, usual: int) -> 
         found: what :func:`count_units` says of each.
         dataset_name: named in what is logged.
         usual: how many units the published files have.
-
-    Raises:
-        UsageError: the files contradict each other.
     """
     said = {path: units.count for path, units in found.items() if units.said}
     if len(set(said.values())) > 1:

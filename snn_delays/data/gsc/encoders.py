@@ -32,9 +32,6 @@ class Encoder:
     Args:
         name: "none", "delta", "level" or "latency"; see the function of that name.
         threshold: θ; "none" has no use for it.
-
-    Raises:
-        UsageError: an unknown name, or a threshold out of range.
     """
 
     name: EncoderName

@@ -140,11 +140,7 @@ def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, s
 
 
 def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:
-    """Say one line for each file that will not do; refuse, or say how many are skipped.
-
-    Raises:
-        UsageError: there are some, and they are to be refused.
-    """
+    """Say one line for each file that will not do; refuse, or say how many are skipped."""
     if not bad:
         return
     first, *others = [f"{root / name} {reason}" for name, reason in bad.items()]

@@ -37,9 +37,6 @@ class LogMel:
         scale: "slaney", linear below 1 kHz and logarithmic above; "htk", 2595 lg(1 + f/700).
         floor: smallest energy; full scale is 1, and 16 bits' own noise lies at about 1e-8.
 
-    Raises:
-        UsageError: settings out of range.
-
     Reference:
         Davis & Mermelstein, "Comparison of parametric representations for monosyllabic word
         recognition" (1980); Slaney, "Auditory Toolbox" (1998).
@@ -135,9 +132,6 @@ def log_mel(
     Args:
         dt_ms: from one window to the next: a time step, in ms.
         window_ms: length of a window, in ms.
-
-    Raises:
-        UsageError: an unknown name or settings out of range.
     """
     choice("frontend", frontend, get_args(Frontend))
     n_mels = whole_number("n_mels", n_mels, 1)

@@ -100,9 +100,6 @@ class FeatureSplit(Split):
         scale, encoder: how features become a network's input.
         labels, speakers, name: as in :class:`~snn_delays.data.Split`.
 
-    Raises:
-        UsageError: parts, places or columns of another kind, shape or range.
-
     Shape:
         ``places`` ``[n, 2]``; ``labels``, ``speakers`` ``[n]``.
     """
@@ -149,11 +146,7 @@ class FeatureSplit(Split):
         super().__init__(name, n_channels, labels, speakers, steps, len(places))
 
     def sparse(self, indices: Indices) -> FeatureBatch:
-        """The features of the recordings ``indices``, to be encoded where they are used.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The features of the recordings ``indices``, to be encoded where they are used."""
         chosen = self._chosen(indices)
         features = np.empty((len(chosen), *self.parts[0].shape[1:]), np.float16)
         for row, (part, place) in enumerate(self._rows[self._standing(chosen).numpy()].tolist()):

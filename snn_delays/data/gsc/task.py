@@ -84,9 +84,6 @@ def ten_commands(
     Args:
         found, parts: as in :func:`every_word`.
         seed: of both draws.
-
-    Raises:
-        UsageError: a command, all other words or all noise missing.
     """
     absent = [word for word in COMMANDS if word not in found]
     others = [clip for word in found if word not in COMMANDS for clip in found[word]]

@@ -54,9 +54,6 @@ def with_units(
 
     Args:
         n_units: what the user says; None for what the files say.
-
-    Raises:
-        UsageError: no number of units, or files that contradict each other.
     """
     if n_units is not None:
         must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
@@ -95,9 +92,6 @@ def read_official(
 
     Arguments are as in :func:`~snn_delays.data.heidelberg.load.load_shd`. Counts are clipped
     afterwards, so that one cache serves all.
-
-    Raises:
-        UsageError: as there.
     """
     grid = Grid(dt_ms, 1 if pool is None else pool, max_time_ms)
     check_max_count(max_count)

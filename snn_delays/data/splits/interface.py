@@ -99,11 +99,7 @@ class Split(Dataset[Item], ABC):
 
     @abstractmethod
     def sparse(self, indices: Indices) -> CompactBatch:
-        """The recordings ``indices``, to be laid out on the device that uses them.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The recordings ``indices``, to be laid out on the device that uses them."""
 
     def subset(self: AnySplit, indices: Indices, name: str) -> AnySplit:
         """The recordings ``indices``, in that order, as a split of their own; nothing is copied.

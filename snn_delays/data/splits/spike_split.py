@@ -68,11 +68,7 @@ class SpikeSplit(Split):
         super().__init__(name, n_channels, labels, speakers, lengths, len(lengths))
 
     def sparse(self, indices: Indices) -> SparseBatch:
-        """The events of the recordings ``indices``, and where in a dense batch they go.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The events of the recordings ``indices``, and where in a dense batch they go."""
         chosen = self._chosen(indices)
         lengths = self.lengths[chosen]
         n_steps = int(lengths.max()) if len(chosen) else 0

@@ -31,9 +31,6 @@ def by_speaker(
 
     Returns:
         Indices of the recordings to train on and to validate on, both rising.
-
-    Raises:
-        UsageError: fewer than two speakers, an unknown one, nobody held out or nobody left.
     """
     check_fraction(valid_fraction)
     known, counts = np.unique(speakers, return_counts=True)
@@ -103,9 +100,6 @@ def stratified(
 
     Returns:
         As :func:`by_speaker`.
-
-    Raises:
-        UsageError: the fraction is out of range or holds out nothing or everything.
 
     Reference:
         Systematic sampling: Madow & Madow, "On the theory of systematic sampling" (1944).

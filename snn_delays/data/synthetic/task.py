@@ -40,9 +40,6 @@ class SyntheticTask:
         deletion: probability that a spike of the pattern is missing.
         max_onset: a pattern begins at a random step from 0 to this one.
         seed: of classes and recordings.
-
-    Raises:
-        UsageError: a setting out of range, or steps too fine for times stored as float16.
     """
 
     n_classes: int = 8
@@ -94,9 +91,6 @@ class SyntheticTask:
 
         No two classes agree on the order of many channels: from any shift of one to the other, at
         most a third of the channels fire together (but one is allowed).
-
-        Raises:
-            UsageError: so many different classes of so few channels were not found.
         """
         rng = np.random.default_rng([self.seed, 0])
         alike = max(1, self.n_channels // 3)
@@ -126,9 +120,6 @@ def generate_synthetic(
         task: the settings.
         n_samples: number of recordings; classes are as equally frequent as can be.
         part: other parts hold other recordings of the same classes.
-
-    Raises:
-        UsageError: ``n_samples`` is not positive, or the file system refuses.
     """
     n_samples = whole_number("synthetic: n_samples", n_samples, 1)
     part = whole_number("synthetic: part", part, 0)
