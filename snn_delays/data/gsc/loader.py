@@ -61,14 +61,13 @@ def load_gsc(
         fmin, fmax: lower edge of the lowest band and upper edge of the highest, Hz; None for the
             Nyquist frequency, 8 kHz.
         encoder: "none" for currents; "delta", "level", "latency": see
-            ``data/features/encoders.py``.
+            ``data/gsc/encoders.py``.
         threshold: of the encoder, in standard deviations of a band.
         on_bad: what to do about files that hold no sound one could use: "refuse" to load, or
             "skip" them, which the log counts.
         seed: of the draw of unknown words and silence.
         cache: where to keep the features: a folder, False for nowhere; None for the folder in
-            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
-            ``data/cache.py``.
+            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
 
     Raises:
         UsageError: a setting out of range; recordings missing, or damaged with on_bad="refuse".
@@ -92,8 +91,6 @@ def load_gsc(
     good[list(features.bad)] = False
     _settle({chosen.clips[i].name: why for i, why in features.bad.items()}, root, on_bad)
 
-    labels = torch.tensor(chosen.labels)
-    speakers = torch.tensor([clip.speaker for clip in chosen.clips])
     parts = np.array(chosen.parts)
     where = {part: np.flatnonzero(good & (parts == part)) for part in ("train", "valid", "test")}
     for part, places in where.items():
@@ -108,8 +105,8 @@ def load_gsc(
     whole = FeatureSplit(
         features.parts,
         places=features.places,
-        labels=labels,
-        speakers=speakers,
+        labels=torch.tensor(chosen.labels),
+        speakers=torch.tensor([clip.speaker for clip in chosen.clips]),
         scale=scale,
         encoder=encode,
         name="all",
@@ -144,7 +141,7 @@ def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:
     if not bad:
         return
     first, *others = [f"{root / name} {reason}" for name, reason in bad.items()]
-    number = "1 recording" if not others else f"{len(bad)} recordings"
+    number = f"{len(bad)} recordings" if others else "1 recording"
     if on_bad == "refuse":
         for line in others[: _NAMED - 1]:
             _log.warning("GSC: %s.", line)

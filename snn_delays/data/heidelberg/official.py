@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, get_args
 
 from snn_delays.arguments import choice, whole_number
 from snn_delays.data.archive import unzip_member
@@ -31,6 +31,19 @@ MD5 = {
     "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
 }
 SHD_FILES, SSC_FILES = (tuple(f for f in MD5 if f.startswith(of)) for of in ("shd", "ssc"))
+
+
+class Reading(TypedDict, total=False):
+    """What :func:`read_official` takes by name."""
+
+    n_units: int | None
+    pool: int | None
+    max_time_ms: float | None
+    cache: CacheChoice
+    max_count: int | None
+    on_bad: OnBad
+    download: bool
+    base_url: str | None
 
 
 def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
@@ -77,21 +90,34 @@ def with_units(
 def read_official(
     root: Path | str,
     dataset_name: str,
-    *,
     dt_ms: float,
-    n_units: int | None,
-    pool: int | None,
-    max_time_ms: float | None,
-    cache: CacheChoice,
-    max_count: int | None,
-    on_bad: OnBad,
-    download: bool,
-    base_url: str | None,
+    *,
+    n_units: int | None = None,
+    pool: int | None = None,
+    max_time_ms: float | None = None,
+    cache: CacheChoice = None,
+    max_count: int | None = None,
+    on_bad: OnBad = "refuse",
+    download: bool = False,
+    base_url: str | None = None,
 ) -> list[BinnedFile]:
     """Read and bin the files of "SHD" or "SSC"; what is missing is downloaded first if it may be.
 
-    Arguments are as in :func:`~snn_delays.data.heidelberg.load.load_shd`. Counts are clipped
-    afterwards, so that one cache serves all.
+    Counts are clipped afterwards, so that one cache serves all.
+
+    Args:
+        n_units: units are 0 … ``n_units`` − 1; None for what the files say (attribute ``n_units``
+            of ``spikes/units``) or else for the largest unit + 1, up to SHD's 700.
+        pool: how many neighbouring units make one channel; None for 5 of 700 units, else 1.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
+        max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
+            limit.
+        on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
+            range, naming it; or "skip" such recordings, with a warning that counts them.
+        download: get what is missing in ``root`` first.
+        base_url: the folder of a server to get it from; None for the official one.
     """
     grid = Grid(dt_ms, 1 if pool is None else pool, max_time_ms)
     check_max_count(max_count)

@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.binned import BinnedFile, data_of, read_binned
+from snn_delays.data.events.binned import data_of, read_binned
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.interface import SpikeData
@@ -52,25 +53,18 @@ def load_synthetic(
     folder = Path(root).expanduser()
     described = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
     stem = f"synthetic_{hashlib.sha256(described.encode()).hexdigest()[:12]}"
-    files = [
-        _read_or_make(
-            folder / f"{stem}_{name}.h5", task, n_samples=sizes[name], part=part, name=name
-        )
-        for part, name in enumerate(sizes)
-    ]
-    splits = [file.split for file in files]
-    return data_of(files, splits, split="official", dataset_name="synthetic", dt_ms=task.dt_ms)
-
-
-def _read_or_make(
-    path: Path, task: SyntheticTask, *, n_samples: int, part: int, name: str
-) -> BinnedFile:
-    source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
-    grid = Grid(task.dt_ms, pool=1, max_time_ms=None)
-    if path.exists():
+    grid, files = Grid(task.dt_ms, pool=1), []
+    for part, (name, size) in enumerate(sizes.items()):
+        path = folder / f"{stem}_{name}.h5"
+        source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
+        read = partial(read_binned, source, n_units=task.n_channels, grid=grid, name=name)
         try:
-            return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
+            if path.exists():
+                files.append(read())
+                continue
         except UsageError as damage:
             _log.warning("%s Making it again.", damage)
-    generate_synthetic(path, task, n_samples=n_samples, part=part)
-    return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
+        generate_synthetic(path, task, n_samples=size, part=part)
+        files.append(read())
+    splits = [file.split for file in files]
+    return data_of(files, splits, split="official", dataset_name="synthetic", dt_ms=task.dt_ms)
