@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from snn_delays.errors import UsageError
@@ -98,6 +98,29 @@ def real_number(
     span = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
     of_unit = f" of {unit}" if unit else ""
     raise _refused(name, must or f"be a number{of_unit} {span}".rstrip(), value, advice)
+
+
+Rule = Callable[[str, Any], Any]
+
+
+def whole(least: int, most: int | None = None, **said: str) -> Rule:
+    """A rule for :func:`settle`: as :func:`whole_number`."""
+    return lambda name, value: whole_number(name, value, least, most, **said)
+
+
+def real(least: float = -math.inf, most: float = math.inf, **said: Any) -> Rule:
+    """A rule for :func:`settle`: as :func:`real_number`."""
+    return lambda name, value: real_number(name, value, least, most, **said)
+
+
+def settle(settings: Any, owner: str = "", **rules: Rule) -> None:
+    """Check fields of a frozen dataclass, each by its rule, and keep the numbers as Python's own.
+
+    Raises:
+        UsageError: of the first that does not fit; ``owner`` stands before its name.
+    """
+    for name, rule in rules.items():
+        object.__setattr__(settings, name, rule(f"{owner}{name}", getattr(settings, name)))
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The columns of a split as a caller hands them over: checked in a few passes, and made tensors."""
+"""Columns of whole numbers as a caller hands them over: checked in a few passes, made tensors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from torch import Tensor
 from snn_delays.arguments import described
 from snn_delays.errors import UsageError
 
+MOST = 2**31 - 1
 # What every operation of torch takes; other integers become 64 bits wide.
 _KEPT = (np.uint8, np.int8, np.int16, np.int32, np.int64)
 
 
 def column(
-    name: str, values: Any, length: int | None, least: int, most: int, *, why: str = ""
+    name: str,
+    values: Any,
+    length: int | None = None,
+    least: int = -(2**63),
+    most: int = 2**63 - 1,
+    *,
+    why: str = "",
 ) -> Integer[Tensor, " n"]:
     """``values`` as a tensor of whole numbers within ``least`` … ``most``.
 
@@ -27,12 +34,11 @@ def column(
             that can be.
         length: how many there must be; None for any number.
         why: where the bounds come from, as in ``"n_channels = 4"``.
-
-    Raises:
-        UsageError: of another kind, shape or range.
     """
-    numbers = _numbers(values)
-    if numbers is None or numbers.ndim != 1:
+    numbers = values
+    if isinstance(values, Tensor) and values.device.type == "cpu":
+        numbers = values.numpy() if values.layout == torch.strided and is_whole(values) else None
+    if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         size = "" if length is None else f"{length} "
         raise UsageError(
             f"{name} must be a one-dimensional array or CPU tensor of {size}whole numbers, "
@@ -54,11 +60,7 @@ def column(
 
 
 def offsets_of(name: str, values: Any, n_events: int) -> Int64[Tensor, " n_plus_1"]:
-    """``values`` as places in a list of ``n_events`` events: from 0 up to all of them.
-
-    Raises:
-        UsageError: not whole numbers that rise from 0 to ``n_events``.
-    """
+    """``values`` as places in a list of ``n_events`` events: from 0 up to all of them."""
     offsets = column(name, values, None, 0, n_events, why=f"{n_events} events").long()
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != n_events:
         ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
@@ -77,14 +79,9 @@ def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """Refuse columns of a batch that are no integer tensors of ``n`` entries; None for any number.
 
     Values stay unseen, as they may lie on a GPU.
-
-    Raises:
-        UsageError: of another kind or shape.
     """
     for name, values in columns.items():
-        whole = isinstance(values, Tensor) and not (
-            values.is_floating_point() or values.is_complex() or values.dtype == torch.bool
-        )
+        whole = isinstance(values, Tensor) and is_whole(values) and values.dtype != torch.bool
         if not whole or values.shape != (len(values) if n is None else n,):
             size = "" if n is None else f"{n} "
             raise UsageError(
@@ -92,11 +89,6 @@ def check_columns(owner: str, n: int | None, **columns: Any) -> None:
             )
 
 
-def _numbers(values: Any) -> np.ndarray | None:
-    """The integers as an array that shares their memory; None if they are none."""
-    if isinstance(values, Tensor):
-        real = not (values.is_floating_point() or values.is_complex() or values.is_quantized)
-        if values.device.type != "cpu" or values.layout != torch.strided or not real:
-            return None
-        values = values.numpy()
-    return values if isinstance(values, np.ndarray) and values.dtype.kind in "iu" else None
+def is_whole(values: Tensor) -> bool:
+    """Whether a tensor holds integers, or truth values."""
+    return not (values.is_floating_point() or values.is_complex() or values.is_quantized)

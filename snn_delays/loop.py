@@ -38,6 +38,11 @@ def loop(function: Callable[..., Any] | None = None, *, parallel: bool = False) 
     return _Parallel(function) if parallel else _compiled(function)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_threads(threads: int) -> None:
     """How many threads parallel loops take from now on, as far as there are cores."""
     if not _forked:

@@ -39,9 +39,6 @@ def read_audio(
 
     Args:
         start: where to begin, in samples of the file.
-
-    Raises:
-        BadAudioError: no such file, no bytes, no audio, truncated, no samples, not finite.
     """
     _require_whole(path)
     mono = _read_mono(path, rate, "float32", start, samples)[:samples]
@@ -49,11 +46,7 @@ def read_audio(
 
 
 def read_sound(path: Path, rate: int = 48_000) -> Float64[np.ndarray, " samples"]:
-    """Pressure at ``rate``: channels are averaged, other rates resampled (soxr, HQ).
-
-    Raises:
-        UsageError: as :func:`check_sound`; cut short; samples that are NaN or infinite.
-    """
+    """Pressure at ``rate``: channels are averaged, other rates resampled (soxr, HQ)."""
     check_sound(path)
     try:
         return _read_mono(path, rate, "float64")
@@ -62,11 +55,7 @@ def read_sound(path: Path, rate: int = 48_000) -> Float64[np.ndarray, " samples"
 
 
 def check_sound(path: Path) -> float:
-    """Duration in s, from the header alone.
-
-    Raises:
-        UsageError: missing, unreadable, empty or too long.
-    """
+    """Duration in s, from the header alone."""
     try:
         info = _info(path)
         if info.format == "WAV":  # cut within its samples it would pass for a shorter one
@@ -85,11 +74,7 @@ def check_sound(path: Path) -> float:
 
 
 def length(path: Path) -> tuple[int, int]:
-    """Number of samples in a file, and how many there are per second.
-
-    Raises:
-        BadAudioError: as :func:`read_audio`.
-    """
+    """Number of samples in a file, and how many there are per second."""
     _require_whole(path)
     info = _info(path)
     return info.frames, info.samplerate

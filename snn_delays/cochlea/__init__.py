@@ -3,8 +3,7 @@
 from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.encode import Encoder
 from snn_delays.cochlea.filters import FilterBank, filter_table
-from snn_delays.cochlea.official import official_parts
-from snn_delays.cochlea.recordings import Collection, Recording, find_recordings
+from snn_delays.cochlea.recordings import Collection, Recording, find_recordings, official_parts
 
 __all__ = [
     "Collection",

@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.filters import HALF, SOUND_RATE, FilterBank, filter_table
 from snn_delays.cochlea.recordings import Collection
 from snn_delays.cochlea.spool import Spool
-from snn_delays.errors import UsageError
+from snn_delays.errors import UsageError, refusal
+from snn_delays.loop import cores
 from snn_delays.sound import check_sound, read_sound
 from snn_delays.spike_file import MOST_UNITS, write_events
 
@@ -68,15 +67,11 @@ class Encoder:
         causal: bool = False,
         watch: Watch = lambda doing, done, total: None,
     ) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        workers = workers if workers is not None else cores or 1
         self.channels = whole_number("channels", channels, 2, MOST_UNITS)
         self.seed = whole_number("seed", seed, 0, 2**63)
+        workers = cores() if workers is None else workers
         self.workers = whole_number("workers", workers, 1, 4096)
-        if not isinstance(causal, bool):
-            raise UsageError(f"causal must be true or false, got {causal!r}.")
-        self.causal = causal
-        self.watch = watch
+        self.causal, self.watch = choice("causal", causal, (True, False)), watch
         self._pool: ProcessPoolExecutor | None = None
         self._ready = False
 
@@ -85,12 +80,7 @@ class Encoder:
         self._started = Path(self._folder.name) / "started"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._folder.cleanup()
@@ -145,10 +135,8 @@ class Encoder:
 
     def _plan(self, collection: Collection) -> str:
         """One line that changes with whatever changes the spikes."""
-        clips = [
-            (clip.name, (stat := clip.path.stat()).st_size, stat.st_mtime_ns)
-            for clip in collection.recordings
-        ]
+        files = [(clip.name, clip.path.stat()) for clip in collection.recordings]
+        clips = [(name, at.st_size, at.st_mtime_ns) for name, at in files]
         about = [_MODEL, self.channels, self.seed, self.causal, clips]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -161,7 +149,7 @@ class Encoder:
             np.save(path, np.zeros((self.channels, 2 * HALF), np.complex64))
         except OSError as error:
             raise UsageError(
-                f"cannot write {path}: {error.strerror or error}. The membrane takes "
+                f"cannot write {path}: {refusal(error)}. The membrane takes "
                 f"{self.channels * 2 * HALF * 8 / 1e6:.0f} MB there while it is used; "
                 "TMPDIR=DIR chooses another folder."
             ) from error

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Complex64, Float
 from scipy import fft
 
-from snn_delays.arguments import described, whole_number
+from snn_delays.arguments import choice, described, whole_number
 from snn_delays.cochlea.membrane import membrane_velocity, places
 from snn_delays.errors import UsageError
 
@@ -91,9 +91,7 @@ class FilterBank:
                 f"FilterBank: table must be complex64 [channels, {2 * HALF}], as filter_table "
                 f"makes it, got {described(table)}."
             )
-        if not isinstance(causal, bool):
-            raise UsageError(f"FilterBank: causal must be true or false, got {causal!r}.")
-        self.table, self.causal = table, causal
+        self.table, self.causal = table, choice("FilterBank: causal", causal, (True, False))
 
     def velocities(
         self, sound: Float[np.ndarray, " samples"]
@@ -134,11 +132,7 @@ class FilterBank:
 
 
 def check_pressure(sound: Float[np.ndarray, " samples"]) -> None:
-    """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones.
-
-    Raises:
-        UsageError: as said.
-    """
+    """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones."""
     real = isinstance(sound, np.ndarray) and sound.dtype.kind == "f"
     if not real or sound.ndim != 1 or not len(sound):
         raise UsageError(

@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
-from snn_delays.arguments import shown
-from snn_delays.errors import UsageError
+from snn_delays.arguments import choice, shown
+from snn_delays.errors import UsageError, one_line
 
 SUFFIXES = (".wav", ".flac")
-_COLUMNS = ("path", "label", "speaker")
+Parts = Literal["shd", "ssc"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,11 @@ class Collection:
                 raise UsageError(
                     f"Collection: {name} must be a tuple of {kind.__name__}, got {shown(values)}."
                 )
-        for name, values in (
-            ("class_names", self.class_names),
-            ("names of recordings", [one.name for one in self.recordings]),
-        ):
-            if len(set(values)) < len(values):
-                twice = next(one for place, one in enumerate(values) if one in values[:place])
-                raise UsageError(f"Collection: {name} must differ, got {twice!r} twice.")
+        names = [one.name for one in self.recordings]
+        for what, all_ in (("class_names", self.class_names), ("names of recordings", names)):
+            if len(set(all_)) < len(all_):
+                twice = next(one for place, one in enumerate(all_) if one in all_[:place])
+                raise UsageError(f"Collection: {what} must differ, got {twice!r} twice.")
         known = set(self.class_names)
         if strangers := [one for one in self.recordings if one.label not in known]:
             raise UsageError(
@@ -103,19 +102,52 @@ def find_recordings(
             f"audio={audio}: expected a folder with a folder of wav or flac files for each class, "
             f"or a CSV file with the columns path,label[,speaker], got {got}."
         )
+    if not found:
+        raise UsageError(
+            f"{audio}: no audio found: expected wav or flac files in one folder for each class, or "
+            "one in each line of a CSV file, got none."
+        )
     if speaker is not None:
         found = _with_speakers(found, speaker)
     names = _class_names(audio, found, classes)
     return Collection(root, tuple(one for one in found if one.label in names), names)
 
 
+def official_parts(collection: Collection, parts: Parts) -> dict[str, Collection]:
+    """Recordings by the file they belong to, after validation_list.txt and testing_list.txt.
+
+    ``"ssc"`` makes ssc_train.h5, ssc_valid.h5 and ssc_test.h5, which is what SSC is of Speech
+    Commands; ``"shd"`` makes shd_train.h5 (validation recordings among it, as SHD has none) and
+    shd_test.h5.
+
+    Raises:
+        UsageError: a list is missing or unreadable, or leaves a file without recordings.
+    """
+    choice("parts", parts, get_args(Parts))
+    validation, testing = (
+        _names(collection.root / f"{name}_list.txt") for name in ("validation", "testing")
+    )
+    valid = "train" if parts == "shd" else "valid"
+    files: dict[str, list[Recording]] = {
+        f"{parts}_{name}.h5": [] for name in ("train", valid, "test")
+    }
+    for one in collection.recordings:
+        part = "test" if one.name in testing else valid if one.name in validation else "train"
+        files[f"{parts}_{part}.h5"].append(one)
+    if empty := [name for name, recordings in files.items() if not recordings]:
+        raise UsageError(
+            f"{collection.root}: the official lists leave no recordings for {', '.join(empty)}. "
+            "Are validation_list.txt and testing_list.txt those of these files?"
+        )
+    return {name: replace(collection, recordings=tuple(found)) for name, found in files.items()}
+
+
 def _in_folders(root: Path) -> list[Recording]:
     found = []
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if any(part.startswith(("_", ".")) for part in name.parts):
+        hidden = any(part.startswith(("_", ".")) for part in name.parts)
+        if path.suffix.lower() not in SUFFIXES or hidden or not path.is_file():
             continue
         if len(name.parts) == 1:
             raise UsageError(
@@ -123,11 +155,6 @@ def _in_folders(root: Path) -> list[Recording]:
                 "Move it into a folder named after its class, or list the files in a CSV file."
             )
         found.append(Recording(path, name.as_posix(), name.parts[0], None))
-    if not found:
-        raise UsageError(
-            f"{root}: no audio found: expected wav or flac files in one folder for each class, "
-            "got none."
-        )
     return found
 
 
@@ -136,8 +163,7 @@ def _in_csv(path: Path) -> list[Recording]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
             columns = [column.strip() for column in reader.fieldnames or ()]
-            allowed = {"path", "label"} <= set(columns) <= set(_COLUMNS)
-            if not allowed or len(set(columns)) < len(columns):
+            if sorted(columns) not in (["label", "path"], ["label", "path", "speaker"]):
                 raise UsageError(
                     f"{path}: expected the columns path,label or path,label,speaker in the first "
                     f"line, got {','.join(columns) or 'none'}."
@@ -146,30 +172,25 @@ def _in_csv(path: Path) -> list[Recording]:
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise UsageError(
-            f"{path} cannot be read as a CSV file in UTF-8: {' '.join(str(error).split())}."
+            f"{path} cannot be read as a CSV file in UTF-8: {one_line(error)}."
         ) from error
-    found, seen = [], set()
+    found: dict[str, Recording] = {}
     for line, row in rows:
+        where = f"{path}, line {line}"
         if None in row or None in row.values() or not row["path"].strip() or not row["label"]:
-            raise UsageError(
-                f"{path}, line {line}: expected {','.join(columns)}, "
-                f"got {','.join(str(value) for value in row.values())}."
-            )
+            got = ",".join(str(value) for value in row.values())
+            raise UsageError(f"{where}: expected {','.join(columns)}, got {got}.")
         name, label = row["path"].strip(), row["label"].strip()
-        if name in seen:
-            raise UsageError(f"{path}, line {line}: {name} is listed twice. Keep one of the rows.")
-        seen.add(name)
+        if name in found:
+            raise UsageError(f"{where}: {name} is listed twice. Keep one of the rows.")
         clip = path.parent / Path(name).expanduser()
         if not clip.is_file():
-            raise UsageError(f"{path}, line {line}: {clip} not found. Correct the path.")
-        known = row.get("speaker")
-        found.append(Recording(clip, name, label, known.strip() if known else None))
-    if not found:
-        raise UsageError(f"{path}: no audio found: expected one recording per line, got none.")
-    if any(one.speaker for one in found) and not all(one.speaker for one in found):
-        missing = next(one.name for one in found if not one.speaker)
-        raise UsageError(f"{path}: {missing} has no speaker, others have. Name all or none.")
-    return found
+            raise UsageError(f"{where}: {clip} not found. Correct the path.")
+        found[name] = Recording(clip, name, label, (row.get("speaker") or "").strip() or None)
+    nameless = [one.name for one in found.values() if not one.speaker]
+    if 0 < len(nameless) < len(found):
+        raise UsageError(f"{path}: {nameless[0]} has no speaker, others have. Name all or none.")
+    return list(found.values())
 
 
 def _with_speakers(found: list[Recording], pattern: str) -> list[Recording]:
@@ -213,3 +234,13 @@ def _class_names(
             f"there are {', '.join(sorted(present))}."
         )
     return wanted
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: expected one name per line, such as zero/1a2b_nohash_0.wav. "
+            "Leave parts out to write one file of all recordings."
+        ) from error

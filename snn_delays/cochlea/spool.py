@@ -8,10 +8,10 @@ and cut off.
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,14 +26,11 @@ _KINDS = {"times": np.dtype("<f2"), "units": np.dtype("<u2")}
 class Spool:
     """The spikes of as many clips as are done; ``len`` tells how many.
 
-    Use as a context manager; it is for one process at a time, and stays until :meth:`remove`.
+    A context manager, for one process at a time; what it holds stays until :meth:`remove`.
 
     Args:
         output: the file that shall be written in the end.
         plan: what the clips are; a spool of another plan is started anew.
-
-    Raises:
-        UsageError: on entering: another process has it, or the file system refuses.
     """
 
     def __init__(self, output: Path, plan: str) -> None:
@@ -60,29 +57,18 @@ class Spool:
             raise self._refused(error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
     def append(self, times: Float[np.ndarray, " E"], units: Int[np.ndarray, " E"]) -> None:
-        """Keep the spikes of the next clip.
-
-        Raises:
-            UsageError: the file system refuses.
-        """
-        content = {
-            "times": times.astype(_KINDS["times"]).tobytes(),
-            "units": units.astype(_KINDS["units"]).tobytes(),
-        }
-        clip = np.array([(len(times), _checksum(content["times"], content["units"]))], _CLIP)
+        """Keep the spikes of the next clip."""
+        both = zip((times, units), _KINDS.values(), strict=True)
+        data = [values.astype(kind).tobytes() for values, kind in both]
+        clip = np.array([(len(times), _checksum(*data))], _CLIP).tobytes()
         try:
-            for name, data in (*content.items(), ("clips", clip.tobytes())):
+            for name, content in zip((*_KINDS, "clips"), (*data, clip), strict=True):
                 with (self.folder / name).open("ab") as file:
-                    file.write(data)
+                    file.write(content)
         except OSError as error:
             raise self._refused(error) from error
         self._counts.append(len(times))
@@ -115,9 +101,9 @@ class Spool:
                 if len(data[1]) != 2 * clip["count"] or _checksum(*data) != clip["checksum"]:
                     break
                 self._counts.append(int(clip["count"]))
-        for name, kind in _KINDS.items():
-            _cut(self.folder / name, sum(self._counts) * kind.itemsize)
-        _cut(self.folder / "clips", len(self._counts) * _CLIP.itemsize)
+        for name in _KINDS:
+            os.truncate(self.folder / name, 2 * sum(self._counts))
+        os.truncate(self.folder / "clips", len(self._counts) * _CLIP.itemsize)
 
     def _refused(self, error: OSError) -> UsageError:
         return UsageError(
@@ -128,8 +114,3 @@ class Spool:
 
 def _checksum(times: bytes, units: bytes) -> int:
     return zlib.crc32(units, zlib.crc32(times))
-
-
-def _cut(path: Path, size: int) -> None:
-    with path.open("r+b") as file:
-        file.truncate(size)

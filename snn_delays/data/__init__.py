@@ -1,12 +1,10 @@
 """Recordings: from files of events or audio, or arrays, to batches on a grid of time steps."""
 
 from snn_delays.data.gsc.loader import load_gsc
-from snn_delays.data.heidelberg.shd import load_shd
-from snn_delays.data.heidelberg.ssc import load_ssc
+from snn_delays.data.heidelberg.load import load_shd, load_ssc
 from snn_delays.data.recordings.loader import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
-from snn_delays.data.splits.interface import Split
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData, Split
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.data.synthetic.loader import load_synthetic
 

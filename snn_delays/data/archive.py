@@ -31,10 +31,6 @@ def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> Non
     """Unpack the one file called ``name``, in whatever folder of a zip, as ``path``.
 
     It is there in full, its checksum right, or not at all.
-
-    Raises:
-        UsageError: the archive is damaged, has no such file or several, holds links or paths
-            that lead outside, or the file has more than ``max_bytes``; the file system refuses.
     """
     with (
         replacing(path) as unfinished,
@@ -66,10 +62,6 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
     """Unpack a whole tar file, plain or gzip, as the new folder ``folder``.
 
     It is there in full or not at all.
-
-    Raises:
-        UsageError: the archive is damaged, holds anything but files and folders, leads outside,
-            or unpacks to more than ``max_bytes``; the file system refuses.
     """
     unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}.tmp")
     _log.info("unpacking %s", archive.name)

@@ -150,9 +150,6 @@ def cache_folders(root: Path, choice: CacheChoice) -> list[Path]:
         choice: a folder; False for no cache; None or True for the folder that the environment
             variable SNN_DELAYS_CACHE names, or else ``.snn_delays_cache`` in ``root``, and the
             user's own cache where that cannot be written to.
-
-    Raises:
-        UsageError: neither of these.
     """
     if choice is False:
         return []
@@ -190,9 +187,6 @@ def write_arrays(path: Path, about: About, arrays: Arrays) -> None:
     Args:
         about: anything JSON can hold.
         arrays: of one dimension.
-
-    Raises:
-        UsageError: the file system refuses.
     """
     table, blocks, place = [], [], 0
     for name, array in arrays.items():
@@ -215,11 +209,8 @@ def write_arrays(path: Path, about: About, arrays: Arrays) -> None:
 def map_arrays(path: Path) -> tuple[About, Arrays]:
     """What ``write_arrays`` was given; the arrays are mapped, and read as they are touched.
 
-    Writing to them changes nothing in the file. Checking takes a second for some GB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DamagedError: truncated, changed, of another format, or not to be read at all.
+    Writing to them changes nothing in the file. Checking takes a second for some GB. What is not
+    there, or not whole, is a FileNotFoundError or a :class:`DamagedError`.
     """
     try:
         with path.open("rb") as file:

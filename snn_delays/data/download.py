@@ -57,10 +57,6 @@ def fetch_file(url: str, path: Path, known_hash: str, *, by_hand: str) -> None:
         path: the file, in a folder that is there; a file of another hash is replaced.
         known_hash: such as ``"md5:f3252a…"``.
         by_hand: the sentence that ends every error: how to get the file without this.
-
-    Raises:
-        UsageError: one line: no such address, no network, other content than expected, or a
-            folder that cannot be written to.
     """
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"base_url must start with http:// or https://, got {url!r}.")
@@ -96,9 +92,6 @@ def alone_in(folder: Path, by_hand: str) -> Iterator[None]:
 
     What the file system refuses, inside the block too, becomes one line. The lock ends with the
     process, however that ends.
-
-    Raises:
-        UsageError: no permission, disk full, a file in the way.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,8 @@
-"""Typed fields of HDF5 groups: written so that damage shows, read with one line if wrong."""
+"""Typed fields of HDF5 groups: written so that damage shows, read with one line if wrong.
+
+Raises:
+    UsageError: what reads, where a field is missing, of another kind, or damaged.
+"""
 
 from __future__ import annotations
 
@@ -48,60 +52,36 @@ def _crc32(values: NDArray[np.generic]) -> int:
     return zlib.crc32(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
-def attribute(group: h5py.Group | h5py.Dataset, name: str) -> Any:
-    """The attribute of that name; fixed-length strings come as ``str`` as others do.
-
-    Raises:
-        UsageError: there is none.
-    """
+def attribute(
+    group: h5py.Group | h5py.Dataset, name: str, kind: Any = object, called: str = ""
+) -> Any:
+    """The attribute of that name and kind; fixed-length strings come as ``str`` as others do."""
     if name not in group.attrs:
         raise UsageError(f"attribute {name!r} is missing.")
     value = group.attrs[name]
-    return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def text(group: h5py.Group | h5py.Dataset, name: str) -> str:
-    """A string attribute.
-
-    Raises:
-        UsageError: there is none, or it is no string.
-    """
-    value = attribute(group, name)
-    if not isinstance(value, str):
-        raise UsageError(f"attribute {name!r} must be a string, got {value!r}.")
+    value = value.decode("utf-8") if isinstance(value, bytes) else value
+    if not isinstance(value, kind):
+        raise UsageError(f"attribute {name!r} must be {called}, got {value!r}.")
     return value
 
 
-def integer(group: h5py.Group, name: str) -> int:
-    """An integer attribute.
+def text(group: h5py.Group | h5py.Dataset, name: str) -> str:
+    """A string attribute."""
+    return attribute(group, name, str, "a string")
 
-    Raises:
-        UsageError: there is none, or it is no integer.
-    """
-    value = attribute(group, name)
-    if not isinstance(value, np.integer):
-        raise UsageError(f"attribute {name!r} must be an integer, got {value!r}.")
-    return int(value)
+
+def integer(group: h5py.Group, name: str) -> int:
+    """An integer attribute."""
+    return int(attribute(group, name, np.integer, "an integer"))
 
 
 def number(group: h5py.Group, name: str) -> float:
-    """A number as attribute.
-
-    Raises:
-        UsageError: there is none, or it is no number.
-    """
-    value = attribute(group, name)
-    if not isinstance(value, (np.integer, np.floating)):
-        raise UsageError(f"attribute {name!r} must be a number, got {value!r}.")
-    return float(value)
+    """A number as attribute."""
+    return float(attribute(group, name, (np.integer, np.floating), "a number"))
 
 
 def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
-    """The group of that name.
-
-    Raises:
-        UsageError: there is none, or it is an array.
-    """
+    """The group of that name."""
     if name not in parent:
         raise UsageError(f"group {name!r} is missing.")
     member = parent[name]
@@ -111,11 +91,7 @@ def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """The one-dimensional array of that name, not read yet.
-
-    Raises:
-        UsageError: there is none, it has another number of axes, or claims an absurd size.
-    """
+    """The one-dimensional array of that name, not read yet, unless it claims an absurd size."""
     if name not in group:
         raise UsageError(f"array {name!r} is missing.")
     member = group[name]
@@ -129,11 +105,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def array(group: h5py.Group, name: str) -> NDArray[Any]:
-    """The elements of ``dataset``, in this machine's byte order.
-
-    Raises:
-        UsageError: as ``dataset``, or other elements than its attribute ``crc32`` stands for.
-    """
+    """The elements of ``dataset``, in this machine's byte order, if its ``crc32`` agrees."""
     member = dataset(group, name)
     values = member[()]
     if "crc32" in member.attrs and member.attrs["crc32"] != _crc32(values):

@@ -35,9 +35,6 @@ def damaged_lists(path: Path, file: h5py.File, array: h5py.Dataset, item_size: i
     Args:
         file: the open file, which has the array; ``path`` is where it lies.
         item_size: bytes of a list's element, 1 for strings.
-
-    Raises:
-        OSError, RuntimeError, ValueError: what h5py and the file system raise.
     """
     if file.userblock_size or file.id.get_create_plist().get_sizes() != (8, 8):
         return ""
@@ -123,11 +120,7 @@ def _walk(raw: io.FileIO, file_size: int, address: int) -> dict[int, int] | str:
 
 
 def _bytes(raw: io.FileIO, first: int, size: int) -> bytes:
-    """So many bytes from there on.
-
-    Raises:
-        OSError: the file system refuses, or the file has become shorter meanwhile.
-    """
+    """So many bytes from there on."""
     raw.seek(first)
     content = raw.read(size)
     if len(content) != size:

@@ -82,7 +82,7 @@ def test_official_parts_train_as_shd_and_ssc(run: Run, words: Path, tmp_path: Pa
         (("audio=nowhere", "output=a.h5"), "audio=nowhere: expected a folder"),
         (("audio=audio", "output=a.txt"), "output must be a file NAME.h5"),
         (("audio=audio", "output=a.h5", "parts=shd"), "output must be a folder"),
-        (("audio=audio", "output=a", "parts=gsc"), "parts must be shd or ssc, got 'gsc'"),
+        (("audio=audio", "output=a", "parts=gsc"), "parts must be one of shd, ssc, got 'gsc'"),
         (("audio=audio", "output=a.h5", "channels=0"), "channels must be a whole number"),
         (("audio=audio", "output=a.h5", "classes=yes"), "classes must be a list"),
         (("audio=audio", "output=a.h5", "classes=[maybe]"), "no recordings of maybe"),

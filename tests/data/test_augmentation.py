@@ -152,16 +152,16 @@ def test_the_batch_that_was_given_is_left_alone():
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("event_drop", 1, "< 1"),
-        ("event_drop", -0.1, "a number >= 0"),
+        ("event_drop", 1, "a number >= 0 and < 1"),
+        ("event_drop", -0.1, "a number >= 0 and < 1"),
         ("speed", math.inf, "a number >= 0"),
         ("time_jitter", "much", "a number >= 0"),
         ("channel_jitter", math.nan, "a number >= 0"),
         ("channel_shift", 1.5, "a whole number of channels >= 0"),
         ("time_mask", -1, "a whole number of steps >= 0"),
         ("channel_mask", True, "a whole number of channels >= 0"),
-        ("cutmix", 1.01, "at most 1"),
-        ("cutmix", None, "a number >= 0"),
+        ("cutmix", 1.01, "a number >= 0 and <= 1"),
+        ("cutmix", None, "a number >= 0 and <= 1"),
     ],
 )
 def test_impossible_strengths_are_refused_in_one_line(

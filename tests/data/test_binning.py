@@ -163,7 +163,7 @@ def test_steps_are_held_as_narrowly_as_they_fit() -> None:
         ("max_time_ms", math.inf),
     ],
 )
-def test_a_grid_that_is_none_is_refused(setting: str, value: float) -> None:
+def test_a_grid_that_is_none_is_refused(setting: str, value: float, unchecked: None) -> None:
     grid = {"dt_ms": 10.0, "pool": 5, "max_time_ms": None, setting: value}
     with pytest.raises(UsageError, match=rf"^{setting} must be .* got {value!r}\.$"):
         bin_events(events_of([[(0.1, 0)]]), **grid, name="train")

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snn_delays.data import load_shd
-from snn_delays.data.events.binning import bin_events
-from snn_delays.data.events.edges import stored_edges
+from snn_delays.data.events.binning import bin_events, stored_edges
 from snn_delays.data.events.reading import Events, read_events
 
 HALF, SINGLE, DOUBLE = (np.dtype(kind) for kind in (np.float16, np.float32, np.float64))

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data.events import recordings as recordings_module
+from snn_delays.data.events import reading as recordings_module
 from snn_delays.data.events.reading import Events, read_events, stream_events
 from snn_delays.errors import UsageError
 

@@ -197,8 +197,8 @@ def test_recordings_of_every_kind_load_together(root: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"task": "v1"}, "task must be v2_35 or v2_12, got 'v1'"),
-        ({"on_bad": "ignore"}, "on_bad must be refuse or skip, got 'ignore'"),
+        ({"task": "v1"}, "task must be one of v2_35, v2_12, got 'v1'"),
+        ({"on_bad": "ignore"}, "on_bad must be one of refuse, skip, got 'ignore'"),
         ({"seed": -1}, "seed must be a whole number >= 0, got -1"),
         ({"encoder": "rate"}, "encoder must be one of none, delta, level, latency"),
         ({"task": "v2_12"}, "missing up, down, left, right, on, off, stop, go"),

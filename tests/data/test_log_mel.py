@@ -127,7 +127,7 @@ def test_a_click_is_heard_in_its_step_and_silence_is_the_floor() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"frontend": "mfcc"}, "frontend must be standard or published, got 'mfcc'"),
+        ({"frontend": "mfcc"}, "frontend must be one of standard, published, got 'mfcc'"),
         ({"n_mels": 0}, "n_mels must be a whole number >= 1, got 0"),
         ({"dt_ms": 0.0}, "dt_ms must be a whole number of samples at 16000 Hz"),
         ({"dt_ms": 0.1}, "0.0625 to 1000 ms, got 0.1"),

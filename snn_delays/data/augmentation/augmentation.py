@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import real, settle, whole
 from snn_delays.data.augmentation.events import (
     channel_jitter,
     event_drop,
@@ -16,7 +16,6 @@ from snn_delays.data.augmentation.events import (
 )
 from snn_delays.data.augmentation.frames import channel_mask, channel_shift, cutmix, time_mask
 from snn_delays.data.splits.batch import Batch
-from snn_delays.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -53,33 +52,25 @@ class Augmentation:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, unit in (
-            ("channel_shift", "channels"),
-            ("time_mask", "steps"),
-            ("channel_mask", "channels"),
-        ):
-            value = whole_number(f"augmentation.{name}", getattr(self, name), 0, unit=unit)
-            object.__setattr__(self, name, value)
-        strengths = {
-            name: real_number(f"augmentation.{name}", getattr(self, name), 0)
-            for name in ("speed", "time_jitter", "channel_jitter", "event_drop", "cutmix")
-        }
-        # Lossy to the last event is no recording any more; mixing always is one.
-        if strengths["event_drop"] >= 1:
-            raise UsageError(f"augmentation.event_drop must be < 1, got {self.event_drop!r}.")
-        if strengths["cutmix"] > 1:
-            raise UsageError(f"augmentation.cutmix must be at most 1, got {self.cutmix!r}.")
-        for name, value in strengths.items():
-            object.__setattr__(self, name, value)
+        settle(
+            self,
+            "augmentation.",
+            # Lossy to the last event is no recording any more; mixing always is one.
+            event_drop=real(0, below=1),
+            speed=real(0),
+            time_jitter=real(0),
+            channel_jitter=real(0),
+            channel_shift=whole(0, unit="channels"),
+            time_mask=whole(0, unit="steps"),
+            channel_mask=whole(0, unit="channels"),
+            cutmix=real(0, 1),
+        )
 
     def __call__(self, batch: Batch, n_classes: int) -> tuple[Batch, Tensor]:
         """The changed batch, and what to compare the network's answers with.
 
         Targets are class probabilities ``[N, n_classes]`` if recordings are mixed, whose batch then
         has the label of each one's greater part; otherwise the labels ``[N]``.
-
-        Raises:
-            UsageError: currents, to a change that needs events; a shift beyond the last channel.
         """
         spikes, lengths = batch.spikes, batch.lengths
         recordings, channels = spikes.shape[1:]

@@ -43,11 +43,7 @@ class Events(NamedTuple):
 
 
 def list_events(spikes: Float[Tensor, "T N C"]) -> Events:
-    """The events that spike counts ``[T, N, C]`` stand for, by step, recording and channel.
-
-    Raises:
-        UsageError: an input that does not count events, such as currents.
-    """
+    """The events that spike counts ``[T, N, C]`` stand for, by step, recording and channel."""
     cells = spikes.flatten().nonzero().squeeze(1)
     counts = spikes.flatten().index_select(0, cells)
     wrong = ~((counts > 0) & (counts == counts.floor()) & counts.isfinite())
@@ -67,9 +63,6 @@ def list_events(spikes: Float[Tensor, "T N C"]) -> Events:
 
 def event_drop(events: Events, probability: float) -> Events:
     """Keep each event with probability 1 − p: counts k become Binomial(k, 1 − p).
-
-    Raises:
-        UsageError: a probability that is none, or 1.
 
     Reference:
         "Random drop" of EventDrop: Gu, Sng, Hu, Yu (2021, arXiv:2106.05836).
@@ -93,9 +86,6 @@ def speed(
     r is where in its step an event was, which binning forgot; without it a stretched recording
     would have steps that are empty in every channel. Events of different steps keep their order.
 
-    Raises:
-        UsageError: a strength that is negative or no number.
-
     Reference:
         Log-uniform factor: the code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which
         takes f from 0.9 to 1.1.
@@ -118,9 +108,6 @@ def time_jitter(events: Events, lengths: Int64[Tensor, " N"], sigma: float) -> E
     """Move each event by its own round(σ · ξ) steps, ξ ~ N(0, 1); none is lost.
 
     What would leave a recording at its first or last step is reflected there.
-
-    Raises:
-        UsageError: a σ that is negative or no number.
     """
     sigma = real_number("time_jitter", sigma, 0, unit="steps")
     if sigma == 0:
@@ -133,9 +120,6 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
     """Move each event by its own round(σ · ξ) channels, ξ ~ N(0, 1); none is lost.
 
     What would leave the first or the last channel is reflected there.
-
-    Raises:
-        UsageError: a σ that is negative or no number.
 
     Reference:
         The code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which drops what leaves,

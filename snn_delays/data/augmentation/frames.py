@@ -32,9 +32,6 @@ def channel_shift(
     Shape:
         ``[T, N, C] → [T, N, C]``.
 
-    Raises:
-        UsageError: a limit that is negative, no whole number, or beyond the last channel.
-
     Reference:
         Nowotny, Turner, Knight (2022, arXiv:2212.01232), up to 40 of 700 channels.
     """
@@ -65,9 +62,6 @@ def time_mask(
     Shape:
         ``[T, N, C] → [T, N, C]``.
 
-    Raises:
-        UsageError: a limit that is negative or no whole number.
-
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
     """
@@ -85,9 +79,6 @@ def channel_mask(
 
     Shape:
         ``[T, N, C] → [T, N, C]``.
-
-    Raises:
-        UsageError: a limit that is negative or no whole number.
 
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
@@ -115,10 +106,6 @@ def cutmix(batch: Batch, n_classes: int, probability: float) -> tuple[Batch, Ten
     Returns:
         The batch, each label that of the greater part; and the targets of the loss, class
         probabilities ``[N, n_classes]``, or the labels ``[N]`` themselves if p = 0.
-
-    Raises:
-        UsageError: a probability that is none, or labels that are no classes (on the CPU, as
-            looking would make a GPU wait).
 
     Reference:
         CutMix: Yun et al. (2019, arXiv:1905.04899) with α = 1; along time and with a neighbour as

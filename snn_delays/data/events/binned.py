@@ -14,11 +14,10 @@ import torch
 
 from snn_delays.data.cache import About, Arrays, Cache, Entry, stamp
 from snn_delays.data.events.binning import Grid, bin_events, merge_equal
-from snn_delays.data.events.reading import stream_events
-from snn_delays.data.events.recordings import OnBad
+from snn_delays.data.events.reading import OnBad, stream_events
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.events.units import Units, count_units
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 
@@ -47,11 +46,7 @@ class BinnedFile:
 def read_binned(
     source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad = "refuse"
 ) -> BinnedFile:
-    """Read and bin a file piece by piece, so that only the binned form is ever held in full.
-
-    Raises:
-        UsageError: as :func:`~snn_delays.data.events.reading.stream_events`, or no event remains.
-    """
+    """Read and bin a file piece by piece, so that only the binned form is ever held in full."""
     parts: list[SpikeSplit] = []
     class_names: tuple[str, ...] = ()
     speaker_sex: dict[int, str] = {}
@@ -81,11 +76,7 @@ def read_binned(
 def read_kept(
     cache: Cache, source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad
 ) -> BinnedFile:
-    """As :func:`read_binned`, but quicker the second time.
-
-    Raises:
-        UsageError: as ``read_binned``; never for the cache's sake.
-    """
+    """As :func:`read_binned`, but quicker the second time."""
     at = stamp(source.path)
     content = cache.content(source.path) if cache.folders else None
     if content is None:  # Where the file cannot be read, this says why.
@@ -116,11 +107,7 @@ def read_kept(
 
 
 def count_kept(cache: Cache, source: SpikeFile) -> Units:
-    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time.
-
-    Raises:
-        UsageError: as ``count_units``; never for the cache's sake.
-    """
+    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time."""
     at = stamp(source.path)
     content = cache.content(source.path) if cache.folders else None
     if content is None:
@@ -160,9 +147,6 @@ def data_of(
 ) -> SpikeData:
     """The data set of these files, from which train, valid and test were taken; warns of defects
     and of channels without an event.
-
-    Raises:
-        UsageError: the files name their classes differently.
     """
     train, valid, test = splits
     silent = train.silent_channels()

@@ -1,4 +1,16 @@
-"""From events at points in time to spike counts on a fixed grid."""
+"""From events at points in time to spike counts on a fixed grid.
+
+A simulator's spikes lie at k · dt, the very edges of steps, and a file rounds them: half of them
+fall below their edge, by at most half of what the last digit of the file's type is worth. So a time
+is compared with what the edge itself would be *in that file*, not with the edge:
+
+    edge_k = round(k · dt · (1 − ε))        ``round`` to the file's type
+
+Where k · dt was computed in floating point, it may have fallen short before it was stored, by as
+much as ε of itself: the machine epsilon of single precision (2⁻²³) or, in a file of doubles, what k
+additions of dt in double precision lose at most (k · 2⁻⁵²). A time further below an edge belongs to
+the step before. Sums in single precision may lose more than a file's last digit, and do so unseen.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +20,9 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
-from snn_delays.arguments import real_number, whole_number
-from snn_delays.data.events.edges import rounded_to, stored_edges
+from snn_delays.arguments import real, settle, whole, whole_number
 from snn_delays.data.events.reading import Events
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
@@ -27,9 +39,6 @@ class Grid:
         dt_ms: duration of a step, in ms.
         pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
         max_time_ms: events at or after this time, in ms, are left out; None keeps all.
-
-    Raises:
-        UsageError: a setting out of range.
     """
 
     dt_ms: float
@@ -37,13 +46,11 @@ class Grid:
     max_time_ms: float | None = None
 
     def __post_init__(self) -> None:
-        dt_ms = real_number("dt_ms", self.dt_ms, above=0, unit="ms")
-        object.__setattr__(self, "dt_ms", dt_ms)
-        object.__setattr__(self, "pool", whole_number("pool", self.pool, 1, unit="units"))
+        settle(self, dt_ms=real(above=0, unit="ms"), pool=whole(1, unit="units"))
         if self.max_time_ms is not None:
-            must = "be a number of ms > 0, or None for no limit"
-            limit = real_number("max_time_ms", self.max_time_ms, above=0, must=must)
-            object.__setattr__(self, "max_time_ms", limit)
+            settle(
+                self, max_time_ms=real(above=0, must="be a number of ms > 0, or None for no limit")
+            )
 
 
 def bin_events(
@@ -53,21 +60,16 @@ def bin_events(
 
         step = ⌊1000 · time / dt_ms⌋        channel = ⌊unit / pool⌋
 
-    A time that is an edge of the grid but for the rounding of the file it comes from belongs to the
-    step that begins there; see :mod:`~snn_delays.data.events.edges`. The grid begins at t = 0 in
-    every recording, not at its first event, so that the onset stays.
+    A time that is an edge but for the rounding of its file belongs to the step that begins there.
+    The grid begins at t = 0 in every recording, not at its first event, so that the onset stays.
 
     Args:
-        events: what :func:`~snn_delays.data.events.reading.read_events` gives.
         dt_ms, pool, max_time_ms: as in :class:`Grid`.
         name: what the split is called.
-
-    Raises:
-        UsageError: a setting out of range, or an event 50,000 steps or more after t = 0.
     """
     grid = Grid(dt_ms, pool, max_time_ms)
     times, units, offsets = events.times, events.units, events.offsets
-    kind = rounded_to(times, events.time_type)
+    kind = _rounded_to(times, events.time_type)
     if grid.max_time_ms is not None:
         early = times < _edge(grid.max_time_ms, grid.dt_ms, kind)
         times, units = times[early], units[early]
@@ -84,22 +86,18 @@ def bin_events(
         )
     n_channels = -(-events.n_units // grid.pool)
     return SpikeSplit(
-        steps=torch.from_numpy(_compact(steps, int(steps.max(initial=0)))),
-        channels=torch.from_numpy(_compact(units // grid.pool, n_channels)),
-        offsets=torch.from_numpy(offsets),
-        labels=torch.from_numpy(events.labels),
-        speakers=torch.from_numpy(events.speakers),
+        steps=_compact(steps, int(steps.max(initial=0))),
+        channels=_compact(units // grid.pool, n_channels),
+        offsets=offsets,
+        labels=events.labels,
+        speakers=events.speakers,
         n_channels=n_channels,
         name=name,
     )
 
 
 def merge_equal(split: SpikeSplit) -> SpikeSplit:
-    """The same batches from fewer events: one for each cell of the grid, with its count.
-
-    Args:
-        split: as :func:`bin_events` gives it.
-    """
+    """The same batches from fewer events: one for each cell of the grid, with its count."""
     n_steps = int(split.lengths.max()) if len(split) else 1
     n_channels, per_recording = split.n_channels, n_steps * split.n_channels
     # Recording, step, channel: in this order, as one number, in half the memory if it suffices.
@@ -117,10 +115,10 @@ def merge_equal(split: SpikeSplit) -> SpikeSplit:
     steps, channels = np.divmod(cells % per_recording, n_channels)
     few = counts.max(initial=0) <= np.iinfo(np.uint8).max
     return SpikeSplit(
-        steps=torch.from_numpy(steps.astype(split.steps.numpy().dtype)),
-        channels=torch.from_numpy(channels.astype(split.channels.numpy().dtype)),
-        counts=torch.from_numpy(counts.astype(np.uint8 if few else np.int32)),
-        offsets=torch.from_numpy(np.append(np.searchsorted(cells, first_cells), len(cells))),
+        steps=steps.astype(split.steps.numpy().dtype),
+        channels=channels.astype(split.channels.numpy().dtype),
+        counts=counts.astype(np.uint8 if few else np.int32),
+        offsets=np.append(np.searchsorted(cells, first_cells), len(cells)),
         labels=split.labels,
         speakers=split.speakers,
         n_channels=n_channels,
@@ -134,9 +132,6 @@ def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
     Args:
         split: as :func:`merge_equal` gives it.
         max_count: None for no limit.
-
-    Raises:
-        UsageError: no whole number >= 1.
     """
     check_max_count(max_count)
     if max_count is None or split.counts is None:
@@ -148,14 +143,43 @@ def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
 
 
 def check_max_count(max_count: int | None) -> None:
-    """Refuse a limit that is none, before a large file is read for it.
-
-    Raises:
-        UsageError: no whole number >= 1.
-    """
+    """Refuse a limit that is none, before a large file is read for it."""
     if max_count is not None:
         must = "be a whole number of spikes >= 1 (1: binary), or None for no limit"
         whole_number("max_count", max_count, 1, must=must)
+
+
+def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray, " count"]:
+    """The least value, in s, that stands for the beginning of each of the first ``count`` steps.
+
+    Where numbers of the file's type lie further apart than steps, one of them stands for several
+    edges: it belongs to the nearest.
+
+    Args:
+        dt_ms: duration of a step, in ms: the decimal number, as 0.1 is no binary fraction.
+        kind: floating-point type that the file stores times in.
+    """
+    dt = Fraction(str(dt_ms)) / 1000
+    double = kind == np.float64
+    one = 2 ** (52 if double else 23)
+    # Python divides whole numbers of any size with a single rounding.
+    numbers = ((k, one - (k if double else 1)) for k in range(count))
+    edges = np.array([k * dt.numerator * less / (dt.denominator * one) for k, less in numbers])
+    with np.errstate(over="ignore"):  # the last numbers of float16: an edge that no time reaches
+        stored = edges.astype(kind).astype(np.float64)
+    return np.maximum(stored, (np.arange(count) - 0.5) * float(dt))
+
+
+def _rounded_to(times: Float64[np.ndarray, " E"], kind: np.dtype) -> np.dtype:
+    """The type whose rounding ``times`` have been through, of which a file stores them as ``kind``.
+
+    Doubles that are numbers of single precision one and all have been computed there.
+    """
+    if kind != np.float64:
+        return kind
+    with np.errstate(over="ignore"):
+        single = times.astype(np.float32)
+    return single.dtype if (single == times).all() else kind
 
 
 def _edge(time_ms: float, dt_ms: float, kind: np.dtype) -> float:

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from snn_delays.data.events.header import Header, read_header
-from snn_delays.data.events.recordings import Recordings, defects, sizes, stream_recordings
-from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.reading import Recordings, sizes, stream_recordings
+from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
 from snn_delays.errors import UsageError
 
 # How many defects, and how many pairs of equal recordings, are listed one by one.
@@ -29,28 +28,29 @@ Digests = dict[bytes, int]
 
 @dataclass
 class FileReport:
-    """What is in one file; the counts are of events unless they say otherwise."""
+    """What is in one file; the counts are of events unless their names say otherwise.
+
+    ``error``: why the file cannot be read at all, or to its end. ``n_units``: how many there can
+    be; no event is of the ``silent_units``. ``labels_out_of_range`` counts recordings, and
+    ``repeated_recordings`` those that are equal, event by event, to an earlier one of the file.
+    ``defects``: the first of them, as "recording 7 is ragged: …".
+    """
 
     path: str
     error: str = ""
-    """Why the file cannot be read at all, or to its end; empty if it can."""
     recordings: int = 0
     events: int = 0
     nan_times: int = 0
     infinite_times: int = 0
     negative_times: int = 0
     n_units: int = 0
-    """How many there can be."""
     silent_units: tuple[int, ...] = ()
-    """Those of them that no event of the file is of."""
     units_out_of_range: int = 0
     ragged_recordings: int = 0
     labels_out_of_range: int = 0
-    """Recordings."""
     unsorted_recordings: int = 0
     empty_recordings: int = 0
     repeated_recordings: int = 0
-    """Recordings that are equal, event by event, to an earlier one of the file."""
     longest_s: float = 0.0
     class_names: tuple[str, ...] = ()
     per_class: tuple[int, ...] = ()
@@ -58,7 +58,6 @@ class FileReport:
     speaker_sex: dict[int, str] = field(default_factory=dict)
     defective_recordings: int = 0
     defects: list[str] = field(default_factory=list)
-    """The first of them: "recording 7 is ragged: …"."""
 
     @property
     def passed(self) -> bool:
@@ -68,13 +67,15 @@ class FileReport:
 
 @dataclass
 class Shared:
-    """Two files, and the recordings of the first that are in the second too, event by event."""
+    """Two files, and the recordings of the first that are in the second too, event by event.
+
+    ``pairs``: the number of the recording in the first and in the second file, for some of them.
+    """
 
     first: str
     second: str
     recordings: int
     pairs: list[tuple[int, int]]
-    """The number of the recording in the first and in the second file, for some of them."""
 
 
 @dataclass
@@ -87,11 +88,8 @@ class Report:
     @property
     def failures(self) -> list[str]:
         """One line for each file that fails: the file, and its first defect."""
-        return [
-            file.error or f"{file.path}: {file.defects[0]}"
-            for file in self.files
-            if not file.passed
-        ]
+        failed = [file for file in self.files if not file.passed]
+        return [file.error or f"{file.path}: {file.defects[0]}" for file in failed]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, in what JSON can hold."""
@@ -137,9 +135,8 @@ def _describe(report: FileReport, header: Header) -> None:
     report.labels_out_of_range = len(header.labels) - len(named)
     speakers, counts = np.unique(header.speakers, return_counts=True)
     report.per_speaker = dict(zip(speakers.tolist(), counts.tolist(), strict=True))
-    report.speaker_sex = {
-        who: sex for who, sex in header.speaker_sex.items() if who in report.per_speaker
-    }
+    known = header.speaker_sex.items()
+    report.speaker_sex = {who: sex for who, sex in known if who in report.per_speaker}
 
 
 def _check_some(
@@ -166,7 +163,7 @@ def _check_some(
     owners = np.repeat(np.arange(len(some)), counts)
     back = (times[1:] < times[:-1]) & (owners[1:] == owners[:-1]) & finite[1:] & finite[:-1]
     report.unsorted_recordings += len(np.unique(owners[1:][back]))
-    found = defects(some, n_units=n_units, n_classes=len(report.class_names))
+    found = some.defects(n_units, len(report.class_names))
     report.defective_recordings += len(found)
     room = _LISTED - len(report.defects)
     report.defects += [

@@ -1,16 +1,6 @@
-"""Reading spike recordings in the file format of SHD and SSC.
+"""Reading spike recordings in SHD's format, piece by piece, and what is wrong with each.
 
-    spikes/times   [n] variable-length float (float16 as published), seconds
-    spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
-                   units are 0 … n_units − 1
-    labels         [n] integer
-    extra/speaker  [n] integer or text, optional
-    extra/keys     [classes] names of the labels, optional
-    extra/meta_info/gender  [speakers] text, optional
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+The format stands in :mod:`snn_delays.spike_file`.
 """
 
 from __future__ import annotations
@@ -18,24 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
+import h5py
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from snn_delays.arguments import described, whole_number
+from snn_delays.arguments import choice, described, whole_number
 from snn_delays.columns import column, offsets_of
-from snn_delays.data.events.header import Header, read_header
-from snn_delays.data.events.recordings import (
-    OnBad,
-    Recordings,
-    check_on_bad,
-    defects,
-    label_defect,
-    sizes,
-    stream_recordings,
-)
-from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
 from snn_delays.errors import UsageError
+
+OnBad = Literal["refuse", "skip"]
+
+_RECORDINGS_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -81,36 +67,95 @@ class Events:
         n = len(offsets_of("Events: offsets", self.offsets, len(times))) - 1
         last = len(self.class_names) - 1
         column("Events: labels", self.labels, n, 0, last, why=f"{last + 1} class_names")
-        column("Events: speakers", self.speakers, n, -(2**63), 2**63 - 1)
+        column("Events: speakers", self.speakers, n)
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def read_events(
-    path: Path | str, *, dataset_name: str, n_units: int = 700, how_to_get: str
-) -> Events:
-    """Read a whole file at once: 16 bytes an event; :func:`stream_events` goes piece by piece.
+@dataclass(frozen=True)
+class Recordings:
+    """A few hundred recordings in the order of the file, unchecked.
 
-    Raises:
-        UsageError: as :func:`stream_events`.
+    Shape:
+        ``times`` (seconds) and ``units``: one list per recording, of any lengths; ``labels``,
+        ``speakers`` ``[n]``. ``start`` is the number of the first one within the file.
     """
-    parts = list(
-        stream_events(path, dataset_name=dataset_name, n_units=n_units, how_to_get=how_to_get)
+
+    start: int
+    times: list[np.ndarray]
+    units: list[np.ndarray]
+    labels: Int64[np.ndarray, " n"]
+    speakers: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def defects(self, n_units: int, n_classes: int) -> dict[int, str]:
+        """What makes recordings unusable: index within these → words that read on after it; the
+        first defect of each.
+
+        That a time is NaN, infinite or negative is none: such events are left out and counted,
+        since the published files hold some.
+        """
+        found: dict[int, str] = {}
+        counts, unit_counts = sizes(self.times), sizes(self.units)
+        for i in np.flatnonzero(counts != unit_counts).tolist():
+            found[i] = (
+                f"is ragged: expected as many units as times, "
+                f"got {unit_counts[i]} units and {counts[i]} times"
+            )
+        units = _joined(self.units)
+        wrong = np.flatnonzero((units < 0) | (units >= n_units))
+        if wrong.size:
+            owners = np.searchsorted(np.cumsum(unit_counts), wrong, side="right")
+            owners, first = np.unique(owners, return_index=True)
+            for i, unit in zip(owners.tolist(), units[wrong[first]], strict=True):
+                said = f"has a unit out of range: expected 0 to {n_units - 1}, got {int(unit)}"
+                found.setdefault(i, said)
+        for i in np.flatnonzero((self.labels < 0) | (self.labels >= n_classes)).tolist():
+            found.setdefault(i, label_defect(int(self.labels[i]), n_classes))
+        return dict(sorted(found.items()))
+
+    def without(self, bad: Sequence[int]) -> Recordings:
+        """All but those."""
+        good = np.setdiff1d(np.arange(len(self)), bad)
+        times, units = ([lists[i] for i in good] for lists in (self.times, self.units))
+        return Recordings(self.start, times, units, self.labels[good], self.speakers[good])
+
+
+def label_defect(label: int, n_classes: int) -> str:
+    """The words for a label that is none."""
+    return (
+        f"has a label out of range: expected 0 to {n_classes - 1} "
+        f"({n_classes} class names), got {label}"
     )
-    counts = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Events(
-        times=np.concatenate([part.times for part in parts]),
-        units=np.concatenate([part.units for part in parts]),
-        offsets=_offsets(counts),
-        labels=np.concatenate([part.labels for part in parts]),
-        speakers=np.concatenate([part.speakers for part in parts]),
-        class_names=parts[0].class_names,
-        n_units=n_units,
-        invalid_events=sum(part.invalid_events for part in parts),
-        time_type=parts[0].time_type,
-        speaker_sex=parts[0].speaker_sex,
-    )
+
+
+def sizes(lists: Sequence[np.ndarray]) -> Int64[np.ndarray, " n"]:
+    """Length of each."""
+    return np.array([len(one) for one in lists], dtype=np.int64)
+
+
+def stream_recordings(file: h5py.File, source: SpikeFile, header: Header) -> Iterator[Recordings]:
+    """All recordings of an open file, piece by piece."""
+    all_times, all_units = (source.lists(file, f"spikes/{name}") for name in ("times", "units"))
+    for start in range(0, len(header.labels), _RECORDINGS_PER_CHUNK):
+        chunk = slice(start, start + _RECORDINGS_PER_CHUNK)
+        with source.reading():
+            times, units = all_times[chunk], all_units[chunk]
+        yield Recordings(
+            start, list(times), list(units), header.labels[chunk], header.speakers[chunk]
+        )
+
+
+def stream_units(file: h5py.File, source: SpikeFile, n: int) -> Iterator[np.ndarray]:
+    """The units of all ``n`` recordings, piece by piece, without their times."""
+    lists = source.lists(file, "spikes/units")
+    for start in range(0, n, _RECORDINGS_PER_CHUNK):
+        with source.reading():
+            some = lists[start : start + _RECORDINGS_PER_CHUNK]
+        yield np.concatenate(list(some))
 
 
 def stream_events(
@@ -136,36 +181,61 @@ def stream_events(
             another kind; no recordings; times, units or labels that do not match; a unit or label
             out of range.
     """
-    check_on_bad(on_bad)
+    choice("on_bad", on_bad, get_args(OnBad))
     source = SpikeFile(Path(path), dataset_name, how_to_get)
     with source.open() as file:
         header = read_header(file, source)
+        n_classes = len(header.class_names)
         wrong_labels = np.flatnonzero(~header.labels_in_range)
         if on_bad == "refuse" and wrong_labels.size:  # before gigabytes are read
             i = int(wrong_labels[0])
-            defect = label_defect(int(header.labels[i]), len(header.class_names))
+            defect = label_defect(int(header.labels[i]), n_classes)
             raise source.error(f"recording {i} {defect}")
         for some in stream_recordings(file, source, header):
-            yield _events(source, header, some, n_units=n_units, on_bad=on_bad)
+            bad = some.defects(n_units, n_classes)
+            skipped = tuple(f"recording {some.start + i} {reason}" for i, reason in bad.items())
+            if bad and on_bad == "refuse":
+                raise source.error(skipped[0])
+            yield _events(header, some.without(list(bad)) if bad else some, n_units, skipped)
 
 
-def _events(
-    source: SpikeFile, header: Header, some: Recordings, *, n_units: int, on_bad: OnBad
+def read_events(
+    path: Path | str, *, dataset_name: str, n_units: int = 700, how_to_get: str
 ) -> Events:
-    bad = defects(some, n_units=n_units, n_classes=len(header.class_names))
-    skipped = tuple(f"recording {some.start + i} {reason}" for i, reason in bad.items())
-    if bad and on_bad == "refuse":
-        raise source.error(skipped[0])
-    if bad:
-        some = some.subset(np.setdiff1d(np.arange(len(some)), list(bad)))
-    offsets = _offsets(sizes(some.times))
+    """Read a whole file at once: 16 bytes an event; :func:`stream_events` goes piece by piece.
+
+    Raises:
+        UsageError: as :func:`stream_events`.
+    """
+    parts = list(
+        stream_events(path, dataset_name=dataset_name, n_units=n_units, how_to_get=how_to_get)
+    )
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Events(
+        times=joined("times"),
+        units=joined("units"),
+        labels=joined("labels"),
+        speakers=joined("speakers"),
+        offsets=_offsets(np.concatenate([np.diff(part.offsets) for part in parts])),
+        class_names=parts[0].class_names,
+        n_units=n_units,
+        invalid_events=sum(part.invalid_events for part in parts),
+        time_type=parts[0].time_type,
+        speaker_sex=parts[0].speaker_sex,
+    )
+
+
+def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, ...]) -> Events:
     # float64 first: times are float16, which overflows at 65504 and so cannot hold microseconds.
     times = _joined(some.times).astype(np.float64)
     valid = np.isfinite(times) & (times >= 0)
     return Events(
         times=times[valid],
         units=_joined(some.units)[valid].astype(np.int64),
-        offsets=_offsets(valid)[offsets],
+        offsets=_offsets(valid)[_offsets(sizes(some.times))],
         labels=some.labels,
         speakers=some.speakers,
         class_names=header.class_names,

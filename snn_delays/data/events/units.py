@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.header import read_header
-from snn_delays.data.events.recordings import stream_units
-from snn_delays.data.events.spike_file import SpikeFile
+from snn_delays.data.events.reading import stream_units
+from snn_delays.data.events.spike_file import SpikeFile, read_header
 from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
@@ -33,23 +32,16 @@ class Units:
 
 
 def count_units(source: SpikeFile) -> Units:
-    """Of one file; where it does not say, all its lists of units are read.
-
-    Raises:
-        UsageError: missing, damaged, not in the format or without any event.
-    """
+    """Of one file; where it does not say, all its lists of units are read."""
     with source.open() as file:
         header = read_header(file, source)
         if header.n_units is not None:
             return Units(header.n_units, said=True)
-        largest = [
-            int(units.max(initial=0))
-            for units in stream_units(file, source, len(header.labels))
-            if units.size
-        ]
-    if not largest:
+        pieces = stream_units(file, source, len(header.labels))
+        largest = max((int(units.max()) for units in pieces if units.size), default=None)
+    if largest is None:
         raise source.error("has no events: expected at least 1, got 0")
-    return Units(max(largest) + 1, said=False)
+    return Units(max(largest, 0) + 1, said=False)
 
 
 def common_units(found: Mapping[Path, Units], dataset_name: str, usual: int) -> int:
@@ -62,9 +54,6 @@ def common_units(found: Mapping[Path, Units], dataset_name: str, usual: int) -> 
         found: what :func:`count_units` says of each.
         dataset_name: named in what is logged.
         usual: how many units the published files have.
-
-    Raises:
-        UsageError: the files contradict each other.
     """
     said = {path: units.count for path, units in found.items() if units.said}
     if len(set(said.values())) > 1:
@@ -75,25 +64,17 @@ def common_units(found: Mapping[Path, Units], dataset_name: str, usual: int) -> 
         )
     if said:
         path, count = next(iter(said.items()))
-        _log.info("%s: %d units, as %s says.", dataset_name, count, path)
+        _log.info(f"{dataset_name}: {count} units, as {path} says.")
         return count
     largest = max((units.count for units in found.values()), default=usual)
     if largest < usual:
         _log.warning(
-            "%s: %d units, as the largest that fires is %d and no file says how many there are "
-            "(published: %d). dataset.n_units sets it.",
-            dataset_name,
-            largest,
-            largest - 1,
-            usual,
+            f"{dataset_name}: {largest} units, as the largest that fires is {largest - 1} and no "
+            f"file says how many there are (published: {usual}). dataset.n_units sets it."
         )
     elif largest > usual:
         _log.info(
-            "%s: units of %d and more count as defects, and unit %d fires. If there are so many, "
-            "set dataset.n_units=%d.",
-            dataset_name,
-            usual,
-            largest - 1,
-            largest,
+            f"{dataset_name}: units of {usual} and more count as defects, and unit {largest - 1} "
+            f"fires. If there are so many, set dataset.n_units={largest}."
         )
     return min(largest, usual)

@@ -69,11 +69,7 @@ class Clip:
 
 
 def find_clips(root: Path) -> dict[str, list[Clip]]:
-    """The recordings of every word there is, words and recordings in alphabetical order.
-
-    Raises:
-        UsageError: no such folder, or no recordings in it.
-    """
+    """The recordings of every word there is, words and recordings in alphabetical order."""
     how_to_get = f"Download {URL}/{ARCHIVE} and unpack it into {root} (see datasets/README.md)."
     try:
         folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())

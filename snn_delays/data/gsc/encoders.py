@@ -2,6 +2,9 @@
 
 Levels x are logarithms of energy, normalised so that every band has mean 0 and standard deviation
 1 over the training recordings; thresholds θ are in standard deviations. Nothing here is random.
+
+Shape:
+    ``[T, N, bands]`` → ``[T, N, channels]``: as many as bands, or ON, then OFF channels.
 """
 
 from __future__ import annotations
@@ -14,8 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.arguments import real_number
-from snn_delays.errors import UsageError
+from snn_delays.arguments import choice, real, settle
 
 EncoderName = Literal["none", "delta", "level", "latency"]
 
@@ -30,42 +32,25 @@ class Encoder:
     Args:
         name: "none", "delta", "level" or "latency"; see the function of that name.
         threshold: θ; "none" has no use for it.
-
-    Raises:
-        UsageError: an unknown name, or a threshold out of range.
     """
 
     name: EncoderName
     threshold: float
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(EncoderName):
-            raise UsageError(
-                f"encoder must be one of {', '.join(get_args(EncoderName))}, got {self.name!r}."
-            )
+        choice("encoder", self.name, get_args(EncoderName))
         # An onset may well be told by a level below the mean; a difference of 0 or less is none.
         above = 0 if self.name in ("delta", "level") else -math.inf
-        unit = "standard deviations"
-        threshold = real_number("threshold", self.threshold, above=above, unit=unit)
-        object.__setattr__(self, "threshold", threshold)
+        settle(self, threshold=real(above=above, unit="standard deviations"))
 
     def channels(self, bands: int) -> int:
         """Number of input channels for so many bands."""
         return 2 * bands if self.name in ("delta", "level") else bands
 
     def __call__(self, levels: Levels) -> Input:
-        """Levels → currents or numbers of spikes; "delta" and "level" give ON, then OFF channels.
-
-        Shape:
-            ``[T, N, bands]`` → ``[T, N, channels(bands)]``.
-        """
-        if self.name == "delta":
-            return delta(levels, self.threshold)
-        if self.name == "level":
-            return level(levels, self.threshold)
-        if self.name == "latency":
-            return latency(levels, self.threshold)
-        return levels
+        """Levels → currents or numbers of spikes."""
+        encode = {"delta": delta, "level": level, "latency": latency}.get(self.name)
+        return encode(levels, self.threshold) if encode else levels
 
 
 def delta(levels: Levels, threshold: float) -> Input:
@@ -76,9 +61,6 @@ def delta(levels: Levels, threshold: float) -> Input:
 
     so that θ Σ_{s ≤ t} (ON − OFF)[s] = r[t] is never θ or more away from x[t]; and a level that
     trembles by less than θ sends nothing.
-
-    Shape:
-        ``[T, N, bands]`` → ``[T, N, 2 bands]``, ON channels first.
 
     Reference:
         Miskowicz, "Send-on-delta concept: an event-based data reporting strategy" (2006,
@@ -102,9 +84,6 @@ def level(levels: Levels, threshold: float) -> Input:
     so that θ Σ_{s ≤ t} (ON − OFF)[s] = θ q[t] lies at most θ below x[t]. Unlike with ``delta`` the
     levels are fixed: there is no hysteresis, and a spike says where the level is.
 
-    Shape:
-        ``[T, N, bands]`` → ``[T, N, 2 bands]``, ON channels first.
-
     Reference:
         Sayiner, Sorensen, Viswanathan, "A level-crossing sampling scheme for A/D conversion"
         (1996, doi:10.1109/82.488288).
@@ -119,9 +98,6 @@ def latency(levels: Levels, threshold: float) -> Input:
         t* = min {t : x[t] ≥ θ}
 
     Time counts from the beginning of the recording, so that onsets keep their place.
-
-    Shape:
-        ``[T, N, bands]`` → ``[T, N, bands]``.
 
     Reference:
         Gütig & Sompolinsky, "Time-warp-invariant neuronal processing" (2009,

@@ -25,6 +25,7 @@ from snn_delays.data.bar import bar
 from snn_delays.data.cache import About, Arrays, Cache, Entry, T
 from snn_delays.data.gsc.clips import Clip
 from snn_delays.data.gsc.log_mel import LogMel
+from snn_delays.loop import cores
 from snn_delays.sound import BadAudioError, read_audio
 
 # A second's work for one core, and 15 MB at 140 bands.
@@ -193,8 +194,7 @@ def _run(task: Callable[[int], T], order: Sequence[int]) -> Iterator[tuple[int, 
 
     Threads suffice: reading files, transforms and matrix products let other threads run.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pool = ThreadPoolExecutor(cores or 1)
+    pool = ThreadPoolExecutor(cores())
     try:
         futures = {pool.submit(task, index): index for index in order}
         for future in as_completed(futures):

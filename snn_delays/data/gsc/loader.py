@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice, cache_folders
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.gsc.clips import find_clips, noise_clips, official_parts
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
 from snn_delays.data.gsc.split import FeatureSplit, Scale
 from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
-
-OnBad = Literal["refuse", "skip"]
 
 # Files named one by one in the log; a folder of nothing but damage needs no more.
 _NAMED = 20
@@ -62,14 +61,13 @@ def load_gsc(
         fmin, fmax: lower edge of the lowest band and upper edge of the highest, Hz; None for the
             Nyquist frequency, 8 kHz.
         encoder: "none" for currents; "delta", "level", "latency": see
-            ``data/features/encoders.py``.
+            ``data/gsc/encoders.py``.
         threshold: of the encoder, in standard deviations of a band.
         on_bad: what to do about files that hold no sound one could use: "refuse" to load, or
             "skip" them, which the log counts.
         seed: of the draw of unknown words and silence.
         cache: where to keep the features: a folder, False for nowhere; None for the folder in
-            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See
-            ``data/cache.py``.
+            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
 
     Raises:
         UsageError: a setting out of range; recordings missing, or damaged with on_bad="refuse".
@@ -78,9 +76,8 @@ def load_gsc(
         Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018,
         arXiv:1804.03209).
     """
-    for name, value, known in (("task", task, Task), ("on_bad", on_bad, OnBad)):
-        if value not in get_args(known):
-            raise UsageError(f"{name} must be {' or '.join(get_args(known))}, got {value!r}.")
+    choice("task", task, get_args(Task))
+    choice("on_bad", on_bad, get_args(OnBad))
     seed = whole_number("seed", seed, 0)
     encode = Encoder(encoder, threshold)
     front_end = log_mel(
@@ -94,28 +91,22 @@ def load_gsc(
     good[list(features.bad)] = False
     _settle({chosen.clips[i].name: why for i, why in features.bad.items()}, root, on_bad)
 
-    labels = torch.tensor(chosen.labels)
-    speakers = torch.tensor([clip.speaker for clip in chosen.clips])
-    where = {
-        part: np.flatnonzero(good & (np.array(chosen.parts) == part))
-        for part in ("train", "valid", "test")
-    }
+    parts = np.array(chosen.parts)
+    where = {part: np.flatnonzero(good & (parts == part)) for part in ("train", "valid", "test")}
     for part, places in where.items():
         if not len(places):
             raise UsageError(
                 f"GSC: none of the {len(chosen.clips)} recordings in {root} is for {part}: "
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
-    scale = Scale.of(
-        features.sums[where["train"]],
-        features.squares[where["train"]],
-        steps=front_end.steps(front_end.rate),
-    )
+    heard = where["train"]
+    steps = front_end.steps(front_end.rate)
+    scale = Scale.of(features.sums[heard], features.squares[heard], steps=steps)
     whole = FeatureSplit(
         features.parts,
         places=features.places,
-        labels=labels,
-        speakers=speakers,
+        labels=torch.tensor(chosen.labels),
+        speakers=torch.tensor([clip.speaker for clip in chosen.clips]),
         scale=scale,
         encoder=encode,
         name="all",
@@ -146,15 +137,11 @@ def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, s
 
 
 def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:
-    """Say one line for each file that will not do; refuse, or say how many are skipped.
-
-    Raises:
-        UsageError: there are some, and they are to be refused.
-    """
+    """Say one line for each file that will not do; refuse, or say how many are skipped."""
     if not bad:
         return
     first, *others = [f"{root / name} {reason}" for name, reason in bad.items()]
-    number = "1 recording" if not others else f"{len(bad)} recordings"
+    number = f"{len(bad)} recordings" if others else "1 recording"
     if on_bad == "refuse":
         for line in others[: _NAMED - 1]:
             _log.warning("GSC: %s.", line)

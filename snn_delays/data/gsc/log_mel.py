@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import choice, real, real_number, settle, whole, whole_number
 from snn_delays.errors import UsageError
 
 MelScale = Literal["slaney", "htk"]
@@ -37,9 +37,6 @@ class LogMel:
         scale: "slaney", linear below 1 kHz and logarithmic above; "htk", 2595 lg(1 + f/700).
         floor: smallest energy; full scale is 1, and 16 bits' own noise lies at about 1e-8.
 
-    Raises:
-        UsageError: settings out of range.
-
     Reference:
         Davis & Mermelstein, "Comparison of parametric representations for monosyllabic word
         recognition" (1980); Slaney, "Auditory Toolbox" (1998).
@@ -56,15 +53,9 @@ class LogMel:
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in ("rate", "n_mels", "window", "hop", "n_fft"):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
-        for name in ("fmin", "fmax"):
-            object.__setattr__(self, name, real_number(name, getattr(self, name), unit="Hz"))
-        real_number("floor", self.floor, above=0)
-        if self.scale not in get_args(MelScale):
-            raise UsageError(
-                f"scale must be {' or '.join(get_args(MelScale))}, got {self.scale!r}."
-            )
+        settle(self, **dict.fromkeys(("rate", "n_mels", "window", "hop", "n_fft"), whole(1)))
+        settle(self, fmin=real(unit="Hz"), fmax=real(unit="Hz"), floor=real(above=0))
+        choice("scale", self.scale, get_args(MelScale))
         if not 0 <= self.fmin < self.fmax:
             raise UsageError(
                 f"fmin and fmax must be frequencies with 0 <= fmin < fmax, got {self.fmin!r} and "
@@ -141,12 +132,8 @@ def log_mel(
     Args:
         dt_ms: from one window to the next: a time step, in ms.
         window_ms: length of a window, in ms.
-
-    Raises:
-        UsageError: an unknown name or settings out of range.
     """
-    if frontend not in get_args(Frontend):
-        raise UsageError(f"frontend must be {' or '.join(get_args(Frontend))}, got {frontend!r}.")
+    choice("frontend", frontend, get_args(Frontend))
     n_mels = whole_number("n_mels", n_mels, 1)
     rate = 8_000 if frontend == "published" else 16_000
     hop = _samples("dt_ms", dt_ms, rate)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,9 +11,9 @@ from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
 from snn_delays.arguments import described, shown
-from snn_delays.columns import check_columns, column
+from snn_delays.columns import MOST, check_columns, column
 from snn_delays.data.gsc.encoders import Encoder
-from snn_delays.data.splits.batch import Batch
+from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 
@@ -63,8 +62,8 @@ class Scale:
         return Scale(self.mean.to(device), self.inverse.to(device))
 
 
-@dataclass(frozen=True)
-class FeatureBatch:
+@dataclass(frozen=True, kw_only=True)
+class FeatureBatch(CompactBatch):
     """A batch of features before it is normalised and encoded: half the bytes of the result.
 
     Shape:
@@ -74,39 +73,22 @@ class FeatureBatch:
     features: Float16[Tensor, "N T bands"]
     scale: Scale
     encoder: Encoder
-    labels: Int64[Tensor, " N"]
-    speakers: Int64[Tensor, " N"]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.features, Tensor) or self.features.ndim != 3:
+        features = self.features
+        if not isinstance(features, Tensor) or features.ndim != 3:
             raise UsageError(
-                f"FeatureBatch: features must be a tensor [N, T, bands], "
-                f"got {described(self.features)}."
+                f"FeatureBatch: features must be a tensor [N, T, bands], got {described(features)}."
             )
-        n = len(self.features)
+        n = len(features)
         check_columns("FeatureBatch", n, labels=self.labels, speakers=self.speakers)
-
-    def to(self, device: torch.device | str) -> FeatureBatch:
-        """The same on another device."""
-        return replace(
-            self,
-            features=self.features.to(device),
-            scale=self.scale.to(device),
-            labels=self.labels.to(device),
-            speakers=self.speakers.to(device),
-        )
 
     def dense(self) -> Batch:
         """Normalise and encode it where it is: ``[T, N, C]``, all recordings equally long."""
-        steps = self.features.shape[1]
         levels = self.features.transpose(0, 1).float()
         levels = (levels - self.scale.mean) * self.scale.inverse
-        return Batch(
-            spikes=self.encoder(levels).contiguous(),
-            labels=self.labels,
-            lengths=torch.full_like(self.labels, steps),
-            speakers=self.speakers,
-        )
+        lengths = torch.full_like(self.labels, self.features.shape[1])
+        return Batch(self.encoder(levels).contiguous(), self.labels, lengths, self.speakers)
 
 
 class FeatureSplit(Split):
@@ -115,12 +97,8 @@ class FeatureSplit(Split):
     Args:
         parts: features ``[n, T, bands]``.
         places: where each recording of the split stands: its part, and its row in the part.
-        labels, speakers: class and speaker of every recording; speaker -1 where unknown.
         scale, encoder: how features become a network's input.
-        name: what the split is called in logs and errors, such as "train".
-
-    Raises:
-        UsageError: parts, places or columns of another kind, shape or range.
+        labels, speakers, name: as in :class:`~snn_delays.data.Split`.
 
     Shape:
         ``places`` ``[n, 2]``; ``labels``, ``speakers`` ``[n]``.
@@ -140,23 +118,22 @@ class FeatureSplit(Split):
         if not isinstance(name, str):
             raise UsageError(f"FeatureSplit: name must be text, got {shown(name)}.")
         owner = f"FeatureSplit {name}"
-        self.name = name
         self.parts = list(parts)
         bands = len(scale.mean)
-        steps = self.parts[0].shape[1] if self.parts and self.parts[0].ndim == 3 else 0
+        if not self.parts:
+            raise UsageError(f"{owner}: expected at least 1 part, got none.")
+        steps = self.parts[0].shape[1] if self.parts[0].ndim == 3 else 0
         for place, part in enumerate(self.parts):
             if part.dtype != np.float16 or part.shape != (len(part), steps, bands):
                 raise UsageError(
                     f"{owner}: parts must be arrays of float16 [n, {steps} steps, {bands} bands], "
                     f"got {described(part)} at place {place}."
                 )
-        if not self.parts:
-            raise UsageError(f"{owner}: expected at least 1 part, got none.")
         if not isinstance(places, np.ndarray) or places.ndim != 2 or places.shape[1] != 2:
             raise UsageError(f"{owner}: places must be an array [n, 2], got {described(places)}.")
         last = len(self.parts) - 1
         which = column(f"{owner}: places[:, 0]", places[:, 0], None, 0, last).numpy()
-        column(f"{owner}: places[:, 1]", places[:, 1], None, 0, 2**31 - 1)
+        column(f"{owner}: places[:, 1]", places[:, 1], None, 0, MOST)
         beyond = np.flatnonzero(places[:, 1] >= np.array([len(part) for part in self.parts])[which])
         if beyond.size:
             part, row = places[beyond[0]]
@@ -164,23 +141,15 @@ class FeatureSplit(Split):
                 f"{owner}: places[:, 1] must be rows of their part, {len(self.parts[part])} in "
                 f"part {part}, got {row}."
             )
-        n = len(places)
-        self.labels = column(f"{owner}: labels", labels, n, 0, 2**31 - 1).long()
-        self.speakers = column(f"{owner}: speakers", speakers, n, -(2**63), 2**63 - 1).long()
-        self.lengths = torch.full_like(self.labels, steps)
-        self.scale, self.encoder = scale, encoder
-        self.n_channels = encoder.channels(bands)
-        self._places = places
+        self.scale, self.encoder, self._rows = scale, encoder, places
+        n_channels = encoder.channels(bands)
+        super().__init__(name, n_channels, labels, speakers, steps, len(places))
 
     def sparse(self, indices: Indices) -> FeatureBatch:
-        """The features of the recordings ``indices``, to be encoded where they are used.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The features of the recordings ``indices``, to be encoded where they are used."""
         chosen = self._chosen(indices)
         features = np.empty((len(chosen), *self.parts[0].shape[1:]), np.float16)
-        for row, (part, place) in enumerate(self._places[chosen.numpy()].tolist()):
+        for row, (part, place) in enumerate(self._rows[self._standing(chosen).numpy()].tolist()):
             features[row] = self.parts[part][place]
         return FeatureBatch(
             features=torch.from_numpy(features),
@@ -189,17 +158,3 @@ class FeatureSplit(Split):
             labels=self.labels[chosen],
             speakers=self.speakers[chosen],
         )
-
-    def subset(self, indices: Indices, name: str) -> FeatureSplit:
-        """The recordings ``indices``, in that order; no features are copied.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
-        chosen = self._chosen(indices)
-        part = copy.copy(self)
-        part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
-        part.lengths = self.lengths[chosen]
-        part.name = name
-        part._places = self._places[chosen.numpy()]
-        return part

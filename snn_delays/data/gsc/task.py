@@ -45,13 +45,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recordings of a task and what each of them is.
-
-    Args:
-        clips: the recordings, those of one folder one after the other.
-        parts, labels: of every recording.
-        class_names: what the labels are called.
-    """
+    """The recordings of a task, those of one folder together, and part and label of each."""
 
     clips: list[Clip]
     parts: list[Part]
@@ -64,7 +58,7 @@ def every_word(found: Mapping[str, Sequence[Clip]], parts: Mapping[str, Part]) -
 
     Args:
         found: the recordings of every word.
-        parts: the part that every recording belongs to, by its name.
+        parts: of every recording, by its name.
     """
     words = list(found)
     clips = [clip for word in words for clip in found[word]]
@@ -89,11 +83,7 @@ def ten_commands(
 
     Args:
         found, parts: as in :func:`every_word`.
-        noise: the files of background noise.
         seed: of both draws.
-
-    Raises:
-        UsageError: a command, all other words or all noise missing.
     """
     absent = [word for word in COMMANDS if word not in found]
     others = [clip for word in found if word not in COMMANDS for clip in found[word]]
@@ -116,9 +106,8 @@ def ten_commands(
         pool = [clip for clip in others if parts[clip.name] == part]
         drawn = sorted(rng.permutation(len(pool))[:wanted].tolist())
         chosen += [(pool[index], part, names.index(UNKNOWN)) for index in drawn]
-        chosen += [
-            (clip, part, names.index(SILENCE)) for clip in _silence(noise, part, wanted, rng)
-        ]
+        silence = _silence(noise, part, wanted, rng)
+        chosen += [(clip, part, names.index(SILENCE)) for clip in silence]
     # Kept features are in files of one folder each.
     chosen.sort(key=lambda row: row[0].word)
     return Chosen(*(list(column) for column in zip(*chosen, strict=True)), class_names=names)

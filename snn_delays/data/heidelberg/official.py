@@ -1,9 +1,4 @@
-"""What the two Heidelberg data sets, SHD and SSC, have in common.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
-"""
+"""The published files of SHD and SSC: where they come from, their units, and reading them."""
 
 from __future__ import annotations
 
@@ -11,14 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict, get_args
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import choice, whole_number
 from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import Cache, CacheChoice, cache_folders
 from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
 from snn_delays.data.events.binned import BinnedFile, count_kept, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
-from snn_delays.data.events.recordings import OnBad, check_on_bad
+from snn_delays.data.events.reading import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.events.units import Units, common_units
 from snn_delays.errors import UsageError
@@ -26,8 +22,6 @@ from snn_delays.spike_file import MOST_UNITS
 
 URL = "https://zenkelab.org/datasets"
 N_UNITS = 700
-SHD_FILES = ("shd_train.h5", "shd_test.h5")
-SSC_FILES = ("ssc_train.h5", "ssc_valid.h5", "ssc_test.h5")
 # Of the zips. The .h5.gz files that also circulate come with conflicting sums.
 MD5 = {
     "shd_train.h5": "f3252aeb598ac776c1b526422d90eecb",
@@ -36,6 +30,20 @@ MD5 = {
     "ssc_valid.h5": "b4eee3516a4a90dd0c71a6ac23a8ae43",
     "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
 }
+SHD_FILES, SSC_FILES = (tuple(f for f in MD5 if f.startswith(of)) for of in ("shd", "ssc"))
+
+
+class Reading(TypedDict, total=False):
+    """What :func:`read_official` takes by name."""
+
+    n_units: int | None
+    pool: int | None
+    max_time_ms: float | None
+    cache: CacheChoice
+    max_count: int | None
+    on_bad: OnBad
+    download: bool
+    base_url: str | None
 
 
 def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
@@ -59,9 +67,6 @@ def with_units(
 
     Args:
         n_units: what the user says; None for what the files say.
-
-    Raises:
-        UsageError: no number of units, or files that contradict each other.
     """
     if n_units is not None:
         must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
@@ -85,48 +90,53 @@ def with_units(
 def read_official(
     root: Path | str,
     dataset_name: str,
-    names: Sequence[str],
-    *,
-    n_units: int | None,
-    pool: int | None,
     dt_ms: float,
-    max_time_ms: float | None,
-    cache: CacheChoice,
-    max_count: int | None,
-    on_bad: OnBad,
-    download: bool,
-    base_url: str | None,
+    *,
+    n_units: int | None = None,
+    pool: int | None = None,
+    max_time_ms: float | None = None,
+    cache: CacheChoice = None,
+    max_count: int | None = None,
+    on_bad: OnBad = "refuse",
+    download: bool = False,
+    base_url: str | None = None,
 ) -> list[BinnedFile]:
-    """Read and bin the files of some splits; what is missing is downloaded first if it may be.
+    """Read and bin the files of "SHD" or "SSC"; what is missing is downloaded first if it may be.
 
     Counts are clipped afterwards, so that one cache serves all.
 
     Args:
-        dataset_name: "SHD" or "SSC".
-        names: of the splits, as the files are named after them.
-        n_units, pool, dt_ms, max_time_ms, root, cache, max_count, on_bad, download, base_url: as
-            in :func:`~snn_delays.data.heidelberg.shd.load_shd`.
-
-    Raises:
-        UsageError: as there.
+        n_units: units are 0 … ``n_units`` − 1; None for what the files say (attribute ``n_units``
+            of ``spikes/units``) or else for the largest unit + 1, up to SHD's 700.
+        pool: how many neighbouring units make one channel; None for 5 of 700 units, else 1.
+        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
+            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
+        max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
+            limit.
+        on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
+            range, naming it; or "skip" such recordings, with a warning that counts them.
+        download: get what is missing in ``root`` first.
+        base_url: the folder of a server to get it from; None for the official one.
     """
     grid = Grid(dt_ms, 1 if pool is None else pool, max_time_ms)
     check_max_count(max_count)
-    check_on_bad(on_bad)
+    choice("on_bad", on_bad, get_args(OnBad))
     root = Path(root).expanduser()
-    files = {f"{dataset_name.lower()}_{name}.h5": name for name in names}
+    names = SHD_FILES if dataset_name == "SHD" else SSC_FILES
     if download:
-        fetch_official(root, list(files), base_url)
-    store = Cache(cache_folders(root, cache), dataset_name)
-    sources = [official_file(root, file_name, dataset_name) for file_name in files]
-    n_units, sources = with_units(n_units, sources, store)
+        fetch_official(root, names, base_url)
+    kept = Cache(cache_folders(root, cache), dataset_name)
+    sources = [official_file(root, name, dataset_name) for name in names]
+    n_units, sources = with_units(n_units, sources, kept)
     if pool is None:
         grid = replace(grid, pool=usual_pool(n_units))
-    binned = (
-        read_kept(store, source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
-        for name, source in zip(files.values(), sources, strict=True)
-    )
-    return [replace(file, split=clip_counts(file.split, max_count)) for file in binned]
+    files = []
+    for source in sources:
+        part = source.path.stem.partition("_")[2]
+        file = read_kept(kept, source, n_units=n_units, grid=grid, name=part, on_bad=on_bad)
+        files.append(replace(file, split=clip_counts(file.split, max_count)))
+    return files
 
 
 def fetch_official(
@@ -147,14 +157,13 @@ def fetch_official(
     """
     root = Path(root).expanduser()
     for file_name in file_names:
-        path = root / file_name
+        path, archive = root / file_name, root / f"{file_name}.zip"
         if path.exists():
             continue
         by_hand = (
             f"Without a network: get {URL}/{file_name}.zip elsewhere (md5 {MD5[file_name]}) and "
             f"put it into {root}."
         )
-        archive = root / f"{file_name}.zip"
         url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
         with alone_in(root, by_hand):
             if not path.exists():  # Another process may have been quicker.

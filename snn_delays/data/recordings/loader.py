@@ -13,7 +13,7 @@ from snn_delays.arguments import plain, real_number, shown, whole_number
 from snn_delays.data.events.binned import BinnedFile, data_of
 from snn_delays.data.events.binning import Grid, clip_counts
 from snn_delays.data.recordings.reading import TimeUnit, apart, binned, known_unit, numbered
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.validation import by_speaker, stratified
 from snn_delays.errors import UsageError
 

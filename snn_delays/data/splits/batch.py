@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float32, Int, Int64, Integer
@@ -12,6 +12,8 @@ from torch import Tensor
 from snn_delays.arguments import described, shown
 from snn_delays.columns import check_columns
 from snn_delays.errors import UsageError
+
+AnyBatch = TypeVar("AnyBatch", bound="CompactBatch")
 
 
 class _Fields(NamedTuple):
@@ -35,13 +37,7 @@ class Batch(_Fields):
 
     __slots__ = ()
 
-    def __new__(
-        cls,
-        spikes: Float32[Tensor, "T N C"],
-        labels: Int64[Tensor, " N"],
-        lengths: Int64[Tensor, " N"],
-        speakers: Int64[Tensor, " N"],
-    ) -> Batch:
+    def __new__(cls, spikes: Tensor, labels: Tensor, lengths: Tensor, speakers: Tensor) -> Batch:
         dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided
         if not dense or spikes.ndim != 3:
             raise UsageError(
@@ -52,13 +48,32 @@ class Batch(_Fields):
 
 
 @dataclass(frozen=True)
-class SparseBatch:
+class CompactBatch:
     """A batch before it is laid out: what there is to move to a device.
 
-    About a tenth of a batch's cells hold events, so that this is a tenth of the bytes of its
-    dense form, and the device is quicker at laying it out::
+    ``compact.to(device).dense()`` is the batch, made where it is used.
+    """
 
-        sparse.to(device).dense()
+    labels: Int64[Tensor, " N"]
+    speakers: Int64[Tensor, " N"]
+
+    def to(self: AnyBatch, device: torch.device | str) -> AnyBatch:
+        """The same on another device."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: part.to(device) for name, part in parts.items() if hasattr(part, "to")}
+        return replace(self, **moved)
+
+    def dense(self) -> Batch:
+        """Lay it out where it is."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseBatch(CompactBatch):
+    """A batch as a list of events.
+
+    About a tenth of a batch's cells hold events, so that this is a tenth of the bytes of its
+    dense form, and the device is quicker at laying it out.
 
     Raises:
         UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
@@ -71,30 +86,16 @@ class SparseBatch:
     cells: Int[Tensor, " E"]
     counts: Integer[Tensor, " E"] | None
     shape: tuple[int, int, int]
-    labels: Int64[Tensor, " N"]
     lengths: Int64[Tensor, " N"]
-    speakers: Int64[Tensor, " N"]
 
     def __post_init__(self) -> None:
         if not (isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0):
             raise UsageError(f"SparseBatch: shape must be (T, N, C), got {shown(self.shape)}.")
-        n = self.shape[1]
         columns = {"labels": self.labels, "lengths": self.lengths, "speakers": self.speakers}
-        check_columns("SparseBatch", n, **columns)
+        check_columns("SparseBatch", self.shape[1], **columns)
         check_columns("SparseBatch", None, cells=self.cells)
         if self.counts is not None:
             check_columns("SparseBatch", len(self.cells), counts=self.counts)
-
-    def to(self, device: torch.device | str) -> SparseBatch:
-        """The same on another device."""
-        return SparseBatch(
-            cells=self.cells.to(device),
-            counts=None if self.counts is None else self.counts.to(device),
-            shape=self.shape,
-            labels=self.labels.to(device),
-            lengths=self.lengths.to(device),
-            speakers=self.speakers.to(device),
-        )
 
     def dense(self) -> Batch:
         """Lay it out where it is, in one scatter; events that share a cell add up.
@@ -108,9 +109,5 @@ class SparseBatch:
             counts = self.counts.to(torch.float32)
         steps, recordings, channels = self.shape
         spikes = torch.zeros(steps * recordings * channels, device=self.cells.device)
-        return Batch(
-            spikes=spikes.index_add_(0, self.cells, counts).view(self.shape),
-            labels=self.labels,
-            lengths=self.lengths,
-            speakers=self.speakers,
-        )
+        spikes = spikes.index_add_(0, self.cells, counts).view(self.shape)
+        return Batch(spikes, self.labels, self.lengths, self.speakers)

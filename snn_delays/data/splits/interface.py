@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, overload, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -14,30 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from snn_delays.arguments import plain, shown
-from snn_delays.columns import column
-from snn_delays.data.splits.batch import Batch
+from snn_delays.arguments import plain, real, settle, shown
+from snn_delays.columns import MOST, column
+from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.errors import UsageError
 
 Item = tuple[Float32[Tensor, "T C"], int]
 
-
-@runtime_checkable
-class CompactBatch(Protocol):
-    """A batch before it is laid out: what there is to move to a device.
-
-    ``compact.to(device).dense()`` is the batch, made where it is used.
-    """
-
-    @property
-    def labels(self) -> Tensor: ...
-
-    @property
-    def speakers(self) -> Tensor: ...
-
-    def to(self, device: torch.device | str) -> CompactBatch: ...
-
-    def dense(self) -> Batch: ...
+AnySplit = TypeVar("AnySplit", bound="Split")
 
 
 class Split(Dataset[Item], ABC):
@@ -54,22 +40,30 @@ class Split(Dataset[Item], ABC):
 
         for batch in DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate): ...
 
-    Shape:
-        An item's ``spikes`` are ``[T, C]`` with T the longest recording of the split, in steps, so
-        that all have one shape; what follows a recording's end is silence.
-
-    Attributes:
-        labels, speakers: class and speaker of every recording ``[n]``; speaker -1 where unknown.
-        lengths: steps of every recording ``[n]``.
+    Args:
+        labels, speakers: class and speaker of every recording; speaker -1 where unknown.
+        lengths: steps of every recording, or of all.
         n_channels: number of input channels C.
         name: what the split is called in logs and errors, such as "train".
+
+    Shape:
+        ``labels``, ``speakers``, ``lengths`` ``[n]``. An item's ``spikes`` are ``[T, C]`` with T
+        the longest recording of the split, in steps, so that all have one shape; what follows a
+        recording's end is silence.
     """
 
-    labels: Int64[Tensor, " n"]
-    speakers: Int64[Tensor, " n"]
-    lengths: Int64[Tensor, " n"]
-    n_channels: int
-    name: str
+    def __init__(
+        self, name: str, n_channels: int, labels: Any, speakers: Any, lengths: Tensor | int, n: int
+    ) -> None:
+        owner = f"{type(self).__name__} {name}"
+        self.name, self.n_channels = name, n_channels
+        self.labels: Int64[Tensor, " n"] = column(f"{owner}: labels", labels, n, 0, MOST).long()
+        self.speakers: Int64[Tensor, " n"] = column(f"{owner}: speakers", speakers, n).long()
+        if isinstance(lengths, int):
+            lengths = torch.full_like(self.labels, lengths)
+        self.lengths: Int64[Tensor, " n"] = lengths
+        # Where in the whole set each recording of the split stands; None: all of them, in order.
+        self._places: Int64[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,19 +99,23 @@ class Split(Dataset[Item], ABC):
 
     @abstractmethod
     def sparse(self, indices: Indices) -> CompactBatch:
-        """The recordings ``indices``, to be laid out on the device that uses them.
+        """The recordings ``indices``, to be laid out on the device that uses them."""
+
+    def subset(self: AnySplit, indices: Indices, name: str) -> AnySplit:
+        """The recordings ``indices``, in that order, as a split of their own; nothing is copied.
 
         Raises:
             IndexError: an index outside 0 … n − 1.
         """
+        chosen = self._chosen(indices)
+        part = copy.copy(self)
+        part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
+        part.lengths, part._places = self.lengths[chosen], self._standing(chosen)
+        part.name = name
+        return part
 
-    @abstractmethod
-    def subset(self, indices: Indices, name: str) -> Split:
-        """The recordings ``indices``, in that order, as a split of their own.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+    def _standing(self, chosen: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+        return chosen if self._places is None else self._places[chosen]
 
     def _chosen(self, indices: Indices) -> Int64[Tensor, " N"]:
         if isinstance(indices, Items):
@@ -131,8 +129,7 @@ class Split(Dataset[Item], ABC):
         if not isinstance(indices, np.ndarray | Tensor):
             with suppress(TypeError, ValueError):  # no rectangle of numbers: refused below
                 numbers = np.asarray(indices, None if len(indices) else np.int64)
-        most = 2**63 - 1
-        chosen = column(f"{self.name}: indices", numbers, None, -most, most).long()
+        chosen = column(f"{self.name}: indices", numbers).long()
         # Checked here since a negative index would silently mean another recording.
         if len(chosen) and not (int(chosen.min()) >= 0 and int(chosen.max()) < len(self)):
             outside = chosen[(chosen < 0) | (chosen >= len(self))]
@@ -166,3 +163,65 @@ class Items(Sequence[Item]):
 
 
 Indices = Sequence[int] | Int64[np.ndarray, " N"] | Items
+
+
+@dataclass(frozen=True)
+class SpikeData:
+    """A data set, split, on a grid of time steps.
+
+    Args:
+        train, valid, test: the splits; all have the same channels.
+        class_names: what the labels 0, 1, … are called.
+        dt_ms: duration of a time step, in ms.
+        split: where ``valid`` comes from: speakers held out of the training file ("speaker"), a
+            share of every class of it ("stratified"), a file or list of its own ("official"), a
+            hash of the file names ("hash"), or the test file itself ("paper").
+        invalid_events: how many events were left out since their time is no time.
+        skipped_recordings: how many recordings were left out since they are defective.
+        speaker_sex: sex of each speaker as the files have it; of some or none.
+
+    Raises:
+        UsageError: splits of different numbers of channels, or a label without a name.
+    """
+
+    train: Split
+    valid: Split
+    test: Split
+    class_names: tuple[str, ...]
+    dt_ms: float
+    split: str
+    invalid_events: int
+    skipped_recordings: int = 0
+    speaker_sex: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.class_names
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"SpikeData: class_names must be a tuple of str, got {shown(names)}.")
+        settle(self, "SpikeData: ", dt_ms=real(above=0, unit="ms"))
+        for name in ("train", "valid", "test"):
+            split = getattr(self, name)
+            if not isinstance(split, Split):
+                raise UsageError(f"SpikeData: {name} must be a Split, got {shown(split)}.")
+            if split.n_channels != self.n_channels:
+                raise UsageError(
+                    f"SpikeData: all splits must have the {self.n_channels} channels of train, "
+                    f"got {split.n_channels} in {name}."
+                )
+            what, last = f"SpikeData: labels of {name}", self.n_classes - 1
+            column(what, split.labels, None, 0, last, why=f"{self.n_classes} class_names")
+
+    @property
+    def n_channels(self) -> int:
+        """Number of input channels."""
+        return self.train.n_channels
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def clean_split(self) -> bool:
+        """Whether the test recordings have no part in choosing the network."""
+        return self.split != "paper"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +10,11 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from snn_delays.arguments import shown, whole_number
-from snn_delays.columns import column, offsets_of
+from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
 from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 
-_MOST = 2**31 - 1
 _TOGETHER = 1024  # recordings
 
 
@@ -32,9 +30,7 @@ class SpikeSplit(Split):
         channels: input channel of every event.
         counts: how many equal events each one stands for; None for one.
         offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
-        labels, speakers: class and speaker of every recording; speaker -1 where unknown.
-        n_channels: number of input channels C.
-        name: what the split is called in logs and errors, such as "train".
+        labels, speakers, n_channels, name: as in :class:`~snn_delays.data.Split`.
 
     Raises:
         UsageError: columns of another kind than whole numbers, of lengths that do not match, or
@@ -62,34 +58,20 @@ class SpikeSplit(Split):
         if not isinstance(name, str):
             raise UsageError(f"SpikeSplit: name must be text, got {shown(name)}.")
         owner = f"SpikeSplit {name}"
-        self.name = name
-        self.n_channels = whole_number(f"{owner}: n_channels", n_channels, 1)
-        self.steps = column(f"{owner}: steps", steps, None, 0, _MOST)
-        n_events, last = len(self.steps), self.n_channels - 1
-        self.channels = column(
-            f"{owner}: channels", channels, n_events, 0, last, why=f"n_channels = {n_channels}"
-        )
-        self.counts = (
-            None if counts is None else column(f"{owner}: counts", counts, n_events, 1, _MOST)
-        )
-        self.offsets = offsets_of(f"{owner}: offsets", offsets, n_events)
-        n = len(self.offsets) - 1
-        self.labels = column(f"{owner}: labels", labels, n, 0, _MOST).long()
-        self.speakers = column(f"{owner}: speakers", speakers, n, -(2**63), 2**63 - 1).long()
-        self.lengths = _lengths(self.steps, self.offsets)
-        # Where in the list each recording of the split stands; None: all of them, in order.
-        self._places: Int64[Tensor, " n"] | None = None
+        n_channels = whole_number(f"{owner}: n_channels", n_channels, 1)
+        self.steps = column(f"{owner}: steps", steps, None, 0, MOST)
+        n, why = len(self.steps), f"n_channels = {n_channels}"
+        self.channels = column(f"{owner}: channels", channels, n, 0, n_channels - 1, why=why)
+        self.counts = None if counts is None else column(f"{owner}: counts", counts, n, 1, MOST)
+        self.offsets = offsets_of(f"{owner}: offsets", offsets, n)
+        lengths = _lengths(self.steps, self.offsets)
+        super().__init__(name, n_channels, labels, speakers, lengths, len(lengths))
 
     def sparse(self, indices: Indices) -> SparseBatch:
-        """The events of the recordings ``indices``, and where in a dense batch they go.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The events of the recordings ``indices``, and where in a dense batch they go."""
         chosen = self._chosen(indices)
         lengths = self.lengths[chosen]
         n_steps = int(lengths.max()) if len(chosen) else 0
-        shape = (n_steps, len(chosen), self.n_channels)
         events, sizes = self._events(chosen)
         # Half the memory to move wherever it suffices, which is nearly always.
         small = n_steps * len(chosen) * self.n_channels <= np.iinfo(np.int32).max
@@ -101,34 +83,17 @@ class SpikeSplit(Split):
         return SparseBatch(
             cells=torch.from_numpy(cells),
             counts=_taken(self.counts, events),
-            shape=shape,
+            shape=(n_steps, len(chosen), self.n_channels),
             labels=self.labels[chosen],
             lengths=lengths,
             speakers=self.speakers[chosen],
         )
 
-    def subset(self, indices: Indices, name: str) -> SpikeSplit:
-        """The recordings ``indices``, in that order, as a split of their own.
-
-        It shares the list of events, of which nothing is copied.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
-        chosen = self._chosen(indices)
-        part = copy.copy(self)
-        part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
-        part.lengths = self.lengths[chosen]
-        part.name = name
-        part._places = chosen if self._places is None else self._places[chosen]
-        return part
-
     def silent_channels(self) -> Int64[np.ndarray, " silent"]:
         """The channels on which no recording of the split has an event."""
         fires = np.zeros(self.n_channels, dtype=bool)
-        for start in range(0, len(self), _TOGETHER):
-            events, _ = self._events(torch.arange(start, min(start + _TOGETHER, len(self))))
-            fires[self.channels.numpy().take(events)] = True
+        for some in torch.arange(len(self)).split(_TOGETHER):
+            fires[self.channels.numpy().take(self._events(some)[0])] = True
             if fires.all():
                 break
         return np.flatnonzero(~fires)
@@ -157,22 +122,18 @@ class SpikeSplit(Split):
             key: [getattr(part, key) for part in parts]
             for key in ("steps", "channels", "counts", "labels", "speakers")
         }
-        if any(counts is not None for counts in columns["counts"]):
+        if all(counts is None for counts in columns["counts"]):
+            del columns["counts"]
+        else:
             columns["counts"] = [
                 torch.ones(len(steps), dtype=torch.uint8) if counts is None else counts
                 for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
             ]
-        else:
-            del columns["counts"]
         offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
         n_channels = parts[0].n_channels
         parts.clear()
-        return cls(
-            **{key: torch.cat(columns.pop(key)) for key in list(columns)},
-            offsets=offsets,
-            n_channels=n_channels,
-            name=name,
-        )
+        whole = {key: torch.cat(columns.pop(key)) for key in list(columns)}
+        return cls(**whole, offsets=offsets, n_channels=n_channels, name=name)
 
     def _own(self) -> SpikeSplit:
         """This split with a list of its own events; itself if it has one."""
@@ -180,8 +141,8 @@ class SpikeSplit(Split):
             return self
         events, sizes = self._events(torch.arange(len(self)))
         return SpikeSplit(
-            steps=torch.from_numpy(self.steps.numpy().take(events)),
-            channels=torch.from_numpy(self.channels.numpy().take(events)),
+            steps=self.steps.numpy().take(events),
+            channels=self.channels.numpy().take(events),
             counts=_taken(self.counts, events),
             offsets=_offsets(torch.from_numpy(sizes)),
             labels=self.labels,
@@ -194,8 +155,7 @@ class SpikeSplit(Split):
         self, chosen: Int64[Tensor, " N"]
     ) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " N"]]:
         """Where in the list the events of the chosen recordings stand, and how many each has."""
-        places = (chosen if self._places is None else self._places[chosen]).numpy()
-        offsets = self.offsets.numpy()
+        places, offsets = self._standing(chosen).numpy(), self.offsets.numpy()
         first = offsets[places]
         sizes = offsets[places + 1] - first
         # NumPy, since torch takes several times as long to repeat.

@@ -24,17 +24,13 @@ def by_speaker(
     """Hold out all recordings of some speakers.
 
     Args:
-        speakers: speaker of every recording.
-        held_out: the speakers to hold out; None draws the fewest that together made at least
-            ``valid_fraction`` of the recordings.
-        seed: of the draw.
+        speakers: of every recording.
+        held_out: None draws the fewest that together made at least ``valid_fraction`` of the
+            recordings.
         valid_fraction: share of recordings to hold out, in (0, 1).
 
     Returns:
         Indices of the recordings to train on and to validate on, both rising.
-
-    Raises:
-        UsageError: fewer than two speakers, an unknown one, nobody held out or nobody left.
     """
     check_fraction(valid_fraction)
     known, counts = np.unique(speakers, return_counts=True)
@@ -101,13 +97,9 @@ def stratified(
     Args:
         labels, speakers: class and speaker (-1 where unknown) of every recording.
         fraction: share of recordings to hold out, in (0, 1).
-        seed: of the draw.
 
     Returns:
-        Indices of the recordings to train on and to validate on, both rising.
-
-    Raises:
-        UsageError: the fraction is out of range or holds out nothing or everything.
+        As :func:`by_speaker`.
 
     Reference:
         Systematic sampling: Madow & Madow, "On the theory of systematic sampling" (1944).
@@ -128,9 +120,5 @@ def stratified(
 
 
 def check_fraction(fraction: float) -> None:
-    """Refuse a share that is none, before a large file is read for it.
-
-    Raises:
-        UsageError: not inside (0, 1).
-    """
+    """Refuse a share that is none, before a large file is read for it."""
     real_number("valid_fraction", fraction, above=0, below=1, must="be > 0 and < 1")

@@ -6,13 +6,15 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.events.binned import BinnedFile, data_of, read_binned
+from snn_delays.data.events.binned import data_of, read_binned
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.splits.loaded import SpikeData
+from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.synthetic.task import SyntheticTask, generate_synthetic
 from snn_delays.errors import UsageError
 
@@ -28,15 +30,7 @@ def load_synthetic(
     n_train: int = 1000,
     n_valid: int = 200,
     n_test: int = 500,
-    n_classes: int = 8,
-    n_channels: int = 12,
-    pattern_steps: int = 24,
-    dt_ms: float = 10.0,
-    jitter: float = 0.3,
-    spurious: float = 1.0,
-    deletion: float = 0.05,
-    max_onset: int = 12,
-    seed: int = 0,
+    **settings: Any,
 ) -> SpikeData:
     """Load the task that only delays can solve; see ``synthetic/task.py``.
 
@@ -46,49 +40,31 @@ def load_synthetic(
     Args:
         root: the folder for the files; made if missing.
         n_train, n_valid, n_test: number of recordings.
-        n_classes, n_channels, pattern_steps, dt_ms, jitter, spurious, deletion, max_onset, seed:
-            see :class:`~snn_delays.data.synthetic.task.SyntheticTask`.
+        settings: of :class:`~snn_delays.data.synthetic.task.SyntheticTask`, such as ``seed``.
 
     Raises:
         UsageError: a setting out of range, or a folder that cannot be written to.
     """
-    task = SyntheticTask(
-        n_classes=n_classes,
-        n_channels=n_channels,
-        pattern_steps=pattern_steps,
-        dt_ms=dt_ms,
-        jitter=jitter,
-        spurious=spurious,
-        deletion=deletion,
-        max_onset=max_onset,
-        seed=seed,
-    )
+    task = SyntheticTask(**settings)
     sizes = {
         name: whole_number(f"synthetic: n_{name}", size, 1)
         for name, size in (("train", n_train), ("valid", n_valid), ("test", n_test))
     }
     folder = Path(root).expanduser()
-    settings = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
-    stem = f"synthetic_{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
-    files = [
-        _read_or_make(
-            folder / f"{stem}_{name}.h5", task, n_samples=sizes[name], part=part, name=name
-        )
-        for part, name in enumerate(sizes)
-    ]
-    splits = [file.split for file in files]
-    return data_of(files, splits, split="official", dataset_name="synthetic", dt_ms=task.dt_ms)
-
-
-def _read_or_make(
-    path: Path, task: SyntheticTask, *, n_samples: int, part: int, name: str
-) -> BinnedFile:
-    source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
-    grid = Grid(task.dt_ms, pool=1, max_time_ms=None)
-    if path.exists():
+    described = json.dumps([_VERSION, sizes, asdict(task)], sort_keys=True)
+    stem = f"synthetic_{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+    grid, files = Grid(task.dt_ms, pool=1), []
+    for part, (name, size) in enumerate(sizes.items()):
+        path = folder / f"{stem}_{name}.h5"
+        source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
+        read = partial(read_binned, source, n_units=task.n_channels, grid=grid, name=name)
         try:
-            return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
+            if path.exists():
+                files.append(read())
+                continue
         except UsageError as damage:
             _log.warning("%s Making it again.", damage)
-    generate_synthetic(path, task, n_samples=n_samples, part=part)
-    return read_binned(source, n_units=task.n_channels, grid=grid, name=name)
+        generate_synthetic(path, task, n_samples=size, part=part)
+        files.append(read())
+    splits = [file.split for file in files]
+    return data_of(files, splits, split="official", dataset_name="synthetic", dt_ms=task.dt_ms)

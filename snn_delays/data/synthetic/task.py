@@ -13,14 +13,13 @@ Events that are missing (deletion) or too many (spurious) tell nothing of the cl
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import real, settle, whole, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.spike_file import write_events
 
@@ -41,9 +40,6 @@ class SyntheticTask:
         deletion: probability that a spike of the pattern is missing.
         max_onset: a pattern begins at a random step from 0 to this one.
         seed: of classes and recordings.
-
-    Raises:
-        UsageError: a setting out of range, or steps too fine for times stored as float16.
     """
 
     n_classes: int = 8
@@ -57,20 +53,19 @@ class SyntheticTask:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("n_classes", 2),
-            ("n_channels", 2),
-            ("pattern_steps", 1),
-            ("max_onset", 0),
-            ("seed", 0),
-        ):
-            value = whole_number(f"synthetic: {name}", getattr(self, name), least)
-            object.__setattr__(self, name, value)
-        for name, below in (("jitter", math.inf), ("spurious", math.inf), ("deletion", 1)):
-            value = real_number(f"synthetic: {name}", getattr(self, name), 0, below=below)
-            object.__setattr__(self, name, value)
-        dt_ms = real_number("synthetic: dt_ms", self.dt_ms, above=0, unit="ms")
-        object.__setattr__(self, "dt_ms", dt_ms)
+        settle(
+            self,
+            "synthetic: ",
+            n_classes=whole(2),
+            n_channels=whole(2),
+            pattern_steps=whole(1),
+            max_onset=whole(0),
+            seed=whole(0),
+            jitter=real(0),
+            spurious=real(0),
+            deletion=real(0, below=1),
+            dt_ms=real(above=0, unit="ms"),
+        )
         if self.pattern_steps < self.n_channels - 1:
             raise UsageError(
                 f"synthetic: pattern_steps must be >= n_channels - 1 = {self.n_channels - 1}, so "
@@ -96,9 +91,6 @@ class SyntheticTask:
 
         No two classes agree on the order of many channels: from any shift of one to the other, at
         most a third of the channels fire together (but one is allowed).
-
-        Raises:
-            UsageError: so many different classes of so few channels were not found.
         """
         rng = np.random.default_rng([self.seed, 0])
         alike = max(1, self.n_channels // 3)
@@ -128,9 +120,6 @@ def generate_synthetic(
         task: the settings.
         n_samples: number of recordings; classes are as equally frequent as can be.
         part: other parts hold other recordings of the same classes.
-
-    Raises:
-        UsageError: ``n_samples`` is not positive, or the file system refuses.
     """
     n_samples = whole_number("synthetic: n_samples", n_samples, 1)
     part = whole_number("synthetic: part", part, 0)
