@@ -190,3 +190,24 @@ def test_pynn_with_loops_and_skips(tmp_path: Path) -> None:
 def test_the_examples_import_nothing_of_ours() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert not re.search(r"^\s*(import|from) (snn_delays|torch)", path.read_text(), re.M), path
+
+
+def test_own_network_trains_exports_and_agrees(tmp_path: Path) -> None:
+    script = EXAMPLES / "own_network.py"
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 60
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parents[1]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    found = re.search(r"(\d+)% in the simulator, (\d+) of (\d+) spikes differ", run.stdout)
+    assert found is not None, run.stdout
+    accuracy, differing, total = map(int, found.groups())
+    assert accuracy > 90
+    assert differing == 0
+    assert total > 500
+    assert {path.name for path in tmp_path.iterdir()} == {"delays.h5"}

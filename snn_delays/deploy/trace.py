@@ -27,7 +27,7 @@ from snn_delays.deploy.parts import (
     population_of,
     step_mode,
 )
-from snn_delays.deploy.signals import Signal
+from snn_delays.deploy.signals import Signal, Synapses
 from snn_delays.errors import UsageError
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.table.merge import merged
@@ -188,6 +188,8 @@ class _Reader:
             if len(scale) != x.size:
                 raise UsageError(f"normalises {len(scale)} channels, got {x.size}.")
             return replace(x.scaled(scale), bias=shift + scale * (x.bias - mean))
+        if type(module) is sj_layer.VotingLayer:
+            return x.through(_votes(x.size, module.voting_size))
         if type(module) in NOTHING:
             if isinstance(module, nn.Flatten):
                 self._require_flat(module.start_dim + isinstance(module, sj_layer.Flatten))
@@ -274,6 +276,14 @@ def _until(output: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph:
             break
     graph.output(copied.get(last))
     return graph
+
+
+def _votes(size: int, voters: int) -> Synapses:
+    """Means over groups of neighbouring channels, as SpikingJelly's ``VotingLayer`` takes them."""
+    if size % voters:
+        raise UsageError(f"takes votes of {voters} channels each, got {size} channels.")
+    weight = np.repeat(np.eye(size // voters), voters, axis=1)[:, :, None] / voters
+    return Synapses(weight, np.zeros(weight.shape, np.int64), np.zeros(size // voters), 0)
 
 
 def _attribute(module: nn.Module, name: str) -> Any:
