@@ -82,7 +82,7 @@ def test_trained_exported_and_the_same_spikes(make: Callable[[], nn.Module]) -> 
     table = integer_table(net, dt_ms=own.dt_ms, class_names=own.class_names)
     for network in (rounded(net), LoadedNetwork(table)):
         found = compare(table, network, own.test)
-        assert found.spikes_total > 50
+        assert found.spikes_total > 20
         assert found.spikes_differing == found.predictions_differing == 0
     assert found.accuracy_table == pytest.approx(evaluate(rounded(net), own.test).accuracy)
     assert found.accuracy_table > 0.5
