@@ -225,6 +225,30 @@ def test_a_loop_that_is_too_short() -> None:
     assert "\n" not in str(e.value)
 
 
+@given(table=tables())
+@settings(max_examples=200, deadline=None)
+def test_lags_leave_every_delay_a_step_or_the_loop_is_named(table: DelayTable) -> None:
+    used = {one.name: one for one in table.projections if len(one)}
+    try:
+        lags = {"input": 0, **latencies(table)}
+    except UsageError as error:
+        names = re.split(" ← ", str(error).split(" the loop ")[1].split(" the shortest")[0])
+        loop = [used[name] for name in names]
+        for one, before in zip(loop, [*loop[1:], loop[0]], strict=True):
+            assert one.source == before.target
+        assert sum(one.delay.min() for one in loop) < len(loop)
+        return
+    needed = {one.name: [0] for one in table.populations}
+    for one in used.values():
+        needed[one.target].append(lags[one.source] + 1 - one.delay.min())
+    assert lags == {"input": 0, **{name: max(least) for name, least in needed.items()}}
+
+
+def test_delays_that_nest_would_wrap() -> None:
+    with pytest.raises(UsageError, match="input_to_readout: a delay of 2097152 steps is longer"):
+        run_in_nest(joined(("input", "readout", (0, 2**21 - 1))), [np.zeros((4, 1))])
+
+
 @needs_nest
 def test_projections_may_need_a_longer_delay_or_not() -> None:
     # Delays from 0, from 2, from 0.
