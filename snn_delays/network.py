@@ -173,6 +173,7 @@ class DelaySNN(nn.Module, base.StepModule):
     def signals(self, x: Any) -> Any:
         """``forward`` as ``deploy.trace`` follows it: neither reset nor padded."""
         for block in self.blocks:
+            assert isinstance(block, Block)
             x = block.dropout(block.neuron(block.norm(block.synapses(x))))
         return x
 

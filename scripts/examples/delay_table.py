@@ -23,14 +23,20 @@ def read(path: Path) -> dict[str, Any]:
     with h5py.File(path, "r") as file:
         table = _attributes(file)
         table["class_names"] = json.loads(table["class_names"])
-        populations = [(name, _group(group)) for name, group in file["populations"].items()]
+        populations = [(name, _group(group)) for name, group in _members(file, "populations")]
         populations.sort(key=lambda one: one[1]["order"])
         table["populations"] = dict(populations)
-        table["projections"] = {name: _group(group) for name, group in file["projections"].items()}
+        table["projections"] = dict(
+            (name, _group(group)) for name, group in _members(file, "projections")
+        )
     for one in table["projections"].values():
         one["weight"] = one["weight"] * one["weight_scale"]
     float_neurons(table)
     return table
+
+
+def _members(file: Any, name: str) -> Any:
+    return file[name].items()
 
 
 def _group(group: Any) -> dict[str, Any]:

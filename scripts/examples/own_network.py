@@ -42,7 +42,7 @@ def lif() -> neuron.LIFNode:
 def main() -> None:
     torch.manual_seed(0)
     rng, labels = np.random.default_rng(0), np.arange(400) % CLASSES
-    events = [sample(rng, label) for label in labels]
+    events = [sample(rng, int(label)) for label in labels]
     data = recordings(events, labels, n_units=CHANNELS, dt_ms=5.0, time_unit="ms")
     net = Net()
     rows = fit(net, data, epochs=20, batch_size=32, weight_lr=1e-2)

@@ -112,13 +112,13 @@ def main() -> int:
         rows = one["rows"].copy()
         rows[:, 3] = (one["delay"] + late[end] - late[start] - 1) * dt
         for digit, source in enumerate(nodes[start]):
-            connect(source, *nodes[end], rows * [1, 1, 2.0**digit, 1])
+            connect(source, nodes[end][0], rows * [1, 1, 2.0**digit, 1])
     for name, one in populations.items():
         # The bias comes at every step from the population's own first one on.
         every = Sequence((late[name] - 2 + np.arange(steps)) * dt)
         rows = [(0, neuron, weight, dt) for neuron, weight in enumerate(one["bias"])]
         source = sim.Population(1, sim.SpikeSourceArray(spike_times=every))
-        connect(source, *nodes[name], np.array(rows))
+        connect(source, nodes[name][0], np.array(rows))
     (*_, output) = populations
     spiking = [name for name, one in populations.items() if one["model"] == "LIF"]
     for name in spiking:

@@ -67,7 +67,7 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
             layer.max_delay = max_delay
             layer.clamp_delays_()
     if max_delay is not None and hasattr(copied, "max_delay"):
-        copied.max_delay = max_delay
+        setattr(copied, "max_delay", max_delay)  # noqa: B010
     return copied
 
 
