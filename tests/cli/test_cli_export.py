@@ -405,7 +405,7 @@ MISTAKES = [
     ("run=runs/learned bits=8 fixed_point=true leak=half", "leak must be one of multiplier"),
     ("run=runs/learned formats=[xml]", "formats must be of csv, pynn, sonata, nir"),
     ("run=runs/learned verify=brian", "verify must be one of simulator, nest, false"),
-    ("run=runs/learned bits=8 fixed_point=true verify=nest", "NEST computes in floating point"),
+    ("run=runs/learned bits=8 fixed_point=true verify=nest", "NEST has no equal of IntLIF neurons"),
     ("run=runs/learned calibration=-1", "calibration must be a whole number >= 0, got -1"),
 ]
 
