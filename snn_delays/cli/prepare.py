@@ -23,9 +23,8 @@ from snn_delays.data.heidelberg.official import (
     SSC_FILES,
     fetch_official,
     official_file,
-    usual_pool,
-    with_units,
 )
+from snn_delays.data.heidelberg.units import usual_pool, with_units
 from snn_delays.errors import UsageError
 
 log = logging.getLogger("snn_delays")

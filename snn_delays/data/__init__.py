@@ -6,7 +6,7 @@ from snn_delays.data.recordings.loader import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.interface import SpikeData, Split
 from snn_delays.data.splits.spike_split import SpikeSplit
-from snn_delays.data.synthetic.loader import load_synthetic
+from snn_delays.data.synthetic.task import load_synthetic
 
 __all__ = [
     "Batch",

@@ -55,7 +55,7 @@ def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> Non
             # The declared size bounds what is read, the checksum is compared at the end.
             while piece := member.read(_PIECE):
                 target.write(piece)
-                progress.advance(len(piece))
+                progress(advance=len(piece))
 
 
 def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
@@ -88,7 +88,7 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
                             archive, f"more than {max_bytes:,} bytes or {_MOST_MEMBERS:,} files"
                         )
                     _extract(file, member, unfinished)
-                    progress.at(raw.tell(), size)
+                    progress(completed=raw.tell())
             # To the end, where gzip keeps its checksum: truncated files would pass for short ones.
             while unpacked.read(_PIECE):
                 pass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import requests
 from filelock import FileLock
 from rich.progress import DownloadColumn
 
-from snn_delays.data.bar import Bar, bar
+from snn_delays.data.bar import bar
 from snn_delays.errors import UsageError, one_line, refusal
 
 # Seconds without a connection, or without a byte, after which a server counts as gone.
@@ -104,7 +104,7 @@ def alone_in(folder: Path, by_hand: str) -> Iterator[None]:
         ) from error
 
 
-def _attempts(url: str, part: Path, progress: Bar) -> bool:
+def _attempts(url: str, part: Path, progress: Callable[..., None]) -> bool:
     """Fill ``part`` up; whether the last attempt appended to what was there."""
     idle = 0
     while True:
@@ -118,7 +118,7 @@ def _attempts(url: str, part: Path, progress: Bar) -> bool:
             _log.warning("%s: %s. Going on.", url, _reason(error))
 
 
-def _attempt(url: str, part: Path, progress: Bar) -> bool:
+def _attempt(url: str, part: Path, progress: Callable[..., None]) -> bool:
     """Ask for what is missing, and append it; whether there was something to append to."""
     have = _size(part)
     # As it is, uncompressed: lengths and ranges count the bytes of the file itself.
@@ -139,7 +139,7 @@ def _attempt(url: str, part: Path, progress: Bar) -> bool:
             for piece in response.iter_content(_PIECE):
                 file.write(piece)
                 have += len(piece)
-                progress.at(have, total)
+                progress(completed=have, total=total)
                 if have > MOST_BYTES:
                     raise UsageError(f"{url} sends more than {MOST_BYTES:,} bytes.")
             file.flush()

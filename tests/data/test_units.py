@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from snn_delays.data import load_shd, load_ssc
-from snn_delays.data.events import binned
+from snn_delays.data.heidelberg import units as units_module
 from snn_delays.errors import UsageError
 
 Write = Callable[..., Path]
@@ -59,7 +59,7 @@ def test_each_of_64_units_is_an_input(
 def test_what_is_counted_is_remembered(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(64)
     load_shd(root, **PLAIN)
-    monkeypatch.delattr(binned, "count_units")
+    monkeypatch.delattr(units_module, "count_units")
     assert load_shd(root, **PLAIN).n_channels == 64
     for note in (root / ".snn_delays_cache").glob("*.units"):
         note.write_bytes(b"{")

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snn_delays.data.cache import About, Arrays, Cache, Entry, stamp
+from snn_delays.data.cache import About, Arrays, Cache
 from snn_delays.data.events.binning import Grid, bin_events, merge_equal
 from snn_delays.data.events.reading import OnBad, stream_events
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.events.units import Units, count_units
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
@@ -77,12 +76,11 @@ def read_kept(
     cache: Cache, source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad
 ) -> BinnedFile:
     """As :func:`read_binned`, but quicker the second time."""
-    at = stamp(source.path)
-    content = cache.content(source.path) if cache.folders else None
-    if content is None:  # Where the file cannot be read, this says why.
-        return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
-    settings = {"version": _VERSION, "source_sha256": content, "n_units": n_units, "on_bad": on_bad}
-    entry = Entry(source.path.stem, "events", settings | asdict(grid))
+
+    def dump(made: BinnedFile) -> tuple[About, Arrays]:
+        about = {key: getattr(made, key) for key in _SAID}
+        about |= {"n_channels": made.split.n_channels, "speaker_sex": [*made.speaker_sex.items()]}
+        return about, {key: getattr(made.split, key).numpy() for key in _COLUMNS}
 
     def load(about: About, arrays: Arrays) -> BinnedFile:
         columns = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
@@ -92,33 +90,17 @@ def read_kept(
             about[key] = tuple(about[key])
         return BinnedFile(source.path, split, **about)
 
-    found = cache.find(entry, load)
-    if found is not None:
-        return found
-    made = read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
-    # Not if another file has taken its place meanwhile: its hash would be the wrong one.
-    if stamp(source.path) == at:
-        about = {key: getattr(made, key) for key in _SAID}
-        about |= {"n_channels": made.split.n_channels, "speaker_sex": [*made.speaker_sex.items()]}
-        arrays = {key: getattr(made.split, key).numpy() for key in _COLUMNS}
-        if written := cache.keep(entry, about, arrays):
-            _log.info(f"{cache.owner}: {source.path}, binned, is kept as {written}.")
-    return made
-
-
-def count_kept(cache: Cache, source: SpikeFile) -> Units:
-    """As :func:`~snn_delays.data.events.units.count_units`, but quicker the second time."""
-    at = stamp(source.path)
-    content = cache.content(source.path) if cache.folders else None
-    if content is None:
-        return count_units(source)
-    entry = Entry(source.path.stem, "units", {"source_sha256": content})
-    found = cache.find(entry, lambda about, _: Units(**about), quiet=True)
-    if found is None:
-        found = count_units(source)
-        if stamp(source.path) == at:
-            cache.keep(entry, asdict(found))
-    return found
+    return cache.of_file(
+        source.path,
+        "events",
+        make=lambda: read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad),
+        dump=dump,
+        load=load,
+        version=_VERSION,
+        n_units=n_units,
+        on_bad=on_bad,
+        **asdict(grid),
+    )
 
 
 def _apart(split: SpikeSplit) -> SpikeSplit:

@@ -130,7 +130,7 @@ def _all_parts(root: Path, groups: list[list[Clip]], front_end: LogMel, cache: C
         with bar("features", to_do, MofNCompleteColumn()) as progress:
             for index, part in _run(find_or_make, missing[shift:] + missing[:shift]):
                 found[index] = part
-                progress.advance(len(groups[index]))
+                progress(advance=len(groups[index]))
         seconds = time.perf_counter() - began
         where = "".join(f", kept in {folder}" for folder in kept_in if folder)
         _log.info(f"GSC: features of {to_do} recordings in {seconds:.1f} s{where}.")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
-from snn_delays.arguments import described, shown
+from snn_delays.arguments import described
 from snn_delays.columns import MOST, check_columns, column
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.splits.batch import Batch, CompactBatch
@@ -115,9 +115,7 @@ class FeatureSplit(Split):
         encoder: Encoder,
         name: str,
     ) -> None:
-        if not isinstance(name, str):
-            raise UsageError(f"FeatureSplit: name must be text, got {shown(name)}.")
-        owner = f"FeatureSplit {name}"
+        owner = self._owner(name)
         self.parts = list(parts)
         bands = len(scale.mean)
         if not self.parts:

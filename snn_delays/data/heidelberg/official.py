@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, get_args
 
-from snn_delays.arguments import choice, whole_number
+from snn_delays.arguments import choice
 from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import Cache, CacheChoice, cache_folders
 from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
-from snn_delays.data.events.binned import BinnedFile, count_kept, read_kept
+from snn_delays.data.events.binned import BinnedFile, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
 from snn_delays.data.events.reading import OnBad
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.events.units import Units, common_units
-from snn_delays.errors import UsageError
-from snn_delays.spike_file import MOST_UNITS
+from snn_delays.data.heidelberg.units import usual_pool, with_units
 
 URL = "https://zenkelab.org/datasets"
-N_UNITS = 700
 # Of the zips. The .h5.gz files that also circulate come with conflicting sums.
 MD5 = {
     "shd_train.h5": "f3252aeb598ac776c1b526422d90eecb",
@@ -53,38 +49,6 @@ def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
         "let snn-delays-prepare or dataset.download=true do it."
     )
     return SpikeFile(root / file_name, dataset_name, how_to_get)
-
-
-def usual_pool(n_units: int) -> int:
-    """How many neighbouring units make a channel: 5 of SHD's 700, each its own of others."""
-    return 5 if n_units == N_UNITS else 1
-
-
-def with_units(
-    n_units: int | None, sources: Sequence[SpikeFile], cache: Cache
-) -> tuple[int, list[SpikeFile]]:
-    """The number of units of some files, and the files, whose errors may now speak of it.
-
-    Args:
-        n_units: what the user says; None for what the files say.
-    """
-    if n_units is not None:
-        must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
-        return whole_number("n_units", n_units, 1, MOST_UNITS, must=must), list(sources)
-    found: dict[Path, Units] = {}
-    for source in sources:
-        with suppress(UsageError):  # whoever reads the file next is told
-            found[source.path] = count_kept(cache, source)
-    if len(found) < len(sources) and not any(units.said for units in found.values()):
-        return N_UNITS, list(sources)
-    n_units = common_units(found, cache.owner, N_UNITS)
-    largest = max((units.count for units in found.values()), default=0)
-    if largest <= n_units:
-        return n_units, list(sources)
-    # A download would replace a file that may be the user's own.
-    remedy = f"If there are so many units, set dataset.n_units={largest}. "
-    remedy += "If this should be the published file:"
-    return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
 
 
 def read_official(

@@ -55,7 +55,7 @@ class Split(Dataset[Item], ABC):
     def __init__(
         self, name: str, n_channels: int, labels: Any, speakers: Any, lengths: Tensor | int, n: int
     ) -> None:
-        owner = f"{type(self).__name__} {name}"
+        owner = self._owner(name)
         self.name, self.n_channels = name, n_channels
         self.labels: Int64[Tensor, " n"] = column(f"{owner}: labels", labels, n, 0, MOST).long()
         self.speakers: Int64[Tensor, " n"] = column(f"{owner}: speakers", speakers, n).long()
@@ -64,6 +64,13 @@ class Split(Dataset[Item], ABC):
         self.lengths: Int64[Tensor, " n"] = lengths
         # Where in the whole set each recording of the split stands; None: all of them, in order.
         self._places: Int64[Tensor, " n"] | None = None
+
+    @classmethod
+    def _owner(cls, name: Any) -> str:
+        """How errors begin."""
+        if not isinstance(name, str):
+            raise UsageError(f"{cls.__name__}: name must be text, got {shown(name)}.")
+        return f"{cls.__name__} {name}"
 
     def __len__(self) -> int:
         return len(self.labels)

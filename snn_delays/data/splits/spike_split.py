@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
-from snn_delays.arguments import shown, whole_number
+from snn_delays.arguments import whole_number
 from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
 from snn_delays.data.splits.interface import Indices, Split
@@ -55,9 +55,7 @@ class SpikeSplit(Split):
         n_channels: int,
         name: str,
     ) -> None:
-        if not isinstance(name, str):
-            raise UsageError(f"SpikeSplit: name must be text, got {shown(name)}.")
-        owner = f"SpikeSplit {name}"
+        owner = self._owner(name)
         n_channels = whole_number(f"{owner}: n_channels", n_channels, 1)
         self.steps = column(f"{owner}: steps", steps, None, 0, MOST)
         n, why = len(self.steps), f"n_channels = {n_channels}"
