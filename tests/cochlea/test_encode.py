@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from snn_delays.cochlea import Encoder, encode as module, find_recordings  # isort: skip
-from snn_delays.data.events.reading import read_events
+from whole_events import read_events
+
 from snn_delays.errors import UsageError
 
 WriteTone = Callable[..., Path]

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 from scipy import stats
+from whole_events import read_events
 
 from snn_delays.cochlea import Ear, FilterBank, filter_table, presented
-from snn_delays.data.events.reading import Events, read_events
+from snn_delays.data.events.reading import Events
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLIPS = 4  # of each

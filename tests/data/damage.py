@@ -52,9 +52,7 @@ def read_all(path: Path) -> str:
         for on_bad in ("skip", "refuse"):
             message = ""
             try:
-                for _ in stream_events(
-                    path, dataset_name="SHD", how_to_get="Get another.", on_bad=on_bad
-                ):
+                for _ in stream_events(source, on_bad=on_bad):
                     pass
             except UsageError as error:
                 message = str(error)

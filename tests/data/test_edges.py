@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_events import read_events
 
 from snn_delays.data import load_shd
 from snn_delays.data.events.binning import bin_events, stored_edges
-from snn_delays.data.events.reading import Events, read_events
+from snn_delays.data.events.reading import Events
 
 HALF, SINGLE, DOUBLE = (np.dtype(kind) for kind in (np.float16, np.float32, np.float64))
 DTS = [10, 5, 1, 0.1, 0.3, 7, 0.7, 2.5, 1 / 3]

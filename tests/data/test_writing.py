@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from whole_events import read_events
 
-from snn_delays.data.events.reading import read_events
 from snn_delays.errors import UsageError
 from snn_delays.spike_file import write_events
 

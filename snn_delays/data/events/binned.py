@@ -51,13 +51,7 @@ def read_binned(
     speaker_sex: dict[int, str] = {}
     skipped: list[str] = []
     valid = invalid = 0
-    for events in stream_events(
-        source.path,
-        dataset_name=source.dataset_name,
-        n_units=n_units,
-        how_to_get=source.how_to_get,
-        on_bad=on_bad,
-    ):
+    for events in stream_events(source, n_units=n_units, on_bad=on_bad):
         parts.append(_apart(merge_equal(bin_events(events, **asdict(grid), name=f"{source.path}"))))
         class_names, speaker_sex = events.class_names, events.speaker_sex
         skipped += events.skipped

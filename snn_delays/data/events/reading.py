@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, get_args
 
 import h5py
@@ -159,20 +158,12 @@ def stream_units(file: h5py.File, source: SpikeFile, n: int) -> Iterator[np.ndar
 
 
 def stream_events(
-    path: Path | str,
-    *,
-    dataset_name: str,
-    n_units: int = 700,
-    how_to_get: str,
-    on_bad: OnBad = "refuse",
+    source: SpikeFile, *, n_units: int = 700, on_bad: OnBad = "refuse"
 ) -> Iterator[Events]:
     """Read a file in pieces of a few hundred recordings, at least one piece.
 
     Args:
-        path: the HDF5 file.
-        dataset_name: named in errors.
         n_units: units are 0 … ``n_units`` − 1.
-        how_to_get: the sentence that ends every error: where to get a whole file.
         on_bad: what becomes of recordings whose lists do not match or that have a unit or label
             out of range: "refuse" the file, or "skip" them; :attr:`Events.skipped` names them.
 
@@ -182,7 +173,6 @@ def stream_events(
             out of range.
     """
     choice("on_bad", on_bad, get_args(OnBad))
-    source = SpikeFile(Path(path), dataset_name, how_to_get)
     with source.open() as file:
         header = read_header(file, source)
         n_classes = len(header.class_names)
@@ -197,35 +187,6 @@ def stream_events(
             if bad and on_bad == "refuse":
                 raise source.error(skipped[0])
             yield _events(header, some.without(list(bad)) if bad else some, n_units, skipped)
-
-
-def read_events(
-    path: Path | str, *, dataset_name: str, n_units: int = 700, how_to_get: str
-) -> Events:
-    """Read a whole file at once: 16 bytes an event; :func:`stream_events` goes piece by piece.
-
-    Raises:
-        UsageError: as :func:`stream_events`.
-    """
-    parts = list(
-        stream_events(path, dataset_name=dataset_name, n_units=n_units, how_to_get=how_to_get)
-    )
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Events(
-        times=joined("times"),
-        units=joined("units"),
-        labels=joined("labels"),
-        speakers=joined("speakers"),
-        offsets=_offsets(np.concatenate([np.diff(part.offsets) for part in parts])),
-        class_names=parts[0].class_names,
-        n_units=n_units,
-        invalid_events=sum(part.invalid_events for part in parts),
-        time_type=parts[0].time_type,
-        speaker_sex=parts[0].speaker_sex,
-    )
 
 
 def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, ...]) -> Events:
