@@ -21,6 +21,13 @@ from snn_delays.errors import UsageError
 
 Interpolation = Literal["gaussian", "triangle"]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+# DCLS stores a Gaussian's width as SIG = σ − 0.27.
+DCLS_OFFSET = 0.27
+
+
+def first_sigma(max_delay: int) -> float:
+    """σ (steps) of half the kernel, with which training begins as published."""
+    return max_delay / 2 + DCLS_OFFSET
 
 
 def interpolate(

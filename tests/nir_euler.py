@@ -1,4 +1,4 @@
-"""The slow truth about a NIR graph: every node's own equation, one forward Euler step at a time."""
+"""A reference for NIR graphs: every node's own equation, one forward Euler step at a time."""
 
 from __future__ import annotations
 

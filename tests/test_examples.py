@@ -31,7 +31,7 @@ needs_brian2 = pytest.mark.skipif(
 
 
 def small_table(**options: Any) -> DelayTable:
-    """Two contacts per pair, delays from 0, betas from 0 to 1, another neuron everywhere."""
+    """Two synapses per pair, delays from 0, betas from 0 to 1, another neuron everywhere."""
     first, second = (random_table(seed, (6, 9, 8, 3), **options) for seed in (5, 6))
     layers = []
     for layer, other in zip(first.layers, second.layers, strict=True):

@@ -59,7 +59,7 @@ def create(folder: Path, index: int, layer: dict, dt: float) -> tuple:
 def connect(pre, post, rows: np.ndarray) -> None:
     """Project rows ``i, j, weight, delay``, each pair of neurons once per Projection.
 
-    PyNN's Brian2 backend gives all contacts of one pair the delay of the last one.
+    PyNN's Brian2 backend gives all synapses of one pair the delay of the last one.
     """
     rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
     while len(rows):

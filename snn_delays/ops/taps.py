@@ -230,7 +230,7 @@ def _accumulate(
 
 
 def _table(values: Tensor) -> Tensor:
-    """``[A, B, K, P, …] → [A, J, …]``: every part of every contact in its row."""
+    """``[A, B, K, P, …] → [A, J, …]``: every part of every synapse in its row."""
     return values.flatten(1, 3).contiguous()
 
 
