@@ -1,7 +1,7 @@
 """Learn synaptic delays in spiking neural networks; deploy them as integers.
 
 Everything that an author of networks needs is named here; loaders are in ``snn_delays.data``, the
-integer table in ``snn_delays.table``, the way there and back in ``snn_delays.deploy``.
+integer table in ``snn_delays.table``, export and import in ``snn_delays.deploy``.
 """
 
 from importlib import import_module

@@ -26,7 +26,7 @@ def choice(name: str, value: Any, known: Sequence[Any]) -> Any:
     Raises:
         UsageError: anything else.
     """
-    if any(type(value) is type(one) and value == one for one in known):
+    if any(isinstance(value, bool) == isinstance(one, bool) and value == one for one in known):
         return value
     words = ("null" if one is None else str(one).lower() for one in known)
     raise _refused(name, f"be one of {', '.join(words)}", value, "")

@@ -21,6 +21,16 @@ from snn_delays.errors import UsageError
 
 Interpolation = Literal["gaussian", "triangle"]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+# DCLS stores a Gaussian's width as SIG = σ − 0.27.
+DCLS_OFFSET = 0.27
+# Below this a number counts as none. What fades ends in denormal numbers, with which processors are
+# up to a hundred times slower.
+TINY = 1e-30
+
+
+def first_sigma(max_delay: int) -> float:
+    """σ (steps) of half the kernel, with which training begins as published."""
+    return max_delay / 2 + DCLS_OFFSET
 
 
 def interpolate(
@@ -112,9 +122,7 @@ def gaussian(
     # Below 1e-6 the same limit; its square must not overflow float32.
     sigma = sigma.clamp(min=1e-6) if isinstance(sigma, Tensor) else max(sigma, 1e-6)
     spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) / sigma) ** 2, dim=-1)
-    # Far taps of a narrow bell would be denormal numbers, with which processors are many times
-    # slower: below 1e-30 they are none.
-    return torch.where(spread <= 1e-30, 0.0, spread)
+    return torch.where(spread <= TINY, 0.0, spread)  # as far taps of a narrow bell are
 
 
 def triangle(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
+from snn_delays.interpolation import DCLS_OFFSET
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,13 @@ class Exponential(Schedule):
 
         σ(x) = offset + (start − offset) · ((end − offset) / (start − offset))^x
 
-    DCLS stores SIG = σ − 0.27 and multiplies SIG, hence the default offset.
+    DCLS multiplies SIG = σ − 0.27, hence the default offset.
 
     Reference:
         Hammouamri et al. (2024, arXiv:2306.17670): 12.27 → 0.50 over a quarter of training.
     """
 
-    offset: float = 0.27
+    offset: float = DCLS_OFFSET
 
     def __post_init__(self) -> None:
         super().__post_init__()

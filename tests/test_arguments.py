@@ -9,11 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from snn_delays.arguments import real_number, shown, whole_number
+from snn_delays.arguments import choice, real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode
 from snn_delays.schedules import Exponential, Step
+
+
+@pytest.mark.parametrize("value", ["layer", np.str_("layer"), None, False])
+def test_a_choice_is_what_it_was(value: Any) -> None:
+    assert choice("Layer: scale", value, ("layer", None, False)) is value
+
+
+@pytest.mark.parametrize("value", ["row", 0, True, "null", ["layer"]])
+def test_what_is_no_choice_is_refused_with_those_there_are(value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        choice("Layer: scale", value, ("layer", None, False))
+    said = "Layer: scale must be one of layer, null, false, got"
+    assert str(caught.value) == f"{said} {shown(value)}."
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Half precision: the weights' is the result's, in every way, width, mode, and under autocast."""
+"""Half precision: the weights' is the result's, by any method, width, mode, and under autocast."""
 
 from __future__ import annotations
 

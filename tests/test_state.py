@@ -81,7 +81,7 @@ def test_a_network_is_copied_straight_after_a_training_step(
     x = spikes(9, 2, 5)
     net(x).sum().backward()
     copied = duplicate(net)
-    # Memory included: both go on from the same past.
+    # Memory included: both go on from the same history.
     with torch.no_grad():
         assert torch.equal(copied(x), net(x))
         for parameter in copied.parameters():

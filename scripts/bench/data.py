@@ -82,7 +82,7 @@ def batches(split: SpikeSplit, device: str, repeats: int) -> dict[str, float]:
         if device != "cpu":
             tensor[0, 0, 0].item()  # waits for the device
 
-    ways: dict[str, Callable[[np.ndarray], None]] = {
+    methods: dict[str, Callable[[np.ndarray], None]] = {
         "events alone": lambda indices: finished(split.sparse(indices).cells[:, None, None]),
         "dense, then moved": lambda indices: finished(split.collate(indices).spikes.to(device)),
         "moved, then dense": lambda indices: finished(
@@ -90,12 +90,12 @@ def batches(split: SpikeSplit, device: str, repeats: int) -> dict[str, float]:
         ),
     }
     if device == "cpu":
-        del ways["moved, then dense"]
-    times: dict[str, list[float]] = {way: [] for way in ways}
+        del methods["moved, then dense"]
+    times: dict[str, list[float]] = {method: [] for method in methods}
     for indices in chosen:
-        for way, make in ways.items():
-            times[way].append(seconds(lambda make=make, indices=indices: make(indices), 1))
-    return {way: 1000 * statistics.median(measured) for way, measured in times.items()}
+        for method, make in methods.items():
+            times[method].append(seconds(lambda make=make, indices=indices: make(indices), 1))
+    return {method: 1000 * statistics.median(measured) for method, measured in times.items()}
 
 
 def main() -> None:
@@ -127,8 +127,8 @@ def main() -> None:
     print(f"load, making a cache  {load['making']:8.3f} s")
     print(f"load, cached          {load['with']:8.3f} s   ÷ {load['without'] / load['with']:.1f}")
     print(f"  and hashing anew    {load['hashing']:8.3f} s")
-    for way, milliseconds in batch.items():
-        print(f"batch [T, N, C] = {list(shape)}, {way:17} {milliseconds:8.2f} ms")
+    for method, milliseconds in batch.items():
+        print(f"batch [T, N, C] = {list(shape)}, {method:17} {milliseconds:8.2f} ms")
     if options.json:
         about = {"recordings": len(split), "source_mb": source}
         options.json.write_text(

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Time of each way to compute a delay convolution, forward and backward, as ratios to ``dense``.
+"""Time of each method to compute a delay convolution, forward and backward, as ratios to ``dense``.
 
 Prints the cost of one tap (``taps``) and of one basis shape (``lowrank``) in dense taps: the
-constants of ``snn_delays/ops/plan.py``. All ways run in one process, in turns; medians.
+constants of ``snn_delays/ops/plan.py``. All methods run in one process, in turns; medians.
 
     python scripts/bench/paths.py [--density 0.1] [--repeats 5] [--json FILE]
 
@@ -44,13 +44,13 @@ def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
 
 
 def methods(sigma: float) -> dict[str, int]:
-    """Ways that make sense at this σ, and how many products each of them makes."""
-    ways = {"dense": MAX_DELAY + 1}
+    """Those that make sense at this σ, and how many products each of them makes."""
+    products = {"dense": MAX_DELAY + 1}
     if lowrank.worthwhile(sigma, MAX_DELAY):
-        ways["lowrank"] = lowrank.basis(sigma, MAX_DELAY, 1e-6).rank
+        products["lowrank"] = lowrank.basis(sigma, MAX_DELAY, 1e-6).rank
     if sigma < 2.5:
-        ways["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
-    return ways
+        products["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
+    return products
 
 
 def main() -> None:
@@ -68,27 +68,28 @@ def main() -> None:
         f"{PRE} → {POST}, {MAX_DELAY + 1} taps, T = {STEPS}, N = {BATCH}, fp32, "
         f"inputs of density {options.density:g}"
     )
-    print(f"{'σ':>6}  {'way':8} {'products':>8} {'seconds':>8} {'÷ dense':>8} {'each':>6}  plan")
+    print(f"{'σ':>6}  {'method':9} {'products':>8} {'seconds':>8} {'÷ dense':>8} {'each':>6}  plan")
     rows = []
     for sigma in SIGMAS:
-        ways = methods(sigma)
-        times: dict[str, list[float]] = {way: [] for way in ways}
+        products_of = methods(sigma)
+        times: dict[str, list[float]] = {method: [] for method in products_of}
         for repeat in range(options.repeats + 1):
-            for way, measured in times.items():
-                duration = seconds(way, sigma, [x, weight, delay])
+            for method, measured in times.items():
+                duration = seconds(method, sigma, [x, weight, delay])
                 if repeat:  # the first call compiles
                     measured.append(duration)
-        medians = {way: statistics.median(measured) for way, measured in times.items()}
+        medians = {method: statistics.median(measured) for method, measured in times.items()}
         chosen = plan.choose(sigma, MAX_DELAY, "gaussian", torch.float32, 1, plan.device_class(x))
-        for way, products in ways.items():
-            ratio = medians[way] / medians["dense"]
+        for method, products in products_of.items():
+            ratio = medians[method] / medians["dense"]
             each = ratio * (MAX_DELAY + 1) / products
-            mark = "←" if way == chosen else ""
+            mark = "←" if method == chosen else ""
             print(
-                f"{sigma:6.2f}  {way:8} {products:8d} {medians[way]:8.3f} {ratio:8.2f} "
+                f"{sigma:6.2f}  {method:9} {products:8d} {medians[method]:8.3f} {ratio:8.2f} "
                 f"{each:6.2f}  {mark}"
             )
-            rows.append({"sigma": sigma, "way": way, "seconds": medians[way], "each": each})
+            row = {"sigma": sigma, "method": method, "seconds": medians[method], "each": each}
+            rows.append(row)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -55,7 +55,7 @@ class Synapses(nn.Module):
 
     @torch.no_grad()
     def load(self, weight: Tensor, delay: Tensor) -> None:
-        """Take over our ``weight`` and per-synapse ``delay`` (steps), ``[post, pre, contacts]``."""
+        """Take over our ``weight`` and per-synapse ``delay`` (steps), ``[post, pre, k]``."""
         self.dcls.weight.copy_(weight)
         self.dcls.P.copy_(self.taps - 1 - self.taps // 2 - delay.unsqueeze(0))
 

@@ -25,6 +25,12 @@ from snn_delays.processor import prepare_cpu
 from snn_delays.terminal import print_anywhere
 
 
+def entry(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """The entry point ``snn-delays-NAME`` of a function ``_NAME`` of ``conf/NAME.yaml``."""
+    name = task.__name__.removeprefix("_")
+    return lambda: command(f"snn-delays-{name}", name, task)
+
+
 def command(
     program: str,
     config_name: str,

@@ -9,18 +9,13 @@ from omegaconf import DictConfig, ListConfig
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.settings import path_of
 from snn_delays.cochlea import Collection, Encoder, find_recordings, official_parts
 from snn_delays.errors import UsageError
 from snn_delays.terminal import live, print_line, terminal_bar
 
 log = logging.getLogger("snn_delays")
-
-
-def encode() -> None:
-    """Entry point of ``snn-delays-encode``."""
-    command("snn-delays-encode", "encode", _encode)
 
 
 def _encode(cfg: DictConfig) -> None:
@@ -70,3 +65,6 @@ def _encode(cfg: DictConfig) -> None:
             f"{cfg.channels} channels, as the files say: dataset=shd and dataset=ssc take each as "
             "an input of its own (of 700, five together)."
         )
+
+
+encode = entry(_encode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig
 
 from snn_delays.arguments import choice, whole_number
 from snn_delays.atomic import write_atomically
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.export_view import print_chip, print_report
 from snn_delays.cli.runs import input_range, load_run, run_folder
 from snn_delays.cli.settings import path_of, typed
@@ -48,11 +48,6 @@ _CHOICES = {
     "leak": ("multiplier", "shift"),
     "verify": ("simulator", "nest", False),
 }
-
-
-def export() -> None:
-    """Entry point of ``snn-delays-export``."""
-    command("snn-delays-export", "export", _export)
 
 
 def _export(cfg: DictConfig) -> None:
@@ -106,6 +101,9 @@ def _export(cfg: DictConfig) -> None:
     log.info(f"{files}, sample.npz, report.json: {table.synapses:,} synapses, {size / 1e6:.2f} MB")
 
 
+export = entry(_export)
+
+
 def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
     """All files but the report; the table as read back."""
     write_table(table, folder / "delays.h5")
@@ -127,16 +125,8 @@ def _settings(cfg: DictConfig) -> DeploySettings:
         require_bits(cfg.bits)
     chip = None if cfg.chip is None else load_chip(str(cfg.chip))
     _require_used(cfg, chip)
-    return DeploySettings(
-        bits=cfg.bits,
-        scale=cfg.scale,
-        chip=chip,
-        delays=cfg.delays,
-        fixed_point=cfg.fixed_point,
-        leak=cfg.leak,
-        beta_shift=cfg.beta_shift,
-        weight_shift=cfg.weight_shift,
-    )
+    given: dict[str, Any] = {field.name: cfg[field.name] for field in fields(DeploySettings)}
+    return DeploySettings(**{**given, "chip": chip})
 
 
 def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from snn_delays.atomic import write_atomically
 from snn_delays.cli import console
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.runs import load_data
 from snn_delays.data.cache import Cache, cache_folders
 from snn_delays.data.events.binning import Grid
@@ -30,11 +30,6 @@ from snn_delays.errors import UsageError
 log = logging.getLogger("snn_delays")
 
 _HEIDELBERG = {"load_shd": ("SHD", SHD_FILES), "load_ssc": ("SSC", SSC_FILES)}
-
-
-def prepare() -> None:
-    """Entry point of ``snn-delays-prepare``."""
-    command("snn-delays-prepare", "prepare", _prepare)
 
 
 def _prepare(cfg: DictConfig) -> None:
@@ -60,6 +55,9 @@ def _prepare(cfg: DictConfig) -> None:
         path = folder / "data.png"
         draw_page(data, path, title=f"{dataset.root}, read by {loader}")
         log.info(f"→ {path}")
+
+
+prepare = entry(_prepare)
 
 
 def _fetch(loader: str, root: str, base_url: str | None) -> None:

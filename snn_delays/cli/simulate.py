@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
 from snn_delays.cli import console
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.runs import existing_folder, load_config, load_data
 from snn_delays.cli.settings import path_of
 from snn_delays.data import SpikeData, Split
@@ -23,11 +23,6 @@ from snn_delays.table.simulator.trials import Recording, Sample, Trial, trials
 from snn_delays.table.table import DelayTable
 
 log = logging.getLogger("snn_delays")
-
-
-def simulate() -> None:
-    """Entry point of ``snn-delays-simulate``."""
-    command("snn-delays-simulate", "simulate", _simulate)
 
 
 def _simulate(cfg: DictConfig) -> None:
@@ -52,6 +47,9 @@ def _simulate(cfg: DictConfig) -> None:
     if save is not None:
         recording.write(save)
         log.info(f"→ {save}")
+
+
+simulate = entry(_simulate)
 
 
 def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:

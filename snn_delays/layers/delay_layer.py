@@ -13,7 +13,13 @@ from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.eager import autocasts, has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_sequence
-from snn_delays.interpolation import INTERPOLATIONS, Interpolation, dense_kernel, require_finite
+from snn_delays.interpolation import (
+    INTERPOLATIONS,
+    Interpolation,
+    dense_kernel,
+    first_sigma,
+    require_finite,
+)
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.present import SynapseMask
 from snn_delays.layers.rest import rest
@@ -39,7 +45,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
     Args:
         in_features, out_features: number of pre- and postsynaptic neurons.
         max_delay: largest delay, in steps; the kernel has ``max_delay + 1`` taps.
-        kernel_count: delayed contacts of one (post, pre) pair.
+        kernel_count: how many synapses, each with its delay, one (post, pre) pair has.
         granularity: one delay per ``"synaptic"`` pair, per pre (``"axonal"``) or per post
             (``"dendritic"``).
         interpolation: ``"gaussian"`` or ``"triangle"``.
@@ -108,7 +114,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self.granularity: Granularity = granularity
         self.interpolation: Interpolation = interpolation
         self.method: Method = method
-        sigma = self.max_delay / 2 + 0.27 if sigma is None else sigma
+        sigma = first_sigma(self.max_delay) if sigma is None else sigma
         self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
         self.step_mode = step_mode
         self.method_used: str | None = None  # how the last sequence was computed
@@ -184,7 +190,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         return self.delay.detach().round().clamp(0, self.max_delay).long()
 
     def rounded(self) -> DelayLayer:
-        """A copy as deployed: integer delays and σ = 0, so that every contact is one tap."""
+        """A copy as deployed: integer delays and σ = 0, so that every synapse is one tap."""
         return rounded(self)
 
     def multi_step_forward(
@@ -194,7 +200,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self._rest()
         # What came before matters to the first steps only; after a reset that is silence.
         context = 0 if self.history is None else self.max_delay
-        whole = torch.cat([self._past(x.shape[1], x), x]) if context else x
+        whole = torch.cat([self._context(x.shape[1], x), x]) if context else x
         y = self._convolve(whole)
         self._remember(whole)
         return self._biased(y[context:])
@@ -214,18 +220,18 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
             "interpolation": self.interpolation,
         }
         method = plan.method_for(x, weight, **settings, method=self.method)
-        return plan.delay_convolution(x, weight, delay, **settings, method=method), method
+        return plan.compute(x, weight, delay, **settings, method=method), method
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._check(x, ("N",))
         self._rest()
-        past, weight = self._past(x.shape[0], x), self.acting_weight()
+        history, weight = self._context(x.shape[0], x), self.acting_weight()
         delay, sigma = self._acting()
-        if streaming.covers(x, weight, delay, past):
+        if streaming.covers(x, weight, delay, history):
             settings = (float(sigma), self.interpolation)
-            y, self.history = self._stream.step(x, past, weight, delay, *settings)
+            y, self.history = self._stream.step(x, history, weight, delay, *settings)
         else:
-            whole = torch.cat([past, x.unsqueeze(0)])
+            whole = torch.cat([history, x.unsqueeze(0)])
             y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
             y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
             self.history = whole[1:]

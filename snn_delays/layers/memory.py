@@ -34,23 +34,23 @@ class InputMemory(Stateful, base.MemoryModule):
         super().__init__()
         self.register_memory("history", None)
 
-    def _past(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
+    def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""
-        past = self.history
-        if past is None:
+        history = self.history
+        if history is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
-        if past.shape != (self.max_delay, batch, self.in_features):
-            if past.dim() != 3 or past.shape[::2] != (self.max_delay, self.in_features):
+        if history.shape != (self.max_delay, batch, self.in_features):
+            if history.dim() != 3 or history.shape[::2] != (self.max_delay, self.in_features):
                 raise UsageError(
                     f"DelayLayer: history must be [{self.max_delay}, {batch}, {self.in_features}], "
-                    f"got {list(past.shape)}. Call functional.reset_net(net)."
+                    f"got {list(history.shape)}. Call functional.reset_net(net)."
                 )
             raise UsageError(
-                f"DelayLayer: remembers a batch of {past.shape[1]}, got one of {batch}. "
+                f"DelayLayer: remembers a batch of {history.shape[1]}, got one of {batch}. "
                 "Call spikingjelly's functional.reset_net(net) between sequences."
             )
-        past = trainable(past)
-        return past if past.dtype == like.dtype else past.to(like.dtype)
+        history = trainable(history)
+        return history if history.dtype == like.dtype else history.to(like.dtype)
 
     def _remember(self, whole: Float[Tensor, "time batch pre"]) -> None:
         """Keep the last of these inputs; silence came before them."""

@@ -39,8 +39,8 @@ def product(
 ) -> Float[Tensor, "time batch post"]:
     """``convolve`` in torch alone."""
     # conv1d is a cross-correlation over its last axis: turn the kernel round, move time last.
-    past = F.pad(x.permute(1, 2, 0), (kernel.shape[2] - 1, 0))
-    return F.conv1d(past, kernel.flip(-1)).permute(2, 0, 1)
+    padded = F.pad(x.permute(1, 2, 0), (kernel.shape[2] - 1, 0))
+    return F.conv1d(padded, kernel.flip(-1)).permute(2, 0, 1)
 
 
 class _SpikeConvolution(torch.autograd.Function):

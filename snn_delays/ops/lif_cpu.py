@@ -8,13 +8,11 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from snn_delays.interpolation import TINY
 from snn_delays.loop import loop
 
 # Neurons of a block: their state stays in the first-level cache for the whole sweep.
 BLOCK = 512
-# Below this a potential or a gradient counts as none. A membrane that decays in silence ends in
-# denormal numbers, with which processors are up to a hundred times slower.
-TINY = 1e-30
 
 
 @loop(parallel=True)

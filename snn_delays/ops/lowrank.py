@@ -95,7 +95,7 @@ def convolve(
     single = at_least_single(weight.dtype)
     u = inside(delay.to(single), max_delay) * (2 / max_delay) - 1
     psi = _Series.apply(u, torch.as_tensor(series).to(u))
-    # [rank, post, pre]: the contacts of a pair add up before the product.
+    # [rank, post, pre]: the synapses of a pair add up before the product.
     mixed = (weight.to(single).unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
     return filtered_product(x, mixed, torch.as_tensor(shapes).to(u))
 

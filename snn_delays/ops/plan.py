@@ -5,7 +5,7 @@ The choice depends on its arguments alone, so that equal runs take equal methods
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -42,7 +42,7 @@ def choose(
     max_delay: int,
     interpolation: str,
     dtype: torch.dtype,
-    contacts: int,
+    kernel_count: int,
     device: str = "cpu, spikes",
 ) -> str:
     """Name of the fastest method on a ``device_class``."""
@@ -53,7 +53,7 @@ def choose(
         costs["lowrank"] = cost["lowrank"] * rank
     if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
-        costs["taps"] = cost["taps"] * needed * contacts
+        costs["taps"] = cost["taps"] * needed * kernel_count
     return min(costs, key=lambda method: costs[method])
 
 
@@ -66,7 +66,9 @@ def method_for(
     interpolation: str,
     method: str = "auto",
 ) -> str:
-    """The method that ``delay_convolution`` takes for these arguments.
+    """The method to take for these arguments: the one that is asked for, or the fastest.
+
+    A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense.
 
     Raises:
         UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
@@ -92,10 +94,24 @@ def delay_convolution(
     weight: Float[Tensor, "post pre k"],
     delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     *,
+    method: str = "auto",
+    **settings: Any,
+) -> Float[Tensor, "time batch post"]:
+    """``compute`` by the method that ``method_for`` chooses, of which the settings are."""
+    return compute(
+        x, weight, delay, **settings, method=method_for(x, weight, method=method, **settings)
+    )
+
+
+def compute(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    *,
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
-    method: str = "auto",
+    method: str,
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py``; x is silent before t = 0.
 
@@ -106,19 +122,9 @@ def delay_convolution(
     In single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
 
-    A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense.
-
-    Raises:
-        UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
+    Args:
+        method: one that ``method_for`` has chosen for these arguments.
     """
-    method = method_for(
-        x,
-        weight,
-        sigma=sigma,
-        max_delay=max_delay,
-        interpolation=interpolation,
-        method=method,
-    )
     if method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
     elif method == "lowrank":

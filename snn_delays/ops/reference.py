@@ -1,4 +1,4 @@
-"""The slow truth: the delay convolution as a loop over its own equation.
+"""The reference: the delay convolution as a loop over its own equation.
 
     y[t, post] = Σ_pre Σ_k w[post, pre, k] · Σ_j g_σ(j − d[post, pre, k]) · x[t − j, pre]
 

@@ -36,12 +36,12 @@ class Synapses(NamedTuple):
     known: np.ndarray
 
 
-def covers(x: Tensor, weight: Tensor, delay: Tensor, past: Tensor) -> bool:
+def covers(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor) -> bool:
     """Whether ``step`` can take these: on the CPU, in one precision, without gradients."""
     learning = torch.is_grad_enabled() and (
-        x.requires_grad or weight.requires_grad or delay.requires_grad or past.requires_grad
+        x.requires_grad or weight.requires_grad or delay.requires_grad or history.requires_grad
     )
-    return not learning and streaming_cpu is not None and for_loops(x, weight, delay, past)
+    return not learning and streaming_cpu is not None and for_loops(x, weight, delay, history)
 
 
 def synapses(
@@ -83,25 +83,30 @@ class Stream:
     def step(
         self,
         x: Float[Tensor, "batch pre"],
-        past: Float[Tensor, "max_delay batch pre"],
+        history: Float[Tensor, "max_delay batch pre"],
         weight: Float[Tensor, "post pre k"],
         delay: Float[Tensor, "post_or_1 pre_or_1 k"],
         sigma: float,
         interpolation: str,
     ) -> tuple[Float[Tensor, "batch post"], Float[Tensor, "max_delay batch pre"]]:
-        """The currents of one step, and the past of the next; no tensor is written to."""
-        out, kept = x.new_empty(x.shape[0], weight.shape[0]), torch.empty_like(past)
+        """The currents of one step, and the history of the next; no tensor is written to."""
+        out, following = x.new_empty(x.shape[0], weight.shape[0]), torch.empty_like(history)
         weight, delay = weight.detach().contiguous(), delay.detach().contiguous()
         arrays = (
-            (out.numpy(), kept.numpy(), x.detach().contiguous().numpy(), past.detach().numpy()),
+            (
+                out.numpy(),
+                following.numpy(),
+                x.detach().contiguous().numpy(),
+                history.detach().numpy(),
+            ),
             (weight.numpy(), delay.numpy()),
         )
-        settings = (sigma, interpolation, past.shape[0], weight.dtype, weight.shape, delay.shape)
+        settings = (sigma, interpolation, history.shape[0], weight.dtype, weight.shape, delay.shape)
         if self._last is None or self._last[0] != settings or not _step(arrays, self._last[1]):
-            table = synapses(weight, delay, sigma, past.shape[0], interpolation)
+            table = synapses(weight, delay, sigma, history.shape[0], interpolation)
             self._last = settings, table
             _step(arrays, table)
-        return out, kept
+        return out, following
 
 
 def _step(arrays: tuple[tuple, tuple], table: Synapses) -> bool:

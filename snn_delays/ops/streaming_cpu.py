@@ -14,9 +14,9 @@ LANES = 128
 @loop
 def step(
     out: NDArray,
-    kept: NDArray,
+    following: NDArray,
     x: NDArray,
-    past: NDArray,
+    history: NDArray,
     start: NDArray,
     post: NDArray,
     coefficient: NDArray,
@@ -26,32 +26,32 @@ def step(
 ) -> bool:
     """out[n, post] = Σ_pre Σ_j (synapses of that pre, post and delay j) · x[t − j, n, pre].
 
-    kept is past without its oldest input, then x. False, and nothing is done, if ``known`` is not
-    the fingerprint of weight and delay.
+    following is history without its oldest input, then x. False, and nothing is done, if ``known``
+    is not the fingerprint of weight and delay.
 
     Shape:
-        x ``[N, pre]``; past and kept ``[max_delay, N, pre]``, oldest first; synapses of
+        x ``[N, pre]``; history and following ``[max_delay, N, pre]``, oldest first; synapses of
         (pre, delay j) from start[pre, j] up to start[pre, j + 1].
     """
     seen = fingerprint(weight, delay)
     for lane in range(len(known)):
         if seen[lane] != known[lane]:
             return False
-    steps, batch, channels = past.shape
+    steps, batch, channels = history.shape
     # Plain loops: whole-array assignments would take two seconds more to compile.
     for n in range(batch):
         y = out[n]
         for i in range(len(y)):
             y[i] = 0
         for j in range(steps + 1):
-            row = x[n] if j == 0 else past[steps - j, n]
+            row = x[n] if j == 0 else history[steps - j, n]
             for pre in range(channels):
                 spike = row[pre]
                 if spike != 0:
                     for e in range(start[pre, j], start[pre, j + 1]):
                         y[post[e]] += coefficient[e] * spike
             if j < steps:
-                copy = kept[steps - 1 - j, n]
+                copy = following[steps - 1 - j, n]
                 for pre in range(channels):
                     copy[pre] = row[pre]
     return True

@@ -10,7 +10,7 @@ made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere from the de
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -144,15 +144,8 @@ def _(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
 
 
 @_gradients.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    coefficients: Tensor,
-    first: Tensor,
-    max_delay: int,
-    of_x: bool,
-    of_coefficients: bool,
-) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, x: Tensor, coefficients: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+    of_x, of_coefficients = settings[-2:]
     gx = torch.empty_like(x, memory_format=torch.contiguous_format) if of_x else x.new_empty(0)
     return gx, coefficients.new_empty(coefficients.shape if of_coefficients else (0,))
 
@@ -230,7 +223,7 @@ def _accumulate(
 
 
 def _table(values: Tensor) -> Tensor:
-    """``[A, B, K, P, …] → [A, J, …]``: every part of every contact in its row."""
+    """``[A, B, K, P, …] → [A, J, …]``: every part of every synapse in its row."""
     return values.flatten(1, 3).contiguous()
 
 

@@ -96,23 +96,23 @@ def accumulate(
     coefficients: NDArray,
     threads: int,
 ) -> None:
-    """out[t, n, a] = Σ_j Σ_q coefficients[a, j, q] · source[n, j // contacts, t + shift[a, j] + q].
+    """out[t, n, a] = Σ_j Σ_q coefficients[a, j, q] · source[n, j // K, t + shift[a, j] + q].
 
     Shape:
         out ``[T, N, A]``, of which the ``samples`` of the group are made; source, begin, end as
-        ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · contacts; coefficients
-        ``[A, J, 1 or PASS]``.
+        ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · K; coefficients
+        ``[A, J, 1 or PASS]``; K is kernel_count.
     """
     steps, _, outputs = out.shape
     sources, length = source.shape
     synapses, taps = coefficients.shape[1:]
-    contacts = synapses // sources
+    kernel_count = synapses // sources
     width = length // LANES
     # A place is a step in all rows together; those with something in them follow `since`.
     since = np.empty(synapses, np.int64)
     span = np.empty(synapses, np.uint64)
     for j in range(synapses):
-        b = j // contacts
+        b = j // kernel_count
         since[j] = begin[b] - TILE - taps + 2
         span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
     # Flat, so that the inner loop makes no views: they count references.
@@ -138,7 +138,7 @@ def accumulate(
                             step = t + shifts[at + j]
                             if np.uint64(step - since[j]) >= span[j]:
                                 continue
-                            s = ((j // contacts) * width + MARGIN + step) * LANES
+                            s = ((j // kernel_count) * width + MARGIN + step) * LANES
                             if taps == 1:
                                 y = add_one_tap(y, c, at + j, x, s)
                             else:
@@ -161,14 +161,14 @@ def correlate(
     shift: NDArray,
     threads: int,
 ) -> None:
-    """out[a, j, q] += Σ_n Σ_t y[n, a, t] · source[n, j // contacts, t + shift[a, j] + q].
+    """out[a, j, q] += Σ_n Σ_t y[n, a, t] · source[n, j // K, t + shift[a, j] + q].
 
     Shape:
         as in ``accumulate``, with the rows ``y`` in the place of its ``out``.
     """
     outputs, synapses, taps = out.shape
     sources, length = source.shape
-    contacts = synapses // sources
+    kernel_count = synapses // sources
     width = length // LANES
     steps = width - 2 * MARGIN
     values, x, sums = y.reshape(-1), source.reshape(-1), out.reshape(-1)
@@ -180,7 +180,7 @@ def correlate(
             last = min(synapses, first + SOURCES // 2)
             for a in range(a_first, a_last):
                 for j in range(first, last):
-                    b = j // contacts
+                    b = j // kernel_count
                     s = shift[a, j]
                     # Steps at which one of the taps meets the source.
                     since = max(0, begin[b] - s - taps + 1)

@@ -61,10 +61,10 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
     """
     deployed = net.rounded().eval()
     shuffled = copy.deepcopy(deployed)
-    dealer = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for delay in shuffled.delay_parameters():
-            order = torch.randperm(delay.numel(), generator=dealer)
+            order = torch.randperm(delay.numel(), generator=generator)
             delay.copy_(delay.flatten()[order].view_as(delay))
     with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
@@ -231,7 +231,7 @@ def _gathered(
 
 
 def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
-    """Delay of every contact, and its share of the layer's total |w|."""
+    """Delay of every synapse, and its share of the layer's total |w|."""
     strength = layer.acting_weight().detach().abs()
     delay = layer.delay.detach().expand_as(strength)
     return delay.flatten().numpy(), (strength / strength.sum()).flatten().numpy()

@@ -20,7 +20,7 @@ PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", 
 def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, Any]:
     """Accuracy on validation and test, with σ-kernels (``float``) and with delays ``rounded``.
 
-    On test also for speakers that training has heard and for the others, where speakers are known.
+    On test also for speakers of the training recordings and for the others, where these are known.
     """
     deployed = rounded(net)
     result: dict[str, Any] = {}
@@ -33,15 +33,15 @@ def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, An
 
 
 def by_speaker(evaluation: Evaluation, data: SpikeData) -> dict[str, float | None]:
-    """Accuracy on all samples, on those of speakers heard before the test, and on the others."""
-    # Who chose the epoch has been heard too, unless the test set itself did.
-    heard_in = [data.train, data.valid] if data.clean_split else [data.train]
-    heard = torch.isin(evaluation.speakers, torch.cat([split.speakers for split in heard_in]))
-    known = evaluation.speakers >= 0
+    """Accuracy on all samples, on those of speakers known before the test, and on the others."""
+    # Those of validation, which chose the epoch, are known too, unless that was the test set.
+    before = [data.train, data.valid] if data.clean_split else [data.train]
+    known = torch.isin(evaluation.speakers, torch.cat([split.speakers for split in before]))
+    named = evaluation.speakers >= 0
     return {
         "accuracy": evaluation.accuracy,
-        "known_speakers": _number(evaluation.accuracy_where(heard & known)),
-        "unseen_speakers": _number(evaluation.accuracy_where(~heard & known)),
+        "known_speakers": _number(evaluation.accuracy_where(known & named)),
+        "unseen_speakers": _number(evaluation.accuracy_where(~known & named)),
     }
 
 

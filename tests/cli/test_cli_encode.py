@@ -67,9 +67,9 @@ def test_official_parts_train_as_shd_and_ssc(run: Run, words: Path, tmp_path: Pa
     assert len(shd.train) + len(shd.valid) == 4
     assert shd.class_names == ("no", "yes")
     assert shd.n_channels == 5
-    heard = set(shd.train.speakers.tolist()) | set(shd.valid.speakers.tolist())
-    assert len(heard) == 2
-    assert heard.isdisjoint(shd.test.speakers.tolist())
+    known = set(shd.train.speakers.tolist()) | set(shd.valid.speakers.tolist())
+    assert len(known) == 2
+    assert known.isdisjoint(shd.test.speakers.tolist())
     ssc = load_ssc(tmp_path / "out", cache=False)
     assert [len(split) for split in (ssc.train, ssc.valid, ssc.test)] == [2, 2, 2]
     assert ssc.test.labels.tolist() == [0, 1]

@@ -157,10 +157,10 @@ def test_a_monitor_records_every_step() -> None:
         watch = monitor.AttributeMonitor("history", False, layer, DelayLayer)
         for step in x:
             layer(step)
-    past = torch.cat([torch.zeros(5, 2, 3), x])
+    history = torch.cat([torch.zeros(5, 2, 3), x])
     assert len(watch.records) == len(x)
     for t, record in enumerate(watch.records):
-        assert torch.equal(record, past[t + 1 : t + 6])
+        assert torch.equal(record, history[t + 1 : t + 6])
 
 
 @pytest.mark.parametrize("mode", ["s", "m"])

@@ -141,7 +141,7 @@ def test_step_by_step_is_the_whole_sequence(case: Case) -> None:
 
 @given(case=cases(min_steps=1), switch=st.integers(0, 12))
 def test_without_gradients_steps_are_the_whole_sequence_too(case: Case, switch: int) -> None:
-    """They are then computed by another way, which may begin or end in the middle."""
+    """They are then computed by another method, which may begin or end in the middle."""
     whole = case.layer(case.x).detach()
     functional.reset_net(case.layer)
     with torch.no_grad():
@@ -244,9 +244,9 @@ def test_detach_cuts_the_gradient_but_keeps_the_memory() -> None:
             functional.detach_net(layer)
         assert torch.equal(layer.history, kept)
         late = torch.randn(5, 1, 2, requires_grad=True)
-        past, now = torch.autograd.grad(layer(late).sum(), (early, late), materialize_grads=True)
+        before, now = torch.autograd.grad(layer(late).sum(), (early, late), materialize_grads=True)
         assert (now != 0).any()
-        assert (past != 0).any() == (not detach)
+        assert (before != 0).any() == (not detach)
 
 
 @pytest.mark.parametrize("mode", ["m", "s"])
@@ -278,7 +278,7 @@ def test_small_and_empty_inputs(steps: int, batch: int, method: str) -> None:
         if steps or method != "reference":  # whose empty loop leaves no graph
             assert parameter.grad is not None
             assert parameter.grad.isfinite().all()
-    # Nothing was lost: what follows sees the same past as one long sequence.
+    # Nothing was lost: what follows sees the same history as one long sequence.
     more = torch.randn(9, batch, 2)
     after = layer(more)
     functional.reset_net(layer)

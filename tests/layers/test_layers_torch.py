@@ -48,7 +48,7 @@ def test_a_copy_is_equal_and_independent(duplicate: object, trained: bool) -> No
     original = trained_layer(sigma=0.9)[0] if trained else DelayLayer(3, 4, 5, sigma=0.9)
     copied = duplicate(original)
     x = torch.randn(6, 2, 3)
-    # Memory included: both go on from the same past.
+    # Memory included: both go on from the same history.
     assert torch.equal(copied(x), original(x))
     assert copied.sigma == 0.9
     with torch.no_grad():
@@ -221,5 +221,5 @@ def test_compiled_pieces_go_on_from_the_past() -> None:
     whole = delayed(x)
     functional.reset_net(delayed)
     torch.testing.assert_close(torch.cat([fast(piece) for piece in x.split(8)]), whole)
-    # One graph for silence, one for a past; no more however long it goes on.
+    # One graph for silence, one for a history; no more however long it goes on.
     assert counters["stats"]["unique_graphs"] <= 2

@@ -128,9 +128,9 @@ def test_the_leaky_readout_is_its_closed_form(tau: float, steps: int, seed: int)
     x = torch.randn(steps, 2, 3, dtype=torch.float64)
     # v[t] = Σ_{s ≤ t} β^(t − s) · x[s]
     age = torch.arange(steps)[:, None] - torch.arange(steps)
-    decay = torch.where(age >= 0, (1 - 1 / tau) ** age.clamp(min=0).double(), 0.0)
+    kernel = torch.where(age >= 0, (1 - 1 / tau) ** age.clamp(min=0).double(), 0.0)
     got = LeakyReadout(tau)(x)
-    torch.testing.assert_close(got, torch.einsum("ts,snc->tnc", decay, x), rtol=0, atol=1e-10)
+    torch.testing.assert_close(got, torch.einsum("ts,snc->tnc", kernel, x), rtol=0, atol=1e-10)
 
 
 def test_the_leaky_readout_steps_resets_and_passes_gradients() -> None:

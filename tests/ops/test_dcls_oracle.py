@@ -37,21 +37,21 @@ class Pair:
         return self.theirs(padded).permute(2, 0, 1)
 
 
-def pair(version: str, pre: int, post: int, contacts: int, taps: int, sig: float) -> Pair:
+def pair(version: str, pre: int, post: int, kernel_count: int, taps: int, sig: float) -> Pair:
     theirs = Dcls1d(
-        pre, post, contacts, dilated_kernel_size=taps, bias=False, version=version
+        pre, post, kernel_count, dilated_kernel_size=taps, bias=False, version=version
     ).double()
     ours = DelayLayer(
         pre,
         post,
         taps - 1,
-        kernel_count=contacts,
+        kernel_count=kernel_count,
         interpolation="gaussian" if version == "gauss" else "triangle",
         sigma={"gauss": sig + 0.27, "max": sig, "v1": 0.0}[version],
     ).double()
     with torch.no_grad():
         # Of order 1, whatever the fan-in, so that 1e-6 means the same everywhere.
-        ours.weight.uniform_(-1, 1).div_(pre * contacts)
+        ours.weight.uniform_(-1, 1).div_(pre * kernel_count)
         ours.delay.uniform_(0, taps - 1)
         theirs.weight.copy_(ours.weight)
         theirs.P.copy_(taps - 1 - taps // 2 - ours.delay.unsqueeze(0))
@@ -108,7 +108,7 @@ def test_the_gradients_are_those_of_dcls(version: str, taps: int) -> None:
 @pytest.mark.parametrize("taps", [7, 8])
 def test_where_dcls_v1_is_stuck_the_triangle_moves(taps: int) -> None:
     both = pair("v1", taps, 1, 1, taps, sig=0.0)
-    with torch.no_grad():  # one contact at every whole delay
+    with torch.no_grad():  # one synapse at every whole delay
         both.ours.delay.copy_(torch.arange(taps).view(1, taps, 1))
         both.theirs.P.copy_(taps - 1 - taps // 2 - both.ours.delay.unsqueeze(0))
     # A ramp on every channel: the output depends on every delay.

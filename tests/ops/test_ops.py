@@ -15,7 +15,7 @@ SHAPES = {
     "batch": st.sampled_from([0, 1, 2, 5, 31, 33, 70]),
     "pre": st.integers(1, 5),
     "post": st.integers(1, 5),
-    "contacts": st.integers(1, 3),
+    "kernel_count": st.integers(1, 3),
     "max_delay": st.integers(1, 30),
     "granularity": st.sampled_from(["synaptic", "axonal", "dendritic"]),
     "seed": st.integers(0, 1000),
@@ -25,14 +25,14 @@ SHAPES = {
 EXACT, SINGLE = 1e-9, 1e-4
 
 
-def problem(time, batch, pre, post, contacts, max_delay, granularity, seed, dtype):
+def problem(time, batch, pre, post, kernel_count, max_delay, granularity, seed, dtype):
     draw = torch.Generator().manual_seed(seed)
     rows = 1 if granularity == "axonal" else post
     columns = 1 if granularity == "dendritic" else pre
     x = torch.randn(time, batch, pre, generator=draw, dtype=dtype)
-    weight = torch.randn(post, pre, contacts, generator=draw, dtype=dtype)
+    weight = torch.randn(post, pre, kernel_count, generator=draw, dtype=dtype)
     # Some delays on integers and on both edges, where kernels have kinks; some nearly half-way.
-    delay = max_delay * torch.rand(rows, columns, contacts, generator=draw, dtype=dtype)
+    delay = max_delay * torch.rand(rows, columns, kernel_count, generator=draw, dtype=dtype)
     kind = torch.rand(delay.shape, generator=draw)
     delay = torch.where(kind < 0.3, delay.round(), delay)
     delay = torch.where(kind > 0.8, (delay.floor() + 0.49).clamp(max=max_delay), delay)
@@ -98,7 +98,7 @@ def test_lowrank_equals_the_reference(dtype, limit, sigma, **shapes):
     batch=st.integers(1, 40),
     pre=st.integers(1, 9),
     post=st.sampled_from([3, 64, 128, 320]),
-    contacts=st.integers(1, 2),
+    kernel_count=st.integers(1, 2),
     max_delay=st.integers(1, 50),
     sigma=st.sampled_from([0.0, 0.5, 1.3, 5.0, 20.0]),
     density=st.sampled_from([0.0, 0.02, 0.2]),
@@ -130,8 +130,8 @@ def test_a_narrow_kernel_needs_five_taps_whatever_the_range(max_delay: int):
 
 
 def test_the_plan_takes_each_way_where_it_is_cheap():
-    def chosen(sigma: float, contacts: int = 1, device: str = "cpu, spikes") -> str:
-        return plan.choose(sigma, 24, "gaussian", torch.float32, contacts, device)
+    def chosen(sigma: float, kernel_count: int = 1, device: str = "cpu, spikes") -> str:
+        return plan.choose(sigma, 24, "gaussian", torch.float32, kernel_count, device)
 
     assert [chosen(sigma) for sigma in (12.27, 2.4, 0.5, 0.0)] == [
         "lowrank",
@@ -141,7 +141,7 @@ def test_the_plan_takes_each_way_where_it_is_cheap():
     ]
     assert chosen(0.98) == "dense"
     assert chosen(0.98, device="cpu") == "taps"
-    assert chosen(0.5, contacts=4) == "dense"
+    assert chosen(0.5, kernel_count=4) == "dense"
     assert chosen(0.5, device="gpu") == "dense"
 
 

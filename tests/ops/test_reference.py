@@ -59,18 +59,18 @@ def problems(
 ) -> Problem:
     torch.manual_seed(draw(st.integers(0, 2**16)))
     steps, batch = draw(st.integers(min_steps, 9)), draw(st.integers(min_batch, 3))
-    pre, post, contacts = (draw(st.integers(1, 3)) for _ in range(3))
+    pre, post, kernel_count = (draw(st.integers(1, 3)) for _ in range(3))
     max_delay = draw(st.integers(1, 6))
     granularity = draw(st.sampled_from(GRANULARITIES))
     rows = 1 if granularity == "axonal" else post
     columns = 1 if granularity == "dendritic" else pre
     # A little beyond both edges, too.
-    delay = (max_delay + 1) * torch.rand(rows, columns, contacts, dtype=torch.float64) - 0.5
+    delay = (max_delay + 1) * torch.rand(rows, columns, kernel_count, dtype=torch.float64) - 0.5
     if integer:
         delay = delay.round().clamp(0, max_delay)
     return Problem(
         x=torch.randn(steps, batch, pre, dtype=torch.float64),
-        weight=torch.randn(post, pre, contacts, dtype=torch.float64),
+        weight=torch.randn(post, pre, kernel_count, dtype=torch.float64),
         delay=delay,
         sigma=draw(st.sampled_from([0.0, 0.5, 1.3, 7.0])),
         max_delay=max_delay,
@@ -82,7 +82,7 @@ def bare_equation(problem: Problem) -> Tensor:
     """The equation of ``ops/reference.py`` in plain Python numbers, with no code of the package."""
     x, w = problem.x.tolist(), problem.weight.tolist()
     d = problem.delay.expand(problem.weight.shape).tolist()
-    (steps, batch, pres), posts, contacts = problem.x.shape, len(w), problem.weight.shape[2]
+    (steps, batch, pres), posts, kernel_count = problem.x.shape, len(w), problem.weight.shape[2]
 
     def spread(delay: float) -> list[float]:
         delay = min(max(delay, 0.0), problem.max_delay)
@@ -96,7 +96,7 @@ def bare_equation(problem: Problem) -> Tensor:
         return [b / sum(bump) for b in bump]
 
     y = torch.zeros(steps, batch, posts, dtype=torch.float64)
-    for post, pre, k in itertools.product(range(posts), range(pres), range(contacts)):
+    for post, pre, k in itertools.product(range(posts), range(pres), range(kernel_count)):
         g = spread(d[post][pre][k])
         for t, n, j in itertools.product(range(steps), range(batch), range(len(g))):
             if j <= t:
@@ -141,7 +141,7 @@ def test_values_and_gradients_are_those_of_the_reference(method: str, problem: P
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("contacts", [1, 2, 3])
+@pytest.mark.parametrize("kernel_count", [1, 2, 3])
 @pytest.mark.parametrize(
     ("method", "interpolation", "sigma"),
     [
@@ -157,15 +157,15 @@ def test_values_and_gradients_are_those_of_the_reference(method: str, problem: P
     ],
 )
 def test_gradcheck(
-    granularity: str, contacts: int, method: str, interpolation: str, sigma: float
+    granularity: str, kernel_count: int, method: str, interpolation: str, sigma: float
 ) -> None:
     rows = 1 if granularity == "axonal" else 2
     columns = 1 if granularity == "dendritic" else 2
     # Away from the triangle's kinks: fractions far from 0 and from ± 0.4.
     fraction = torch.tensor([0.15, 0.5, 0.85], dtype=torch.float64)
-    pick = torch.randint(3, (rows, columns, contacts))
-    delay = torch.randint(3, (rows, columns, contacts)) + fraction[pick]
-    weight = torch.randn(2, 2, contacts, dtype=torch.float64)
+    pick = torch.randint(3, (rows, columns, kernel_count))
+    delay = torch.randint(3, (rows, columns, kernel_count)) + fraction[pick]
+    weight = torch.randn(2, 2, kernel_count, dtype=torch.float64)
     x = torch.randn(4, 1, 2, dtype=torch.float64)
     problem = Problem(x, weight, delay, sigma, 3, interpolation)
 

@@ -49,8 +49,8 @@ def test_penalties_on_gradients_are_those_of_the_reference(
     settings: dict[str, Any] = {"sigma": sigma, "max_delay": 6, "interpolation": "gaussian"}
     assert plan.method_for(x, weight, **settings, method=method) == method
     found, expected = (
-        penalty_gradients(plan.delay_convolution(*inputs, **settings, method=way), inputs)
-        for way in (method, "reference")
+        penalty_gradients(plan.delay_convolution(*inputs, **settings, method=one), inputs)
+        for one in (method, "reference")
     )
     assert all(g.abs().max() > 0 for g in expected)
     assert_same(found, expected)
@@ -145,7 +145,7 @@ def test_inputs_that_depend_on_each_other_are_told_apart() -> None:
 
 
 def test_a_plain_backward_takes_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slow way is for those alone who ask for a graph."""
+    """The slow path is for those alone who ask for a graph."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("computed in torch")
