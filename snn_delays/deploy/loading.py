@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +36,23 @@ def trainable(table: DelayTable) -> DelaySNN:
     """``load_table`` for a table in memory."""
     sizes = [table.input_channels, *(layer.n_post for layer in table.layers)]
     parts = [contacts(one.synapses, one.n_pre, one.n_post) for one in table.layers]
-    net = DelaySNN(
-        sizes,
-        max(1, *(layer.max_delay for layer in table.layers)),
-        learn_delays=False,
-        dropout=0.0,
-        batch_norm=False,
+    synapses = partial(
+        DelayLayer,
+        max_delay=max(1, *(layer.max_delay for layer in table.layers)),
         kernel_count=max(weight.shape[2] for weight, _ in parts),
         sigma=0.0,
         bias=True,
+    )
+    net = DelaySNN(
+        sizes,
+        synapses,
+        norm=None,
+        dropout=0.0,
         readout=table.readout,  # pyright: ignore[reportArgumentType]  # the table checks it
         tail=table.tail_steps,
     )
+    for delay in net.delay_parameters():
+        delay.requires_grad_(False)
     for index, (layer, block, (weight, delay)) in enumerate(
         zip(table.layers, net.blocks, parts, strict=True)
     ):

@@ -30,7 +30,7 @@ from snn_delays.network import Block, DelaySNN
 def folded(net: DelaySNN, max_delay: int | None = None) -> DelaySNN:
     """A copy of ``net`` with normalisation inside weights and biases.
 
-    It is built like ``DelaySNN(batch_norm=False, bias=True)``. Its delays are still real.
+    It is built like a ``DelaySNN`` without norm, its synapses with biases; delays are still real.
 
     Args:
         max_delay: a smaller range to bring all delays into.

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_networks import delay_snn
 from drawn_tables import random_table
 
 from snn_delays.data import load_synthetic
 from snn_delays.deploy import integer_table
 from snn_delays.errors import UsageError
-from snn_delays.network import DelaySNN
 from snn_delays.schedules import Exponential
 from snn_delays.table import (
     NestAgreement,
@@ -208,7 +208,7 @@ def test_nothing_of_a_sample_is_left_for_the_next() -> None:
 @needs_nest
 def test_a_trained_network_in_nest(tmp_path: Path) -> None:
     data = load_synthetic(tmp_path / "data", n_train=200, n_valid=40, n_test=60, n_classes=3)
-    net = DelaySNN([data.n_channels, 24, 16, data.n_classes], max_delay=24)
+    net = delay_snn([data.n_channels, 24, 16, data.n_classes], max_delay=24)
     fit(net, data, epochs=3, batch_size=32, schedule=Exponential(12.27), accelerator="cpu")
     rounded = net.eval().rounded()
     table = integer_table(rounded, dt_ms=data.dt_ms, class_names=data.class_names)
