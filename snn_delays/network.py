@@ -1,9 +1,10 @@
-"""A feed-forward classifier of delay layers and spiking neurons."""
+"""A feed-forward classifier: a chain of synapses and spiking neurons."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,8 @@ from snn_delays import losses
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
-from snn_delays.interpolation import Interpolation
-from snn_delays.layers.delay_layer import DelayLayer, Granularity, rounded
+from snn_delays.layers.delay_layer import DelayLayer, rounded
 from snn_delays.neurons import LeakyReadout, lif
-from snn_delays.ops.plan import Method
 from snn_delays.state import deep_copy
 
 
@@ -40,21 +39,35 @@ class Block(nn.Module):
         return fired, self.dropout(fired)
 
 
-class DelaySNN(nn.Module, base.StepModule):
-    """Spiking classifier with learnable synaptic delays; the defaults are the published SHD recipe.
+def plain_synapses(pre: int, post: int, *, bias: bool = False) -> nn.Module:
+    """Synapses without delays: SpikingJelly's ``layer.Linear``, Kaiming-uniform for ReLU."""
+    linear = layer.Linear(pre, post, bias=bias, step_mode="m")
+    nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+    return linear
 
-    Each hidden block is delay layer → BatchNorm → LIF → dropout; the last is a delay layer into
-    leaky membranes that never spike, whose potentials are returned at every step.
+
+PUBLISHED_SYNAPSES = partial(DelayLayer, max_delay=24)
+PUBLISHED_NEURON = partial(lif, tau=1.005)
+
+
+class DelaySNN(nn.Module, base.StepModule):
+    """Spiking classifier: a chain of synapses and neurons, by default the published SHD network.
+
+    Each hidden block is synapses → norm → neurons → dropout; the last is synapses into leaky
+    membranes that never spike, whose potentials are returned at every step::
+
+        DelaySNN([140, 256, 256, 20])
+        DelaySNN(sizes, partial(DelayLayer, max_delay=30), partial(lif, tau=2.0))
+        DelaySNN(sizes, plain_synapses, neuron.IFNode, output=partial(LeakyReadout, tau=5.0))
 
     Args:
         sizes: neurons of the input, of each hidden layer, and classes.
-        max_delay: largest delay in steps. 0 makes a network without delays (plain linear synapses).
-        learn_delays: ``False`` freezes the random delays it starts with.
-        tau: membrane time constant in steps (ms / dt).
-        v_threshold, v_reset, surrogate_alpha, detach_reset: see ``neurons.lif``.
+        synapses: makes the synapses of (pre, post) neurons, such as a ``DelayLayer``.
+        neuron: makes the neurons of a hidden layer.
+        norm: makes what normalises the current of so many neurons over time and batch; ``None`` is
+            nothing.
         dropout: share of spiking neurons silenced per sample for its whole duration, in training.
-        batch_norm: normalise each hidden neuron's current over time and batch.
-        granularity, kernel_count, interpolation, sigma, bias, method: see ``DelayLayer``.
+        output: makes the readout's membranes; ``None`` gives them the ``tau`` of the neurons.
         readout: how potentials become class scores; see ``losses.score``.
         tail: steps of silence appended so that late spikes still arrive; ``None`` gives half a
             kernel per layer, as published.
@@ -65,7 +78,8 @@ class DelaySNN(nn.Module, base.StepModule):
         whole sequence always starts from silence.
 
     Raises:
-        UsageError: sizes, ranges or names that make no network; an input of another width.
+        UsageError: sizes, ranges or names that make no network, something else than modules made;
+            an input of another width.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670).
@@ -74,31 +88,20 @@ class DelaySNN(nn.Module, base.StepModule):
     def __init__(
         self,
         sizes: Sequence[int],
-        max_delay: int = 24,
+        synapses: Callable[[int, int], nn.Module] = PUBLISHED_SYNAPSES,
+        neuron: Callable[[], nn.Module] = PUBLISHED_NEURON,
         *,
-        learn_delays: bool = True,
-        tau: float = 1.005,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_alpha: float = 5.0,
-        detach_reset: bool = True,
+        norm: Callable[[int], nn.Module] | None = layer.BatchNorm1d,
         dropout: float = 0.4,
-        batch_norm: bool = True,
-        granularity: Granularity = "synaptic",
-        kernel_count: int = 1,
-        interpolation: Interpolation = "gaussian",
-        sigma: float | None = None,
-        bias: bool = False,
+        output: Callable[[], nn.Module] | None = None,
         readout: losses.Readout = "sum_softmax",
         tail: int | None = None,
-        method: Method = "auto",
     ) -> None:
         super().__init__()
         must = "be at least two whole numbers >= 1 (input, hidden …, classes)"
         if not isinstance(sizes, Iterable) or len(given := list(sizes)) < 2:
             raise UsageError(f"DelaySNN: sizes must {must}, got {shown(sizes)}.")
         sizes = [whole_number("DelaySNN: sizes", size, 1, must=must) for size in given]
-        max_delay = whole_number("DelaySNN: max_delay", max_delay, 0, unit="steps")
         dropout = real_number("DelaySNN: dropout", dropout, 0, below=1, must="lie in [0, 1)")
         if readout not in losses.READOUTS:
             raise UsageError(
@@ -107,50 +110,25 @@ class DelaySNN(nn.Module, base.StepModule):
         if tail is not None:
             tail = whole_number("DelaySNN: tail", tail, 0, unit="steps")
         self.sizes = sizes
-        self.max_delay = max_delay
         self.readout = readout
-        self.tail = (len(sizes) - 1) * (max_delay // 2) if tail is None else tail
-        self.step_mode = "m"
-
-        def synapses(pre: int, post: int) -> nn.Module:
-            if max_delay == 0:
-                linear = layer.Linear(pre, post, bias=bias, step_mode="m")
-                nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
-                return linear
-            return DelayLayer(
-                pre,
-                post,
-                max_delay,
-                kernel_count=kernel_count,
-                granularity=granularity,
-                interpolation=interpolation,
-                sigma=sigma,
-                bias=bias,
-                method=method,
-            )
-
         self.blocks = nn.ModuleList()
         for pre, post in itertools.pairwise(sizes[:-1]):
             self.blocks.append(
                 Block(
-                    synapses(pre, post),
-                    layer.BatchNorm1d(post, step_mode="m") if batch_norm else nn.Identity(),
-                    lif(
-                        tau,
-                        v_threshold=v_threshold,
-                        v_reset=v_reset,
-                        surrogate_alpha=surrogate_alpha,
-                        detach_reset=detach_reset,
-                    ),
+                    _made("synapses", synapses, pre, post),
+                    _made("norm", norm, post) if norm else nn.Identity(),
+                    _made("neuron", neuron),
                     layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
                 )
             )
-        self.blocks.append(
-            Block(synapses(*sizes[-2:]), nn.Identity(), LeakyReadout(tau), nn.Identity())
-        )
-        if not learn_delays:
-            for parameter in self.delay_parameters():
-                parameter.requires_grad_(False)
+        last = _made("synapses", synapses, *sizes[-2:])
+        membranes = _made("output", output or partial(_leaky_as, neuron))
+        self.blocks.append(Block(last, nn.Identity(), membranes, nn.Identity()))
+        delays = [getattr(block.synapses, "max_delay", 0) for block in self.blocks]
+        self.max_delay: int = max(delays)
+        self.tail = sum(longest // 2 for longest in delays) if tail is None else tail
+        self.step_mode = "m"
+        functional.set_step_mode(self, "m")  # whatever the factories' modules begin with
 
     def forward(
         self, x: Float[Tensor, "*time batch channels"], return_spikes: bool = False
@@ -195,3 +173,27 @@ class DelaySNN(nn.Module, base.StepModule):
     def rounded(self) -> DelaySNN:
         """A copy as deployed: integer delays, σ = 0."""
         return rounded(self)
+
+
+def _made(name: str, make: Callable[..., Any], *sizes: int) -> nn.Module:
+    """What a factory makes."""
+    if not callable(make) or isinstance(make, nn.Module):
+        raise UsageError(
+            f"DelaySNN: {name} must be a function or class that makes modules, got {shown(make)}. "
+            "Give functools.partial(CLASS, …)."
+        )
+    made = make(*sizes)
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"DelaySNN: {name} must make a torch module, got {shown(made)}.")
+    return made
+
+
+def _leaky_as(neuron: Callable[[], nn.Module]) -> LeakyReadout:
+    """A readout with the time constant of the neurons."""
+    tau = getattr(_made("neuron", neuron), "tau", None)
+    if not isinstance(tau, int | float):
+        raise UsageError(
+            "DelaySNN: output must be given for neurons without a tau, such as "
+            "partial(LeakyReadout, tau=2.0), got None."
+        )
+    return LeakyReadout(tau)

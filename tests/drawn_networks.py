@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from spikingjelly.activation_based import layer
 
 from snn_delays.data import SpikeSplit
-from snn_delays.network import DelaySNN
+from snn_delays.layers import DelayLayer
+from snn_delays.network import DelaySNN, plain_synapses
+from snn_delays.neurons import lif
+
+
+def delay_snn(
+    sizes: Sequence[int],
+    max_delay: int = 24,
+    *,
+    learn_delays: bool = True,
+    tau: float = 1.005,
+    bias: bool = False,
+    batch_norm: bool = True,
+    dropout: float = 0.4,
+    readout: Any = "sum_softmax",
+    tail: int | None = None,
+    **others: Any,
+) -> DelaySNN:
+    """A ``DelaySNN`` from numbers: of its neurons, and else of its delay layers."""
+    of_neurons = {"v_threshold", "v_reset", "surrogate_alpha", "detach_reset"} & set(others)
+    neuron = partial(lif, tau, **{name: others.pop(name) for name in of_neurons})
+    delays = partial(DelayLayer, max_delay=max_delay, bias=bias, **others)
+    net = DelaySNN(
+        sizes,
+        delays if max_delay != 0 else partial(plain_synapses, bias=bias),
+        neuron,
+        norm=layer.BatchNorm1d if batch_norm else None,
+        **{"dropout": dropout, "readout": readout, "tail": tail},
+    )
+    for delay in net.delay_parameters():
+        delay.requires_grad_(learn_delays)
+    return net
 
 
 def random_network(seed: int, sizes: tuple[int, ...] = (12, 16, 14, 4), **options: Any) -> DelaySNN:
     """A network that spikes, with normalisation statistics as if it had been trained."""
     torch.manual_seed(seed)
-    net = DelaySNN(sizes, **{"max_delay": 7, "tau": 2.0, **options}).eval()
+    net = delay_snn(sizes, **{"max_delay": 7, "tau": 2.0, **options}).eval()
     for module in net.modules():
         if isinstance(module, layer.BatchNorm1d):
             torch.nn.init.normal_(module.running_mean, 0.0, 0.3)

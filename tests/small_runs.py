@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 
 from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, TensorBoard, Training
 from snn_delays.data import SpikeData, load_synthetic
@@ -49,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
 def network(data: SpikeData, **settings) -> DelaySNN:
     torch.manual_seed(SETTINGS["seed"])
     sizes = [data.n_channels, 16, data.n_classes]
-    return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
+    return delay_snn(sizes, **{"max_delay": 8, "dropout": 0.2, **settings})
 
 
 def run(

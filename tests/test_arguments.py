@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_networks import delay_snn
 
 from snn_delays.arguments import choice, real_number, shown, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode
 from snn_delays.schedules import Exponential, Step
 
@@ -121,7 +121,7 @@ def test_numbers_of_numpy_and_torch_make_the_network_that_pythons_make(kind: str
     for count, number in ((int, float), (whole, real)):
         torch.manual_seed(0)
         nets.append(
-            DelaySNN(
+            delay_snn(
                 [count(3), count(5), count(2)],
                 max_delay=count(4),
                 tau=number(2.5),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import functional
 from torch.nn import functional as F
 
@@ -28,7 +29,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Any:
 def networks(published: Any, sizes: list[int]) -> tuple[DelaySNN, Any]:
     """Both in float64, with the same weights and delays."""
     torch.manual_seed(0)
-    ours = DelaySNN(sizes, MAX_DELAY, tau=1.5, dropout=0.0).double()
+    ours = delay_snn(sizes, MAX_DELAY, tau=1.5, dropout=0.0).double()
     theirs = published.PublishedSNN(sizes, MAX_DELAY + 1, tau=1.5, dropout=0.0).double()
     for block, synapses in zip(ours.blocks, theirs.synapses(), strict=True):
         synapses.load(block.synapses.weight, block.synapses.delay)

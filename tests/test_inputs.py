@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import functional
 from torch import Tensor, fx, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.losses import READOUTS, count_spikes, cross_entropy, score
-from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
-    "DelaySNN": lambda: DelaySNN([5, 6, 3], 4),
-    "DelaySNN without delays": lambda: DelaySNN([5, 6, 3], 0),
+    "DelaySNN": lambda: delay_snn([5, 6, 3], 4),
+    "DelaySNN without delays": lambda: delay_snn([5, 6, 3], 0),
     "DelayLayer": lambda: DelayLayer(5, 3, 4),
     "LIFNode": lambda: LIFNode(),
     "ParametricLIFNode": lambda: ParametricLIFNode(),
@@ -72,7 +72,7 @@ def test_scripts_and_symbols_are_refused() -> None:
     for kind in MODULES:
         said = said_of(lambda kind=kind: torch.jit.script(MODULES[kind]()))
         assert "torch.jit.script does not follow it. Use torch.jit.trace" in said, kind
-    for net in (DelaySNN([5, 6, 3], 4), nn.Sequential(DelayLayer(5, 3, 4))):
+    for net in (delay_snn([5, 6, 3], 4), nn.Sequential(DelayLayer(5, 3, 4))):
         assert "torch.fx.symbolic_trace does not" in said_of(lambda net=net: fx.symbolic_trace(net))
 
 

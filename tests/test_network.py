@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ def count(net: DelaySNN) -> int:
 
 def lively(sizes: list[int], max_delay: int = 6, **options: object) -> DelaySNN:
     """A small network in which many neurons fire, its BatchNorm past a few batches."""
-    net = DelaySNN(sizes, max_delay, **options)
+    net = delay_snn(sizes, max_delay, **options)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.BatchNorm1d):
@@ -42,8 +43,8 @@ def test_parameter_counts_are_the_published_ones() -> None:
     sizes = [140, 256, 256, 20]
     weights = sum(pre * post for pre, post in itertools.pairwise(sizes))
     norms = 2 * (256 + 256)  # BatchNorm's scale and shift
-    assert count(DelaySNN(sizes, max_delay=24)) == 2 * weights + norms == 214_016
-    assert count(DelaySNN(sizes, max_delay=0)) == weights + norms == 107_520
+    assert count(delay_snn(sizes, max_delay=24)) == 2 * weights + norms == 214_016
+    assert count(delay_snn(sizes, max_delay=0)) == weights + norms == 107_520
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,12 @@ def test_parameter_counts_are_the_published_ones() -> None:
     [("synaptic", 2 * (7 * 8 + 8 * 3)), ("axonal", 2 * (7 + 8)), ("dendritic", 2 * (8 + 3))],
 )
 def test_granularity_decides_the_number_of_delays(granularity: str, delays: int) -> None:
-    net = DelaySNN([7, 8, 3], 4, granularity=granularity, kernel_count=2)
+    net = delay_snn([7, 8, 3], 4, granularity=granularity, kernel_count=2)
     assert sum(parameter.numel() for parameter in net.delay_parameters()) == delays
 
 
 def test_the_defaults_are_the_published_recipe() -> None:
-    net = DelaySNN([140, 256, 256, 20])
+    net = delay_snn([140, 256, 256, 20])
     assert net.tail == 36  # (25 − 1) / 2 for each of the three layers
     assert [child.max_delay for child in delay_layers(net)] == [24] * 3
     assert [child.sigma for child in delay_layers(net)] == [12.27] * 3
@@ -74,7 +75,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
 
 
 def test_dropout_silences_a_neuron_for_the_whole_of_a_sample() -> None:
-    block = DelaySNN([4, 64, 2], 3, dropout=0.5, batch_norm=False).blocks[0]
+    block = delay_snn([4, 64, 2], 3, dropout=0.5, batch_norm=False).blocks[0]
     out = block.dropout(torch.ones(9, 3, 64))
     assert torch.equal(out, out[:1].expand_as(out))
     assert 0.3 < (out == 0).float().mean() < 0.7
@@ -85,7 +86,7 @@ def test_dropout_silences_a_neuron_for_the_whole_of_a_sample() -> None:
 
 @pytest.mark.parametrize("max_delay", [0, 6])
 def test_the_forward_pass_is_its_blocks_in_a_row(max_delay: int) -> None:
-    net = DelaySNN([5, 16, 16, 3], max_delay, dropout=0.0, tail=4).eval()
+    net = delay_snn([5, 16, 16, 3], max_delay, dropout=0.0, tail=4).eval()
     x = spikes(12, 2, 5)
     v, fired = net(x, return_spikes=True)
     assert [spike.shape for spike in fired] == [(16, 2, 16)] * 2
@@ -142,7 +143,7 @@ def test_every_whole_sequence_starts_from_silence() -> None:
 
 
 def test_a_spike_at_the_very_end_still_arrives_within_the_tail() -> None:
-    net = DelaySNN([1, 1], max_delay=8, tail=8)
+    net = delay_snn([1, 1], max_delay=8, tail=8)
     delayed = net.blocks[0].synapses
     with torch.no_grad():
         delayed.weight.fill_(1.0)
@@ -166,7 +167,7 @@ def test_every_parameter_learns() -> None:
 
 
 def test_frozen_delays_stay_where_they_are() -> None:
-    net = DelaySNN([6, 20, 4], 5, learn_delays=False)
+    net = delay_snn([6, 20, 4], 5, learn_delays=False)
     start = [delay.clone() for delay in net.delay_parameters()]
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     assert len(start) == 2
@@ -224,7 +225,7 @@ def test_rounding_whole_delays_at_sigma_zero_changes_nothing() -> None:
 
 
 def test_a_network_without_delays_has_none() -> None:
-    net = DelaySNN([6, 20, 4], max_delay=0)
+    net = delay_snn([6, 20, 4], max_delay=0)
     assert net.delay_parameters() == []
     assert not any(isinstance(module, DelayLayer) for module in net.modules())
     assert net.tail == 0
@@ -249,11 +250,14 @@ def test_small_and_empty_inputs(steps: int, batch: int) -> None:
         ({"sizes": [5]}, "DelaySNN: sizes must be at least two whole numbers >= 1 (input, hidden"),
         ({"sizes": [5, 0, 2]}, "DelaySNN: sizes must be at least two whole numbers >= 1 (input, "),
         ({"sizes": [5, 2.5]}, "DelaySNN: sizes must be at least two whole numbers >= 1 (input, hi"),
-        ({"max_delay": -1}, "DelaySNN: max_delay must be a whole number of steps >= 0, got -1."),
-        ({"max_delay": 1.5}, "DelaySNN: max_delay must be a whole number of steps >= 0, got 1.5."),
+        ({"max_delay": -1}, "DelayLayer: max_delay must be a whole number of steps >= 1, got -1."),
+        (
+            {"max_delay": 1.5},
+            "DelayLayer: max_delay must be a whole number of steps >= 1, got 1.5.",
+        ),
         ({"dropout": 1.0}, "DelaySNN: dropout must lie in [0, 1), got 1.0."),
         ({"dropout": None}, "DelaySNN: dropout must lie in [0, 1), got None."),
-        ({"readout": "last"}, "DelaySNN: readout must be one of sum_softmax, mean, max, got 'las"),
+        ({"readout": "last"}, "DelaySNN: readout must be one of sum_softmax, mean, max, sum, go"),
         ({"tail": -3}, "DelaySNN: tail must be a whole number of steps >= 0, got -3."),
         ({"tail": 2.0}, "DelaySNN: tail must be a whole number of steps >= 0, got 2.0."),
         ({"tau": 1.0}, "lif: tau must be above 1 step, got 1.0. Use a longer"),
@@ -266,7 +270,7 @@ def test_small_and_empty_inputs(steps: int, batch: int) -> None:
 )
 def test_impossible_networks_are_named(bad: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        DelaySNN(**{"sizes": [5, 6, 2], "max_delay": 3, **bad})
+        delay_snn(**{"sizes": [5, 6, 2], "max_delay": 3, **bad})
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 
@@ -275,7 +279,7 @@ def test_impossible_networks_are_named(bad: dict[str, object], said: str) -> Non
 @pytest.mark.parametrize("mode", ["m", "s"])
 @pytest.mark.parametrize("shape", [(5,), (3, 5, 4), (3, 5), (2, 3, 5, 6)])
 def test_impossible_inputs_are_named(mode: str, shape: tuple[int, ...]) -> None:
-    net = DelaySNN([6, 8, 2], 3)
+    net = delay_snn([6, 8, 2], 3)
     functional.set_step_mode(net, mode)
     expected = "[T, N, 6]" if mode == "m" else "[N, 6]"
     with pytest.raises(UsageError) as caught:

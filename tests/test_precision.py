@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays import losses
 from snn_delays.layers.delay_layer import DelayLayer
-from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode, lif
 from snn_delays.ops.plan import METHODS
 
@@ -145,7 +145,7 @@ def test_neurons_have_the_precision_of_their_input(
 def test_a_network_in_half_precision_runs_and_learns(
     sigma: float, dtype: torch.dtype, mode: str, training: bool
 ) -> None:
-    net = DelaySNN([8, 7, 4], 10, sigma=sigma, bias=True).to(dtype).train(training)
+    net = delay_snn([8, 7, 4], 10, sigma=sigma, bias=True).to(dtype).train(training)
     v = run(net, spikes(14, 2, 8).to(dtype), mode)
     assert v.dtype == dtype
     assert v.isfinite().all()
@@ -161,7 +161,7 @@ def test_a_network_in_half_precision_runs_and_learns(
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("grad", [True, False])
 def test_autocast_gives_one_precision_in_both_step_modes(dtype: torch.dtype, grad: bool) -> None:
-    net = DelaySNN([8, 7, 4], 10, sigma=0.5).eval()
+    net = delay_snn([8, 7, 4], 10, sigma=0.5).eval()
     with torch.autocast("cpu", dtype), torch.set_grad_enabled(grad):
         whole, steps = (run(net, spikes(14, 2, 8), mode) for mode in "ms")
     assert whole.dtype == steps.dtype == torch.float32

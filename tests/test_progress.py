@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 import small_runs
 import torch
+from drawn_networks import delay_snn
 from small_runs import SETTINGS, Silent, network, require_equal, require_same_files, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snn_delays.callbacks import Training, best_epoch
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
 from snn_delays.run_folder import RunFolder
 from snn_delays.schedules import Exponential
@@ -292,7 +292,7 @@ def test_another_schedule_or_width_is_refused(
     schedule = Exponential(start=5.27, until=0.5)
     with pytest.raises(UsageError, match="sigma.0 is 5.27, was 4.27"):
         run(network(data), data, folder, schedule=schedule, resume=True)
-    other = DelaySNN([data.n_channels, 17, data.n_classes], max_delay=8, dropout=0.2)
+    other = delay_snn([data.n_channels, 17, data.n_classes], max_delay=8, dropout=0.2)
     with pytest.raises(
         UsageError, match="trained with another network: .*size mismatch"
     ) as refused:

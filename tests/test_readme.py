@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -23,12 +24,14 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "python"])
-def test_python_blocks_run_and_learn(
-    block: str, capsys: pytest.CaptureFixture[str], unchecked: None
-):
-    exec(compile(block, "README.md", "exec"), {})
+def test_python_blocks_run_and_learn(capsys: pytest.CaptureFixture[str], unchecked: None):
+    names: dict[str, Any] = {}
+    first, second = (text for language, text in BLOCKS if language == "python")
+    exec(compile(first, "README.md", "exec"), names)
     assert "tensor([0, 1])" in capsys.readouterr().out
+    exec(compile(second, "README.md", "exec"), names)
+    assert "epoch  20/20" in capsys.readouterr().out
+    assert names["rows"][-1]["valid_accuracy"] == 1.0
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from typed_commands import Shell
 
 from snn_delays import DelaySNN, evaluation
@@ -45,7 +46,7 @@ def data() -> SpikeData:
 def net() -> DelaySNN:
     """Hidden neuron i hears channel i by one synapse of weight 1.25, and speaks for the other
     class. At σ = 0.5 the kernel's peak is 0.79: one spike brings v to 0.98, a pair to 1.11."""
-    net = DelaySNN([2, 2, 2], 4, batch_norm=False, dropout=0.0, sigma=0.5)
+    net = delay_snn([2, 2, 2], 4, batch_norm=False, dropout=0.0, sigma=0.5)
     with torch.no_grad():
         for block, weight in zip(
             net.blocks, (1.25 * torch.eye(2), torch.eye(2).flip(0)), strict=True
@@ -88,7 +89,7 @@ def test_nothing_is_said_where_nothing_is_lost(
     net: DelaySNN, data: SpikeData, caplog: pytest.LogCaptureFixture
 ):
     assert said_by(net, data, Constant(0.0), caplog) == []
-    plain = DelaySNN([2, 2, 2], 0, batch_norm=False)
+    plain = delay_snn([2, 2, 2], 0, batch_norm=False)
     assert said_by(plain, data, Constant(0.5), caplog) == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -19,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer, rounded
-from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
 
 
@@ -39,7 +39,7 @@ def sequential(store: bool = False) -> nn.Sequential:
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "DelaySNN": lambda: DelaySNN([5, 6, 3], 4, dropout=0.0),
+    "DelaySNN": lambda: delay_snn([5, 6, 3], 4, dropout=0.0),
     "Sequential": sequential,
     "with v_seq": lambda: sequential(store=True),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import base, functional, surrogate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -40,7 +41,7 @@ class Fresh(nn.Module):
 
 
 def network(**options: Any) -> DelaySNN:
-    net = DelaySNN([5, 6, 3], 4, **options).eval()
+    net = delay_snn([5, 6, 3], 4, **options).eval()
     with torch.no_grad():
         net.blocks[0].synapses.weight.abs_().mul_(4)  # so that spikes arrive
     return net
@@ -273,12 +274,12 @@ def test_shapes_are_found_without_numbers(kind: str, mode: str) -> None:
 def test_a_network_without_numbers_gets_them_from_a_state_dict() -> None:
     net = network(sigma=0.7)
     with torch.device("meta"):
-        empty = DelaySNN([5, 6, 3], 4).eval()
+        empty = delay_snn([5, 6, 3], 4).eval()
     empty.load_state_dict(net.state_dict(), assign=True)
     x = sample()
     assert torch.equal(empty(x), net(x))
     assert [block.synapses.sigma for block in empty.blocks] == [0.7, 0.7]
-    other = DelaySNN([5, 6, 3], 4).to("meta").to_empty(device="cpu").eval()
+    other = delay_snn([5, 6, 3], 4).to("meta").to_empty(device="cpu").eval()
     other.load_state_dict(net.state_dict())
     assert torch.equal(other(x), net(x))
 

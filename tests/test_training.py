@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import small_runs
 import torch
+from drawn_networks import delay_snn
 from small_runs import SCHEDULE, SETTINGS, Silent, network, require_same_files, run, timeless
 from torch.utils.data import DataLoader
 
@@ -18,7 +19,6 @@ from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.network import DelaySNN
 from snn_delays.optimisation import published
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
@@ -62,7 +62,7 @@ def test_a_network_for_other_data_is_refused_before_anything_is_written(
     with pytest.raises(
         UsageError, match=r"fit: the network must have .* inputs and .* classes, as the data have"
     ):
-        run(DelaySNN(sizes, max_delay=4), data, tmp_path / "run")
+        run(delay_snn(sizes, max_delay=4), data, tmp_path / "run")
     assert not list(tmp_path.glob("run/*"))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from published import PublishedSNN
 from torch import Tensor
 
-from snn_delays import DelaySNN, clamp_delays_, losses, set_sigma
+from snn_delays import DelayLayer, DelaySNN, clamp_delays_, losses, set_sigma
+from snn_delays.neurons import lif
 
 # Spikes of the Free Spoken Digit Dataset through SHD's cochlea model, binned to 10 ms and 5 units
 # per channel, training file: share of (step, channel) bins that are not 0 within a recording's
@@ -30,7 +32,9 @@ class Recipe:
     spikes: bool = True  # counts of spikes, or dense numbers
 
     def ours(self, device: str = "cpu") -> DelaySNN:
-        return DelaySNN(self.sizes, self.max_delay, tau=self.tau, dropout=self.dropout).to(device)
+        synapses = partial(DelayLayer, max_delay=self.max_delay)
+        neuron = partial(lif, tau=self.tau)
+        return DelaySNN(self.sizes, synapses, neuron, dropout=self.dropout).to(device)
 
     def published(self, device: str = "cpu") -> PublishedSNN:
         return PublishedSNN(self.sizes, self.max_delay + 1, tau=self.tau, dropout=self.dropout).to(

@@ -28,6 +28,7 @@ import torch
 from numba import njit
 from timing import alternate, machine, versions
 
+from snn_delays import DelaySNN
 from snn_delays.cli.runs import load_run
 from snn_delays.deploy import integer_table
 from snn_delays.run_folder import RunFolder
@@ -112,6 +113,7 @@ def drawn_counts(channels: int, samples: int, steps: int) -> Counts:
 def trained(folder: Path, root: str | None, samples: int) -> tuple[DelayTable, Counts]:
     """The run's best network, and test samples spread over the file."""
     _, data, net = load_run(RunFolder(folder), "best", root)
+    assert isinstance(net, DelaySNN)
     table = integer_table(net.eval().rounded(), dt_ms=data.dt_ms, class_names=data.class_names)
     taken = min(samples, len(data.test))
     chosen = [index * len(data.test) // taken for index in range(taken)]

@@ -26,9 +26,9 @@ def read(path: Path) -> dict[str, Any]:
         populations = [(name, _group(group)) for name, group in _members(file, "populations")]
         populations.sort(key=lambda one: one[1]["order"])
         table["populations"] = dict(populations)
-        table["projections"] = dict(
-            (name, _group(group)) for name, group in _members(file, "projections")
-        )
+        table["projections"] = {
+            name: _group(group) for name, group in _members(file, "projections")
+        }
     for one in table["projections"].values():
         one["weight"] = one["weight"] * one["weight_scale"]
     float_neurons(table)

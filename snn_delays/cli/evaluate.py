@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from snn_delays.cli import console
 from snn_delays.cli.command import command
+from snn_delays.cli.model import kind_of_delays
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
@@ -43,7 +44,7 @@ def _evaluate(cfg: DictConfig) -> None:
                 "Were the data, the versions, the batch size or the number of threads the same?"
             )
         about = {
-            "delays": config.model.delays,
+            "delays": kind_of_delays(net),
             "seed": config.seed,
             "clean_split": data.clean_split,
         }
@@ -59,8 +60,14 @@ def _evaluate(cfg: DictConfig) -> None:
 def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, DelaySNN]]) -> None:
     """A picture of runs that answer the same questions."""
     data = runs[0][1]
-    kinds = [pictures.kind(net) for *_, net in runs]
     named = []
+    for run, _, net in runs:
+        if not isinstance(net, DelaySNN):
+            raise UsageError(
+                f"plot={path}: {run.path} has a network of its own kind, {type(net).__name__}, of "
+                "which there is no picture. Leave plot out, or the run."
+            )
+    kinds = [pictures.kind(net) for *_, net in runs]
     for (run, other, net), kind in zip(runs, kinds, strict=True):
         if not pictures.comparable(data, other):
             raise UsageError(

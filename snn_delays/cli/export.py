@@ -27,6 +27,7 @@ from snn_delays.deploy.quantise import require_bits
 from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
+from snn_delays.network import DelaySNN
 from snn_delays.report.deployment import chip_report, deployment_report
 from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table, write_table
@@ -60,6 +61,11 @@ def _export(cfg: DictConfig) -> None:
             "differs, such as folder='${run}/export-${bits}'."
         )
     config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
+    if not isinstance(net, DelaySNN):
+        raise UsageError(
+            f"run={cfg.run}: only chains of layers (DelaySNN) are exported so far, got "
+            f"{type(net).__name__}."
+        )
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
     net.eval()

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snn_delays.arguments import real_number, whole_number
 from snn_delays.cli.runs import input_range, load_config, load_run, run_folder
+from snn_delays.cli.settings import CONF
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantise import BITS
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
@@ -47,6 +48,11 @@ def finetuned_config(
         )
     trained = run_folder(cfg.run)
     base = load_config(RunFolder(trained), trust=cfg.trust)
+    if base.model._target_ != (ours := OmegaConf.load(CONF / "model/delays.yaml")._target_):
+        raise UsageError(
+            f"finetune goes on with networks of model._target_={ours}, got {base.model._target_}. "
+            f"Export it as it is: snn-delays-export run={cfg.run} bits=…."
+        )
     if base.get("finetune"):
         raise UsageError(f"{cfg.run} is fine-tuned already. Start again from {base.finetune.base}.")
     for name in ("weight_lr", "delay_lr", "sigma"):
@@ -59,7 +65,7 @@ def finetuned_config(
     except UsageError as error:
         raise UsageError(f"finetune.chip: {error}") from error
     if chip is not None:
-        _require_neurons(chip, base.model)
+        _require_neurons(chip, base.model, base.neuron)
     bits = _bits(settings, chip, str(cfg.run))
     max_delay = _max_delay(settings.max_delay, base.model, chip)
     config = base.copy()
@@ -95,24 +101,24 @@ def finetuned_config(
     return config, run
 
 
-def _require_neurons(chip: ChipProfile, model: DictConfig) -> None:
+def _require_neurons(chip: ChipProfile, model: DictConfig, neuron: DictConfig) -> None:
     """Refuse a chip that no training of this network fits to."""
     if chip.neuron.leak == "linear":
         raise UsageError(
             f"finetune.chip: {chip.name} takes a constant from v at every step, the neurons of a "
             "run keep a share of it. Choose another chip."
         )
-    v_reset, granularity = model.get("v_reset", 0.0), model.get("granularity", "synaptic")
+    v_reset, granularity = neuron.get("v_reset", 0.0), model.granularity
     reset = "soft" if v_reset is None else "hard"
     if reset not in chip.neuron.resets:
         raise UsageError(
             f"finetune.chip: {chip.name} has no {reset} reset, which the run was trained with "
-            f"(model.v_reset={v_reset}). Train a run with another, or choose another chip."
+            f"(neuron.v_reset={v_reset}). Train a run with another, or choose another chip."
         )
     if chip.neuron.reset_to_zero and v_reset:
         raise UsageError(
             f"finetune.chip: {chip.name} resets v to 0 only, the run was trained with "
-            f"model.v_reset={v_reset}. Train a run with model.v_reset=0, or choose another chip."
+            f"neuron.v_reset={v_reset}. Train a run with neuron.v_reset=0, or choose another chip."
         )
     if model.delays == "none" or not model.max_delay:
         return
@@ -221,7 +227,7 @@ def starting_network(
 
     Args:
         chip: as typed; None, where a run that was stopped begins again.
-        trust: see ``cli_runs.load_config``.
+        trust: see ``runs.load_config``.
 
     Raises:
         UsageError: no such network or data, or data that the chip cannot take.
@@ -235,6 +241,7 @@ def starting_network(
         wrong = wrong_input(data.dt_ms, load_chip(chip), largest_count, graded=graded)
         if wrong:
             raise UsageError(f"finetune.chip={chip} cannot take this data: {'; '.join(wrong)}.")
+    assert isinstance(net, DelaySNN)
     net = folded(net, settings.max_delay)
     config.model.max_delay, config.model.tail = net.max_delay, net.tail
     return data, make_quantisation_aware_(net, settings.bits, settings.scale)

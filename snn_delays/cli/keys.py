@@ -32,7 +32,10 @@ def in_keys(line: str) -> str:
 
 @cache
 def _sections() -> dict[str, tuple[str, set[str]]]:
-    """Section and keys of everything that a section's ``_target_`` names; the trainer's is fit."""
+    """Section and keys of what a section's ``_target_`` names, and of what that makes in turn.
+
+    The trainer's is ``fit``.
+    """
     found: dict[str, tuple[str, set[str]]] = {}
     for file in sorted(CONF.glob("*/*.yaml")):
         options, section = OmegaConf.load(file), file.parent.name
@@ -42,4 +45,4 @@ def _sections() -> dict[str, tuple[str, set[str]]]:
             keys = {str(key) for key in options if not str(key).startswith("_")}
             found[called] = (section, keys | found.get(called, ("", set()))[1])
     found.pop("", None)
-    return found
+    return found | dict.fromkeys(("DelaySNN", "DelayLayer"), found["delay_snn"])

@@ -21,7 +21,7 @@ def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
     in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
     if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
         return
-    delays = cfg.model.delays != "none" and cfg.model.max_delay
+    delays = cfg.model.get("delays") != "none" and cfg.model.get("max_delay")
     kept = {
         "model.max_delay": delays or 0,
         "augmentation.time_jitter": cfg.augmentation.time_jitter,

@@ -11,8 +11,10 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 from yaml import YAMLError
 
+from snn_delays.cli.model import plain_network
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.cli.trust import require_data
 from snn_delays.data import SpikeData, Split
@@ -24,7 +26,7 @@ from snn_delays.run_folder import RunFolder
 # What every run's configuration has had from the beginning.
 _NEEDED = {
     "dataset": ("_target_", "root"),
-    "model": ("delays", "hidden", "max_delay", "tau_ms"),
+    "model": ("_target_",),
     "trainer": ("epochs", "batch_size"),
 }
 log = logging.getLogger("snn_delays")
@@ -93,7 +95,7 @@ def load_run(
     moved: str = "root",
     *,
     trust: bool = False,
-) -> tuple[DictConfig, SpikeData, DelaySNN]:
+) -> tuple[DictConfig, SpikeData, nn.Module]:
     """Configuration, data and trained network of a run.
 
     Args:
@@ -177,33 +179,13 @@ def _section(config: Any, name: str) -> DictConfig:
     return found if isinstance(found, DictConfig) else DictConfig({})
 
 
-def build_network(config: DictConfig, data: SpikeData) -> DelaySNN:
+def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
     """The network of a run's configuration, for the channels, classes and time step of ``data``."""
-    net = _plain_network(plain(config.model), data)
+    net = plain_network(config, data)
     if finetune := config.get("finetune"):
+        assert isinstance(net, DelaySNN)
         make_quantisation_aware_(net, finetune.bits, finetune.scale)
     return net
-
-
-def _plain_network(model: dict[str, Any], data: SpikeData) -> DelaySNN:
-    """The network of ``conf/model``."""
-    delays = model.pop("delays")
-    if delays not in ("learned", "fixed", "none"):
-        raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
-    hidden = model.pop("hidden")
-    if not isinstance(hidden, list):
-        raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
-    sizes = [data.n_channels, *hidden, data.n_classes]
-    tau_ms, max_delay = model.pop("tau_ms"), model.pop("max_delay")
-    if not isinstance(tau_ms, int | float):
-        raise UsageError(f"model.tau_ms must be a number of milliseconds, got {tau_ms!r}.")
-    return DelaySNN(
-        sizes,
-        0 if delays == "none" else max_delay,
-        learn_delays=delays == "learned",
-        tau=tau_ms / data.dt_ms,
-        **model,
-    )
 
 
 def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:

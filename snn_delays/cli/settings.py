@@ -65,11 +65,9 @@ def require_known(cfg: DictConfig, config_name: str) -> None:
         own = inside is not None and "_target_" in inside and chosen.get(name)
         for key in [name] if inside is None else [f"{name}.{one}" for one in inside]:
             setting = known.get(key)
-            if own and (setting is None or setting.choices):
-                continue
-            if setting is None or (setting.choices and not chosen.get(name)):
+            if not own and (setting is None or (setting.choices and not chosen.get(name))):
                 raise UsageError(unknown_key(key, None, config_name))
-            if isinstance(setting.default, bool):
+            if setting is not None and isinstance(setting.default, bool):
                 value = OmegaConf.select(cfg, key)
                 if not isinstance(value, bool):
                     raise UsageError(f"{key} must be true or false, got {value!r}.")

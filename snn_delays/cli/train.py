@@ -34,6 +34,7 @@ from snn_delays.cli.begin import (
 from snn_delays.cli.command import command
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import finetuned_config, starting_network
+from snn_delays.cli.model import described, keep_what_is_taken, kind_of_delays
 from snn_delays.cli.recipe import warn_of_other_steps
 from snn_delays.cli.runs import (
     build_network,
@@ -43,6 +44,8 @@ from snn_delays.cli.runs import (
 )
 from snn_delays.cli.sweep import in_sweep, keep_settings
 from snn_delays.errors import UsageError
+from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
 from snn_delays.report import pictures
 from snn_delays.report import run as report
@@ -77,6 +80,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         overrides = list(HydraConfig.get().overrides.task)
         chip = cfg.finetune.chip and str(cfg.finetune.chip)
         cfg, run = finetuned_config(cfg, overrides, run.path if in_sweep() else None)
+    else:
+        keep_what_is_taken(cfg)
     settings = fit_settings(cfg)
     if not isinstance(cfg.dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
@@ -86,31 +91,22 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         data, net = starting_network(cfg, chip, trust=trust)
     else:
         data = load_data(cfg.dataset)
-        torch.manual_seed(settings["seed"])
+        torch.manual_seed(settings["seed"])  # of the initial weights and delays
         net = build_network(cfg, data)
     if cfg.schedule.start is None:
         # Where there are no delays σ plays no part, but is to be one that every schedule takes.
-        cfg.schedule.start = max(cfg.model.max_delay, 1) / 2 + 0.27
+        longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.get("max_delay", 1)]
+        cfg.schedule.start = max(1, *longest) / 2 + 0.27
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
     saved = saved_config(cfg)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
 
     def begin() -> None:
         if not resumed:
             run.save_config(OmegaConf.to_yaml(saved))
             keep_settings(run.path)
         keep_log(run)
-        log.info(
-            f"{' – '.join(map(str, net.sizes))} neurons, {parameters:,} parameters, "
-            + (
-                f"{cfg.model.delays} delays up to {net.max_delay} steps "
-                f"({net.max_delay * data.dt_ms:g} ms)"
-                if net.max_delay
-                else "no delays"
-            )
-            + f" → {run.path}"
-        )
+        log.info(f"{described(net, data.dt_ms)} → {run.path}")
         if not resumed and not cfg.get("finetune"):
             warn_of_other_steps(cfg, data.dt_ms)
 
@@ -130,11 +126,11 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     summary: dict[str, Any] = {
         "split": data.split,
         "clean_split": data.clean_split,
-        "delays": cfg.model.delays,
+        "delays": kind_of_delays(net),
         "seed": settings["seed"],
         "epochs": settings["epochs"],
         "best_epoch": best_epoch(rows),
-        "parameters": parameters,
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "invalid_events": data.invalid_events,
         "skipped_recordings": data.skipped_recordings,
     }
@@ -154,7 +150,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     run.save_summary(summary)
     net.load_state_dict(run.load_checkpoint("best")["network"])
-    if net.max_delay:
+    if isinstance(net, DelaySNN) and isinstance(initial, DelaySNN) and net.max_delay:
         pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
         pictures.draw_readout(net, data, run.path / "readout.png")
     print_accuracies([(run, summary["best"], summary)])

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_networks import delay_snn
 from omegaconf import OmegaConf
 from typed_commands import Shell
 
-from snn_delays import DelaySNN
 from snn_delays.data import load_synthetic
 from snn_delays.deploy import integer_table
 from snn_delays.table import (
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     data = load_synthetic("data", **SIZES)
     torch.manual_seed(1)
-    net = DelaySNN([12, 16, 8], 9, tau=2.0, batch_norm=False).rounded()
+    net = delay_snn([12, 16, 8], 9, tau=2.0, batch_norm=False).rounded()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.endswith("weight"):

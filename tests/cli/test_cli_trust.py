@@ -146,7 +146,9 @@ def test_a_tag_of_python_is_no_yaml(there: Path):
     "file", [file for file in CONF.glob("*/*.yaml") if "_target_" in file.read_text()]
 )
 def test_what_conf_offers_is_taken(there: Path, file: Path):
-    section = OmegaConf.load(file)
+    whole = OmegaConf.create({"model": {"tau_ms": 10.05}, "section": OmegaConf.load(file)})
+    OmegaConf.resolve(whole)  # as it is saved
+    section = whole.section
     change({file.parent.name: section}, "runs/none")
     assert load_config(RunFolder(Path("runs/none")))[file.parent.name] == section
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_networks import delay_snn
 from drawn_speech import COMMANDS, RATE, tone, write_speech, write_wav
 from lightning_fabric import Fabric
 
@@ -22,7 +23,6 @@ from snn_delays.data.gsc.task import Noise, _silence
 from snn_delays.deploy import compare, integer_table
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.network import DelaySNN
 from snn_delays.table import read_table
 
 
@@ -260,7 +260,7 @@ def test_a_table_gives_every_spike_of_the_network(
 ) -> None:
     data = load(root, encoder=encoder)
     torch.manual_seed(0)
-    net = DelaySNN([data.n_channels, 16, 16, data.n_classes], 12, tau=1.5, dropout=0.0)
+    net = delay_snn([data.n_channels, 16, 16, data.n_classes], 12, tau=1.5, dropout=0.0)
     for _ in range(20):  # gives BatchNorm its statistics
         net.train()(data.train.collate(range(12)).spikes)
     net = net.rounded()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawn_networks import random_network, random_split
+from drawn_networks import delay_snn, random_network, random_split
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -314,7 +314,7 @@ def test_several_contacts_of_a_pair_become_whole_rows(scale: Scale) -> None:
 def test_checkpoints_fit() -> None:
     net = make_quantisation_aware_(folded(random_network(5)), 4, "neuron")
     options = {"max_delay": 7, "tau": 2.0, "batch_norm": False, "bias": True}
-    fresh = make_quantisation_aware_(DelaySNN((12, 16, 14, 4), **options), 4, "neuron").eval()
+    fresh = make_quantisation_aware_(delay_snn((12, 16, 14, 4), **options), 4, "neuron").eval()
     fresh.load_state_dict(net.state_dict())
     x = random_split(6, 4).collate(range(4)).spikes
     torch.testing.assert_close(fresh(x), net(x))

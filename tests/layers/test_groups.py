@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from torch import nn
 from torch.nn.utils import parametrize
 
 from snn_delays import DelayLayer, UsageError, parameter_groups
-from snn_delays.network import DelaySNN
 
 
 def network() -> nn.Sequential:
@@ -52,7 +52,7 @@ def test_decay_pulls_delays_to_zero_unless_they_are_apart() -> None:
 
 def test_fixed_and_parametrised_and_shared_delays() -> None:
     assert {
-        group["name"] for group in parameter_groups(DelaySNN([4, 5, 2], learn_delays=False))
+        group["name"] for group in parameter_groups(delay_snn([4, 5, 2], learn_delays=False))
     } == {
         "weights",
         "undecayed",

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_networks import delay_snn
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from snn_delays.layers.delay_layer import DelayLayer
-from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode, lif
 from snn_delays.ops import dense, lif_torch, lowrank, plan, twice
 from snn_delays.ops.twice import gradients
@@ -108,7 +108,7 @@ def test_penalties_through_neurons_are_spikingjellys(
 
 
 def test_a_penalty_on_the_input_gradient_trains_a_network() -> None:
-    net = DelaySNN([6, 16, 3], 8, sigma=0.6)
+    net = delay_snn([6, 16, 3], 8, sigma=0.6)
     x = (torch.rand(12, 2, 6) < 0.2).float().requires_grad_()
     (g,) = torch.autograd.grad(net(x).square().sum(), x, create_graph=True)
     g.square().sum().backward()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_networks import delay_snn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -42,7 +43,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def network(data: SpikeData, **settings) -> DelaySNN:
     torch.manual_seed(1)
     sizes = [data.n_channels, 16, data.n_classes]
-    return DelaySNN(sizes, **{"max_delay": 8, "dropout": 0.0, **settings})
+    return delay_snn(sizes, **{"max_delay": 8, "dropout": 0.0, **settings})
 
 
 def words(figure: Figure) -> str:
