@@ -56,8 +56,7 @@ def class_scores(
     Args:
         readout: how the output ``[T, N, C]`` becomes scores ``[N, C]``: a name of ``losses.score``
             or a function ``(output, lengths) → scores``. ``None`` is the network's own, its
-            attribute ``readout``, or else ``"sum"`` over the sample's steps: of spikes, their
-            number.
+            attribute ``readout``, or else ``"spike_count"``: its sum over the sample's steps.
         run: what to call in place of ``net``, such as a wrapper of it.
 
     Raises:
@@ -74,7 +73,7 @@ def class_scores(
             "functional.set_step_mode(net, 'm')."
         )
     own = getattr(net, "readout", None)
-    how = readout or (own if isinstance(own, str) else "sum")
+    how = readout or (own if isinstance(own, str) else "spike_count")
     lengths = batch.lengths + tail(net)
     return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
 

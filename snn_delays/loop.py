@@ -43,6 +43,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def called(function: Callable[..., Any]) -> Any:
+    """A function that loops call, compiled into them and kept with them."""
+    return njit(function)
+
+
 def use_threads(threads: int) -> None:
     """How many threads parallel loops take from now on, as far as there are cores."""
     if not _forked:

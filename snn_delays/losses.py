@@ -18,7 +18,7 @@ from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense
 from snn_delays.interpolation import at_least_single
 
-Readout = Literal["sum_softmax", "mean", "max", "sum"]
+Readout = Literal["sum_softmax", "mean", "max", "spike_count"]
 READOUTS: tuple[str, ...] = get_args(Readout)
 
 
@@ -69,7 +69,7 @@ def sum_over_steps(
 def score(
     v: Float[Tensor, "time batch classes"], lengths: Int[Tensor, " batch"] | None, readout: str
 ) -> Float[Tensor, "batch classes"]:
-    """Class scores by the named readout: ``sum_softmax``, ``mean``, ``max`` or ``sum``.
+    """Class scores by the named readout: ``sum_softmax``, ``mean``, ``max`` or ``spike_count``.
 
     They are in single precision at least: among sums in half precision many would be equal.
 
@@ -85,8 +85,7 @@ _READOUTS = {
     "sum_softmax": sum_softmax,
     "mean": mean_potential,
     "max": max_potential,
-    "sum": sum_over_steps,
-    "spike_count": sum_over_steps,  # what a table calls the sum of an output's spikes
+    "spike_count": sum_over_steps,
 }
 
 

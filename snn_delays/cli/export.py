@@ -61,11 +61,6 @@ def _export(cfg: DictConfig) -> None:
             "differs, such as folder='${run}/export-${bits}'."
         )
     config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
-    if not isinstance(net, DelaySNN):
-        raise UsageError(
-            f"run={cfg.run}: only chains of layers (DelaySNN) are exported so far, got "
-            f"{type(net).__name__}."
-        )
     origin = _origin(run, cfg.checkpoint)
     folder.require_free(origin, force=cfg.force)
     net.eval()

@@ -54,7 +54,7 @@ def test_a_fine_tuned_run_is_a_run(there: Path, shell: Shell, base: str):
     ]
     assert [stage["changed"] for stage in stages] == [0, 0, 0]
     assert stages[0]["accuracy"] == summary["best"]["test"]["rounded"]["accuracy"]
-    weights = [layer.synapses.weight for layer in read_table(tuned / "export/delays.h5").layers]
+    weights = [one.weight for one in read_table(tuned / "export/delays.h5").projections]
     assert {int(weight.max()) for weight in weights} == {7}
     shell("evaluate", f"run={tuned}")
 
@@ -95,8 +95,8 @@ def test_for_a_smaller_range_of_delays(there: Path, shell: Shell, base: str):
     assert report["chip"]["clipped_share"] == 0
     (low, high) = zip(
         *(
-            (int(layer.synapses.delay.min()), int(layer.synapses.delay.max()))
-            for layer in read_table(f"{FOR_CHIP}/chip/delays.h5").layers
+            (int(one.delay.min()), int(one.delay.max()))
+            for one in read_table(f"{FOR_CHIP}/chip/delays.h5").projections
         ),
         strict=True,
     )
@@ -113,7 +113,7 @@ MISTAKES = [
     ("run=runs/base finetune=quantise finetune.bits=abc", "to 16, got 'abc'."),
     ("run=runs/base finetune=quantise finetune.bits=4.0", "to 16, got 4.0."),
     ("run=runs/base finetune=quantise finetune.bits=true", "to 16, got True."),
-    ("run=runs/base finetune=quantise finetune.scale=row", "scale must be one of layer, neuron"),
+    ("run=runs/base finetune=quantise finetune.scale=row", "scale must be one of population, neuron"),
     ("run=runs/base finetune=quantise finetune.max_delay=99", "1 to the network's 24, got 99."),
     ("run=runs/base finetune=quantise finetune.max_delay=0", "1 to the network's 24, got 0."),
     ("run=runs/base finetune=quantise finetune.max_delay=abc", "the network's 24, got 'abc'."),
@@ -241,8 +241,8 @@ def test_a_run_without_delays_is_trained_for_a_chip(there: Path, shell: Shell, t
     assert (config.model.delays, config.model.max_delay, config.model.tail) == ("none", 0, 0)
     assert (config.finetune.bits, config.finetune.max_delay) == (5, None)
     shell("export", f"run={tmp_path}", "chip=spinnaker2")
-    layers = read_table(tmp_path / "export/delays.h5").layers
-    assert {int(delay) for layer in layers for delay in layer.synapses.delay} == {1}
+    projections = read_table(tmp_path / "export/delays.h5").projections
+    assert {int(delay) for one in projections for delay in one.delay} == {1}
 
 
 def test_it_goes_on_with_a_run(there: Path, shell: Shell):

@@ -17,7 +17,7 @@ from snn_delays.data.events.check import check_files
 from snn_delays.data.heidelberg.official import official_file
 from snn_delays.errors import UsageError
 from snn_delays.table.formats.nir_file import read_nir
-from snn_delays.table.formats.sonata import _opened
+from snn_delays.hdf5.opened import opened
 from snn_delays.table.hdf5 import read_table
 
 HOLD = """
@@ -74,7 +74,7 @@ def test_every_reader_says_so(written: Path, how: str, expected: str) -> None:
         official_file(path.parent, path.name, "SHD").open()
 
     def sonata(path: Path) -> None:
-        with _opened(path):
+        with opened(path, "SONATA file"):
             pass
 
     with held(written, how):

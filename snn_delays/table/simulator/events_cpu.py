@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loop import called, loop
 from snn_delays.table.models import Model
 from snn_delays.table.simulator.bounds import STATE
 from snn_delays.table.simulator.packed import (
@@ -54,14 +53,14 @@ def _population(model: Model) -> Any:
     rows += [f"scalar{column} = scalar[{column}]" for column in range(len(model.scalars))]
     here = [f"{name}[n]" for name in (*states, "current", *parameters)]
     arguments = [*here, *(f"scalar{column}" for column in range(len(model.scalars)))]
-    names: dict[str, Any] = {"step": njit(model.step)}
+    names: dict[str, Any] = {"step": called(model.step)}
     text = _UPDATE.format(
         rows="\n    ".join(rows),
         states=", ".join(here[: len(states)]),
         arguments=", ".join(arguments),
     )
     exec(text, names)
-    return njit(names["update"])
+    return called(names["update"])
 
 
 def _chosen(updates: list[Any]) -> Any:
@@ -69,14 +68,14 @@ def _chosen(updates: list[Any]) -> Any:
     this = updates[0]
     if len(updates) == 1:
 
-        @njit
+        @called
         def only(which, state, parameter, scalar, begin, current, place):
             return this(state, parameter, scalar, begin, current, place)
 
         return only
     others = _chosen(updates[1:])
 
-    @njit
+    @called
     def choose(which, state, parameter, scalar, begin, current, place):
         if which == 0:
             return this(state, parameter, scalar, begin, current, place)
