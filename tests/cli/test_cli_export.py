@@ -379,7 +379,10 @@ MISTAKES = [
     ("run=runs/learned folder=runs/learned/config.yaml", "runs/learned/config.yaml is a file"),
     ("run=runs/learned folder=runs/learned/config.yaml/x", "runs/learned/config.yaml is a file"),
     ("run=runs/learned chip=mine.toml", "got 'mine.toml', and there is no such file"),
-    ("run=runs/learned chip=truenorth", "keep a share of v per step (beta 0.00497512); the chip"),
+    (
+        "run=runs/learned chip=truenorth",
+        "neurons have beta 0.00497512 (share of v kept per step); the chip takes a constant away",
+    ),
     ("run=runs/learned chip=truenorth", "No setting of an export changes that"),
     ("run=nowhere", "nowhere/config.yaml not found"),
     ("run=[runs/learned,runs/none]", "config.yaml not found. Give run=DIR"),
