@@ -27,7 +27,6 @@ from snn_delays.deploy.quantise import require_bits
 from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
-from snn_delays.network import DelaySNN
 from snn_delays.report.deployment import chip_report, deployment_report
 from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table, write_table

@@ -124,7 +124,10 @@ WRONG = {
         ("trainer.epochs=many", "got 'many'"),
         ("augmentation=strong", "no such augmentation: strong; choose none or standard."),
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
-        ("augmentation.event_drop=1", "augmentation.event_drop must be a number >= 0 and < 1, got 1."),
+        (
+            "augmentation.event_drop=1",
+            "augmentation.event_drop must be a number >= 0 and < 1, got 1.",
+        ),
         ("+augmentation.blend=1", "no such setting: augmentation.blend"),
         ("augmentation.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
         ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),

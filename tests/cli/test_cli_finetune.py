@@ -113,7 +113,10 @@ MISTAKES = [
     ("run=runs/base finetune=quantise finetune.bits=abc", "to 16, got 'abc'."),
     ("run=runs/base finetune=quantise finetune.bits=4.0", "to 16, got 4.0."),
     ("run=runs/base finetune=quantise finetune.bits=true", "to 16, got True."),
-    ("run=runs/base finetune=quantise finetune.scale=row", "scale must be one of population, neuron"),
+    (
+        "run=runs/base finetune=quantise finetune.scale=row",
+        "scale must be one of population, neuron",
+    ),
     ("run=runs/base finetune=quantise finetune.max_delay=99", "1 to the network's 24, got 99."),
     ("run=runs/base finetune=quantise finetune.max_delay=0", "1 to the network's 24, got 0."),
     ("run=runs/base finetune=quantise finetune.max_delay=abc", "the network's 24, got 'abc'."),
