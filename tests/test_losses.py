@@ -146,7 +146,7 @@ def test_many_spikes_are_counted_exactly() -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_readout_is_named() -> None:
-    said = "readout must be one of sum_softmax, mean, max, sum, got 'last'"
+    said = "readout must be one of sum_softmax, mean, max, spike_count, got 'last'"
     with pytest.raises(UsageError, match=said):
         losses.score(torch.zeros(2, 1, 3), None, "last")
 

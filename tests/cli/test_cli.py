@@ -132,7 +132,7 @@ WRONG = {
         ("augmentation.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
         ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
-        ("neuron.v_reset=low", "v_reset must be null or below v_threshold, got 'low'"),
+        ("neuron.v_reset=low", "v_reset must be null or below neuron.v_threshold, got 'low'"),
         ("dataset.jitter=abc", "jitter must be a number >= 0, got 'abc'"),
         ("dataset.root=null", "dataset.root"),
         ("schedule.end=0.1", "above offset"),

@@ -96,7 +96,7 @@ def test_every_job_runs_and_what_failed_is_told_at_the_end(swept: Swept):
 def test_a_sweeper_is_given_the_accuracy_on_validation(swept: Swept):
     """As Optuna's asks for it: a number for what has run, an exception for what has not."""
     failed, *ran = swept.returned
-    with pytest.raises(JobFailed, match="^DelaySNN: dropout must lie"):
+    with pytest.raises(JobFailed, match="^model.dropout must lie"):
         float(failed.return_value)
     for number, job in enumerate(ran, start=1):
         summary = json.loads((swept.folder / f"sweep/{number}/summary.json").read_text())
@@ -123,7 +123,7 @@ def test_one_table_of_a_sweep_or_of_what_a_pattern_finds(
             assert folder.endswith(f"sweep/{job}  model.dropout=0.{job}")
         left_out = [line for line in lines if "left out" in line]
         assert len(left_out) == (typed != "[sweep/1,sweep/2]")
-        assert all("sweep/0 is left out: DelaySNN: dropout must" in line for line in left_out)
+        assert all("sweep/0 is left out: model.dropout must" in line for line in left_out)
 
 
 def test_a_run_that_has_no_checkpoint_yet_is_left_out(here: Path, shell: Shell):
@@ -155,7 +155,7 @@ def test_a_job_that_failed_is_put_right(here: Path, shell: Shell):
     assert "sweep already holds runs, such as sweep/1. Choose another run=DIR, or begin" in line
     assert "model.dropout=2" in Path("sweep/0/overrides.txt").read_text()
     line = shell.fails("evaluate", "run=sweep/0")
-    assert "sweep/0 holds no run, since it failed: DelaySNN: dropout must lie" in line
+    assert "sweep/0 holds no run, since it failed: model.dropout must lie" in line
     shell("train", *QUICK, "model.dropout=0.5", "run=sweep/0")
     out = shell("evaluate", "run=sweep")
     assert "sweep/0  model.dropout=0.5" in out

@@ -91,7 +91,7 @@ def test_a_training_run_is_watched_in_any_encoding(
     bar.on_epoch(training)
     bar.on_end(training)
     assert "validation (rounded)" in terminal.text
-    print(delay_line([{"delay_histogram": [1, 0, 8]}]))
+    print(delay_line([[1, 0, 8]]))
 
 
 class Screen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -95,7 +96,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plif": plif,
     "flat": flat,
     "weights at the end": weights_at_the_end,
-    "DelaySNN": lambda: DelaySNN([CHANNELS, 10, 8, 3], 6, bias=True),
+    "DelaySNN": lambda: DelaySNN([CHANNELS, 10, 8, 3], partial(DelayLayer, max_delay=6, bias=True)),
 }
 
 

@@ -19,7 +19,7 @@ from snn_delays.training import fit
 @pytest.mark.skipif(find_spec("nest") is None, reason="nest-simulator is not installed")
 def test_a_trained_network_in_nest(tmp_path: Path) -> None:
     data = load_synthetic(tmp_path / "data", n_train=200, n_valid=40, n_test=60, n_classes=3)
-    net = DelaySNN([data.n_channels, 24, 16, data.n_classes], max_delay=24)
+    net = DelaySNN([data.n_channels, 24, 16, data.n_classes])
     fit(net, data, epochs=3, batch_size=32, schedule=Exponential(12.27), accelerator="cpu")
     rounded = net.eval().rounded()
     table = integer_table(rounded, dt_ms=data.dt_ms, class_names=data.class_names)
