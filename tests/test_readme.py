@@ -24,14 +24,24 @@ COMMANDS = [
 ]
 
 
-def test_python_blocks_run_and_learn(capsys: pytest.CaptureFixture[str], unchecked: None):
+def test_python_blocks_run_and_learn(
+    capsys: pytest.CaptureFixture[str],
+    unchecked: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    first, second = (text for language, text in BLOCKS if language == "python")
+    first, second, third = (text for language, text in BLOCKS if language == "python")
     exec(compile(first, "README.md", "exec"), names)
     assert "tensor([0, 1])" in capsys.readouterr().out
     exec(compile(second, "README.md", "exec"), names)
     assert "epoch  20/20" in capsys.readouterr().out
     assert names["rows"][-1]["valid_accuracy"] == 1.0
+    assert not list(tmp_path.iterdir())
+    exec(compile(third, "README.md", "exec"), names)
+    assert re.search(r"\d+ 0 of [1-9]\d* spikes differ", capsys.readouterr().out)
+    assert [path.name for path in tmp_path.iterdir()] == ["delays.h5"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
