@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jaxtyping
 
+LEVEL = logging.getLogger().level
 PACKAGE = Path(__file__).resolve().parents[1] / "snn_delays"
 
 
@@ -51,11 +52,12 @@ def _fixed_seed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _log_of_the_process() -> Iterator[None]:
-    """Hydra sets it up for good, in commands that run in this process."""
+    """Hydra sets it up for good, in commands that run in this process, in fixtures of modules, too."""
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    handlers = root.handlers[:]
+    root.setLevel(LEVEL)
     yield
-    root.setLevel(level)
+    root.setLevel(LEVEL)
     root.handlers[:] = handlers
 
 
