@@ -52,7 +52,7 @@ def _fixed_seed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _log_of_the_process() -> Iterator[None]:
-    """Hydra sets it up for good, in commands that run in this process, in fixtures of modules, too."""
+    """Hydra sets it up for good, in commands that tests and fixtures run in this process."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     root.setLevel(LEVEL)
