@@ -102,7 +102,10 @@ def test_the_version_is_ours(shell: Shell, command: str):
         ("delay=none", "no such setting: delay; did you mean model.delays?"),
         ("scheduler=linear", "no such setting: scheduler; did you mean schedule?"),
         ("modell.hidden=[8]", "no such setting: modell.hidden; did you mean model.hidden?"),
-        ("tau=9", "no such setting: tau; did you mean model.tau_ms or neuron.tau_ms?"),
+        (
+            "tau=9",
+            "no such setting: tau; did you mean model.tau_ms, neuron.tau_ms or neuron.tau_syn_ms?",
+        ),
         ("experiment=shdd", "no such experiment: shdd; choose gsc, gsc_mini, shd, ssc or synthet"),
         ("-m hydra/launcher=joblib seed=0,1", "pip install hydra-joblib-launcher"),
     ],

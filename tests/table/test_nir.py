@@ -379,7 +379,7 @@ def cuba(n: int) -> nir.CubaLIF:
 
 
 REFUSED: dict[str, Callable[[], nir.NIRGraph]] = {
-    "node 'cubalif' is CubaLIF": lambda: listed(nir.Linear(drawn(3, 3)), cuba(3)),
+    "CubaLIF must leak to its v_reset": lambda: listed(nir.Linear(drawn(3, 3)), cuba(3)),
     "node 'threshold' is Threshold": lambda: listed(nir.Threshold(np.ones(3)), lif(3)),
     "without neurons between": lambda: listed(nir.Linear(drawn(3, 3)), nir.Linear(drawn(3, 3))),
     "tau of node 'lif' must be at least a step": lambda: listed(lif(3, tau=np.full(3, 1e-4))),

@@ -27,6 +27,7 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
     sent = {one.name: np.zeros((steps, one.size)) for one in table.populations}
     sent["input"] = np.concatenate([counts, np.zeros((table.tail_steps, counts.shape[1]))])
     v = {one.name: [float(x) for x in rest(one)] for one in table.populations}
+    leaking = {one.name: [0.0] * one.size for one in table.populations}  # CuBaLIF's currents
     potentials = np.zeros((steps, table.output.size))
     for t in range(steps):
         for population in table.populations:
@@ -43,6 +44,10 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
                             else:
                                 unit = rows.weight_scale
                             current += float(rows.weight[s]) * unit * arrived
+                if "alpha" in population.parameters:
+                    before = leaking[population.name][post]
+                    current += kept_of(population, "alpha", post, before)
+                    leaking[population.name][post] = current
                 v[population.name][post], spike = one_step(
                     population, post, v[population.name][post], current
                 )
@@ -57,20 +62,22 @@ def rest(population: Population) -> np.ndarray:
 
 
 def one_step(population: Population, post: int, v: float, current: float) -> tuple[float, bool]:
-    """LIF and LI, in both forms, by their equations and not by their descriptions."""
+    """LIF, LI and CuBaLIF, in both forms, by their equations and not by their descriptions."""
     own = {name: values[post].item() for name, values in population.parameters.items()}
     v_reset = own.get("v_reset", 0)
-    kept = v - v_reset
-    if population.integer:
-        share = Fraction(own["beta"], 2 ** population.scalars["beta_shift"])
-        kept = math.trunc(int(kept) * share)
-    else:
-        kept *= own["beta"]
-    v = v_reset + kept + current
+    v = v_reset + kept_of(population, "beta", post, v - v_reset) + current
     spike = "v_threshold" in own and v >= own["v_threshold"]
     if spike:
         v = v_reset if population.scalars["reset"] == "hard" else v - own["v_threshold"]
     return v, spike
+
+
+def kept_of(population: Population, name: str, post: int, value: float) -> float:
+    """What a leak leaves of a value."""
+    share = population.parameters[name][post].item()
+    if population.integer:
+        return math.trunc(int(value) * Fraction(share, 2 ** population.scalars["beta_shift"]))
+    return share * value
 
 
 def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""Current-based leaky integrate-and-fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snn_delays.neurons.described import (
+    Built,
+    TorchModel,
+    Values,
+    common,
+    firing_of,
+    kept,
+    spiking_step,
+    tau_of,
+)
+from snn_delays.neurons.lif import LIFNode, checked, published
+from snn_delays.neurons.lif import describe as describe_lif
+from snn_delays.neurons.swept import remembered, steps
+
+
+class CuBaLIFNode(LIFNode):
+    """A LIF node whose input currents leak too.
+
+        i[t] = (1 − 1/tau_syn) · i[t−1] + x[t]
+        h[t] = v_reset + (1 − 1/tau) · (v[t−1] − v_reset) + i[t];   spike when h ≥ v_threshold
+
+    Args:
+        tau_syn: time constant of the currents in steps, > 1.
+        tau, settings: as for ``LIFNode``, without a decay of the input.
+
+    Shape:
+        ``[T, N, C] → [T, N, C]`` or, with ``step_mode="s"``, ``[N, C] → [N, C]``.
+
+    Raises:
+        UsageError: a time constant not above one step.
+    """
+
+    def __init__(self, tau: float = 2.0, tau_syn: float = 2.0, **settings: Any) -> None:
+        super().__init__(tau, decay_input=False, **settings)
+        self.tau_syn = steps("CuBaLIFNode", tau_syn)
+        self.register_memory("i", 0.0)
+
+    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+        alpha, i = 1 - 1 / self.tau_syn, remembered(self, x_seq, x_seq.shape[1:], "i")
+        currents = []
+        for x in x_seq:
+            i = alpha * i + x
+            currents.append(i)
+        self.i = i
+        currents = torch.stack(currents) if currents else x_seq
+        return super().multi_step_forward(currents, *args, **kwargs)
+
+    def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+        self.i = (1 - 1 / self.tau_syn) * remembered(self, x, x.shape, "i") + x
+        return super().single_step_forward(self.i, *args, **kwargs)
+
+
+def cubalif(
+    tau: float,
+    *,
+    tau_syn: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate_alpha: float = 5.0,
+    detach_reset: bool = True,
+) -> CuBaLIFNode:
+    """A ``CuBaLIFNode``, multi-step; ``tau_syn`` in steps, all else as for ``lif``."""
+    settings = checked(
+        "cubalif",
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        surrogate_alpha=surrogate_alpha,
+        detach_reset=detach_reset,
+    )
+    taus = {"tau": steps("cubalif", tau), "tau_syn": steps("cubalif", tau_syn)}
+    return published(CuBaLIFNode, **taus, **settings)
+
+
+def describe(node: CuBaLIFNode) -> Values:
+    """What the node is."""
+    same = describe_lif(node)
+    return same._replace(parameters={"alpha": 1 - 1 / node.tau_syn, **same.parameters})
+
+
+def build(
+    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
+) -> Built:
+    """A node with one alpha, beta, threshold and reset for all its neurons."""
+    taus = {name: tau_of(common(name, values[name])) for name in ("beta", "alpha")}
+    v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
+    node = published(CuBaLIFNode, v_threshold=v_threshold, v_reset=v_reset)
+    node.tau, node.tau_syn = taus["beta"], taus["alpha"]
+    return Built(node, divisor)
+
+
+def step(v, i, current, alpha, beta, v_threshold, v_reset, reset):
+    i = alpha * i + current
+    h = v_reset + beta * (v - v_reset) + i
+    v, spikes = spiking_step(h, v_threshold, v_reset, reset == 0)
+    return v, i, spikes, h
+
+
+def whole_step(v, i, current, alpha, beta, v_threshold, v_reset, reset, beta_shift, weight_shift):
+    i = kept(i, alpha, beta_shift) + current
+    h = v_reset + kept(v - v_reset, beta, beta_shift) + i
+    v, spikes = spiking_step(h, v_threshold, v_reset, reset == 0)
+    return v, i, spikes, h
+
+
+TORCH = TorchModel(
+    model="CuBaLIF",
+    nodes=(CuBaLIFNode,),
+    describe=describe,
+    build=build,
+    step=step,
+    whole_step=whole_step,
+)
