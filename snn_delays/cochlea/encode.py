@@ -23,8 +23,8 @@ from snn_delays.cochlea.recordings import Collection
 from snn_delays.cochlea.spool import Spool
 from snn_delays.errors import UsageError, refusal
 from snn_delays.loop import cores
+from snn_delays.shd_format import MOST_UNITS, write_events
 from snn_delays.sound import check_sound, read_sound
-from snn_delays.spike_file import MOST_UNITS, write_events
 
 # What is going on, how much of it is done, and how much there is.
 Watch = Callable[[str, int, int], None]

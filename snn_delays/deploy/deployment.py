@@ -103,7 +103,7 @@ def deploy(
     """
     table = integer_table(net, dt_ms=dt_ms, class_names=class_names, **about)
     trained, chip = trained_bits(net), settings.chip
-    found = [Stage("as trained (σ-kernels)", recorded(net, **about), _contacts(net))]
+    found = [Stage("as trained (σ-kernels)", recorded(net, **about), _trained_synapses(net))]
     if trained is None:
         found.append(Stage("delays rounded", recorded(rounded(net), **about), table.synapses))
     else:  # it rounds in training already
@@ -167,7 +167,7 @@ def _whole(table: DelayTable, settings: DeploySettings) -> DelayTable:
     return fixed_point(table, leak=settings.leak, **shifts) if settings.fixed_point else table
 
 
-def _contacts(net: nn.Module) -> int:
+def _trained_synapses(net: nn.Module) -> int:
     """Synapses as they are trained; of a pair without one there may be a weight all the same."""
     count = 0
     for one in connections(net):

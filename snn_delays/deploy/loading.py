@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from snn_delays.deploy.connections import Connection
 from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import population_of
-from snn_delays.deploy.table_synapses import contacts
+from snn_delays.deploy.table_synapses import as_layer
 from snn_delays.deploy.trace import Traced
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
@@ -192,7 +192,7 @@ def _layer(
     projection: Projection, n_pre: int, divisor: NDArray[np.float64], late: int
 ) -> DelayLayer:
     """The synapses of a projection, delays as learned ones at rest."""
-    weight, delay = contacts(projection, n_pre, len(divisor))
+    weight, delay = as_layer(projection, n_pre, len(divisor))
     layer = DelayLayer(
         n_pre,
         len(divisor),

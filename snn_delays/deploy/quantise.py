@@ -90,7 +90,7 @@ def quantised(
             stay.
         scales: by population, scales ``[1]`` or ``[size]`` to use instead of searching: those that
             the network was trained with. Biases then stay as well, and no weight is cut off: the
-            sum of contacts that share a step becomes as many synapses as it takes.
+            sum of a pair's synapses that share a step becomes as many synapses as it takes.
         power_of_two: take scales that are powers of two only.
 
     Raises:

@@ -92,7 +92,7 @@ class Signal:
         bias = layer.bias + layer.weight.sum(2) @ self.bias
 
         def spread(rows: Rows) -> Rows:
-            # Every row goes to all of post, by each of the contacts that its channel has.
+            # Every row goes to all of post, by each synapse that its channel has.
             weight, delay = layer.weight[:, rows.channel], layer.delay[:, rows.channel]
             whole = (n_post, len(rows.pre), count)
             return Rows(

@@ -49,7 +49,7 @@ class Synapses(nn.Module):
         else:
             if self.shift is not None and self.largest_sum * 64 < _EXACT[torch.float32]:
                 self.dtype = torch.float32  # quicker, and exact for 64 spikes a step and channel
-            weight, delay = contacts(projection, n_pre, target.size)
+            weight, delay = as_layer(projection, n_pre, target.size)
             self.register_buffer("delay", torch.from_numpy(delay).to(self.dtype))
         # A parameter, so that the module has a device; not to be trained.
         values = torch.from_numpy(weight).to(self.dtype)
@@ -111,10 +111,10 @@ class Synapses(nn.Module):
         return sums.double() * self.scale if self.shift is None else sums.long() << self.shift
 
 
-def contacts(
+def as_layer(
     projection: Projection, n_pre: int, n_post: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Synapses as a layer's contacts: weight and delay, both ``[post, pre, k]``.
+    """Synapses as a layer has them: weight and delay, both ``[post, pre, k]``.
 
     k is the largest number of synapses of one pair; what a pair lacks has weight and delay 0.
     """

@@ -101,8 +101,8 @@ def describe(node: Any) -> Values:
         beta, gain = 1.0, 1.0
     else:
         learned = isinstance(node, neuron.ParametricLIFNode)
-        share = float(node.w.detach().double().sigmoid()) if learned else 1 / node.tau
-        beta, gain = 1 - share, share if node.decay_input else 1.0
+        inverse_tau = float(node.w.detach().double().sigmoid()) if learned else 1 / node.tau
+        beta, gain = 1 - inverse_tau, inverse_tau if node.decay_input else 1.0
     hard = node.v_reset is not None
     parameters = {"beta": beta, "v_threshold": node.v_threshold, "v_reset": node.v_reset or 0.0}
     return Values(parameters, {"reset": "hard" if hard else "soft"}, gain)

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 from snn_delays.cli import prepare as cli_prepare
 from snn_delays.data.heidelberg import official
-from snn_delays.spike_file import write_events
+from snn_delays.shd_format import write_events
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from server import Server, serving

@@ -14,7 +14,7 @@ from snn_delays.data.cache import Cache
 from snn_delays.data.events.reading import stream_units
 from snn_delays.data.events.spike_file import SpikeFile, read_header
 from snn_delays.errors import UsageError
-from snn_delays.spike_file import MOST_UNITS
+from snn_delays.shd_format import MOST_UNITS
 
 N_UNITS = 700  # of the published files
 

@@ -35,8 +35,8 @@ def euler(node: Mapping[str, Float64], dt: float) -> tuple[Float64, Float64, Flo
     if "tau" not in node:
         r = node["r"]
         return np.ones_like(r), dt * r, np.zeros_like(r)
-    share = np.minimum(dt / node["tau"], 1.0)
-    return 1 - share, share * node["r"], share * node["v_leak"]
+    leak = np.minimum(dt / node["tau"], 1.0)
+    return 1 - leak, leak * node["r"], leak * node["v_leak"]
 
 
 def iaf_psc_delta(beta: Float64, v_threshold: Float64, v_reset: Float64) -> NestNeurons:
