@@ -10,6 +10,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
+from snn_delays.table import read_table
+
 OWN = '''
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
@@ -76,6 +78,14 @@ def test_a_class_of_ones_own_trains_resumes_and_is_read_with_trust(own: str, she
     shell("train", "run=runs/own", "resume=true", "trust=true")
     assert json.loads(Path("runs/own/summary.json").read_text())["best"] == summary["best"]
     assert "no picture" in shell.fails("evaluate", "run=runs/own", "trust=true", "plot=a.png")
+    out = shell("export", "run=runs/own", "trust=true", "formats=all", "bits=8")
+    assert "simulated from the file" in out
+    report = json.loads(Path("runs/own/export/report.json").read_text())
+    assert report["agreement"]["spikes_differing"] == 0
+    table = read_table("runs/own/export/delays.h5")
+    assert [one.name for one in table.populations] == ["first_1", "second_1", "last_1"]
+    assert table.readout == "spike_count"
+    shell("simulate", "run=runs/own", "trust=true", "samples=5")
     line = shell.fails("train", "run=runs/own", "trust=true", "finetune=quantise")
     assert "got own_nets.Skipping" in line
 

@@ -71,7 +71,7 @@ class Simulator:
         self.table = table
         self._largest = bounds.largest_count(table)
         self._packed = packed = Packed(table)
-        self._advance, self._good = loops.advance, loops.good
+        self._advance, self._fits = loops.advance, loops.check_counts
         self._spiking = {
             one.name: packed.parts[one.name] for one in table.populations if one.spiking
         }
@@ -127,7 +127,7 @@ class Simulator:
         )
 
     def _go(self, x: Float64, steps: int) -> tuple[Float64, Bools]:
-        if not self._good(x, self._largest):
+        if not self._fits(x, self._largest):
             bounds.require_counts(self.table, x, self._largest)
         potentials = np.empty((steps, self.table.output.size))
         fired = np.zeros((steps, self._neurons), np.bool_)

@@ -88,7 +88,7 @@ _update = _chosen([_population(model) for model in MODEL_LIST])
 
 
 @loop
-def good(counts: NDArray, largest: float) -> bool:
+def check_counts(counts: NDArray, largest: float) -> bool:
     """Whether an input ``[T, C]`` is finite and, unless ``largest`` is infinite, whole and within.
 
     ``bounds.require_counts`` says what is wrong with one that is not.
