@@ -77,9 +77,27 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def step_mode(module: nn.Module) -> str:
-    """``"s"`` where all of its parts take single steps."""
-    modes = {one.step_mode for one in module.modules() if hasattr(one, "step_mode")}
-    return "s" if modes == {"s"} else "m"
+    """``"s"`` where all parts that care take single steps; what is in a container is its own.
+
+    Raises:
+        UsageError: some take single steps and others sequences: one of them would be wrong.
+    """
+    modes: dict[str, str] = {}
+    waiting = [("the network", module)]
+    while waiting:
+        name, one = waiting.pop()
+        if type(one) in CONTAINERS:
+            continue
+        if hasattr(one, "step_mode") and not isinstance(one, nn.Linear):
+            modes.setdefault(str(one.step_mode), name)
+        prefix = "" if one is module else f"{name}."
+        waiting += [(f"{prefix}{key}", child) for key, child in one.named_children()]
+    if len(modes) > 1:
+        raise UsageError(
+            f"trace: {modes['s']} takes single steps (step_mode 's'), {modes['m']} whole sequences "
+            "('m'). Call functional.set_step_mode(net, 'm')."
+        )
+    return next(iter(modes), "m")
 
 
 def torch_model_of(node: nn.Module) -> TorchModel | None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from spikingjelly.activation_based import functional
 from torch import Tensor, fx, nn
 
+from snn_delays.deploy.parts import step_mode
 from snn_delays.deploy.trace import Traced
 
 
@@ -32,7 +33,7 @@ class RecordedNetwork(nn.Module):
         super().__init__()
         self.traced, self.readout, self.tail = traced, readout, tail
         self.graph = fx.GraphModule(module, traced.graph)
-        self._stepwise = any(getattr(one, "step_mode", "m") == "s" for one in module.modules())
+        self._stepwise = step_mode(module) == "s"
 
     def forward(
         self, x: Float[Tensor, "time batch *channels"], return_spikes: bool = False

@@ -170,12 +170,12 @@ class _Reader:
             return operation(node, arguments, keywords)
         return arguments
 
-    def _through(self, name: str, module: nn.Module, x: Any) -> Signal:
+    def _through(self, name: str, module: nn.Module, x: Any, *, inside: bool = False) -> Signal:
         if not isinstance(x, Signal):
             raise UsageError(f"takes a signal over time, got {kind_of(x)}. {ADVICE}")
         if type(module) in CONTAINERS:
             for child_name, child in module.named_children():
-                x = self._through(f"{name}.{child_name}", child, x)
+                x = self._through(f"{name}.{child_name}", child, x, inside=True)
             return x
         if isinstance(module, base.MemoryModule) and type(module) not in NOTHING:
             if name in self.called:
@@ -184,6 +184,11 @@ class _Reader:
         if is_synapses(module):
             return x.through(synapses_of_layer(module))
         if is_norm(module):
+            if self.channels > 1 and not (inside or hasattr(module, "step_mode")):
+                raise UsageError(
+                    "takes dimension 1 of [T, N, C], the samples, for channels. Use BatchNorm1d of "
+                    "spikingjelly.activation_based.layer, with step_mode='m'."
+                )
             scale, mean, shift = norm_constants(module)
             if len(scale) != x.size:
                 raise UsageError(f"normalises {len(scale)} channels, got {x.size}.")

@@ -11,6 +11,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
+from snn_delays.errors import UsageError
 from snn_delays.neurons.described import (
     Built,
     TorchModel,
@@ -97,6 +98,11 @@ def describe(node: Any) -> Values:
     SpikingJelly's ``IFNode`` is a LIF that keeps all of v, and ``ParametricLIFNode`` one of the
     tau that it has learned.
     """
+    if not getattr(node.surrogate_function, "spiking", True):
+        raise UsageError(
+            f"is a {type(node).__name__} whose surrogate function gives no spikes. Call "
+            "surrogate_function.set_spiking_mode(True)."
+        )
     if isinstance(node, neuron.IFNode):
         beta, gain = 1.0, 1.0
     else:

@@ -86,6 +86,12 @@ def flat() -> nn.Sequential:
     )
 
 
+def contained() -> nn.Sequential:
+    """Single steps inside a container of SpikingJelly's, sequences outside."""
+    steps = nn.Linear(CHANNELS, 9), neuron.LIFNode(tau=2.0, step_mode="s")
+    return nn.Sequential(layer.MultiStepContainer(*steps), DelayLayer(9, 4, 5), lif(2.0))
+
+
 def weights_at_the_end() -> nn.Sequential:
     return nn.Sequential(DelayLayer(CHANNELS, 10, 6), lif(2.0), DelayLayer(10, 3, 3, bias=True))
 
@@ -95,6 +101,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "readout": Readout,
     "plif": plif,
     "flat": flat,
+    "contained": contained,
     "weights at the end": weights_at_the_end,
     "DelaySNN": lambda: DelaySNN([CHANNELS, 10, 8, 3], partial(DelayLayer, max_delay=6, bias=True)),
 }
@@ -289,6 +296,15 @@ REFUSED = {
     "cannot follow Looking.forward": Looking(),
     "module '1' BatchNorm without running statistics": nn.Sequential(
         LINEAR, layer.BatchNorm1d(3, track_running_stats=False, step_mode="m")
+    ),
+    "module '1' is a LIFNode whose surrogate function gives no spikes": nn.Sequential(
+        LINEAR, neuron.LIFNode(surrogate_function=surrogate.ATan(spiking=False), step_mode="m")
+    ),
+    "module '1' takes dimension 1 of .*, the samples, for channels": nn.Sequential(
+        LINEAR, nn.BatchNorm1d(3), CELL
+    ),
+    "1 takes single steps .*, 0 whole sequences": nn.Sequential(
+        DelayLayer(3, 3, 2), neuron.LIFNode()
     ),
     "module '0' flattens from dimension 1, steps and samples": nn.Sequential(nn.Flatten(), LINEAR),
 }
