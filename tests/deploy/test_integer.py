@@ -122,9 +122,13 @@ def test_a_silenced_neuron_has_no_synapses() -> None:
     [
         ("synapses", nn.Bilinear(12, 12, 16), "cannot follow|Bilinear"),
         ("norm", nn.LayerNorm(16), "is a LayerNorm, which a delay table cannot express"),
-        ("norm", layer.BatchNorm1d(16, track_running_stats=False), "without running statistics"),
-        ("neuron", neuron.QIFNode(), "is a QIFNode, which"),
-        ("neuron", type("Refractory", (neuron.LIFNode,), {})(), "Refractory"),
+        (
+            "norm",
+            layer.BatchNorm1d(16, track_running_stats=False, step_mode="m"),
+            "without running statistics",
+        ),
+        ("neuron", neuron.QIFNode(step_mode="m"), "is a QIFNode, which"),
+        ("neuron", type("Refractory", (neuron.LIFNode,), {})(step_mode="m"), "Refractory"),
     ],
 )
 def test_what_a_table_cannot_express(part: str, replacement: Any, message: str) -> None:
