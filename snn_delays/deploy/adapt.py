@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
+from snn_delays.table.lags import lags
 from snn_delays.table.merge import merged
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import INPUT, DelayTable
@@ -165,25 +166,20 @@ def _least(table: DelayTable, one: Projection, chip: int) -> int:
 
 def _lags(table: DelayTable, low: int, profile: ChipProfile) -> Counts:
     """By source, the least by which it comes later so that no delay is below the chip's."""
-    lag = dict.fromkeys([INPUT, *table.order], 0)
     wanted = {one.name: max(profile.delay.min - low, 0) for one in table.projections}
     back = [one for one in table.projections if table.leads_back(one)]
     for one in back:
         # Without synapses any delay will do.
         shortest = int(one.delay.min(initial=_NEVER))
         wanted[one.name] = _least(table, one, profile.delay.min) - shortest
-    # Sums along the longest way; one that goes on growing is of a loop.
-    for _ in range(len(lag) + 1):
-        before = dict(lag)
-        for one in table.projections:
-            lag[one.target] = max(lag[one.target], lag[one.source] + wanted[one.name])
-        if lag == before:
-            return lag
-    raise UsageError(
-        f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than that "
-        f"allows along {', '.join(one.name for one in back)}. Train with longer delays there, or "
-        "choose another chip."
-    )
+    lag, loop = lags(table, wanted)
+    if loop:
+        raise UsageError(
+            f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than "
+            f"that allows along {', '.join(one.name for one in back)}. Train with longer delays "
+            "there, or choose another chip."
+        )
+    return lag
 
 
 def _factor(table: DelayTable, low: int, shift: Counts, most: int) -> float:
