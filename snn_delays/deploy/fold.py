@@ -36,11 +36,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def synapses_of_layer(module: nn.Module) -> Synapses:
-    """The synapses of a DelayLayer or Linear layer.
-
-    Raises:
-        UsageError: another module.
-    """
+    """The synapses of a DelayLayer or Linear layer."""
     if isinstance(module, DelayLayer):
         weight = float64(module.acting_weight())
         delay = module.integer_delays().detach().cpu().numpy()
@@ -73,11 +69,7 @@ def folded(synapses: Synapses, norm: nn.Module) -> Synapses:
 
 
 def norm_constants(norm: nn.Module) -> tuple[Float64, Float64, Float64]:
-    """s, mean and β of a normalisation, one per channel each.
-
-    Raises:
-        UsageError: no BatchNorm1d, or one without running statistics.
-    """
+    """s, mean and β of a normalisation, one per channel each."""
     if not isinstance(norm, nn.BatchNorm1d) or not is_norm(norm):
         raise UsageError(
             "normalisation must be BatchNorm1d or Identity to fold into weights, "

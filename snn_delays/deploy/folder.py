@@ -37,9 +37,6 @@ class ExportFolder:
 
         Args:
             origin: ``run`` (its folder) and ``config_sha256``.
-
-        Raises:
-            UsageError: files are there that the same run has not exported, or no folder can be.
         """
         nearest = next(one for one in (self.path, *self.path.absolute().parents) if one.exists())
         if not nearest.is_dir():
@@ -77,10 +74,6 @@ class ExportFolder:
 
         An earlier export goes as a whole, formats that the new one lacks included. If the block
         fails everything stays as it was.
-
-        Raises:
-            UsageError: the file system refuses, or as ``require_free``, if another export has come
-                meanwhile.
         """
         try:
             # Beside it, since a rename is atomic only within one file system.

@@ -64,11 +64,7 @@ def recorded(
 def read_out(
     net: nn.Module, traced: Traced, readout: str | None, tail_steps: int | None
 ) -> tuple[str, int]:
-    """How a network is read, and its tail: as given, else as it says itself.
-
-    Raises:
-        UsageError: attributes of the network that are none.
-    """
+    """How a network is read, and its tail: as given, else as it says itself."""
     own: Any = getattr(net, "readout", None) if readout is None else readout
     if not isinstance(own, str):  # none, or a module of that name
         own = traced.readout

@@ -35,11 +35,7 @@ _NOT_FOLLOWED = (TraceError, TypeError, ValueError, RuntimeError, AttributeError
 
 
 def follow(module: nn.Module) -> fx.Graph:
-    """The graph of a network's ``signals`` or forward, down to layers and neurons.
-
-    Raises:
-        UsageError: a forward that cannot be followed.
-    """
+    """The graph of a network's ``signals`` or forward, down to layers and neurons."""
     tracer = _Tracer()
     tracer.traced_func_name = "signals" if hasattr(module, "signals") else "forward"
     try:
@@ -93,9 +89,6 @@ def population_of(name: str, node: nn.Module, bias: Float64) -> tuple[Population
 
     Shape:
         bias: float64 ``[size]``.
-
-    Raises:
-        UsageError: a module that is no neuron of a known model.
     """
     model = torch_model_of(node)
     if model is None:

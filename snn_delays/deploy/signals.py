@@ -76,11 +76,7 @@ class Signal:
         return source if own and not rows.delay.any() and np.all(rows.weight == 1) else None
 
     def through(self, layer: Synapses) -> Signal:
-        """What a layer of synapses makes of it.
-
-        Raises:
-            UsageError: another width than the layer's, or a constant current into delays.
-        """
+        """What a layer of synapses makes of it."""
         n_post, n_pre, count = layer.weight.shape
         if n_pre != self.size:
             raise UsageError(f"takes {n_pre} channels, got {self.size}.")

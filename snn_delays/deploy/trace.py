@@ -107,11 +107,7 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
 
 
 def _first_width(module: nn.Module, graph: fx.Graph) -> int:
-    """Channels of the input, from the first layer that says how many it takes.
-
-    Raises:
-        UsageError: none does.
-    """
+    """Channels of the input, from the first layer that says how many it takes."""
     waiting = [node for node in graph.nodes if node.op == "placeholder"][:1]
     while waiting:
         node = waiting.pop(0)

@@ -84,30 +84,18 @@ def arrays_of(part: Population | Projection) -> Arrays:
 
 
 def population_fields(field: Field) -> Header:
-    """What ``population_header`` gave, from whatever holds it.
-
-    Raises:
-        UsageError: a field missing or of another kind, or an unknown model.
-    """
+    """What ``population_header`` gave, from whatever holds it."""
     kinds = POPULATION | scalar_kinds(model_named(field("model", "text")))
     return {name: field(name, kind) for name, kind in kinds.items()}
 
 
 def projection_fields(field: Field) -> Header:
-    """What ``projection_header`` gave, from whatever holds it.
-
-    Raises:
-        UsageError: a field missing or of another kind.
-    """
+    """What ``projection_header`` gave, from whatever holds it."""
     return {name: field(name, kind) for name, kind in PROJECTION.items()}
 
 
 def read_population(name: str, header: Header, array: Array) -> tuple[int, Population]:
-    """A population and its order.
-
-    Raises:
-        UsageError: an array missing, or a value out of range.
-    """
+    """A population and its order."""
     model = model_named(header["model"])
     found = {key: array(key) for key in population_arrays(model)}
     bias, scalars = found.pop("bias"), {key: header[key] for key in scalar_kinds(model)}
@@ -120,11 +108,7 @@ def read_population(name: str, header: Header, array: Array) -> tuple[int, Popul
 
 
 def read_projection(name: str, header: Header, array: Array) -> Projection:
-    """A projection.
-
-    Raises:
-        UsageError: an array missing, or a value out of range.
-    """
+    """A projection."""
     fields: dict[str, Any] = {key: header[key] for key in PROJECTION}
     fields |= {key: array(key) for key in COLUMNS}
     return Projection(name=name, **fields)
@@ -133,11 +117,7 @@ def read_projection(name: str, header: Header, array: Array) -> Projection:
 def read_network(
     field: Field, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
 ) -> DelayTable:
-    """The table of these parts.
-
-    Raises:
-        UsageError: parts that do not fit together, or a value out of range.
-    """
+    """The table of these parts."""
     places = sorted(order for order, _ in populations)
     if places != list(range(len(places))):
         raise UsageError(f"the order of populations must be 0, 1, … once each, got {places}.")

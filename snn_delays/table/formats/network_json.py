@@ -48,11 +48,7 @@ class NetworkJson:
         return schema.population_arrays(model_named(self.populations[name]["model"]))
 
     def population(self, name: str, values: Mapping[str, Float64]) -> tuple[int, Population]:
-        """A population and its order, from numbers of any kind.
-
-        Raises:
-            UsageError: a wrong length, not whole where it must be, or out of range.
-        """
+        """A population and its order, from numbers of any kind."""
         header = self.populations[name]
         integer = model_named(header["model"]).integer
 
@@ -67,9 +63,6 @@ class NetworkJson:
         Args:
             columns: pre, post, delay in steps, and as weight what one spike adds to the current,
                 weight_scale included.
-
-        Raises:
-            UsageError: columns of unequal length, not whole where it must be, or out of range.
         """
         header = self.projections[name]
 
@@ -88,11 +81,7 @@ class NetworkJson:
     def table(
         self, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
     ) -> DelayTable:
-        """The whole network.
-
-        Raises:
-            UsageError: parts that do not fit together, or a value out of range.
-        """
+        """The whole network."""
         return schema.read_network(lambda name, _: self.network[name], populations, projections)
 
 
@@ -114,11 +103,7 @@ def to_json(table: DelayTable) -> str:
 
 
 def from_json(text: str) -> NetworkJson:
-    """Read what ``to_json`` gave; keys that version 2 does not name are ignored.
-
-    Raises:
-        UsageError: not JSON, another format or version, a field missing or of wrong type.
-    """
+    """Read what ``to_json`` gave; keys that version 2 does not name are ignored."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -161,11 +146,7 @@ def _weight(header: schema.Header, current: Float64) -> Any:
 
 
 def _value(content: dict[str, Any], name: str, kind: str) -> Any:
-    """A field of ``schema``'s kinds, or an ``"object"``.
-
-    Raises:
-        UsageError: it is missing or of another kind.
-    """
+    """A field of ``schema``'s kinds, or an ``"object"``."""
     if name not in content:
         raise UsageError(f"{name!r} is missing.")
     value = content[name]

@@ -71,11 +71,7 @@ def read_nir(
 
 
 def _read_graph(path: Path) -> nir.NIRGraph:
-    """The graph of a file, which may be damaged.
-
-    Raises:
-        UsageError: no such file, not readable, or not a graph.
-    """
+    """The graph of a file, which may be damaged."""
     if not path.is_file():
         raise UsageError("no such file.")
     with _readable():

@@ -36,12 +36,7 @@ class FlatGraph:
 
 
 def flat_graph(graph: nir.NIRGraph) -> FlatGraph:
-    """The nodes that compute something, between one input and one output.
-
-    Raises:
-        UsageError: an edge to nowhere or twice, several inputs or outputs, an input of several
-            axes that nothing flattens.
-    """
+    """The nodes that compute something, between one input and one output."""
     nodes, edges = dict(graph.nodes), _checked(graph, "")
     while inner := [name for name, node in nodes.items() if isinstance(node, nir.NIRGraph)]:
         for name in inner:

@@ -22,9 +22,6 @@ def order(met: Iterable[str], output: str, edges: Edges, instant: Edges) -> list
         met: their names; of those that might be next the first is.
         edges: (source, target) of all projections between them.
         instant: of those that have a synapse with a delay of 0.
-
-    Raises:
-        UsageError: the output would have to come before another population.
     """
     found: list[str] = []
     left = [name for name in met if name != output]

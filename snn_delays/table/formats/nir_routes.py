@@ -70,12 +70,7 @@ class Routes:
 
 
 def routes_of(graph: nir.NIRGraph) -> Routes:
-    """The neurons and routes of a graph.
-
-    Raises:
-        UsageError: a node of another type or on no way from the input to the output, sizes that
-            do not fit, something behind neurons that never spike.
-    """
+    """The neurons and routes of a graph."""
     flat = flat_graph(graph)
     ends = {name: list(_paths(flat, name, [])) for name, node in flat.nodes.items() if _ends(node)}
     output = flat.output
@@ -127,11 +122,7 @@ def _require_spikes(source: str, flat: FlatGraph) -> None:
 
 
 def vector(name: str, node: Any, field: str, size: int) -> Float64:
-    """A field of a node as float64 ``[size]``, row by row; one number serves for all.
-
-    Raises:
-        UsageError: not numbers, not finite, or of another size.
-    """
+    """A field of a node as float64 ``[size]``, row by row; one number serves for all."""
     values = numbers(name, node, field)
     if values.size not in (1, size):
         raise UsageError(
@@ -149,11 +140,7 @@ def _batched(got: int, expected: int) -> str:
 
 
 def numbers(name: str, node: Any, field: str) -> Float64:
-    """A field of a node as float64.
-
-    Raises:
-        UsageError: not numbers, or not finite.
-    """
+    """A field of a node as float64."""
     values = np.asarray(getattr(node, field))
     if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)):
         raise UsageError(f"{field} of node {name!r} must be finite numbers, got {values.dtype}.")

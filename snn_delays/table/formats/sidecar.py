@@ -42,9 +42,6 @@ def write_network(
 
     Returns:
         Their paths, in this order.
-
-    Raises:
-        UsageError: the folder cannot be written to, or two files would have one name.
     """
     files = {folder / f"{one.name}{suffix}": one for one in table.projections}
     neurons = {_neuron_file(folder, one.name): one for one in table.populations}
@@ -72,9 +69,6 @@ def read_network(
         what: the kind of file, for messages.
         columns: makes the columns of ``NetworkJson.projection`` of a file's first line, its other
             lines and the header.
-
-    Raises:
-        UsageError: one line with the path of the file that is missing, damaged or out of range.
     """
     header = read_header(folder)
     populations: list[tuple[int, Population]] = []
@@ -109,9 +103,6 @@ def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
 
     A folder without it is not a network, so that a writer who is interrupted never leaves a
     mixture of two.
-
-    Raises:
-        UsageError: the folder cannot be written to.
     """
     path = folder / HEADER_FILE
     try:
@@ -125,11 +116,7 @@ def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
 
 
 def read_header(folder: Path) -> NetworkJson:
-    """Read ``network.json``.
-
-    Raises:
-        UsageError: no such file, or not a header.
-    """
+    """Read ``network.json``."""
     path = folder / HEADER_FILE
     text = read_text(path, "network header")
     with naming(path, "network header"):
@@ -142,10 +129,6 @@ def whole_network(
     projections: Sequence[Projection],
     folder: Path,
 ) -> DelayTable:
-    """The table of these parts.
-
-    Raises:
-        UsageError: parts that do not fit together, with the header's path.
-    """
+    """The table of these parts."""
     with naming(folder / HEADER_FILE, "network header"):
         return header.table(populations, projections)

@@ -65,11 +65,7 @@ def _tau(beta: Float64) -> Float64:
 
 
 def single(name: str, values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The values in single precision.
-
-    Raises:
-        UsageError: a number that is too large for it.
-    """
+    """The values in single precision."""
     with np.errstate(over="ignore", under="ignore"):
         found = values.astype(np.float32)
     if not np.all(np.isfinite(found)):
