@@ -16,7 +16,6 @@ from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import population_of
 from snn_delays.deploy.table_synapses import as_layer
 from snn_delays.deploy.trace import Traced
-from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import TORCH_MODELS
@@ -24,6 +23,7 @@ from snn_delays.table.hdf5 import read_table
 from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
 
@@ -74,10 +74,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
         self.synapses, self.neurons = nn.ModuleDict(), nn.ModuleDict()
         self.bias = nn.ParameterDict()
         for population in table.populations:
-            try:
+            with naming(f"load_table: population {population.name}"):
                 self._add(table, population)
-            except UsageError as error:
-                raise UsageError(f"load_table: population {population.name}: {error}") from error
         self.eval()
 
     def _add(self, table: DelayTable, population: Population) -> None:

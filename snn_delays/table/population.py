@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.models import Model, model_named
-from snn_delays.table.require import require_finite, require_vector, value_range
+from snn_delays.table.require import naming, require_finite, require_vector, value_range
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -48,10 +48,8 @@ class Population:
                 "a population's name must be letters, digits and _, and not 'input'; "
                 f"got {self.name!r:.60}."
             )
-        try:
+        with naming(f"population {self.name}"):
             self._check()
-        except UsageError as error:
-            raise UsageError(f"population {self.name}: {error}") from error
 
     def _check(self) -> None:
         model, dtype = self.model, (self.model.dtype,)

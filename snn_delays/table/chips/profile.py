@@ -23,6 +23,7 @@ from snn_delays.table.chips.limits import (
     NeuronLimits,
     WeightLimits,
 )
+from snn_delays.table.require import naming
 
 CHIPS = ("loihi1", "loihi2", "spinnaker1", "spinnaker2", "truenorth", "nest", "generic")
 FOLDER = Path(__file__).parent
@@ -79,10 +80,8 @@ def _read(path: Path) -> ChipProfile:
         raise UsageError(
             f"{path}: not readable as TOML: {one_line(error)}. Mend that line."
         ) from error
-    try:
+    with naming(f"{path}: not a chip profile"):
         return _profile(content)
-    except UsageError as error:
-        raise UsageError(f"{path}: not a chip profile: {error}") from error
 
 
 def _profile(content: dict[str, Any]) -> ChipProfile:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line
+from snn_delays.table.require import naming
 
 Float64 = NDArray[np.float64]
 
 
-@contextmanager
-def naming(path: Path, what: str) -> Iterator[None]:
+def valid(path: Path, what: str) -> AbstractContextManager[None]:
     """Put the path of the file in front of what is wrong with it."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: not a valid {what}: {one_line(error)}") from error
+    return naming(f"{path}: not a valid {what}")
 
 
 def read_text(path: Path, what: str) -> str:

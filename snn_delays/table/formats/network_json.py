@@ -21,7 +21,7 @@ from snn_delays.table.formats.columns import Float64, multiples, single, whole
 from snn_delays.table.models import model_named
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import WEIGHT_TYPES, Projection
-from snn_delays.table.require import require_member, require_version, require_within
+from snn_delays.table.require import naming, require_member, require_version, require_within
 from snn_delays.table.table import INPUT, DelayTable
 
 FORMAT = "snn-delays-network"
@@ -124,10 +124,8 @@ def _parts(content: dict[str, Any], kind: str, read: Any) -> dict[str, schema.He
     for name in members:
         if not NAME.fullmatch(name):
             raise UsageError(f"names of {kind} must be letters, digits and _; got {name!r:.60}.")
-        try:
+        with naming(f"{kind[:-1]} {name:.60}"):
             found[name] = read(partial(_value, _value(members, name, "object")))
-        except UsageError as error:
-            raise UsageError(f"{kind[:-1]} {name:.60}: {error}") from error
     return found
 
 

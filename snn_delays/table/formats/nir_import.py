@@ -21,6 +21,7 @@ from snn_delays.table.formats.nir_order import order
 from snn_delays.table.formats.nir_routes import READERS, Route, Routes, numbers, routes_of, vector
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
 _log = logging.getLogger("snn_delays")
@@ -73,7 +74,7 @@ def from_nir(
     own = graph.metadata.get(METADATA)
     # 0.1 is meant to be 0.1 in single precision too.
     dt_ms = float(str(dt_ms)) if isinstance(dt_ms, np.floating) else plain(dt_ms)
-    try:
+    with naming("NIR"):
         if own is not None:
             return _restored(graph, own, dt_ms)
         routes = routes_of(graph)
@@ -82,8 +83,6 @@ def from_nir(
                 f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms!r}."
             )
         populations, projections = _euler(routes, float(dt_ms))
-    except UsageError as error:
-        raise UsageError(f"NIR: {error}") from error
     output = populations[-1]
     names = map(str, range(output.size)) if class_names is None else class_names
     return DelayTable(
@@ -244,11 +243,9 @@ def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Popu
     _check(name, fields, dt)
     values, scalars, gain, drive = model.require("NIR", "from_nir")(fields, dt)
     gain = np.broadcast_to(gain, (size,))
-    try:
+    with naming(f"node {name!r}"):
         parameters = {key: single(one) for key, one in values.items()}
         population = Population(called, model, single(gain * bias + drive), parameters, scalars)
-    except UsageError as error:
-        raise UsageError(f"node {name!r}: {error}") from error
     return population, gain
 
 

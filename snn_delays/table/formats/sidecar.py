@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
 from snn_delays.table import schema
-from snn_delays.table.formats.columns import (
-    Float64,
-    naming,
-    parse_columns,
-    read_text,
-    write_columns,
-)
+from snn_delays.table.formats.columns import Float64, parse_columns, read_text, valid, write_columns
 from snn_delays.table.formats.network_json import NetworkJson, from_json, to_json
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
@@ -75,7 +69,7 @@ def read_network(
     for name in header.populations:
         path = _neuron_file(folder, name)
         first, _, body = read_text(path, "neuron file").partition("\n")
-        with naming(path, "neuron file"):
+        with valid(path, "neuron file"):
             wanted = header.population_arrays(name)
             values = parse_columns(body, split_names(first), wanted, ",")
             populations.append(header.population(name, values))
@@ -83,7 +77,7 @@ def read_network(
     for name in header.projections:
         path = folder / f"{name}{suffix}"
         first, _, body = read_text(path, what).partition("\n")
-        with naming(path, what):
+        with valid(path, what):
             projections.append(header.projection(name, columns(first, body, header)))
     return whole_network(header, populations, projections, folder)
 
@@ -119,7 +113,7 @@ def read_header(folder: Path) -> NetworkJson:
     """Read ``network.json``."""
     path = folder / HEADER_FILE
     text = read_text(path, "network header")
-    with naming(path, "network header"):
+    with valid(path, "network header"):
         return from_json(text)
 
 
@@ -130,5 +124,5 @@ def whole_network(
     folder: Path,
 ) -> DelayTable:
     """The table of these parts."""
-    with naming(folder / HEADER_FILE, "network header"):
+    with valid(folder / HEADER_FILE, "network header"):
         return header.table(populations, projections)

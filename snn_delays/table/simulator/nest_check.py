@@ -29,6 +29,7 @@ from snn_delays.errors import UsageError
 from snn_delays.table.lags import lags
 from snn_delays.table.models.model import NestNeurons
 from snn_delays.table.population import Population
+from snn_delays.table.require import naming
 from snn_delays.table.simulator import nest_worker
 from snn_delays.table.simulator.events import Simulator
 from snn_delays.table.simulator.simulation import Simulation, Tally, predict
@@ -274,10 +275,8 @@ def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.floa
             f"population {population.name}: {error} Check this table in the simulator alone{other}."
         ) from error
     bias, values = population.float_values(table.unit(population))
-    try:
+    with naming(f"population {population.name}"):
         return bias, find(values, population.scalars)
-    except UsageError as error:
-        raise UsageError(f"population {population.name}: {error}") from error
 
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:
