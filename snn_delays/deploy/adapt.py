@@ -28,6 +28,7 @@ from snn_delays.table.chips.profile import ChipProfile
 from snn_delays.table.lags import lags
 from snn_delays.table.merge import merged
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import require_member
 from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
@@ -87,8 +88,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             than the chip can send them; delays that differ where the chip has one per axon, or none
             at all.
     """
-    if how not in HOW:
-        raise UsageError(f"how must be one of {', '.join(HOW)}; got {how!r}.")
+    require_member("how", how, HOW)
     for one in table.projections:
         if one.integer:
             raise UsageError(
@@ -102,7 +102,12 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
     shift = {one.name: lag[one.target] - lag[one.source] for one in table.projections}
     shifted = {one.name: one.delay + np.int64(shift[one.name]) for one in table.projections}
     if limits.granularity == "none":
-        _require_none(shifted, profile)
+        every = np.concatenate([np.zeros(0, np.int64), *shifted.values()])
+        if delayed := _count(every != limits.min):
+            raise UsageError(
+                f"{profile.name} has no delays, and {delayed} of {every.size} synapses have one. "
+                "Choose another chip, or train with max_delay = 0."
+            )
     factor = 1.0
     if any(delay.max(initial=0) > most for delay in shifted.values()):
         if how == "refuse":
@@ -206,15 +211,6 @@ def _too_long(delays: Delays, shift: Counts, longest: int, chip: str) -> str:
         "(delays=clip, delays=rescale), fine-tune for the chip (finetune.chip), or train with a "
         "smaller max_delay."
     )
-
-
-def _require_none(delays: Delays, profile: ChipProfile) -> None:
-    every = np.concatenate([np.zeros(0, np.int64), *delays.values()])
-    if delayed := _count(every != profile.delay.min):
-        raise UsageError(
-            f"{profile.name} has no delays, and {delayed} of {every.size} synapses have one. "
-            "Choose another chip, or train with max_delay = 0."
-        )
 
 
 def _require_one_per_axon(table: DelayTable, delays: Delays, profile: ChipProfile) -> None:

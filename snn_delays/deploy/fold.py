@@ -53,19 +53,12 @@ def synapses_of_layer(module: nn.Module) -> Synapses:
     return Synapses(weight, np.broadcast_to(delay, weight.shape), bias, max_delay)
 
 
-def folded(synapses: Synapses, norm: nn.Module) -> Synapses:
-    """The same synapses with a normalisation of evaluation mode inside weight and bias.
-
-    Raises:
-        UsageError: neither BatchNorm1d nor Identity, or one without running statistics.
-    """
-    if isinstance(norm, nn.Identity):
-        return synapses
-    scale, mean, shift = norm_constants(norm)
-    return synapses._replace(
-        weight=synapses.weight * scale[:, None, None],
-        bias=shift + scale * (synapses.bias - mean),
-    )
+def votes(size: int, voters: int) -> Synapses:
+    """Means over groups of neighbouring channels, as SpikingJelly's ``VotingLayer`` takes them."""
+    if size % voters:
+        raise UsageError(f"takes votes of {voters} channels each, got {size} channels.")
+    weight = np.repeat(np.eye(size // voters), voters, axis=1)[:, :, None] / voters
+    return Synapses(weight, np.zeros(weight.shape, np.int64), np.zeros(size // voters), 0)
 
 
 def norm_constants(norm: nn.Module) -> tuple[Float64, Float64, Float64]:

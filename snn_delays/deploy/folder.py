@@ -51,14 +51,12 @@ class ExportFolder:
             found = json.loads(text)["origin"]
             configured_alike = found["config_sha256"] == origin["config_sha256"]
             at_home = self.path.resolve().is_relative_to(origin["run"])
-            if found["run"] == origin["run"]:
-                mine = configured_alike or at_home
-            else:
-                mine = configured_alike and (at_home or not Path(found["run"]).exists())
-            if mine:
+            same = found["run"] == origin["run"]
+            moved = at_home or not Path(found["run"]).exists()
+            if (same and (configured_alike or at_home)) or (configured_alike and moved):
                 return
             whose = f"holds the export of {found['run']}"
-            if found["run"] == origin["run"]:
+            if same:
                 whose += ", as it was configured before"
         except (OSError, ValueError, KeyError, TypeError):
             whose = f"holds {', '.join(there)}, and no report.json that says whose they are"

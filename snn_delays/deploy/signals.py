@@ -150,14 +150,9 @@ def _united(a: Mapping[str, Rows], b: Mapping[str, Rows]) -> dict[str, Rows]:
     found = dict(a)
     for name, rows in b.items():
         if name in found:
-            longest = max(found[name].max_delay, rows.max_delay)
-            one = found[name]
-            rows = Rows(
-                np.concatenate([one.pre, rows.pre]),
-                np.concatenate([one.channel, rows.channel]),
-                np.concatenate([one.delay, rows.delay]),
-                np.concatenate([one.weight, rows.weight]),
-                longest,
-            )
+            *mine, most = found[name]
+            *theirs, longest = rows
+            joined = map(np.concatenate, zip(mine, theirs, strict=True))
+            rows = Rows._make([*joined, max(most, longest)])
         found[name] = rows
     return found

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snn_delays.data import Split
-from snn_delays.deploy.integer import recorded
-from snn_delays.deploy.recorded import RecordedNetwork
+from snn_delays.deploy.integer import RecordedNetwork, recorded
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
@@ -67,7 +66,15 @@ def compare(
         UsageError: an empty split, or a table, network and split of unlike sizes.
     """
     if not isinstance(rounded_net, (RecordedNetwork, TableNetwork)):
-        rounded_net = recorded(rounded_net, **_own_words(rounded_net, table))
+        # Read as the table says, where the network does not say so itself.
+        says_readout = isinstance(getattr(rounded_net, "readout", None), str)
+        rounded_net = recorded(
+            rounded_net,
+            readout=None if says_readout else table.readout,
+            tail_steps=None
+            if isinstance(getattr(rounded_net, "tail", None), int)
+            else table.tail_steps,
+        )
     if not len(split):
         raise UsageError("compare: the split has no samples; choose one with at least 1.")
     whole = isinstance(rounded_net, TableNetwork) and all(p.integer for p in table.populations)
@@ -125,16 +132,6 @@ def _torch_samples(table: DelayTable, net: Any, split: Split, batch_size: int) -
                 ),
                 peaks={name: one[: lengths[n], n].max(initial=0) for name, one in peaks.items()},
             )
-
-
-def _own_words(net: nn.Module, table: DelayTable) -> dict[str, Any]:
-    """How the network is read and for how long: as the table says, where it does not say so."""
-    known = {"readout": (str, table.readout), "tail": (int, table.tail_steps)}
-    words = {
-        name: None if isinstance(getattr(net, name, None), kind) else own
-        for name, (kind, own) in known.items()
-    }
-    return {"readout": words["readout"], "tail_steps": words["tail"]}
 
 
 def _require_alike(

@@ -118,6 +118,15 @@ class Population:
     def integer(self) -> bool:
         return self.model.integer
 
+    def step_values(self) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
+        """What a step takes, in the description's order: parameters ``[rows, size]``, scalars last;
+        between them what the state starts with ``[rows, size]``."""
+        model, zero = self.model, np.zeros_like(self.bias)
+        parameters = [self.parameters[one.name] for one in model.parameters]
+        rest = [zero if one is None else self.parameters[one] for one in model.state.values()]
+        scalars = [one.index(self.scalars[one.name]) for one in model.scalars]
+        return np.array(parameters).reshape(-1, self.size), np.array(rest), scalars
+
     def float_values(self, unit: float) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
         """Bias and parameters as float64 in the network's own unit, of whole numbers too.
 

@@ -60,19 +60,12 @@ def network_header(table: DelayTable) -> Header:
     return {name: _plain(getattr(table, name)) for name in NETWORK}
 
 
-def population_header(table: DelayTable, population: Population) -> Header:
-    """The values of ``POPULATION`` and the model's scalars."""
-    return {
-        "model": population.model.name,
-        "size": population.size,
-        "order": table.order[population.name],
-        **{name: _plain(population.scalars[name]) for name in scalar_kinds(population.model)},
-    }
-
-
-def projection_header(projection: Projection) -> Header:
-    """The values of ``PROJECTION``."""
-    return {name: _plain(getattr(projection, name)) for name in PROJECTION}
+def header_of(table: DelayTable, part: Population | Projection) -> Header:
+    """The values of ``PROJECTION``, or of ``POPULATION`` and the model's scalars."""
+    if isinstance(part, Projection):
+        return {name: _plain(getattr(part, name)) for name in PROJECTION}
+    own = {"model": part.model.name, "size": part.size, "order": table.order[part.name]}
+    return own | {name: _plain(part.scalars[name]) for name in scalar_kinds(part.model)}
 
 
 def arrays_of(part: Population | Projection) -> Arrays:
@@ -84,13 +77,13 @@ def arrays_of(part: Population | Projection) -> Arrays:
 
 
 def population_fields(field: Field) -> Header:
-    """What ``population_header`` gave, from whatever holds it."""
+    """A population's header, from whatever holds it."""
     kinds = POPULATION | scalar_kinds(model_named(field("model", "text")))
     return {name: field(name, kind) for name, kind in kinds.items()}
 
 
 def projection_fields(field: Field) -> Header:
-    """What ``projection_header`` gave, from whatever holds it."""
+    """A projection's header, from whatever holds it."""
     return {name: field(name, kind) for name, kind in PROJECTION.items()}
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from snn_delays.errors import UsageError, one_line
-from snn_delays.table.chips.key import Key, key
 from snn_delays.table.chips.limits import (
     DelayLimits,
     FanLimits,
+    Key,
     MembraneLimits,
     NeuronLimits,
     WeightLimits,
+    key,
 )
 from snn_delays.table.require import naming
 

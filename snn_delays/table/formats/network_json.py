@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line
 from snn_delays.table import schema
-from snn_delays.table.formats.columns import Float64, multiples, single, whole
+from snn_delays.table.formats.columns import Float64, multiples, read_text, single, valid, whole
 from snn_delays.table.models import model_named
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import WEIGHT_TYPES, Projection
 from snn_delays.table.require import naming, require_member, require_version, require_within
 from snn_delays.table.table import INPUT, DelayTable
 
+HEADER_FILE = "network.json"
 FORMAT = "snn-delays-network"
 VERSION = 2
 MAX_INTEGER = 2**53  # whole numbers that every JSON reader holds exactly
@@ -91,11 +95,9 @@ def to_json(table: DelayTable) -> str:
         "format": FORMAT,
         "version": VERSION,
         **schema.network_header(table),
-        "populations": {
-            one.name: schema.population_header(table, one) for one in table.populations
-        },
+        "populations": {one.name: schema.header_of(table, one) for one in table.populations},
         "projections": {
-            one.name: {**schema.projection_header(one), "weight_type": one.weight.dtype.name}
+            one.name: {**schema.header_of(table, one), "weight_type": one.weight.dtype.name}
             for one in table.projections
         },
     }
@@ -117,6 +119,43 @@ def from_json(text: str) -> NetworkJson:
         _parts(content, "populations", schema.population_fields),
         _parts(content, "projections", _projection_fields),
     )
+
+
+@contextmanager
+def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
+    """Take an older ``network.json`` away first, and write the table's last; gives its path.
+
+    A folder without it is not a network, so that a writer who is interrupted never leaves a
+    mixture of two.
+    """
+    path = folder / HEADER_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}. Choose a folder that can be written to."
+        ) from error
+    yield path
+    write_atomically(path, to_json(table).encode("utf-8"))
+
+
+def read_header(folder: Path) -> NetworkJson:
+    """Read ``network.json``."""
+    path = folder / HEADER_FILE
+    text = read_text(path, "network header")
+    with valid(path, "network header"):
+        return from_json(text)
+
+
+def whole_network(
+    header: NetworkJson,
+    populations: Sequence[tuple[int, Population]],
+    projections: Sequence[Projection],
+    folder: Path,
+) -> DelayTable:
+    """The table of these parts."""
+    with valid(folder / HEADER_FILE, "network header"):
+        return header.table(populations, projections)
 
 
 def _parts(content: dict[str, Any], kind: str, read: Any) -> dict[str, schema.Header]:

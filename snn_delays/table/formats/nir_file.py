@@ -85,11 +85,9 @@ def _require_sound(path: Path) -> None:
     with h5py.File(path, "r") as file:
         arrays: list[h5py.Dataset] = []
 
-        def keep(_: str, member: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(member, h5py.Dataset):
-                arrays.append(member)
-
-        file.visititems(keep)
+        file.visititems(
+            lambda _, one: arrays.append(one) if isinstance(one, h5py.Dataset) else None
+        )
         for array in arrays:
             if is_absurd(array):
                 raise UsageError(f"{array.name} claims {array.size} elements, which are not there.")

@@ -92,7 +92,7 @@ def from_nir(
         class_names=tuple(names),
         readout=readout or ("spike_count" if output.spiking else "mean"),
         tail_steps=_longest(populations, projections) if tail_steps is None else plain(tail_steps),
-        input_channels=routes.size,
+        input_channels=routes.flat.size,
         created_by=f"NIR {nir.version}",
     )
 
@@ -179,7 +179,7 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     rows: dict[tuple[str, str], list[Rows]] = {}
     for route in routes.routes:
         rows.setdefault((route.source, route.target), []).append(_steps(route, dt_ms))
-    between = {ends for ends in rows if ends[0] != routes.source}
+    between = {ends for ends in rows if ends[0] != routes.flat.source}
     instant = {ends for ends in between if any((one[2] == 0).any() for one in rows[ends])}
     ordered = order(routes.biases, routes.output, between, instant)
     place = {name: index for index, name in enumerate(ordered)}
@@ -195,7 +195,7 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     for name in ordered:
         population, gains[name] = _population(routes, name, names[name], dt_ms / 1000)
         populations.append(population)
-    names[routes.source] = INPUT
+    names[routes.flat.source] = INPUT
     projections = []
     for (source, target), parts in rows.items():
         least = int((source, target) in back)
@@ -234,7 +234,7 @@ def _table_names(nodes: list[str]) -> dict[str, str]:
 
 def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Population, Float64]:
     """A node's neurons, and what their currents are multiplied by."""
-    bias, node = routes.biases[name], routes.nodes[name]
+    bias, node = routes.biases[name], routes.flat.nodes[name]
     size = len(bias)
     if isinstance(node, nir.Output):
         return Population.of(called, "LI", size, beta=0, bias=bias), np.ones(size)

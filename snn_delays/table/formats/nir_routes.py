@@ -54,17 +54,14 @@ class Routes:
     """What a graph computes.
 
     Args:
-        nodes: all of them by name, subgraphs unpacked.
-        source: the input's name.
+        flat: the graph itself, subgraphs unpacked.
         output: the neurons that are read out; the Output node itself where weights lead there.
         biases: of all neurons, in the order in which a walk from the input meets them; float64
             ``[size]`` each.
     """
 
-    nodes: dict[str, Any]
-    source: str
+    flat: FlatGraph
     output: str
-    size: int
     biases: dict[str, Float64]
     routes: list[Route]
 
@@ -89,7 +86,12 @@ def routes_of(graph: nir.NIRGraph) -> Routes:
             target = path[-1]
             if target == flat.output != output:
                 continue
-            _require_spikes(source, flat)
+            kind = type(flat.nodes[source]).__name__
+            if kind in READERS and not READERS[kind].spiking:
+                raise UsageError(
+                    f"node {source!r} is {kind}, which never spikes, but weights or neurons follow "
+                    "it; only the last one may be that."
+                )
             route, bias = _route(flat.nodes, source, path, sizes[source])
             if sizes.setdefault(target, len(route.weight)) != len(route.weight):
                 raise UsageError(
@@ -104,21 +106,12 @@ def routes_of(graph: nir.NIRGraph) -> Routes:
     totals = {
         name: np.sum([np.zeros(sizes[name]), *biases[name].values()], axis=0) for name in met[1:]
     }
-    return Routes(flat.nodes, flat.source, output, flat.size, totals, routes)
+    return Routes(flat, output, totals, routes)
 
 
 def _ends(node: Any) -> bool:
     """Whether a branch may begin or end there."""
     return isinstance(node, (nir.Input, nir.Output)) or type(node).__name__ in READERS
-
-
-def _require_spikes(source: str, flat: FlatGraph) -> None:
-    kind = type(flat.nodes[source]).__name__
-    if kind in READERS and not READERS[kind].spiking:
-        raise UsageError(
-            f"node {source!r} is {kind}, which never spikes, but weights or neurons follow it; "
-            "only the last one may be that."
-        )
 
 
 def vector(name: str, node: Any, field: str, size: int) -> Float64:

@@ -137,7 +137,8 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
     if importlib.util.find_spec("nest") is None:
         raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
     latencies(table)
-    _neurons(table)
+    for one in table.populations:
+        _in_nest(table, one)
     for n, counts in enumerate(samples):
         _counts(table, n, counts)
 
@@ -227,7 +228,8 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
     lag = {INPUT: 0, **latencies(table)}
     arrays: dict[str, Any] = {}
     populations: dict[str, Any] = {}
-    for name, (bias, neurons) in _neurons(table).items():
+    for one in table.populations:
+        name, (bias, neurons) = one.name, _in_nest(table, one)
         populations[name] = {
             "model": neurons.model,
             "parameters": list(neurons.parameters),
@@ -260,12 +262,8 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
     return about, arrays
 
 
-def _neurons(table: DelayTable) -> dict[str, tuple[NDArray[np.float64], NestNeurons]]:
-    """By population, its bias and what it is in NEST."""
-    return {one.name: _in_nest(table, one) for one in table.populations}
-
-
 def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.float64], NestNeurons]:
+    """A population's bias, and what it is in NEST."""
     model = population.model
     try:
         find = model.require("NEST", "nest")

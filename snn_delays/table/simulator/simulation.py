@@ -61,12 +61,6 @@ def scores(simulation: Simulation, readout: str) -> Float64:
     )
 
 
-def far_apart(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> bool:
-    """Whether potentials differ by more than a share of the largest."""
-    largest = max(float(np.abs(one).max(initial=0)), float(np.abs(other).max(initial=0)))
-    return not np.all(np.abs(one - other) <= share * largest)
-
-
 @dataclass
 class Tally:
     """What two runs of the same samples have in common.
@@ -102,7 +96,9 @@ class Tally:
         self.predictions_differing += answers[0] != answers[1]
         gap = float(np.abs(one.potentials - other.potentials).max(initial=0))
         self.potentials_max_difference = max(self.potentials_max_difference, gap)
-        self.readouts_differing += not count and far_apart(one.potentials, other.potentials, share)
+        largest = max(float(np.abs(run.potentials).max(initial=0)) for run in (one, other))
+        near = np.abs(one.potentials - other.potentials) <= share * largest
+        self.readouts_differing += not (count or np.all(near))
         return differing
 
 
