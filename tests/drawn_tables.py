@@ -150,13 +150,7 @@ def assert_same(got: DelayTable, expected: DelayTable) -> None:
         mine, theirs = getattr(got, kind), getattr(expected, kind)
         assert [one.name for one in mine] == [one.name for one in theirs]
         for one, other in zip(mine, theirs, strict=True):
-            if kind == "populations":
-                headers = [
-                    schema.population_header(*pair) for pair in ((got, one), (expected, other))
-                ]
-            else:
-                headers = [schema.projection_header(part) for part in (one, other)]
-            assert headers[0] == headers[1]
+            assert schema.header_of(got, one) == schema.header_of(expected, other)
             arrays = schema.arrays_of(one)
             assert list(arrays) == list(schema.arrays_of(other))
             for name, values in schema.arrays_of(other).items():

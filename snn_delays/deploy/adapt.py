@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
+from snn_delays.table.lags import lags
 from snn_delays.table.merge import merged
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import require_member
 from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
@@ -86,8 +88,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             than the chip can send them; delays that differ where the chip has one per axon, or none
             at all.
     """
-    if how not in HOW:
-        raise UsageError(f"how must be one of {', '.join(HOW)}; got {how!r}.")
+    require_member("how", how, HOW)
     for one in table.projections:
         if one.integer:
             raise UsageError(
@@ -101,7 +102,12 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
     shift = {one.name: lag[one.target] - lag[one.source] for one in table.projections}
     shifted = {one.name: one.delay + np.int64(shift[one.name]) for one in table.projections}
     if limits.granularity == "none":
-        _require_none(shifted, profile)
+        every = np.concatenate([np.zeros(0, np.int64), *shifted.values()])
+        if delayed := _count(every != limits.min):
+            raise UsageError(
+                f"{profile.name} has no delays, and {delayed} of {every.size} synapses have one. "
+                "Choose another chip, or train with max_delay = 0."
+            )
     factor = 1.0
     if any(delay.max(initial=0) > most for delay in shifted.values()):
         if how == "refuse":
@@ -165,25 +171,20 @@ def _least(table: DelayTable, one: Projection, chip: int) -> int:
 
 def _lags(table: DelayTable, low: int, profile: ChipProfile) -> Counts:
     """By source, the least by which it comes later so that no delay is below the chip's."""
-    lag = dict.fromkeys([INPUT, *table.order], 0)
     wanted = {one.name: max(profile.delay.min - low, 0) for one in table.projections}
     back = [one for one in table.projections if table.leads_back(one)]
     for one in back:
         # Without synapses any delay will do.
         shortest = int(one.delay.min(initial=_NEVER))
         wanted[one.name] = _least(table, one, profile.delay.min) - shortest
-    # Sums along the longest way; one that goes on growing is of a loop.
-    for _ in range(len(lag) + 1):
-        before = dict(lag)
-        for one in table.projections:
-            lag[one.target] = max(lag[one.target], lag[one.source] + wanted[one.name])
-        if lag == before:
-            return lag
-    raise UsageError(
-        f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than that "
-        f"allows along {', '.join(one.name for one in back)}. Train with longer delays there, or "
-        "choose another chip."
-    )
+    lag, loop = lags(table, wanted)
+    if loop:
+        raise UsageError(
+            f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than "
+            f"that allows along {', '.join(one.name for one in back)}. Train with longer delays "
+            "there, or choose another chip."
+        )
+    return lag
 
 
 def _factor(table: DelayTable, low: int, shift: Counts, most: int) -> float:
@@ -210,15 +211,6 @@ def _too_long(delays: Delays, shift: Counts, longest: int, chip: str) -> str:
         "(delays=clip, delays=rescale), fine-tune for the chip (finetune.chip), or train with a "
         "smaller max_delay."
     )
-
-
-def _require_none(delays: Delays, profile: ChipProfile) -> None:
-    every = np.concatenate([np.zeros(0, np.int64), *delays.values()])
-    if delayed := _count(every != profile.delay.min):
-        raise UsageError(
-            f"{profile.name} has no delays, and {delayed} of {every.size} synapses have one. "
-            "Choose another chip, or train with max_delay = 0."
-        )
 
 
 def _require_one_per_axon(table: DelayTable, delays: Delays, profile: ChipProfile) -> None:

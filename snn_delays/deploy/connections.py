@@ -40,8 +40,7 @@ def connections(module: nn.Module) -> list[Connection]:
         if node.op == "call_module" and is_synapses(module.get_submodule(node.target)):
             norm = _norm_behind(module, node)
             folding.add(norm)
-            targets = {str(one.target) for one in _reached(module, node) if one.op == "call_module"}
-            found.append(Connection(str(node.target), norm, tuple(sorted(targets))))
+            found.append(Connection(str(node.target), norm, _targets(module, node)))
     for node in graph.nodes:
         norm = node.op == "call_module" and is_norm(module.get_submodule(node.target))
         if norm and node.target not in folding:
@@ -65,16 +64,13 @@ def _norm_behind(module: nn.Module, node: fx.Node) -> str | None:
     return None
 
 
-def _reached(module: nn.Module, node: fx.Node) -> list[fx.Node]:
+def _targets(module: nn.Module, node: fx.Node) -> tuple[str, ...]:
     """The neuron nodes that a node's numbers flow into."""
-    found, waiting, seen = [], list(node.users), set()
-    while waiting:
-        one = waiting.pop()
-        if one in seen:
-            continue
-        seen.add(one)
+    waiting, seen, found = list(node.users), set(), set()
+    for one in waiting:  # which grows
         if one.op == "call_module" and torch_model_of(module.get_submodule(str(one.target))):
-            found.append(one)
-        else:
+            found.add(str(one.target))
+        elif one not in seen:
+            seen.add(one)
             waiting += one.users
-    return found
+    return tuple(sorted(found))

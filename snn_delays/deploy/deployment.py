@@ -134,10 +134,14 @@ def deploy(
         adapted = adapt_delays(table, chip, settings.delays)
     final = small(table)
     if bits is not None:
-        found.append(_stage(f"{_bit_words(bits)} weights", final))
+        found.append(_stage(f"{'ternary' if bits == 2 else f'{bits}-bit'} weights", final))
     if chip and adapted:
         final = _whole(small(adapted.table), settings)
-        _require_fit(final, chip, largest_count, graded)
+        if wrong := violations(final, chip, largest_count, graded=graded):
+            raise UsageError(
+                f"{chip.name} cannot take this network: {'; '.join(wrong)}. Train one within these "
+                "limits, or choose another chip."
+            )
         found.append(_stage(f"adapted to {chip.name}", final))
     elif settings.fixed_point:
         final = _whole(final, settings)
@@ -220,18 +224,3 @@ def _scale(
             )
         return known
     return settings.scale or ("neuron" if settings.chip is None else "population")
-
-
-def _require_fit(
-    table: DelayTable, chip: ChipProfile, largest_count: int | None, graded: bool
-) -> None:
-    found = violations(table, chip, largest_count, graded=graded)
-    if found:
-        raise UsageError(
-            f"{chip.name} cannot take this network: {'; '.join(found)}. Train one within these "
-            "limits, or choose another chip."
-        )
-
-
-def _bit_words(bits: int) -> str:
-    return "ternary" if bits == 2 else f"{bits}-bit"

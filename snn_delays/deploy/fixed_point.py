@@ -23,6 +23,7 @@ from snn_delays.errors import UsageError
 from snn_delays.table.models import model_named, whole_form
 from snn_delays.table.models.model import MAX_SHIFT
 from snn_delays.table.population import Population
+from snn_delays.table.require import require_member
 from snn_delays.table.table import DelayTable
 
 Leak = Literal["multiplier", "shift"]
@@ -54,8 +55,7 @@ def fixed_point(
         UsageError: float weights, neurons that have no form in whole numbers, an unknown leak,
             shifts out of range, a number beyond 32 bits.
     """
-    if leak not in LEAKS:
-        raise UsageError(f"leak must be one of {', '.join(LEAKS)}, got {leak!r}.")
+    require_member("leak", leak, LEAKS)
     shifts = {"beta_shift": beta_shift, "weight_shift": weight_shift}
     for name, shift in (shifts | {"threshold_shift": threshold_shift}).items():
         if not isinstance(shift, int) or not 0 <= shift <= MAX_SHIFT:
@@ -64,7 +64,10 @@ def fixed_point(
     def share(beta: Floats, unit: float) -> Floats:
         beta = beta.astype(np.float64)
         if leak == "shift":
-            beta = _nearest(beta, np.array(_shift_shares(beta_shift)))
+            # What one shift, and at most one subtraction, leave of v: 2^−s and 1 − 2^−s.
+            powers = 0.5 ** np.arange(beta_shift + 1)
+            grid = np.unique([0.0, *powers, *(1 - powers)])
+            beta = grid[np.abs(beta[:, None] - grid).argmin(axis=1)]
         return np.rint(beta * 2**beta_shift)
 
     def up(values: Floats, unit: float) -> Floats:
@@ -114,16 +117,6 @@ def _with_exponent(values: Floats, bits: int | None) -> Floats:
     most = 2 ** (bits - 1) - 1
     exponent = np.ceil(np.log2(np.maximum(np.abs(np.rint(values)) / most, 1)))
     return np.rint(values / 2**exponent) * 2**exponent
-
-
-def _shift_shares(beta_shift: int) -> list[float]:
-    """Shares of v that one shift, and at most one subtraction, leave: 2^−s and 1 − 2^−s."""
-    powers = [2.0**-s for s in range(beta_shift + 1)]
-    return sorted({0.0, *powers, *(1 - power for power in powers)})
-
-
-def _nearest(values: Floats, grid: Floats) -> Floats:
-    return grid[np.abs(values[:, None] - grid).argmin(axis=1)]
 
 
 def _int32(name: str, values: Floats, weight_shift: int) -> NDArray[np.int32]:

@@ -36,11 +36,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def synapses_of_layer(module: nn.Module) -> Synapses:
-    """The synapses of a DelayLayer or Linear layer.
-
-    Raises:
-        UsageError: another module.
-    """
+    """The synapses of a DelayLayer or Linear layer."""
     if isinstance(module, DelayLayer):
         weight = float64(module.acting_weight())
         delay = module.integer_delays().detach().cpu().numpy()
@@ -57,27 +53,16 @@ def synapses_of_layer(module: nn.Module) -> Synapses:
     return Synapses(weight, np.broadcast_to(delay, weight.shape), bias, max_delay)
 
 
-def folded(synapses: Synapses, norm: nn.Module) -> Synapses:
-    """The same synapses with a normalisation of evaluation mode inside weight and bias.
-
-    Raises:
-        UsageError: neither BatchNorm1d nor Identity, or one without running statistics.
-    """
-    if isinstance(norm, nn.Identity):
-        return synapses
-    scale, mean, shift = norm_constants(norm)
-    return synapses._replace(
-        weight=synapses.weight * scale[:, None, None],
-        bias=shift + scale * (synapses.bias - mean),
-    )
+def votes(size: int, voters: int) -> Synapses:
+    """Means over groups of neighbouring channels, as SpikingJelly's ``VotingLayer`` takes them."""
+    if size % voters:
+        raise UsageError(f"takes votes of {voters} channels each, got {size} channels.")
+    weight = np.repeat(np.eye(size // voters), voters, axis=1)[:, :, None] / voters
+    return Synapses(weight, np.zeros(weight.shape, np.int64), np.zeros(size // voters), 0)
 
 
 def norm_constants(norm: nn.Module) -> tuple[Float64, Float64, Float64]:
-    """s, mean and β of a normalisation, one per channel each.
-
-    Raises:
-        UsageError: no BatchNorm1d, or one without running statistics.
-    """
+    """s, mean and β of a normalisation, one per channel each."""
     if not isinstance(norm, nn.BatchNorm1d) or not is_norm(norm):
         raise UsageError(
             "normalisation must be BatchNorm1d or Identity to fold into weights, "

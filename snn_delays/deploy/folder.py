@@ -37,9 +37,6 @@ class ExportFolder:
 
         Args:
             origin: ``run`` (its folder) and ``config_sha256``.
-
-        Raises:
-            UsageError: files are there that the same run has not exported, or no folder can be.
         """
         nearest = next(one for one in (self.path, *self.path.absolute().parents) if one.exists())
         if not nearest.is_dir():
@@ -54,14 +51,12 @@ class ExportFolder:
             found = json.loads(text)["origin"]
             configured_alike = found["config_sha256"] == origin["config_sha256"]
             at_home = self.path.resolve().is_relative_to(origin["run"])
-            if found["run"] == origin["run"]:
-                mine = configured_alike or at_home
-            else:
-                mine = configured_alike and (at_home or not Path(found["run"]).exists())
-            if mine:
+            same = found["run"] == origin["run"]
+            moved = at_home or not Path(found["run"]).exists()
+            if (same and (configured_alike or at_home)) or (configured_alike and moved):
                 return
             whose = f"holds the export of {found['run']}"
-            if found["run"] == origin["run"]:
+            if same:
                 whose += ", as it was configured before"
         except (OSError, ValueError, KeyError, TypeError):
             whose = f"holds {', '.join(there)}, and no report.json that says whose they are"
@@ -77,10 +72,6 @@ class ExportFolder:
 
         An earlier export goes as a whole, formats that the new one lacks included. If the block
         fails everything stays as it was.
-
-        Raises:
-            UsageError: the file system refuses, or as ``require_free``, if another export has come
-                meanwhile.
         """
         try:
             # Beside it, since a rename is atomic only within one file system.

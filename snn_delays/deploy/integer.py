@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from jaxtyping import Float
+from spikingjelly.activation_based import functional
+from torch import Tensor, fx, nn
 
 from snn_delays.deploy.loading import LoadedNetwork
-from snn_delays.deploy.recorded import RecordedNetwork
+from snn_delays.deploy.parts import step_mode
 from snn_delays.deploy.trace import Traced, trace
 from snn_delays.errors import UsageError
 from snn_delays.table.table import DelayTable
@@ -64,11 +67,7 @@ def recorded(
 def read_out(
     net: nn.Module, traced: Traced, readout: str | None, tail_steps: int | None
 ) -> tuple[str, int]:
-    """How a network is read, and its tail: as given, else as it says itself.
-
-    Raises:
-        UsageError: attributes of the network that are none.
-    """
+    """How a network is read, and its tail: as given, else as it says itself."""
     own: Any = getattr(net, "readout", None) if readout is None else readout
     if not isinstance(own, str):  # none, or a module of that name
         own = traced.readout
@@ -76,3 +75,56 @@ def read_out(
     if not isinstance(tail, int) or tail < 0:
         raise UsageError(f"tail_steps must be a whole number >= 0, got {tail!r}.")
     return own, tail
+
+
+class RecordedNetwork(nn.Module):
+    """A traced network on whole sequences, with the spikes of each of its populations.
+
+    It shares the network's parameters and leaves its modules as they are, memories aside.
+
+    Args:
+        module: the network, or a copy of it with other parameters.
+        traced: what ``trace`` made of it.
+        readout, tail: of the table.
+
+    Shape:
+        ``[T, N, input_channels] → [T + tail, N, classes]``: the output's potentials, or its spikes
+        where the output spikes; with ``return_spikes`` also the spikes of each population by name.
+    """
+
+    def __init__(self, module: nn.Module, traced: Traced, *, readout: str, tail: int) -> None:
+        super().__init__()
+        self.traced, self.readout, self.tail = traced, readout, tail
+        self.graph = fx.GraphModule(module, traced.graph)
+        self._stepwise = step_mode(module) == "s"
+
+    def forward(
+        self, x: Float[Tensor, "time batch *channels"], return_spikes: bool = False
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """The output over time, and what fired."""
+        functional.reset_net(self.graph)
+        x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
+        found: dict[str, list[Tensor]] = {}
+        hooks = []
+        if return_spikes:
+            for population in self.traced.populations:
+                if population.spiking:
+                    node = self.graph.get_submodule(self.traced.nodes[population.name])
+                    found[population.name] = []
+                    hooks.append(
+                        node.register_forward_hook(
+                            lambda _, __, y, kept=found[population.name]: kept.append(y)
+                        )
+                    )
+        try:
+            y = torch.stack([self.graph(now) for now in x]) if self._stepwise else self.graph(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not return_spikes:
+            return y
+        # A node that is called step by step leaves a step each time.
+        return y, {
+            name: one[0] if len(one) == 1 and one[0].dim() > 2 else torch.stack(one)
+            for name, one in found.items()
+        }

@@ -16,7 +16,6 @@ from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import population_of
 from snn_delays.deploy.table_synapses import as_layer
 from snn_delays.deploy.trace import Traced
-from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import TORCH_MODELS
@@ -24,6 +23,7 @@ from snn_delays.table.hdf5 import read_table
 from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
 
@@ -61,11 +61,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
 
     def __init__(self, table: DelayTable) -> None:
         super().__init__()
-        self.input_channels, self.tail, self.readout = (
-            table.input_channels,
-            table.tail_steps,
-            table.readout,
-        )
+        self.input_channels, self.readout = table.input_channels, table.readout
+        self.tail = table.tail_steps
         self.populations = tuple(one.name for one in table.populations)
         self.ends = {one.name: (one.source, one.target) for one in table.projections}
         self.ranges = {one.name: (one.min_delay, one.max_delay) for one in table.projections}
@@ -74,10 +71,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
         self.synapses, self.neurons = nn.ModuleDict(), nn.ModuleDict()
         self.bias = nn.ParameterDict()
         for population in table.populations:
-            try:
+            with naming(f"load_table: population {population.name}"):
                 self._add(table, population)
-            except UsageError as error:
-                raise UsageError(f"load_table: population {population.name}: {error}") from error
         self.eval()
 
     def _add(self, table: DelayTable, population: Population) -> None:
@@ -109,7 +104,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
             x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
         fired = self._whole(x) if self.step_mode == mode else self._stepwise(x)
         y = fired[self.populations[-1]]
-        spikes = {name: one for name, one in fired.items() if not self._is_readout(name)}
+        silent = "" if self.readout == "spike_count" else self.populations[-1]
+        spikes = {name: one for name, one in fired.items() if name != silent}
         return (y, spikes) if return_spikes else y
 
     def reset(self) -> None:
@@ -117,9 +113,6 @@ class LoadedNetwork(nn.Module, base.StepModule):
         self.__dict__["_fired"] = {}
         functional.reset_net(self.synapses)
         functional.reset_net(self.neurons)
-
-    def _is_readout(self, name: str) -> bool:
-        return name == self.populations[-1] and self.readout != "spike_count"
 
     def _whole(self, x: Tensor) -> dict[str, Tensor]:
         """What every population sends: of whole sequences, or of one step."""
@@ -150,6 +143,7 @@ class LoadedNetwork(nn.Module, base.StepModule):
     def traced(self) -> Traced:
         """The network as ``deploy.trace`` would find it, which cannot follow what leads back."""
         populations, projections = [], []
+        nodes = {name: f"neurons.{name}" for name in self.populations}
         for name in self.populations:
             bias = self.bias[name].detach().double().cpu().numpy()
             found, gain = population_of(name, self.neurons[name], bias)
@@ -170,15 +164,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
                     source, target, **rows.columns, min_delay=late, max_delay=longest, name=name
                 )
             )
-        nodes = {name: f"neurons.{name}" for name in self.populations}
-        return Traced(
-            tuple(populations),
-            tuple(projections),
-            nodes,
-            self.input_channels,
-            self.readout,
-            fx.Graph(),
-        )
+        parts, about = (tuple(populations), tuple(projections)), (self.input_channels, self.readout)
+        return Traced(*parts, nodes, *about, fx.Graph())
 
     def connections(self) -> list[Connection]:
         """The layers of synapses as ``deploy.connections`` would find them."""

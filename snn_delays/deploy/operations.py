@@ -39,13 +39,13 @@ def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
     if name == "neg" and isinstance(first, Signal):
         return first.scaled(-1.0)
     if name in ("cat", "concat", "concatenate"):
-        return _concatenated(first, *_dimension(values[1:], 0))
+        return _concatenated(first, values[1:])
     if name == "getitem" and isinstance(first, Signal):
         return _sliced(first, arguments[1])
     if name in ("flatten", "contiguous", "clone", "float", "detach") and isinstance(first, Signal):
         return first
     if name in ("chunk", "split") and isinstance(first, Signal):
-        return _parts(name, first, values[1], *_dimension(values[2:], 0))
+        return _parts(name, first, values[1], values[2:])
     if name == "getitem" and isinstance(first, list | tuple):
         return first[arguments[1]]
     if name in _SUMS and isinstance(first, Signal):
@@ -78,10 +78,10 @@ def _multiplied(name: str, a: Any, b: Any) -> Any:
     raise UsageError(f"multiplies {kind_of(a)} and {kind_of(b)}; signals take numbers only.")
 
 
-def _concatenated(parts: Any, dimension: int) -> Signal:
+def _concatenated(parts: Any, after: Sequence[Any]) -> Signal:
     if not all(isinstance(part, Signal) for part in parts):
         raise UsageError(f"joins {', '.join(map(kind_of, parts))}; only signals can be.")
-    _require_channels(dimension)
+    _require_channels(after)
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.beside(part)
@@ -106,8 +106,8 @@ def _sliced(x: Signal, index: Any) -> Signal:
     return x.chosen(np.arange(x.size)[chosen])
 
 
-def _parts(name: str, x: Signal, size: Any, dimension: int) -> list[Signal]:
-    _require_channels(dimension)
+def _parts(name: str, x: Signal, size: Any, after: Sequence[Any]) -> list[Signal]:
+    _require_channels(after)
     if name == "chunk":
         size = -(-x.size // int(size))
     sizes = [size] * -(-x.size // size) if isinstance(size, int) else list(size)
@@ -115,11 +115,9 @@ def _parts(name: str, x: Signal, size: Any, dimension: int) -> list[Signal]:
     return [x.chosen(np.arange(a, b)) for a, b in pairwise(ends)]
 
 
-def _dimension(values: Sequence[Any], otherwise: int) -> tuple[int]:
-    return (int(values[0]) if values else otherwise,)
-
-
-def _require_channels(dimension: int) -> None:
+def _require_channels(after: Sequence[Any]) -> None:
+    """Of the arguments behind the signals, the dimension comes first; 0 unless given."""
+    dimension = int(after[0]) if after else 0
     if dimension not in (-1, 2):
         raise UsageError(f"works along dimension {dimension}; only channels, −1, can be.")
 

@@ -35,11 +35,7 @@ _NOT_FOLLOWED = (TraceError, TypeError, ValueError, RuntimeError, AttributeError
 
 
 def follow(module: nn.Module) -> fx.Graph:
-    """The graph of a network's ``signals`` or forward, down to layers and neurons.
-
-    Raises:
-        UsageError: a forward that cannot be followed.
-    """
+    """The graph of a network's ``signals`` or forward, down to layers and neurons."""
     tracer = _Tracer()
     tracer.traced_func_name = "signals" if hasattr(module, "signals") else "forward"
     try:
@@ -57,23 +53,15 @@ class _Tracer(fx.Tracer):
     """Follows forwards down to the layers and neurons that are known, and to what is not ours."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        remembers = isinstance(m, base.MemoryModule)
         return (
-            _is_known(m)
-            or remembers
-            or type(m) in CONTAINERS
+            isinstance(m, base.MemoryModule)
+            or is_synapses(m)
+            or is_norm(m)
+            or type(m) in (*NOTHING, *CONTAINERS)
+            or torch_model_of(m) is not None
             or super().is_leaf_module(m, module_qualified_name)
             or (type(m).__module__.startswith("spikingjelly.") and not isinstance(m, nn.Sequential))
         )
-
-
-def _is_known(module: nn.Module) -> bool:
-    return (
-        is_synapses(module)
-        or is_norm(module)
-        or type(module) in NOTHING
-        or torch_model_of(module) is not None
-    )
 
 
 def step_mode(module: nn.Module) -> str:
@@ -111,9 +99,6 @@ def population_of(name: str, node: nn.Module, bias: Float64) -> tuple[Population
 
     Shape:
         bias: float64 ``[size]``.
-
-    Raises:
-        UsageError: a module that is no neuron of a known model.
     """
     model = torch_model_of(node)
     if model is None:

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snn_delays.deploy.connections import Connection, connections
-from snn_delays.deploy.fold import folded as fold_norm
-from snn_delays.deploy.fold import synapses_of_layer
+from snn_delays.deploy.fold import norm_constants, synapses_of_layer
 from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.deploy.trace import trace
@@ -31,6 +30,7 @@ from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.table.models import MODELS
+from snn_delays.table.require import require_member
 
 
 def folded(net: Net, max_delay: int | None = None) -> Net:
@@ -52,7 +52,11 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
         layer = copied.get_submodule(synapses)
         whole = synapses_of_layer(layer)
         if norm is not None:
-            whole = fold_norm(whole, copied.get_submodule(norm))
+            scale, mean, shift = norm_constants(copied.get_submodule(norm))
+            whole = whole._replace(
+                weight=whole.weight * scale[:, None, None],
+                bias=shift + scale * (whole.bias - mean),
+            )
             copied.set_submodule(norm, nn.Identity())
         weight: Any = layer.weight
         with torch.no_grad():
@@ -86,8 +90,7 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
             synapses into one population.
     """
     require_bits(bits)
-    if scale not in SCALES:
-        raise UsageError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
+    require_member("scale", scale, SCALES)
     levels = 2 ** (bits - 1) - 1
     found = connections(net)
     if any(one.norm is not None for one in found):

@@ -76,11 +76,7 @@ class Signal:
         return source if own and not rows.delay.any() and np.all(rows.weight == 1) else None
 
     def through(self, layer: Synapses) -> Signal:
-        """What a layer of synapses makes of it.
-
-        Raises:
-            UsageError: another width than the layer's, or a constant current into delays.
-        """
+        """What a layer of synapses makes of it."""
         n_post, n_pre, count = layer.weight.shape
         if n_pre != self.size:
             raise UsageError(f"takes {n_pre} channels, got {self.size}.")
@@ -154,14 +150,9 @@ def _united(a: Mapping[str, Rows], b: Mapping[str, Rows]) -> dict[str, Rows]:
     found = dict(a)
     for name, rows in b.items():
         if name in found:
-            longest = max(found[name].max_delay, rows.max_delay)
-            one = found[name]
-            rows = Rows(
-                np.concatenate([one.pre, rows.pre]),
-                np.concatenate([one.channel, rows.channel]),
-                np.concatenate([one.delay, rows.delay]),
-                np.concatenate([one.weight, rows.weight]),
-                longest,
-            )
+            *mine, most = found[name]
+            *theirs, longest = rows
+            joined = map(np.concatenate, zip(mine, theirs, strict=True))
+            rows = Rows._make([*joined, max(most, longest)])
         found[name] = rows
     return found

@@ -8,7 +8,6 @@ compute in float64 and may differ in the last bits.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -122,15 +121,10 @@ class _Neurons(nn.Module):
         step = described.whole_step if model.integer else described.step
         assert step is not None, f"{model.name} neurons have no step in torch"
         self._step = step
-        self._scalars = [one.index(population.scalars[one.name]) for one in model.scalars]
-        values, zero = population.parameters, np.zeros_like(population.bias)
-        for name, rows in (
-            ("bias", population.bias),
-            ("constants", [values[one.name] for one in model.parameters]),
-            ("rest", [zero if one is None else values[one] for one in model.state.values()]),
-        ):
-            exact = torch.int64 if model.integer else torch.float64
-            self.register_buffer(name, torch.from_numpy(np.array(rows)).to(exact))
+        constants, rest, self._scalars = population.step_values()
+        exact = torch.int64 if model.integer else torch.float64
+        for name, rows in (("bias", population.bias), ("constants", constants), ("rest", rest)):
+            self.register_buffer(name, torch.from_numpy(rows).to(exact))
         self.state: list[Tensor] = []
         self.peaks = torch.zeros(0, 0)
 

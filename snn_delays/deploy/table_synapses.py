@@ -56,11 +56,7 @@ class Synapses(nn.Module):
         self.weight = nn.Parameter(values, requires_grad=False)
 
     def require_exact(self, x: Tensor) -> None:
-        """Refuse an input that whole numbers cannot take.
-
-        Raises:
-            UsageError: fractions, or sums beyond 2^53.
-        """
+        """Refuse an input that whole numbers cannot take."""
         if self.shift is None or not x.numel():
             return
         if x.is_floating_point() and not bool((x == x.round()).all()):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from spikingjelly.activation_based import base
 from spikingjelly.activation_based import layer as sj_layer
 from torch import Tensor, fx, nn
 
-from snn_delays.deploy.fold import is_norm, is_synapses, norm_constants, synapses_of_layer
+from snn_delays.deploy.fold import is_norm, is_synapses, norm_constants, synapses_of_layer, votes
 from snn_delays.deploy.operations import OverTime, kind_of, operation
 from snn_delays.deploy.parts import (
     ADVICE,
@@ -27,7 +28,7 @@ from snn_delays.deploy.parts import (
     population_of,
     step_mode,
 )
-from snn_delays.deploy.signals import Signal, Synapses
+from snn_delays.deploy.signals import Signal
 from snn_delays.errors import UsageError
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.table.merge import merged
@@ -107,11 +108,7 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
 
 
 def _first_width(module: nn.Module, graph: fx.Graph) -> int:
-    """Channels of the input, from the first layer that says how many it takes.
-
-    Raises:
-        UsageError: none does.
-    """
+    """Channels of the input, from the first layer that says how many it takes."""
     waiting = [node for node in graph.nodes if node.op == "placeholder"][:1]
     while waiting:
         node = waiting.pop(0)
@@ -137,6 +134,7 @@ class _Reader:
     signals: dict[str, Signal] = field(default_factory=dict)  # into each population
     gains: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
+    read_input: bool = False
     called: set[str] = field(default_factory=set)
     over_time: fx.Graph = field(default_factory=fx.Graph)
 
@@ -156,16 +154,17 @@ class _Reader:
 
     def _run(self, node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
         if node.op == "placeholder":
-            if self.signals or any(one.op == "placeholder" for one in _before(node)):
+            if self.read_input:
                 if node.args:  # a default, which stays
                     return node.args[0]
                 raise UsageError("is a second input; a table has one.")
+            self.read_input = True
             return Signal.of(INPUT, self.size)
         if node.op == "call_module":
             name = str(node.target)
             return self._through(name, self.module.get_submodule(name), arguments[0])
         if node.op == "get_attr":
-            return _attribute(self.module, str(node.target))
+            return attrgetter(str(node.target))(self.module)
         if node.op in ("call_function", "call_method"):
             return operation(node, arguments, keywords)
         return arguments
@@ -194,19 +193,17 @@ class _Reader:
                 raise UsageError(f"normalises {len(scale)} channels, got {x.size}.")
             return replace(x.scaled(scale), bias=shift + scale * (x.bias - mean))
         if type(module) is sj_layer.VotingLayer:
-            return x.through(_votes(x.size, module.voting_size))
+            return x.through(votes(x.size, module.voting_size))
         if type(module) in NOTHING:
-            if isinstance(module, nn.Flatten):
-                self._require_flat(module.start_dim + isinstance(module, sj_layer.Flatten))
+            start = getattr(module, "start_dim", self.channels)
+            start += isinstance(module, sj_layer.Flatten)
+            if start < self.channels:
+                raise UsageError(
+                    f"flattens from dimension {start}, steps and samples among them; channels "
+                    f"begin at {self.channels}."
+                )
             return x
         return self._population(name, module, x)
-
-    def _require_flat(self, start: int) -> None:
-        if start < self.channels:
-            raise UsageError(
-                f"flattens from dimension {start}, steps and samples among them; channels begin at "
-                f"{self.channels}."
-            )
 
     def _population(self, name: str, node: nn.Module, x: Signal) -> Signal:
         own = getattr(self.module, "population_names", {}).get(name, re.sub(r"\W", "_", name))
@@ -281,31 +278,6 @@ def _until(output: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph:
             break
     graph.output(copied.get(last))
     return graph
-
-
-def _votes(size: int, voters: int) -> Synapses:
-    """Means over groups of neighbouring channels, as SpikingJelly's ``VotingLayer`` takes them."""
-    if size % voters:
-        raise UsageError(f"takes votes of {voters} channels each, got {size} channels.")
-    weight = np.repeat(np.eye(size // voters), voters, axis=1)[:, :, None] / voters
-    return Synapses(weight, np.zeros(weight.shape, np.int64), np.zeros(size // voters), 0)
-
-
-def _attribute(module: nn.Module, name: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _before(node: fx.Node) -> list[fx.Node]:
-    """The nodes in front of this one."""
-    found = []
-    for other in node.graph.nodes:
-        if other is node:
-            break
-        found.append(other)
-    return found
 
 
 def _named(node: fx.Node) -> str:

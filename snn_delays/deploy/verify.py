@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,46 +13,32 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snn_delays.data import Split
-from snn_delays.deploy.integer import recorded
-from snn_delays.deploy.recorded import RecordedNetwork
+from snn_delays.deploy.integer import RecordedNetwork, recorded
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
 from snn_delays.table.simulator import Simulation, Simulator, predict
-from snn_delays.table.simulator.simulation import far_apart
+from snn_delays.table.simulator.simulation import Tally
 from snn_delays.table.table import DelayTable
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """What a table and its network have in common on a set of samples.
+@dataclass
+class Agreement(Tally):
+    """What a network and its table have in common on a set of samples.
 
     The network computes in float32, the simulator in float64: where v meets the threshold to
-    the last digit, one may fire and the other not. Such ties are counted, not hidden.
+    the last digit, one may fire and the other not. Such ties are counted, not hidden. Integer
+    neurons agree to the bit, potentials included.
 
     Args:
         accuracy_network, accuracy_table: share of right predictions, 0 … 1.
-        spikes_total: spikes of the network, of all populations that spike.
-        spikes_differing: (step, neuron) pairs where only one of the two fired.
-        samples_with_difference: samples with at least one such pair.
-        potentials_max_difference: largest |v − v| of the output at any step; 0 for integer
-            neurons, which agree to the bit, and for an output that is read by its spikes.
-        readouts_differing: samples whose spikes all agree, and whose output is further apart than
-            rounding to single precision explains: by 1/1000 of its largest v.
         membrane_bits: that v needed in each population, sign included; None unless all are
             integer ones that ran as a ``TableNetwork``.
     """
 
-    samples: int
-    accuracy_network: float
-    accuracy_table: float
-    predictions_differing: int
-    spikes_total: int
-    spikes_differing: int
-    samples_with_difference: int
-    potentials_max_difference: float
-    readouts_differing: int
-    membrane_bits: dict[str, int] | None
+    accuracy_network: float = 0.0
+    accuracy_table: float = 0.0
+    membrane_bits: dict[str, int] | None = None
 
 
 @torch.no_grad()
@@ -80,51 +66,38 @@ def compare(
         UsageError: an empty split, or a table, network and split of unlike sizes.
     """
     if not isinstance(rounded_net, (RecordedNetwork, TableNetwork)):
-        rounded_net = recorded(rounded_net, **_own_words(rounded_net, table))
+        # Read as the table says, where the network does not say so itself.
+        says_readout = isinstance(getattr(rounded_net, "readout", None), str)
+        rounded_net = recorded(
+            rounded_net,
+            readout=None if says_readout else table.readout,
+            tail_steps=None
+            if isinstance(getattr(rounded_net, "tail", None), int)
+            else table.tail_steps,
+        )
     if not len(split):
         raise UsageError("compare: the split has no samples; choose one with at least 1.")
     whole = isinstance(rounded_net, TableNetwork) and all(p.integer for p in table.populations)
     simulator = Simulator(table)
-    right_network = right_table = predictions_differing = 0
-    spikes_total = spikes_differing = samples_with_difference = readouts_differing = 0
-    apart, peaks = 0.0, dict.fromkeys(table.order, 0.0)
-    for done, sample in enumerate(_torch_samples(table, rounded_net, split, batch_size), start=1):
+    right, peaks = np.zeros(2, int), dict.fromkeys(table.order, 0.0)
+    found = Agreement()
+    for sample in _torch_samples(table, rounded_net, split, batch_size):
         simulation = simulator.run(sample.counts)
-        prediction = predict(simulation, table.readout)
+        answers = sample.prediction, predict(simulation, table.readout)
         if watch is not None:
             watch(sample.counts, simulation)
-        differing = sum(
-            int(np.count_nonzero(sample.spikes[name] != by_table))
-            for name, by_table in simulation.spikes.items()
-        )
+        if table.output.spiking:  # whose spikes say it all
+            simulation = replace(simulation, potentials=sample.simulation.potentials)
+        found.add(sample.simulation, simulation, answers, 1e-3)
+        right += np.equal(answers, sample.label)
         for name, peak in sample.peaks.items():
             peaks[name] = max(peaks[name], peak)
-        right_network += sample.prediction == sample.label
-        right_table += prediction == sample.label
-        predictions_differing += sample.prediction != prediction
-        spikes_total += sum(int(np.count_nonzero(spikes)) for spikes in sample.spikes.values())
-        spikes_differing += differing
-        samples_with_difference += differing > 0
-        if not table.output.spiking:  # whose spikes say it all
-            pair = sample.potentials, simulation.potentials
-            apart = max(apart, float(np.abs(pair[0] - pair[1]).max(initial=0)))
-            readouts_differing += not differing and far_apart(*pair, 1e-3)
         if progress is not None:
-            progress(done, len(split))
-    return Agreement(
-        samples=len(split),
-        accuracy_network=right_network / len(split),
-        accuracy_table=right_table / len(split),
-        predictions_differing=predictions_differing,
-        spikes_total=spikes_total,
-        spikes_differing=spikes_differing,
-        samples_with_difference=samples_with_difference,
-        potentials_max_difference=apart,
-        readouts_differing=readouts_differing,
-        membrane_bits={name: int(peak).bit_length() + 1 for name, peak in peaks.items()}
-        if whole
-        else None,
-    )
+            progress(found.samples, len(split))
+    found.accuracy_network, found.accuracy_table = (right / len(split)).tolist()
+    if whole:
+        found.membrane_bits = {n: int(peak).bit_length() + 1 for n, peak in peaks.items()}
+    return found
 
 
 class _Sample(NamedTuple):
@@ -133,8 +106,7 @@ class _Sample(NamedTuple):
     counts: NDArray[np.float32]  # [T, input_channels]
     label: int
     prediction: int
-    potentials: NDArray[np.floating]  # [T + tail, classes]; spikes where the output is one of these
-    spikes: dict[str, NDArray[np.bool_]]  # by population, [T + tail, size]
+    simulation: Simulation  # potentials are spikes where the output spikes
     peaks: dict[str, float]  # largest |v| by population, of a table's network
 
 
@@ -155,20 +127,11 @@ def _torch_samples(table: DelayTable, net: Any, split: Split, batch_size: int) -
                 counts=counts[: batch.lengths[n], n],
                 label=int(batch.labels[n]),
                 prediction=int(predictions[n]),
-                potentials=v[: lengths[n], n],
-                spikes={name: one[: lengths[n], n] for name, one in spikes.items()},
+                simulation=Simulation(
+                    v[: lengths[n], n], {name: one[: lengths[n], n] for name, one in spikes.items()}
+                ),
                 peaks={name: one[: lengths[n], n].max(initial=0) for name, one in peaks.items()},
             )
-
-
-def _own_words(net: nn.Module, table: DelayTable) -> dict[str, Any]:
-    """How the network is read and for how long: as the table says, where it does not say so."""
-    known = {"readout": (str, table.readout), "tail": (int, table.tail_steps)}
-    words = {
-        name: None if isinstance(getattr(net, name, None), kind) else own
-        for name, (kind, own) in known.items()
-    }
-    return {"readout": words["readout"], "tail_steps": words["tail"]}
 
 
 def _require_alike(

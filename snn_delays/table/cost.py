@@ -101,7 +101,11 @@ def _cost(table: DelayTable, one: Projection, profile: ChipProfile | None) -> Pr
     n_pre, n_post = table.size(one.source), table.size(one.target)
     pairs, of_pair = np.unique(one.pre.astype(np.int64) * n_post + one.post, return_counts=True)
     histogram = np.bincount(one.delay, minlength=1)
-    weight_bits, current_bits = _widths(one, profile)
+    # The chip's widths, else the table's own.
+    weight_bits, current_bits = 8 * one.weight.itemsize if one.integer else None, FLOAT_BITS
+    if profile is not None:
+        weight_bits = profile.weights.bits or weight_bits
+        current_bits = profile.membrane.bits or current_bits
     # Delays count from the shortest in use: TrueNorth's 1 … 15 take 4 bits.
     spread = int(one.delay.max() - one.delay.min()) if len(one) else 0
     return ProjectionCost(
@@ -117,14 +121,6 @@ def _cost(table: DelayTable, one: Projection, profile: ChipProfile | None) -> Pr
         current_bits=current_bits,
         history_bits=n_pre * len(histogram),
     )
-
-
-def _widths(one: Projection, profile: ChipProfile | None) -> tuple[int | None, int]:
-    """Bits of a weight, and of a current: the chip's, else the table's own."""
-    own = 8 * one.weight.itemsize if one.integer else None
-    if profile is None:
-        return own, FLOAT_BITS
-    return profile.weights.bits or own, profile.membrane.bits or FLOAT_BITS
 
 
 def events_in_flight(

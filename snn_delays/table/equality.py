@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.table import schema
+from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import DelayTable
 
@@ -48,39 +49,31 @@ def _differences(a: DelayTable, b: DelayTable) -> Iterator[str]:
         for name, part in mine.items():
             where = f"{kind[:-1]} {name}: "
             parts = ((a, part), (b, theirs[name]))
-            yield from _unequal(where, *(_header(table, found) for table, found in parts))
-            yield from _unequal(where, *(_arrays(found) for _, found in parts))
+            yield from _unequal(where, *(schema.header_of(*one) for one in parts))
+            yield from _unequal(where, *(_arrays(one) for _, one in parts))
 
 
-def _header(table: DelayTable, part: Any) -> schema.Header:
-    if isinstance(part, Projection):
-        return schema.projection_header(part)
-    return schema.population_header(table, part)
-
-
-def _arrays(part: Any) -> schema.Arrays:
+def _arrays(part: Population | Projection) -> schema.Arrays:
     return schema.arrays_of(canonical(part) if isinstance(part, Projection) else part)
 
 
 def _unequal(where: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
     """What differs; of two models whose fields are unlike, the model comes first."""
     for name, value in a.items():
-        found = _different(name, value, b.get(name))
+        other = b.get(name)
+        if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
+            found = _different_arrays(value, other)
+        else:
+            found = None if value == other else f"{value!r} and {other!r}"
         if found:
-            yield where + found
+            yield f"{where}{name}: {found}"
 
 
-def _different(name: str, a: Any, b: Any) -> str | None:
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return _different_arrays(name, a, b)
-    return None if a == b else f"{name}: {a!r} and {b!r}"
-
-
-def _different_arrays(name: str, a: NDArray[Any], b: NDArray[Any]) -> str | None:
+def _different_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
     if (a.dtype, a.shape) != (b.dtype, b.shape):
-        return f"{name}: {a.dtype} of shape {a.shape} and {b.dtype} of shape {b.shape}"
+        return f"{a.dtype} of shape {a.shape} and {b.dtype} of shape {b.shape}"
     unequal = np.flatnonzero(a != b)
     if not unequal.size:
         return None
     first = int(unequal[0])
-    return f"{name}: {unequal.size} of {a.size} differ, first {a[first]} and {b[first]} at {first}"
+    return f"{unequal.size} of {a.size} differ, first {a[first]} and {b[first]} at {first}"

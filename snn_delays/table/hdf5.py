@@ -41,14 +41,11 @@ def write_table(table: DelayTable, path: Path | str) -> None:
         write_text(file, "format", FORMAT)
         file.attrs["version"] = VERSION
         _write(file, schema.network_header(table), {})
-        for population in table.populations:
-            header = schema.population_header(table, population)
-            group = file.create_group(f"populations/{population.name}")
-            _write(group, header, schema.arrays_of(population))
-        file.require_group("projections")
-        for projection in table.projections:
-            group = file.create_group(f"projections/{projection.name}")
-            _write(group, schema.projection_header(projection), schema.arrays_of(projection))
+        for kind, parts in (("populations", table.populations), ("projections", table.projections)):
+            group = file.create_group(kind)
+            for one in parts:
+                members = group.create_group(one.name)
+                _write(members, schema.header_of(table, one), schema.arrays_of(one))
     write_atomically(Path(path), buffer.getvalue())
 
 

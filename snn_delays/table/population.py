@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.models import Model, model_named
-from snn_delays.table.require import require_finite, require_vector, value_range
+from snn_delays.table.require import naming, require_finite, require_vector, value_range
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -48,10 +48,8 @@ class Population:
                 "a population's name must be letters, digits and _, and not 'input'; "
                 f"got {self.name!r:.60}."
             )
-        try:
+        with naming(f"population {self.name}"):
             self._check()
-        except UsageError as error:
-            raise UsageError(f"population {self.name}: {error}") from error
 
     def _check(self) -> None:
         model, dtype = self.model, (self.model.dtype,)
@@ -119,6 +117,15 @@ class Population:
     @property
     def integer(self) -> bool:
         return self.model.integer
+
+    def step_values(self) -> tuple[NDArray[Any], NDArray[Any], list[int]]:
+        """What a step takes, in the description's order: parameters ``[rows, size]``, scalars last;
+        between them what the state starts with ``[rows, size]``."""
+        model, zero = self.model, np.zeros_like(self.bias)
+        parameters = [self.parameters[one.name] for one in model.parameters]
+        rest = [zero if one is None else self.parameters[one] for one in model.state.values()]
+        scalars = [one.index(self.scalars[one.name]) for one in model.scalars]
+        return np.array(parameters).reshape(-1, self.size), np.array(rest), scalars
 
     def float_values(self, unit: float) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
         """Bias and parameters as float64 in the network's own unit, of whole numbers too.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.population import NAME
-from snn_delays.table.require import require_finite, require_vector, require_within
+from snn_delays.table.require import naming, require_finite, require_vector, require_within
 
 WEIGHT_TYPES = (np.float32, np.int8, np.int16)
 COLUMNS = ("pre", "post", "delay", "weight")
@@ -51,10 +51,8 @@ class Projection:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", f"{self.source}_to_{self.target}")
-        try:
+        with naming(f"projection {self.name}"):
             self._check()
-        except UsageError as error:
-            raise UsageError(f"projection {self.name}: {error}") from error
 
     def _check(self) -> None:
         if not NAME.fullmatch(self.name):

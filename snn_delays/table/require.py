@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put a name in front of what is wrong with its owner."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def require_version(got: int, ours: int) -> None:

@@ -60,19 +60,12 @@ def network_header(table: DelayTable) -> Header:
     return {name: _plain(getattr(table, name)) for name in NETWORK}
 
 
-def population_header(table: DelayTable, population: Population) -> Header:
-    """The values of ``POPULATION`` and the model's scalars."""
-    return {
-        "model": population.model.name,
-        "size": population.size,
-        "order": table.order[population.name],
-        **{name: _plain(population.scalars[name]) for name in scalar_kinds(population.model)},
-    }
-
-
-def projection_header(projection: Projection) -> Header:
-    """The values of ``PROJECTION``."""
-    return {name: _plain(getattr(projection, name)) for name in PROJECTION}
+def header_of(table: DelayTable, part: Population | Projection) -> Header:
+    """The values of ``PROJECTION``, or of ``POPULATION`` and the model's scalars."""
+    if isinstance(part, Projection):
+        return {name: _plain(getattr(part, name)) for name in PROJECTION}
+    own = {"model": part.model.name, "size": part.size, "order": table.order[part.name]}
+    return own | {name: _plain(part.scalars[name]) for name in scalar_kinds(part.model)}
 
 
 def arrays_of(part: Population | Projection) -> Arrays:
@@ -84,30 +77,18 @@ def arrays_of(part: Population | Projection) -> Arrays:
 
 
 def population_fields(field: Field) -> Header:
-    """What ``population_header`` gave, from whatever holds it.
-
-    Raises:
-        UsageError: a field missing or of another kind, or an unknown model.
-    """
+    """A population's header, from whatever holds it."""
     kinds = POPULATION | scalar_kinds(model_named(field("model", "text")))
     return {name: field(name, kind) for name, kind in kinds.items()}
 
 
 def projection_fields(field: Field) -> Header:
-    """What ``projection_header`` gave, from whatever holds it.
-
-    Raises:
-        UsageError: a field missing or of another kind.
-    """
+    """A projection's header, from whatever holds it."""
     return {name: field(name, kind) for name, kind in PROJECTION.items()}
 
 
 def read_population(name: str, header: Header, array: Array) -> tuple[int, Population]:
-    """A population and its order.
-
-    Raises:
-        UsageError: an array missing, or a value out of range.
-    """
+    """A population and its order."""
     model = model_named(header["model"])
     found = {key: array(key) for key in population_arrays(model)}
     bias, scalars = found.pop("bias"), {key: header[key] for key in scalar_kinds(model)}
@@ -120,11 +101,7 @@ def read_population(name: str, header: Header, array: Array) -> tuple[int, Popul
 
 
 def read_projection(name: str, header: Header, array: Array) -> Projection:
-    """A projection.
-
-    Raises:
-        UsageError: an array missing, or a value out of range.
-    """
+    """A projection."""
     fields: dict[str, Any] = {key: header[key] for key in PROJECTION}
     fields |= {key: array(key) for key in COLUMNS}
     return Projection(name=name, **fields)
@@ -133,11 +110,7 @@ def read_projection(name: str, header: Header, array: Array) -> Projection:
 def read_network(
     field: Field, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
 ) -> DelayTable:
-    """The table of these parts.
-
-    Raises:
-        UsageError: parts that do not fit together, or a value out of range.
-    """
+    """The table of these parts."""
     places = sorted(order for order, _ in populations)
     if places != list(range(len(places))):
         raise UsageError(f"the order of populations must be 0, 1, … once each, got {places}.")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.require import require_member, require_within
+from snn_delays.table.require import naming, require_member, require_within
 
 # How the output's potentials, or spikes, over time become one score per class.
 READOUTS = ("sum_softmax", "max", "mean", "spike_count")
@@ -77,10 +77,8 @@ class DelayTable:
                 raise UsageError(f"{kind} must have different names, got {', '.join(names)}.")
         order = {INPUT: -1, **self.order}
         for projection in self.projections:
-            try:
+            with naming(f"projection {projection.name}"):
                 self._check(projection)
-            except UsageError as error:
-                raise UsageError(f"projection {projection.name}: {error}") from error
         # One order for all, in which currents into one population add up.
         ordered = sorted(
             self.projections, key=lambda one: (order[one.target], order[one.source], one.name)

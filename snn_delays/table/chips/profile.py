@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from snn_delays.errors import UsageError, one_line
-from snn_delays.table.chips.key import Key, key
 from snn_delays.table.chips.limits import (
     DelayLimits,
     FanLimits,
+    Key,
     MembraneLimits,
     NeuronLimits,
     WeightLimits,
+    key,
 )
+from snn_delays.table.require import naming
 
 CHIPS = ("loihi1", "loihi2", "spinnaker1", "spinnaker2", "truenorth", "nest", "generic")
 FOLDER = Path(__file__).parent
@@ -79,10 +81,8 @@ def _read(path: Path) -> ChipProfile:
         raise UsageError(
             f"{path}: not readable as TOML: {one_line(error)}. Mend that line."
         ) from error
-    try:
+    with naming(f"{path}: not a chip profile"):
         return _profile(content)
-    except UsageError as error:
-        raise UsageError(f"{path}: not a chip profile: {error}") from error
 
 
 def _profile(content: dict[str, Any]) -> ChipProfile:

@@ -35,16 +35,12 @@ def violations(
         found += _lines(owner, synapses.wrong_delays(one, profile, change))
         found += _lines(owner, synapses.wrong_weights(one, profile))
     for name in (INPUT, *table.order):
-        found += _axons(table, name, profile)
+        found += _lines(_named(name), synapses.wrong_axons(table, name, profile))
         found += _lines(_named(name), synapses.wrong_partners(table, name, profile))
     for one in table.populations:
         found += _lines(_named(one.name), neurons.wrong_neurons(one, profile))
         found += _lines(_named(one.name), neurons.wrong_membrane(one, profile.membrane))
     return found
-
-
-def _axons(table: DelayTable, source: str, profile: ChipProfile) -> list[str]:
-    return _lines(_named(source), synapses.wrong_axons(table, source, profile))
 
 
 def _named(source: str) -> str:
@@ -93,7 +89,7 @@ def wrong_neurons(table: DelayTable, profile: ChipProfile) -> list[str]:
     for one in table.populations:
         found += _lines(_named(one.name), neurons.wrong_neurons(one, profile))
     for name in (INPUT, *table.order) if found else ():
-        found += _axons(table, name, profile)
+        found += _lines(_named(name), synapses.wrong_axons(table, name, profile))
     return found
 
 

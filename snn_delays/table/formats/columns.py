@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,18 @@ from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line
+from snn_delays.table.require import naming
 
 Float64 = NDArray[np.float64]
 
 
-@contextmanager
-def naming(path: Path, what: str) -> Iterator[None]:
+def valid(path: Path, what: str) -> AbstractContextManager[None]:
     """Put the path of the file in front of what is wrong with it."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: not a valid {what}: {one_line(error)}") from error
+    return naming(f"{path}: not a valid {what}")
 
 
 def read_text(path: Path, what: str) -> str:
-    """The content of a text file.
-
-    Raises:
-        UsageError: no such file, not readable, not UTF-8.
-    """
+    """The content of a text file."""
     try:
         if not path.is_file():
             raise UsageError(f"{path}: no such {what}. Export the network again.")
@@ -43,11 +36,7 @@ def read_text(path: Path, what: str) -> str:
 def write_columns(
     path: Path, header: str, columns: Sequence[NDArray[np.generic]], separator: str
 ) -> None:
-    """Write a header and one row per element, each number with the digits that it takes.
-
-    Raises:
-        UsageError: the path cannot be written to.
-    """
+    """Write a header and one row per element, each number with the digits that it takes."""
     rows = map(separator.join, zip(*map(_texts, columns), strict=True))
     write_atomically(path, "\n".join([header, *rows, ""]).encode("ascii"))
 
@@ -68,9 +57,6 @@ def parse_columns(
 
     Shape:
         float64 ``[rows]`` each.
-
-    Raises:
-        UsageError: a column missing or named twice, a row of another length, not a number.
     """
     missing = [name for name in expected if name not in names]
     if missing or len(set(names)) != len(names):
@@ -105,11 +91,7 @@ def _is_number(text: str) -> bool:
 
 
 def whole(name: str, values: Float64, dtype: type[np.integer] = np.int32) -> NDArray[Any]:
-    """The values as integers.
-
-    Raises:
-        UsageError: a fraction, NaN, or more than the type holds.
-    """
+    """The values as integers."""
     limits = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
         bad = ~((values >= limits.min) & (values <= limits.max) & (values == np.rint(values)))
@@ -131,9 +113,6 @@ def multiples(name: str, values: Float64, unit_name: str, unit: float) -> Float6
     """How many units each value is, as whole numbers.
 
     Numbers in single precision are still recognised up to 80,000 units.
-
-    Raises:
-        UsageError: a value that is no whole multiple of the unit.
     """
     with np.errstate(all="ignore"):
         units = values / unit

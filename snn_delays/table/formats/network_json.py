@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line
 from snn_delays.table import schema
-from snn_delays.table.formats.columns import Float64, multiples, single, whole
+from snn_delays.table.formats.columns import Float64, multiples, read_text, single, valid, whole
 from snn_delays.table.models import model_named
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import WEIGHT_TYPES, Projection
-from snn_delays.table.require import require_member, require_version, require_within
+from snn_delays.table.require import naming, require_member, require_version, require_within
 from snn_delays.table.table import INPUT, DelayTable
 
+HEADER_FILE = "network.json"
 FORMAT = "snn-delays-network"
 VERSION = 2
 MAX_INTEGER = 2**53  # whole numbers that every JSON reader holds exactly
@@ -48,11 +52,7 @@ class NetworkJson:
         return schema.population_arrays(model_named(self.populations[name]["model"]))
 
     def population(self, name: str, values: Mapping[str, Float64]) -> tuple[int, Population]:
-        """A population and its order, from numbers of any kind.
-
-        Raises:
-            UsageError: a wrong length, not whole where it must be, or out of range.
-        """
+        """A population and its order, from numbers of any kind."""
         header = self.populations[name]
         integer = model_named(header["model"]).integer
 
@@ -67,9 +67,6 @@ class NetworkJson:
         Args:
             columns: pre, post, delay in steps, and as weight what one spike adds to the current,
                 weight_scale included.
-
-        Raises:
-            UsageError: columns of unequal length, not whole where it must be, or out of range.
         """
         header = self.projections[name]
 
@@ -88,11 +85,7 @@ class NetworkJson:
     def table(
         self, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
     ) -> DelayTable:
-        """The whole network.
-
-        Raises:
-            UsageError: parts that do not fit together, or a value out of range.
-        """
+        """The whole network."""
         return schema.read_network(lambda name, _: self.network[name], populations, projections)
 
 
@@ -102,11 +95,9 @@ def to_json(table: DelayTable) -> str:
         "format": FORMAT,
         "version": VERSION,
         **schema.network_header(table),
-        "populations": {
-            one.name: schema.population_header(table, one) for one in table.populations
-        },
+        "populations": {one.name: schema.header_of(table, one) for one in table.populations},
         "projections": {
-            one.name: {**schema.projection_header(one), "weight_type": one.weight.dtype.name}
+            one.name: {**schema.header_of(table, one), "weight_type": one.weight.dtype.name}
             for one in table.projections
         },
     }
@@ -114,11 +105,7 @@ def to_json(table: DelayTable) -> str:
 
 
 def from_json(text: str) -> NetworkJson:
-    """Read what ``to_json`` gave; keys that version 2 does not name are ignored.
-
-    Raises:
-        UsageError: not JSON, another format or version, a field missing or of wrong type.
-    """
+    """Read what ``to_json`` gave; keys that version 2 does not name are ignored."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -134,15 +121,50 @@ def from_json(text: str) -> NetworkJson:
     )
 
 
+@contextmanager
+def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
+    """Take an older ``network.json`` away first, and write the table's last; gives its path.
+
+    A folder without it is not a network, so that a writer who is interrupted never leaves a
+    mixture of two.
+    """
+    path = folder / HEADER_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}. Choose a folder that can be written to."
+        ) from error
+    yield path
+    write_atomically(path, to_json(table).encode("utf-8"))
+
+
+def read_header(folder: Path) -> NetworkJson:
+    """Read ``network.json``."""
+    path = folder / HEADER_FILE
+    text = read_text(path, "network header")
+    with valid(path, "network header"):
+        return from_json(text)
+
+
+def whole_network(
+    header: NetworkJson,
+    populations: Sequence[tuple[int, Population]],
+    projections: Sequence[Projection],
+    folder: Path,
+) -> DelayTable:
+    """The table of these parts."""
+    with valid(folder / HEADER_FILE, "network header"):
+        return header.table(populations, projections)
+
+
 def _parts(content: dict[str, Any], kind: str, read: Any) -> dict[str, schema.Header]:
     found, members = {}, _value(content, kind, "object")
     for name in members:
         if not NAME.fullmatch(name):
             raise UsageError(f"names of {kind} must be letters, digits and _; got {name!r:.60}.")
-        try:
+        with naming(f"{kind[:-1]} {name:.60}"):
             found[name] = read(partial(_value, _value(members, name, "object")))
-        except UsageError as error:
-            raise UsageError(f"{kind[:-1]} {name:.60}: {error}") from error
     return found
 
 
@@ -161,11 +183,7 @@ def _weight(header: schema.Header, current: Float64) -> Any:
 
 
 def _value(content: dict[str, Any], name: str, kind: str) -> Any:
-    """A field of ``schema``'s kinds, or an ``"object"``.
-
-    Raises:
-        UsageError: it is missing or of another kind.
-    """
+    """A field of ``schema``'s kinds, or an ``"object"``."""
     if name not in content:
         raise UsageError(f"{name!r} is missing.")
     value = content[name]

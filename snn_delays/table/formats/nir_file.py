@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nir
@@ -14,9 +13,10 @@ from snn_delays.atomic import write_atomically
 from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
 from snn_delays.hdf5.fields import is_absurd
 from snn_delays.hdf5.heaps import damaged_lists
-from snn_delays.table.formats.columns import naming
+from snn_delays.table.formats.columns import valid
 from snn_delays.table.formats.nir_graph import to_nir
 from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.require import naming
 from snn_delays.table.table import DelayTable
 
 FILE = "network.nir"
@@ -38,61 +38,34 @@ def write_nir(table: DelayTable, folder: Path | str) -> list[Path]:
     return [path]
 
 
-def read_nir(
-    path: Path | str,
-    *,
-    dt_ms: float | None = None,
-    readout: str | None = None,
-    class_names: Sequence[str] | None = None,
-    tail_steps: int | None = None,
-) -> DelayTable:
+def read_nir(path: Path | str, **about: Any) -> DelayTable:
     """Read a graph, ours or another program's, as ``from_nir`` does.
 
     Args:
         path: the file, or the folder that ``write_nir`` was given.
+        about: dt_ms, readout, class_names and tail_steps, as for ``from_nir``.
 
     Raises:
         UsageError: one line with the path: no such file, not NIR, damaged, or as ``from_nir``.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
-    with naming(path, "NIR network"):
+    with valid(path, "NIR network"):
         graph = _read_graph(path)
-    try:
-        return from_nir(
-            graph,
-            dt_ms=dt_ms,
-            readout=readout,
-            class_names=class_names,
-            tail_steps=tail_steps,
-        )
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    with naming(str(path)):
+        return from_nir(graph, **about)
 
 
 def _read_graph(path: Path) -> nir.NIRGraph:
-    """The graph of a file, which may be damaged.
-
-    Raises:
-        UsageError: no such file, not readable, or not a graph.
-    """
+    """The graph of a file, which may be damaged."""
     if not path.is_file():
         raise UsageError("no such file.")
-    with _readable():
+    try:
         _require_sound(path)
         try:
             graph = nir.read(path)
         except ValueError:  # shapes that do not match: one number for a layer, a batch axis
             graph = nir.read(path, type_check=False)
-    if not isinstance(graph, nir.NIRGraph):
-        raise UsageError(f"expected a NIRGraph, got a single {type(graph).__name__}.")
-    return graph
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
     except UsageError:
         raise
     except _REFUSALS as error:
@@ -102,6 +75,9 @@ def _readable() -> Iterator[None]:
             f"cannot be read (truncated, damaged or not NIR): {one_line(error)}. Write it again "
             "with the program that it comes from."
         ) from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise UsageError(f"expected a NIRGraph, got a single {type(graph).__name__}.")
+    return graph
 
 
 def _require_sound(path: Path) -> None:
@@ -109,11 +85,9 @@ def _require_sound(path: Path) -> None:
     with h5py.File(path, "r") as file:
         arrays: list[h5py.Dataset] = []
 
-        def keep(_: str, member: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(member, h5py.Dataset):
-                arrays.append(member)
-
-        file.visititems(keep)
+        file.visititems(
+            lambda _, one: arrays.append(one) if isinstance(one, h5py.Dataset) else None
+        )
         for array in arrays:
             if is_absurd(array):
                 raise UsageError(f"{array.name} claims {array.size} elements, which are not there.")

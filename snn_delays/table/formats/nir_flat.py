@@ -6,6 +6,7 @@ it computes anything: numbers in row-major order stay where they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,7 @@ class FlatGraph:
 
 
 def flat_graph(graph: nir.NIRGraph) -> FlatGraph:
-    """The nodes that compute something, between one input and one output.
-
-    Raises:
-        UsageError: an edge to nowhere or twice, several inputs or outputs, an input of several
-            axes that nothing flattens.
-    """
+    """The nodes that compute something, between one input and one output."""
     nodes, edges = dict(graph.nodes), _checked(graph, "")
     while inner := [name for name, node in nodes.items() if isinstance(node, nir.NIRGraph)]:
         for name in inner:
@@ -55,7 +51,10 @@ def flat_graph(graph: nir.NIRGraph) -> FlatGraph:
         if after in following[before]:
             raise UsageError(f"edge {before!r} → {after!r} is there twice.")
         following[before].append(after)
-    _require_on_the_way(following, edges, source, output)
+    back = [(after, before) for before, after in edges]
+    for start, ways in ((source, edges), (output, back)):
+        if missed := nodes.keys() - reached(start, ways) - {start}:
+            raise _on_no_way(min(missed))
     return FlatGraph(nodes, following, source, output, size)
 
 
@@ -102,20 +101,18 @@ def _without(nodes: dict[str, Any], edges: Edges, name: str) -> tuple[dict[str, 
     )
 
 
-def _require_on_the_way(
-    following: dict[str, list[str]], edges: Edges, source: str, output: str
-) -> None:
-    preceding: dict[str, list[str]] = {name: [] for name in following}
+def reached(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
+    """Where edges lead from a node; that is itself only where they lead back."""
+    following: dict[str, list[str]] = {}
     for before, after in edges:
-        preceding[after].append(before)
-    for start, next_to in ((source, following), (output, preceding)):
-        reached, coming = {start}, [start]
-        while coming:
-            new = set(next_to[coming.pop()]) - reached
-            reached |= new
-            coming += new
-        if missed := following.keys() - reached:
-            raise _on_no_way(min(missed))
+        following.setdefault(before, []).append(after)
+    found: set[str] = set()
+    coming = [start]
+    while coming:
+        new = set(following.get(coming.pop(), ())) - found
+        found |= new
+        coming += new
+    return found
 
 
 def _on_no_way(name: str) -> UsageError:

@@ -21,7 +21,6 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import nir
@@ -32,8 +31,8 @@ from snn_delays.errors import UsageError
 from snn_delays.table import schema
 from snn_delays.table.formats.network_json import to_json
 from snn_delays.table.models.constants import single
-from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
 METADATA = "snn_delays"
@@ -67,14 +66,14 @@ def to_nir(table: DelayTable) -> nir.NIRGraph:
 
     add(INPUT, nir.Input({"input": np.array([table.input_channels])}))
     for population in table.populations:
-        with _naming(population):
+        with naming(f"NIR: population {population.name}"):
             bias, values = population.float_values(table.unit(population))
             unsaid = single("bias", bias)
             node = population.model.require("NIR", "to_nir")(values, population.scalars, dt)
             node.metadata = {METADATA: schema.arrays_of(population)}
         target = add(population.name, node)
         for projection in table.into(population.name):
-            with _naming(projection):
+            with naming(f"NIR: projection {projection.name}"):
                 branches = dict(_branches(table, projection))
             for steps, matrix in branches.items():
                 before = projection.source
@@ -95,14 +94,6 @@ def to_nir(table: DelayTable) -> nir.NIRGraph:
         output += "_"
     add(output, nir.Output({"output": np.array([table.output.size])}), table.output.name)
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata={METADATA: to_json(table)})
-
-
-@contextmanager
-def _naming(part: Population | Projection) -> Iterator[None]:
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"NIR: {type(part).__name__.lower()} {part.name}: {error}") from error
 
 
 def _require_room(table: DelayTable) -> None:

@@ -21,6 +21,7 @@ from snn_delays.table.formats.nir_order import order
 from snn_delays.table.formats.nir_routes import READERS, Route, Routes, numbers, routes_of, vector
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
 _log = logging.getLogger("snn_delays")
@@ -73,7 +74,7 @@ def from_nir(
     own = graph.metadata.get(METADATA)
     # 0.1 is meant to be 0.1 in single precision too.
     dt_ms = float(str(dt_ms)) if isinstance(dt_ms, np.floating) else plain(dt_ms)
-    try:
+    with naming("NIR"):
         if own is not None:
             return _restored(graph, own, dt_ms)
         routes = routes_of(graph)
@@ -82,8 +83,6 @@ def from_nir(
                 f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms!r}."
             )
         populations, projections = _euler(routes, float(dt_ms))
-    except UsageError as error:
-        raise UsageError(f"NIR: {error}") from error
     output = populations[-1]
     names = map(str, range(output.size)) if class_names is None else class_names
     return DelayTable(
@@ -93,7 +92,7 @@ def from_nir(
         class_names=tuple(names),
         readout=readout or ("spike_count" if output.spiking else "mean"),
         tail_steps=_longest(populations, projections) if tail_steps is None else plain(tail_steps),
-        input_channels=routes.size,
+        input_channels=routes.flat.size,
         created_by=f"NIR {nir.version}",
     )
 
@@ -180,7 +179,7 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     rows: dict[tuple[str, str], list[Rows]] = {}
     for route in routes.routes:
         rows.setdefault((route.source, route.target), []).append(_steps(route, dt_ms))
-    between = {ends for ends in rows if ends[0] != routes.source}
+    between = {ends for ends in rows if ends[0] != routes.flat.source}
     instant = {ends for ends in between if any((one[2] == 0).any() for one in rows[ends])}
     ordered = order(routes.biases, routes.output, between, instant)
     place = {name: index for index, name in enumerate(ordered)}
@@ -196,7 +195,7 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     for name in ordered:
         population, gains[name] = _population(routes, name, names[name], dt_ms / 1000)
         populations.append(population)
-    names[routes.source] = INPUT
+    names[routes.flat.source] = INPUT
     projections = []
     for (source, target), parts in rows.items():
         least = int((source, target) in back)
@@ -235,7 +234,7 @@ def _table_names(nodes: list[str]) -> dict[str, str]:
 
 def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Population, Float64]:
     """A node's neurons, and what their currents are multiplied by."""
-    bias, node = routes.biases[name], routes.nodes[name]
+    bias, node = routes.biases[name], routes.flat.nodes[name]
     size = len(bias)
     if isinstance(node, nir.Output):
         return Population.of(called, "LI", size, beta=0, bias=bias), np.ones(size)
@@ -244,11 +243,9 @@ def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Popu
     _check(name, fields, dt)
     values, scalars, gain, drive = model.require("NIR", "from_nir")(fields, dt)
     gain = np.broadcast_to(gain, (size,))
-    try:
+    with naming(f"node {name!r}"):
         parameters = {key: single(one) for key, one in values.items()}
         population = Population(called, model, single(gain * bias + drive), parameters, scalars)
-    except UsageError as error:
-        raise UsageError(f"node {name!r}: {error}") from error
     return population, gain
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from snn_delays.errors import UsageError
+from snn_delays.table.formats.nir_flat import reached
 
 Edges = set[tuple[str, str]]
 
@@ -22,9 +23,6 @@ def order(met: Iterable[str], output: str, edges: Edges, instant: Edges) -> list
         met: their names; of those that might be next the first is.
         edges: (source, target) of all projections between them.
         instant: of those that have a synapse with a delay of 0.
-
-    Raises:
-        UsageError: the output would have to come before another population.
     """
     found: list[str] = []
     left = [name for name in met if name != output]
@@ -50,14 +48,5 @@ def order(met: Iterable[str], output: str, edges: Edges, instant: Edges) -> list
 
 def _ahead(edges: Edges, among: list[str]) -> dict[str, set[str]]:
     """Where each of some populations leads, by way of no others."""
-    following = {name: {b for a, b in edges if a == name and b in among} for name in among}
-    found = {}
-    for name in among:
-        reached: set[str] = set()
-        coming = [name]
-        while coming:
-            new = following[coming.pop()] - reached
-            reached |= new
-            coming += new
-        found[name] = reached
-    return found
+    inner = [(a, b) for a, b in edges if a in among and b in among]
+    return {name: reached(name, inner) for name in among}

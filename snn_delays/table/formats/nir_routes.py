@@ -54,28 +54,20 @@ class Routes:
     """What a graph computes.
 
     Args:
-        nodes: all of them by name, subgraphs unpacked.
-        source: the input's name.
+        flat: the graph itself, subgraphs unpacked.
         output: the neurons that are read out; the Output node itself where weights lead there.
         biases: of all neurons, in the order in which a walk from the input meets them; float64
             ``[size]`` each.
     """
 
-    nodes: dict[str, Any]
-    source: str
+    flat: FlatGraph
     output: str
-    size: int
     biases: dict[str, Float64]
     routes: list[Route]
 
 
 def routes_of(graph: nir.NIRGraph) -> Routes:
-    """The neurons and routes of a graph.
-
-    Raises:
-        UsageError: a node of another type or on no way from the input to the output, sizes that
-            do not fit, something behind neurons that never spike.
-    """
+    """The neurons and routes of a graph."""
     flat = flat_graph(graph)
     ends = {name: list(_paths(flat, name, [])) for name, node in flat.nodes.items() if _ends(node)}
     output = flat.output
@@ -94,7 +86,12 @@ def routes_of(graph: nir.NIRGraph) -> Routes:
             target = path[-1]
             if target == flat.output != output:
                 continue
-            _require_spikes(source, flat)
+            kind = type(flat.nodes[source]).__name__
+            if kind in READERS and not READERS[kind].spiking:
+                raise UsageError(
+                    f"node {source!r} is {kind}, which never spikes, but weights or neurons follow "
+                    "it; only the last one may be that."
+                )
             route, bias = _route(flat.nodes, source, path, sizes[source])
             if sizes.setdefault(target, len(route.weight)) != len(route.weight):
                 raise UsageError(
@@ -109,7 +106,7 @@ def routes_of(graph: nir.NIRGraph) -> Routes:
     totals = {
         name: np.sum([np.zeros(sizes[name]), *biases[name].values()], axis=0) for name in met[1:]
     }
-    return Routes(flat.nodes, flat.source, output, flat.size, totals, routes)
+    return Routes(flat, output, totals, routes)
 
 
 def _ends(node: Any) -> bool:
@@ -117,21 +114,8 @@ def _ends(node: Any) -> bool:
     return isinstance(node, (nir.Input, nir.Output)) or type(node).__name__ in READERS
 
 
-def _require_spikes(source: str, flat: FlatGraph) -> None:
-    kind = type(flat.nodes[source]).__name__
-    if kind in READERS and not READERS[kind].spiking:
-        raise UsageError(
-            f"node {source!r} is {kind}, which never spikes, but weights or neurons follow it; "
-            "only the last one may be that."
-        )
-
-
 def vector(name: str, node: Any, field: str, size: int) -> Float64:
-    """A field of a node as float64 ``[size]``, row by row; one number serves for all.
-
-    Raises:
-        UsageError: not numbers, not finite, or of another size.
-    """
+    """A field of a node as float64 ``[size]``, row by row; one number serves for all."""
     values = numbers(name, node, field)
     if values.size not in (1, size):
         raise UsageError(
@@ -149,11 +133,7 @@ def _batched(got: int, expected: int) -> str:
 
 
 def numbers(name: str, node: Any, field: str) -> Float64:
-    """A field of a node as float64.
-
-    Raises:
-        UsageError: not numbers, or not finite.
-    """
+    """A field of a node as float64."""
     values = np.asarray(getattr(node, field))
     if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)):
         raise UsageError(f"{field} of node {name!r} must be finite numbers, got {values.dtype}.")

@@ -18,8 +18,8 @@ import numpy as np
 
 from snn_delays.errors import UsageError
 from snn_delays.table.formats.columns import Float64, multiples, parse_columns
+from snn_delays.table.formats.csv import read_network, split_names, write_network
 from snn_delays.table.formats.network_json import NetworkJson
-from snn_delays.table.formats.sidecar import read_network, split_names, write_network
 from snn_delays.table.table import DelayTable
 
 COLUMNS = ("i", "j", "weight", "delay")

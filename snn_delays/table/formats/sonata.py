@@ -11,6 +11,7 @@ Reference:
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,19 +33,17 @@ from snn_delays.hdf5.fields import (
 from snn_delays.hdf5.opened import created, naming_group, opened
 from snn_delays.table import schema
 from snn_delays.table.formats.columns import Float64, multiples
-from snn_delays.table.formats.network_json import NetworkJson
-from snn_delays.table.formats.sidecar import header_last, read_header, whole_network
-from snn_delays.table.formats.sonata_circuit import (
-    EDGES,
-    NODES,
-    circuit_config,
-    edge_types,
-    node_types,
+from snn_delays.table.formats.network_json import (
+    NetworkJson,
+    header_last,
+    read_header,
+    whole_network,
 )
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import INPUT, DelayTable
 
+NODES, EDGES = "nodes.h5", "edges.h5"
 MAGIC = np.uint32(0x0A7A)
 VERSION = (0, 1)
 
@@ -64,9 +63,9 @@ def write_sonata(table: DelayTable, folder: Path | str) -> list[Path]:
     contents = {
         NODES: _file(_write_nodes, table),
         EDGES: _file(_write_edges, table),
-        "node_types.csv": node_types(table),
-        "edge_types.csv": edge_types(table),
-        "circuit_config.json": circuit_config(table),
+        "node_types.csv": _node_types(table),
+        "edge_types.csv": _edge_types(table),
+        "circuit_config.json": _circuit_config(table),
     }
     with header_last(table, folder) as last:
         for name, content in contents.items():
@@ -163,6 +162,47 @@ def edge_index(ids: NDArray[np.integer], n_nodes: int) -> tuple[Ids, Ids]:
     of_node = np.stack([end - count, end], axis=1)
     of_node[count == 0] = 0
     return of_node.astype(np.uint64), ranges[np.argsort(owner, kind="stable")].astype(np.uint64)
+
+
+def _node_types(table: DelayTable) -> bytes:
+    """``node_types.csv``: one type for each population."""
+    rows = [f"0 {INPUT} virtual NULL"]
+    rows += [
+        f"{index} {one.name} point_neuron snn_delays:{one.model.name}"
+        for index, one in enumerate(table.populations, start=1)
+    ]
+    return _lines("node_type_id pop_name model_type model_template", rows)
+
+
+def _edge_types(table: DelayTable) -> bytes:
+    """``edge_types.csv``: one type for each projection."""
+    rows = [
+        f"{index} {one.source} {one.target} static_synapse"
+        for index, one in enumerate(table.projections)
+    ]
+    return _lines("edge_type_id source target model_template", rows)
+
+
+def _lines(header: str, rows: list[str]) -> bytes:
+    return "\n".join([header, *rows, ""]).encode("ascii")
+
+
+def _circuit_config(table: DelayTable) -> bytes:
+    """``circuit_config.json``: where nodes and edges are, and of which kind."""
+    nodes = {INPUT: "virtual", **{one.name: "point_neuron" for one in table.populations}}
+    edges = {one.name: "point" for one in table.projections}
+    networks = {
+        kind: [
+            {
+                f"{kind}_file": f"$BASE_DIR/{file}",
+                f"{kind[:-1]}_types_file": f"$BASE_DIR/{kind[:-1]}_types.csv",
+                "populations": {name: {"type": of} for name, of in populations.items()},
+            }
+        ]
+        for kind, file, populations in (("nodes", NODES, nodes), ("edges", EDGES, edges))
+    }
+    content = {"manifest": {"$BASE_DIR": "."}, "networks": networks}
+    return (json.dumps(content, indent=2) + "\n").encode("ascii")
 
 
 def _members(file: h5py.File, kind: str) -> h5py.Group:

@@ -40,36 +40,21 @@ def euler(node: Mapping[str, Float64], dt: float) -> tuple[Float64, Float64, Flo
 
 
 def iaf_psc_delta(beta: Float64, v_threshold: Float64, v_reset: Float64) -> NestNeurons:
-    """NEST's neuron whose exact integration is v ← v_reset + beta · (v − v_reset) + I."""
+    """NEST's neuron whose exact integration is v ← v_reset + beta · (v − v_reset) + I:
+    exp(−1 / tau_m) is beta."""
+    # The two ends have no logarithm to go by: in float64 exp(−1000) is 0, and exp(−1e−17) is 1.
+    inside = np.where((beta > 0) & (beta < 1), beta, 0.5)
+    tau = np.select([beta <= 0, beta >= 1], [1e-3, 1e17], -1 / np.log(inside))
     return NestNeurons(
         "iaf_psc_delta",
-        {
-            "C_m": 1.0,
-            "t_ref": 0.0,
-            "tau_m": _tau(beta),
-            "E_L": v_reset,
-            "V_th": v_threshold,
-            "V_reset": v_reset,
-        },
+        {"C_m": 1.0, "t_ref": 0.0, "tau_m": tau, "E_L": v_reset, "V_reset": v_reset}
+        | {"V_th": v_threshold},
         {"V_m": v_reset},
     )
 
 
-def _tau(beta: Float64) -> Float64:
-    """Membrane time constant in steps; exp(−1 / tau) gives beta back.
-
-    The two ends have no logarithm to go by: exp(−1000) is 0, and exp(−1e−17) is 1, in float64.
-    """
-    inside = np.where((beta > 0) & (beta < 1), beta, 0.5)
-    return np.select([beta <= 0, beta >= 1], [1e-3, 1e17], -1 / np.log(inside))
-
-
 def single(name: str, values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The values in single precision.
-
-    Raises:
-        UsageError: a number that is too large for it.
-    """
+    """The values in single precision."""
     with np.errstate(over="ignore", under="ignore"):
         found = values.astype(np.float32)
     if not np.all(np.isfinite(found)):

@@ -15,14 +15,11 @@ import numpy as np
 
 from snn_delays.errors import UsageError
 from snn_delays.table.models import constants
-from snn_delays.table.models.lif import after, check
+from snn_delays.table.models.lif import LIF, after, check
 from snn_delays.table.models.model import (
-    POTENTIAL,
     SHARE,
-    THRESHOLD,
     Model,
     Parameter,
-    Scalar,
     Scalars,
     Values,
     kept,
@@ -77,13 +74,8 @@ CUBALIF = Model(
     text="leaky integrate-and-fire of currents that leak",
     equation="i ← alpha · i + I; v ← v_reset + beta · (v − v_reset) + i; spike where "
     "v ≥ v_threshold, then v ← v_reset (reset hard) or v ← v − v_threshold (soft)",
-    parameters=(
-        Parameter("alpha", SHARE, "share of i kept per step"),
-        Parameter("beta", SHARE, "share of v kept per step"),
-        Parameter("v_threshold", THRESHOLD, "v from which it spikes"),
-        Parameter("v_reset", POTENTIAL, "v at rest and after a spike; 0 unless reset is hard"),
-    ),
-    scalars=(Scalar("reset", "what a spike does to v", choices=("hard", "soft")),),
+    parameters=(Parameter("alpha", SHARE, "share of i kept per step"), *LIF.parameters),
+    scalars=LIF.scalars,
     state={"v": "v_reset", "i": None},
     step=step,
     check=check,

@@ -23,11 +23,7 @@ Float64 = NDArray[np.float64]
 
 
 def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> Float64:
-    """The input as float64 in memory of its own.
-
-    Raises:
-        UsageError: another shape than expected, or not numbers.
-    """
+    """The input as float64 in memory of its own."""
     if counts.shape != shape:
         raise UsageError(
             f"simulate: counts must be [T, input_channels] ([input_channels] in step), here "
@@ -42,9 +38,6 @@ def largest_count(table: DelayTable) -> float:
     """The largest |input| with which the currents of whole-number populations stay exact.
 
     Infinity where none of them is sent the input.
-
-    Raises:
-        UsageError: a population for whose currents even single spikes may be too much.
     """
     return min((_largest(table, one) for one in table.populations), default=float("inf"))
 
@@ -72,11 +65,7 @@ def _largest(table: DelayTable, population: Population) -> float:
 
 
 def require_counts(table: DelayTable, x: Float64, largest: float) -> None:
-    """Refuse an input that the table does not take; ``largest`` is ``largest_count``.
-
-    Raises:
-        UsageError: not finite; for whole-number populations not whole numbers, or too large.
-    """
+    """Refuse an input that the table does not take; ``largest`` is ``largest_count``."""
     if not np.all(np.isfinite(x)):
         raise UsageError("simulate: counts must be finite, got NaN or infinity.")
     whole = [one for one in table.populations if one.integer and takes_input(table, one)]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from snn_delays.errors import UsageError
 from snn_delays.table.simulator import bounds
 from snn_delays.table.simulator.packed import Packed
-from snn_delays.table.simulator.simulation import Bools, Float64, Simulation, predict, scores
+from snn_delays.table.simulator.simulation import Bools, Float64, Simulation
 from snn_delays.table.table import DelayTable
 
 loops: ModuleType | None
@@ -30,8 +30,6 @@ try:
     from snn_delays.table.simulator import events_cpu as loops
 except ImportError:  # numba
     loops = None
-
-__all__ = ["Simulation", "Simulator", "predict", "scores", "simulate"]
 
 
 def simulate(table: DelayTable, counts: NDArray[np.generic]) -> Simulation:

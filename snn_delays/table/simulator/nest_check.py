@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
+from snn_delays.table.lags import lags
 from snn_delays.table.models.model import NestNeurons
 from snn_delays.table.population import Population
-from snn_delays.table.projection import Projection
+from snn_delays.table.require import naming
 from snn_delays.table.simulator import nest_worker
 from snn_delays.table.simulator.events import Simulator
-from snn_delays.table.simulator.simulation import Simulation, far_apart, predict
+from snn_delays.table.simulator.simulation import Simulation, Tally, predict
 from snn_delays.table.table import INPUT, DelayTable
 
 TIMEOUT_S = 120.0
@@ -43,37 +44,24 @@ _MOST_SPIKES = 2**31 - 1  # of one channel in one step: NEST counts them in an i
 _LONGEST = 2**21 - 1  # steps: what is longer NEST wraps around without a word
 
 
-@dataclass(frozen=True)
-class NestAgreement:
-    """What NEST and the table's simulator have in common on a set of samples.
+@dataclass
+class NestAgreement(Tally):
+    """What the table's simulator and NEST have in common on a set of samples.
 
     Both compute in float64, but add a step's spikes in another order, and NEST keeps beta as a
     time constant: where v meets the threshold to the last digit, one may fire and the other not.
     Every spike that this changes later on is counted too.
 
     Args:
-        spikes_total: spikes of the simulator, of all populations.
-        spikes_differing: (step, neuron) pairs where only one of the two fired.
-        first_differences: those of them that no other can have caused: in the first step in
+        first_differences: differing spikes that no other can have caused: in the first step in
             which a sample differs, and there in the first population that does.
-        samples_with_difference: samples with at least one such pair.
-        potentials_max_difference: the largest difference of the readout's v.
-        readouts_differing: samples whose spikes all agree, and whose output's v is further apart
-            than rounding explains: by a millionth of its largest v.
         latency_steps: by how many steps NEST's output lagged; taken off before comparing.
         seconds: wall time, NEST and simulator side by side.
     """
 
-    samples: int
-    spikes_total: int
-    spikes_differing: int
-    first_differences: int
-    samples_with_difference: int
-    predictions_differing: int
-    potentials_max_difference: float
-    readouts_differing: int
-    latency_steps: int
-    seconds: float
+    first_differences: int = 0
+    latency_steps: int = 0
+    seconds: float = 0.0
 
 
 def compare_with_nest(
@@ -97,36 +85,17 @@ def compare_with_nest(
     """
     began = time.perf_counter()
     simulator = Simulator(table)
-    spikes_total = spikes_differing = first_differences = 0
-    samples_with_difference = predictions_differing = readouts_differing = 0
-    potentials_max_difference = 0.0
-    for done, in_nest in enumerate(_stream(table, samples, timeout_s), start=1):
-        ours = simulator.run(samples[done - 1])
-        differing = [fired != in_nest.spikes[name] for name, fired in ours.spikes.items()]
-        count = sum(int(np.count_nonzero(one)) for one in differing)
-        spikes_total += sum(ours.spike_counts.values())
-        spikes_differing += count
-        samples_with_difference += count > 0
-        first_differences += _first(differing) if count else 0
-        if not count:
-            readouts_differing += far_apart(ours.potentials, in_nest.potentials, 1e-6)
-        predictions_differing += predict(ours, table.readout) != predict(in_nest, table.readout)
-        gap = float(np.abs(ours.potentials - in_nest.potentials).max(initial=0.0))
-        potentials_max_difference = max(potentials_max_difference, gap)
+    found = NestAgreement(latency_steps=latencies(table)[table.output.name])
+    for in_nest, counts in zip(_stream(table, samples, timeout_s), samples, strict=True):
+        ours = simulator.run(counts)
+        answers = predict(ours, table.readout), predict(in_nest, table.readout)
+        differing = found.add(ours, in_nest, answers, 1e-6)
+        if any(map(np.any, differing)):
+            found.first_differences += _first(differing)
         if progress is not None:
-            progress(done, len(samples))
-    return NestAgreement(
-        samples=len(samples),
-        spikes_total=spikes_total,
-        spikes_differing=spikes_differing,
-        first_differences=first_differences,
-        samples_with_difference=samples_with_difference,
-        predictions_differing=predictions_differing,
-        potentials_max_difference=potentials_max_difference,
-        readouts_differing=readouts_differing,
-        latency_steps=latencies(table)[table.output.name],
-        seconds=time.perf_counter() - began,
-    )
+            progress(found.samples, len(samples))
+    found.seconds = time.perf_counter() - began
+    return found
 
 
 def _first(differing: list[NDArray[np.bool_]]) -> int:
@@ -168,7 +137,8 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
     if importlib.util.find_spec("nest") is None:
         raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
     latencies(table)
-    _neurons(table)
+    for one in table.populations:
+        _in_nest(table, one)
     for n, counts in enumerate(samples):
         _counts(table, n, counts)
 
@@ -176,42 +146,19 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
 def latencies(table: DelayTable) -> dict[str, int]:
     """By how many steps each population lags in a simulator whose shortest delay is one step.
 
-    The smallest lags for which every delay there is at least one step.
-
     Raises:
-        UsageError: none are: a loop whose delays add up to less than a step for each projection
-            in it.
+        UsageError: a loop whose delays add up to less than a step for each projection in it.
     """
-    least = [(one, int(one.delay.min())) for one in table.projections if len(one)]
-    lags = {INPUT: 0, **dict.fromkeys(table.order, 0)}
-    by: dict[str, Projection] = {}  # what makes a population lag as it does
-    raised: list[Projection] = []
-    for _ in lags:
-        raised = [one for one, delay in least if _raised(lags, by, one, 1 - delay)]
-        if not raised:
-            del lags[INPUT]
-            return lags
-    # Lags that never settle are raised in a circle: far enough back from any of them is the loop.
-    name = raised[0].target
-    for _ in lags:
-        name = by[name].source
-    loop = [by[name]]
-    while loop[-1].source != name:
-        loop.append(by[loop[-1].source])
-    raise UsageError(
-        f"NEST: in the loop {' ← '.join(one.name for one in loop)} the shortest delays add up to "
-        f"less than {len(loop)} steps, and NEST's shortest delay is 1 step each. Check this "
-        "network in the simulator alone, or train one with longer delays there."
-    )
-
-
-def _raised(lags: dict[str, int], by: dict[str, Projection], one: Projection, more: int) -> bool:
-    """Let a projection's target lag ``more`` than its source at least; whether that is new."""
-    needed = lags[one.source] + more
-    if needed <= lags[one.target]:
-        return False
-    lags[one.target], by[one.target] = needed, one
-    return True
+    least = {one.name: 1 - int(one.delay.min()) for one in table.projections if len(one)}
+    lag, loop = lags(table, least)
+    if loop:
+        raise UsageError(
+            f"NEST: in the loop {' ← '.join(one.name for one in loop)} the shortest delays add up "
+            f"to less than {len(loop)} steps, and NEST's shortest delay is 1 step each. Check this "
+            "network in the simulator alone, or train one with longer delays there."
+        )
+    del lag[INPUT]
+    return lag
 
 
 def _stream(
@@ -278,15 +225,16 @@ def _last_line(folder: Path) -> str:
 
 def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
     """What ``nest_worker`` builds: what there is, and its arrays in float64."""
-    lags = {INPUT: 0, **latencies(table)}
+    lag = {INPUT: 0, **latencies(table)}
     arrays: dict[str, Any] = {}
     populations: dict[str, Any] = {}
-    for name, (bias, neurons) in _neurons(table).items():
+    for one in table.populations:
+        name, (bias, neurons) = one.name, _in_nest(table, one)
         populations[name] = {
             "model": neurons.model,
             "parameters": list(neurons.parameters),
             "state": list(neurons.state),
-            "lag": lags[name],
+            "lag": lag[name],
         }
         found = {"bias": bias, **neurons.parameters}
         found |= {f"state.{key}": values for key, values in neurons.state.items()}
@@ -295,7 +243,7 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
         }
     projections: dict[str, Any] = {}
     for one in table.projections:
-        delay = one.delay.astype(np.int64) + lags[one.target] - lags[one.source]
+        delay = one.delay.astype(np.int64) + lag[one.target] - lag[one.source]
         if delay.max(initial=1) > _LONGEST:
             raise UsageError(
                 f"NEST: projection {one.name}: a delay of {delay.max()} steps is longer than "
@@ -314,12 +262,8 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
     return about, arrays
 
 
-def _neurons(table: DelayTable) -> dict[str, tuple[NDArray[np.float64], NestNeurons]]:
-    """By population, its bias and what it is in NEST."""
-    return {one.name: _in_nest(table, one) for one in table.populations}
-
-
 def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.float64], NestNeurons]:
+    """A population's bias, and what it is in NEST."""
     model = population.model
     try:
         find = model.require("NEST", "nest")
@@ -329,10 +273,8 @@ def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.floa
             f"population {population.name}: {error} Check this table in the simulator alone{other}."
         ) from error
     bias, values = population.float_values(table.unit(population))
-    try:
+    with naming(f"population {population.name}"):
         return bias, find(values, population.scalars)
-    except UsageError as error:
-        raise UsageError(f"population {population.name}: {error}") from error
 
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:

@@ -46,21 +46,18 @@ class Packed:
         self.rest = np.zeros((_STATES, total))
         self.scalar = np.zeros((len(sizes), _SCALARS))
         for row, population in enumerate(table.populations):
-            model, cells = population.model, slice(begins[row], begins[row + 1])
+            cells = slice(begins[row], begins[row + 1])
             self.populations[row] = (
-                MODEL_LIST.index(model),
+                MODEL_LIST.index(population.model),
                 begins[row],
                 population.size,
                 population.integer,
             )
             self.bias[cells] = population.bias
-            for index, parameter in enumerate(model.parameters):
-                self.parameter[index, cells] = population.parameters[parameter.name]
-            for index, start in enumerate(model.state.values()):
-                self.rest[index, cells] = 0 if start is None else population.parameters[start]
-            self.scalar[row, : len(model.scalars)] = [
-                one.index(population.scalars[one.name]) for one in model.scalars
-            ]
+            parameters, rest, scalars = population.step_values()
+            self.parameter[: len(parameters), cells] = parameters
+            self.rest[: len(rest), cells] = rest
+            self.scalar[row, : len(scalars)] = scalars
         self.projections = np.zeros((len(table.projections), 6), np.int64)
         self.scale = np.zeros(len(table.projections))
         firsts, cells_of, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)], []

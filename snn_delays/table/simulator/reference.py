@@ -82,15 +82,11 @@ class _Neurons:
     """A population and its state."""
 
     def __init__(self, population: Population) -> None:
-        self.population, model = population, population.model
+        self.population = population
+        parameters, rest, scalars = population.step_values()
         # Per neuron, what its step takes after the current.
-        columns = [population.parameters[one.name].astype(np.float64) for one in model.parameters]
-        scalars = [one.index(population.scalars[one.name]) for one in model.scalars]
-        self.constants = [(*(one[n] for one in columns), *scalars) for n in range(population.size)]
-        self.state = np.zeros((len(model.state), population.size))
-        for row, start in enumerate(model.state.values()):
-            if start is not None:
-                self.state[row] = population.parameters[start]
+        self.constants = [(*one, *scalars) for one in parameters.astype(np.float64).T]
+        self.state = rest.astype(np.float64)
 
     def step(self, current: Float64) -> Bools:
         """One step of every neuron: currents ``[size]`` → spikes ``[size]``."""

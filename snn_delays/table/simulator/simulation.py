@@ -22,7 +22,7 @@ class Simulation:
         spikes: of each population that spikes, by name, bool ``[T + tail, size]``.
     """
 
-    potentials: Float64
+    potentials: NDArray[np.floating]
     spikes: dict[str, Bools]
 
     @property
@@ -61,16 +61,45 @@ def scores(simulation: Simulation, readout: str) -> Float64:
     )
 
 
-def far_apart(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> bool:
-    """Whether potentials differ by more than a share of the largest, and so by more than rounding.
+@dataclass
+class Tally:
+    """What two runs of the same samples have in common.
 
-    For samples whose spikes agree: nothing else than rounding may tell them apart.
-
-    Shape:
-        both ``[T + tail, n_classes]``.
+    Args:
+        spikes_total: spikes of the first run, of all populations that spike.
+        spikes_differing: (step, neuron) pairs where only one of the two fired.
+        samples_with_difference: samples with at least one such pair.
+        potentials_max_difference: largest |v − v| of the output at any step; of an output that is
+            read by its spikes only where both runs have its v.
+        readouts_differing: samples whose spikes all agree, and whose output's v is further apart
+            than rounding explains: by a ``share`` of its largest.
     """
-    largest = max(float(np.abs(one).max(initial=0)), float(np.abs(other).max(initial=0)))
-    return not np.all(np.abs(one - other) <= share * largest)
+
+    samples: int = 0
+    spikes_total: int = 0
+    spikes_differing: int = 0
+    samples_with_difference: int = 0
+    predictions_differing: int = 0
+    potentials_max_difference: float = 0.0
+    readouts_differing: int = 0
+
+    def add(
+        self, one: Simulation, other: Simulation, answers: tuple[int, int], share: float
+    ) -> list[Bools]:
+        """Count a sample, whose classes are ``answers``; gives where spikes differ."""
+        differing = [fired != other.spikes[name] for name, fired in one.spikes.items()]
+        count = sum(int(np.count_nonzero(where)) for where in differing)
+        self.samples += 1
+        self.spikes_total += sum(one.spike_counts.values())
+        self.spikes_differing += count
+        self.samples_with_difference += count > 0
+        self.predictions_differing += answers[0] != answers[1]
+        gap = float(np.abs(one.potentials - other.potentials).max(initial=0))
+        self.potentials_max_difference = max(self.potentials_max_difference, gap)
+        largest = max(float(np.abs(run.potentials).max(initial=0)) for run in (one, other))
+        near = np.abs(one.potentials - other.potentials) <= share * largest
+        self.readouts_differing += not (count or np.all(near))
+        return differing
 
 
 def predict(simulation: Simulation, readout: str) -> int:

@@ -87,7 +87,7 @@ class Recording:
         spiking = (one.name for one in table.populations if one.spiking)
         self._events: dict[str, list[NDArray[np.int32]]] = {name: [] for name in (INPUT, *spiking)}
         self._counts: list[NDArray[np.float64]] = []
-        self._potentials: list[NDArray[np.float64]] = []
+        self._potentials: list[NDArray[np.floating]] = []
 
     def add(self, trial: Trial) -> None:
         counts = trial.sample.counts
