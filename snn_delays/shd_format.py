@@ -23,9 +23,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from snn_delays.arguments import described, whole_number
+from snn_delays.arguments import whole_number
 from snn_delays.atomic import replacing
-from snn_delays.columns import column, offsets_of
+from snn_delays.columns import check_events, column
 from snn_delays.errors import UsageError
 
 MOST_UNITS = 65_536  # units are uint16 in what is published
@@ -59,22 +59,12 @@ def write_events(
     """
     if n_units is not None:
         n_units = whole_number("write_events: n_units", n_units, 1, MOST_UNITS)
-    most = MOST_UNITS if n_units is None else n_units
-    column("write_events: units", units, len(times), 0, most - 1, why=f"{most} units")
-    n = len(offsets_of("write_events: offsets", offsets, len(times))) - 1
+    most = {"n_units": n_units or MOST_UNITS, "n_classes": len(class_names)}
+    n = check_events("write_events", times, units, offsets, labels, **most)
     if isinstance(speakers, np.ndarray):
         column("write_events: speakers", speakers, n, 0, 65_535, why="None: unknown")
     elif speakers is not None and len(speakers) != n:
         raise UsageError(f"write_events: speakers must be {n} names, got {len(speakers)}.")
-    # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
-    real = times.dtype.kind == "f" and times.min(initial=0) >= 0 and times.max(initial=0) < np.inf
-    if not real:
-        raise UsageError(
-            "write_events: times must be seconds, a float array [E] of finite numbers >= 0, "
-            f"got {described(times)}."
-        )
-    last = len(class_names) - 1
-    column("write_events: labels", labels, n, 0, last, why=f"{last + 1} class_names")
     with replacing(Path(path)) as unfinished, h5py.File(unfinished, "w") as file:
         _write_lists(file, "spikes/times", times, offsets, np.float16)
         _write_lists(file, "spikes/units", units, offsets, np.uint16)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from snn_delays.arguments import choice, described, whole_number
-from snn_delays.columns import column, offsets_of
+from snn_delays.arguments import choice, whole_number
+from snn_delays.columns import check_events, column
 from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
 from snn_delays.errors import UsageError
 
@@ -53,20 +53,10 @@ class Events:
     """The recordings that were left out, and why: "recording 7 is ragged: …"."""
 
     def __post_init__(self) -> None:
-        times = self.times
-        real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
-        if not real or not (np.isfinite(times).all() and times.min(initial=0) >= 0):
-            raise UsageError(
-                "Events: times must be seconds, a float array [E] of finite numbers >= 0, "
-                f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
-            )
-        last = whole_number("Events: n_units", self.n_units, 1) - 1
-        why = f"n_units = {self.n_units}"
-        column("Events: units", self.units, len(times), 0, last, why=why)
-        n = len(offsets_of("Events: offsets", self.offsets, len(times))) - 1
-        last = len(self.class_names) - 1
-        column("Events: labels", self.labels, n, 0, last, why=f"{last + 1} class_names")
-        column("Events: speakers", self.speakers, n)
+        most = {"n_units": whole_number("Events: n_units", self.n_units, 1)}
+        most["n_classes"] = len(self.class_names)
+        columns = self.times, self.units, self.offsets, self.labels
+        column("Events: speakers", self.speakers, check_events("Events", *columns, **most))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -186,10 +176,18 @@ def stream_events(
             skipped = tuple(f"recording {some.start + i} {reason}" for i, reason in bad.items())
             if bad and on_bad == "refuse":
                 raise source.error(skipped[0])
-            yield _events(header, some.without(list(bad)) if bad else some, n_units, skipped)
+            yield events_of(
+                some.without(list(bad)) if bad else some,
+                n_units=n_units,
+                skipped=skipped,
+                class_names=header.class_names,
+                time_type=header.time_type,
+                speaker_sex=header.speaker_sex,
+            )
 
 
-def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, ...]) -> Events:
+def events_of(some: Recordings, **about: Any) -> Events:
+    """Their valid events; ``about``, the other fields of :class:`Events`."""
     # float64 first: times are float16, which overflows at 65504 and so cannot hold microseconds.
     times = _joined(some.times).astype(np.float64)
     valid = np.isfinite(times) & (times >= 0)
@@ -199,12 +197,8 @@ def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, 
         offsets=_offsets(valid)[_offsets(sizes(some.times))],
         labels=some.labels,
         speakers=some.speakers,
-        class_names=header.class_names,
-        n_units=n_units,
         invalid_events=int(np.count_nonzero(~valid)),
-        time_type=header.time_type,
-        speaker_sex=header.speaker_sex,
-        skipped=skipped,
+        **about,
     )
 
 
