@@ -1,9 +1,4 @@
-"""Sound in, spikes out: membrane, hair cells, fibres and bushy cells, one place after the other.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
-"""
+"""Sound in, spikes out: membrane, hair cells, fibres and bushy cells, one place after the other."""
 
 from __future__ import annotations
 
@@ -51,9 +46,7 @@ class Ear:
 
 
 def presented(sound: Float[np.ndarray, " samples"]) -> Float64[np.ndarray, " samples"]:
-    """The clip at the loudness of 0.3 RMS, faded in and out by a Hann window as long as itself.
-
-    Silence stays silence.
+    """The clip at 0.3 RMS, faded by a Hann window as long as itself; silence stays silence.
 
     Raises:
         UsageError: ``sound`` is no finite pressure over time.

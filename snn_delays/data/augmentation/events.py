@@ -131,9 +131,7 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
     return events._replace(channels=_jittered(events.channels, n_channels, sigma))
 
 
-def _jittered(
-    places: Int32[Tensor, " E"], size: Int32[Tensor, " E"] | int, sigma: float
-) -> Int32[Tensor, " E"]:
+def _jittered(places: Tensor, size: Tensor | int, sigma: float) -> Tensor:
     moves = (sigma * torch.randn(len(places), device=places.device)).round().int()
     # Reflection at both ends, however far: a walk around 0 … size − 1, size − 1 … 0.
     around = (places + moves) % (2 * size)

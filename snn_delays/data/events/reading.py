@@ -16,7 +16,6 @@ from jaxtyping import Float64, Int64
 from snn_delays.arguments import choice, whole_number
 from snn_delays.columns import check_events, column
 from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
-from snn_delays.errors import UsageError
 
 OnBad = Literal["refuse", "skip"]
 
@@ -27,10 +26,8 @@ _RECORDINGS_PER_CHUNK = 256
 class Events:
     """The events of recordings, one recording after the other.
 
-    Shape:
-        ``times`` (seconds, finite, >= 0) and ``units`` ``[E]``; ``offsets`` ``[n + 1]``, recording
-        ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``; ``labels`` and
-        ``speakers`` (-1 where unknown) ``[n]``.
+    ``times`` are seconds, finite and >= 0; recording ``i`` owns the events from ``offsets[i]`` up
+    to ``offsets[i + 1]``; ``speakers`` are -1 where unknown.
 
     Raises:
         UsageError: columns of another kind, length or range.
@@ -64,11 +61,8 @@ class Events:
 
 @dataclass(frozen=True)
 class Recordings:
-    """A few hundred recordings in the order of the file, unchecked.
-
-    Shape:
-        ``times`` (seconds) and ``units``: one list per recording, of any lengths; ``labels``,
-        ``speakers`` ``[n]``. ``start`` is the number of the first one within the file.
+    """Some recordings, unchecked: lists of ``times`` (s) and ``units``; the first is the
+    ``start``-th of the file.
     """
 
     start: int
@@ -81,11 +75,9 @@ class Recordings:
         return len(self.labels)
 
     def defects(self, n_units: int, n_classes: int) -> dict[int, str]:
-        """What makes recordings unusable: index within these → words that read on after it; the
-        first defect of each.
+        """Index of what is unusable → its first defect, in words that read on after the number.
 
-        That a time is NaN, infinite or negative is none: such events are left out and counted,
-        since the published files hold some.
+        That a time is NaN, infinite or negative is none, since the published files hold some.
         """
         found: dict[int, str] = {}
         counts, unit_counts = sizes(self.times), sizes(self.units)
@@ -153,14 +145,11 @@ def stream_events(
     """Read a file in pieces of a few hundred recordings, at least one piece.
 
     Args:
-        n_units: units are 0 … ``n_units`` − 1.
         on_bad: what becomes of recordings whose lists do not match or that have a unit or label
             out of range: "refuse" the file, or "skip" them; :attr:`Events.skipped` names them.
 
     Raises:
-        UsageError: one line with the path: missing, damaged or not HDF5; an array missing or of
-            another kind; no recordings; times, units or labels that do not match; a unit or label
-            out of range.
+        UsageError: the path and what is wrong: missing, damaged, not in the format, or a defect.
     """
     choice("on_bad", on_bad, get_args(OnBad))
     with source.open() as file:

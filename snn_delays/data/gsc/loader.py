@@ -13,12 +13,20 @@ import torch
 from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice, cache_folders
 from snn_delays.data.events.reading import OnBad
-from snn_delays.data.gsc.clips import find_clips, noise_clips, official_parts
+from snn_delays.data.gsc.clips import (
+    Chosen,
+    Task,
+    every_word,
+    find_clips,
+    measure_noise,
+    noise_clips,
+    official_parts,
+    ten_commands,
+)
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
 from snn_delays.data.gsc.split import FeatureSplit, Scale
-from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
@@ -99,8 +107,7 @@ def load_gsc(
                 f"GSC: none of the {len(chosen.clips)} recordings in {root} is for {part}: "
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
-    heard = where["train"]
-    steps = front_end.steps(front_end.rate)
+    heard, steps = where["train"], front_end.steps(front_end.rate)
     scale = Scale.of(features.sums[heard], features.squares[heard], steps=steps)
     whole = FeatureSplit(
         features.parts,
@@ -111,16 +118,9 @@ def load_gsc(
         encoder=encode,
         name="all",
     )
-    train, valid, test = (whole.subset(places, part) for part, places in where.items())
-    return SpikeData(
-        train=train,
-        valid=valid,
-        test=test,
-        class_names=chosen.class_names,
-        dt_ms=float(dt_ms),
-        split=split,
-        invalid_events=0,
-    )
+    splits = {part: whole.subset(places, part) for part, places in where.items()}
+    about = {"class_names": chosen.class_names, "dt_ms": float(dt_ms), "split": split}
+    return SpikeData(**splits, **about, invalid_events=0)
 
 
 def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, str]:

@@ -41,12 +41,7 @@ class Scale:
                 )
 
     @classmethod
-    def of(
-        cls,
-        sums: Float64[np.ndarray, "n bands"],
-        squares: Float64[np.ndarray, "n bands"],
-        steps: int,
-    ) -> Scale:
+    def of(cls, sums: Float64[np.ndarray, "n bands"], squares: np.ndarray, steps: int) -> Scale:
         """From every training recording's Σ_t feature and Σ_t feature²."""
         count = len(sums) * steps
         mean = sums.sum(axis=0) / count
@@ -80,8 +75,8 @@ class FeatureBatch(CompactBatch):
             raise UsageError(
                 f"FeatureBatch: features must be a tensor [N, T, bands], got {described(features)}."
             )
-        n = len(features)
-        check_columns("FeatureBatch", n, labels=self.labels, speakers=self.speakers)
+        columns = {"labels": self.labels, "speakers": self.speakers}
+        check_columns("FeatureBatch", len(features), **columns)
 
     def dense(self) -> Batch:
         """Normalise and encode it where it is: ``[T, N, C]``, all recordings equally long."""
@@ -96,12 +91,9 @@ class FeatureSplit(Split):
 
     Args:
         parts: features ``[n, T, bands]``.
-        places: where each recording of the split stands: its part, and its row in the part.
+        places: where each recording of the split stands ``[n, 2]``: part, and row in the part.
         scale, encoder: how features become a network's input.
         labels, speakers, name: as in :class:`~snn_delays.data.Split`.
-
-    Shape:
-        ``places`` ``[n, 2]``; ``labels``, ``speakers`` ``[n]``.
     """
 
     def __init__(
@@ -116,8 +108,7 @@ class FeatureSplit(Split):
         name: str,
     ) -> None:
         owner = self._owner(name)
-        self.parts = list(parts)
-        bands = len(scale.mean)
+        self.parts, bands = list(parts), len(scale.mean)
         if not self.parts:
             raise UsageError(f"{owner}: expected at least 1 part, got none.")
         steps = self.parts[0].shape[1] if self.parts[0].ndim == 3 else 0

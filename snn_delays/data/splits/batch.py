@@ -30,9 +30,8 @@ class Batch(_Fields):
         UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
 
     Shape:
-        ``spikes`` ``[T, N, C]``, spike counts, with T the longest recording of the batch in
-        steps; ``labels``, ``lengths`` (steps: last event's step + 1, at least 1) and ``speakers``
-        (-1 where unknown) ``[N]``.
+        ``spikes`` ``[T, N, C]``, spike counts; ``labels``, ``lengths`` (steps: last event's
+        step + 1, at least 1) and ``speakers`` (-1 where unknown) ``[N]``.
     """
 
     __slots__ = ()
@@ -49,10 +48,7 @@ class Batch(_Fields):
 
 @dataclass(frozen=True)
 class CompactBatch:
-    """A batch before it is laid out: what there is to move to a device.
-
-    ``compact.to(device).dense()`` is the batch, made where it is used.
-    """
+    """A batch before ``compact.to(device).dense()`` lays it out where it is used."""
 
     labels: Int64[Tensor, " N"]
     speakers: Int64[Tensor, " N"]
@@ -70,13 +66,10 @@ class CompactBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class SparseBatch(CompactBatch):
-    """A batch as a list of events.
-
-    About a tenth of a batch's cells hold events, so that this is a tenth of the bytes of its
-    dense form, and the device is quicker at laying it out.
+    """A batch as a list of events: about a tenth of the bytes of its dense form.
 
     Raises:
-        UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
+        UsageError: as in :class:`Batch`.
 
     Shape:
         ``cells`` ``[E]``, where in the flattened ``[T, N, C]`` each event goes; ``counts`` ``[E]``,
