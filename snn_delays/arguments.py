@@ -94,11 +94,16 @@ def real_number(
     raise _refused(name, must or f"be a number{of_unit} {span}".rstrip(), value, advice)
 
 
+def require(fits: Any, name: str, must: str, value: Any) -> None:
+    """Refuse a value that does not fit: ``name`` must ``must``, got this value or such an array."""
+    if not fits:
+        raise UsageError(f"{name} must {must}, got {described(value)}.")
+
+
 def tuple_of(name: str, values: Any, kind: type, least: int = 0) -> None:
     """Refuse what is no tuple of at least so many values of a kind."""
     typed = isinstance(values, tuple) and all(isinstance(one, kind) for one in values)
-    if not typed or len(values) < least:
-        raise _refused(name, f"be a tuple of {kind.__name__}", values, "")
+    require(typed and len(values) >= least, name, f"be a tuple of {kind.__name__}", values)
 
 
 Rule = Callable[[str, Any], Any]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
-from snn_delays.arguments import described
+from snn_delays.arguments import described, require
 from snn_delays.errors import UsageError
 
 MOST = 2**31 - 1
@@ -99,11 +99,9 @@ def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """
     for name, values in columns.items():
         whole = isinstance(values, Tensor) and is_whole(values) and values.dtype != torch.bool
-        if not whole or values.shape != (len(values) if n is None else n,):
-            size = "" if n is None else f"{n} "
-            raise UsageError(
-                f"{owner}: {name} must be a tensor of {size}whole numbers, got {described(values)}."
-            )
+        fits = whole and values.shape == (len(values) if n is None else n,)
+        size = "" if n is None else f"{n} "
+        require(fits, f"{owner}: {name}", f"be a tensor of {size}whole numbers", values)
 
 
 def is_whole(values: Tensor) -> bool:

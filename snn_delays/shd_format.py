@@ -41,14 +41,10 @@ def write_events(
 ) -> None:
     """Write a file in SHD's format, all of it or nothing.
 
-    Missing folders are made; an existing file is replaced. As in SHD, times are rounded to
+    Missing folders are made; an existing file is replaced. As in SHD, times (s) are rounded to
     float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s and 0.98 ms from 1 s.
-
-    Args:
-        times, units: of every event (s), recording after recording.
-        offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
-        labels, speakers: of every recording; speakers may be names, or None where unknown.
-        n_units: without, the file will not say how many there are.
+    Recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``; speakers may be
+    names, or None where unknown. Without ``n_units`` the file will not say how many there are.
 
     Raises:
         UsageError: columns of another kind, length or range; the file system refuses.

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Complex64, Float
 from scipy import fft
 
-from snn_delays.arguments import choice, described, whole_number
+from snn_delays.arguments import choice, require, whole_number
 from snn_delays.cochlea.membrane import membrane_velocity, places
 from snn_delays.errors import UsageError
 
@@ -83,11 +83,8 @@ class FilterBank:
 
     def __init__(self, table: Complex64[np.ndarray, "channels half"], *, causal: bool = False):
         known = isinstance(table, np.ndarray) and table.dtype == np.complex64 and len(table)
-        if not known or table.shape[1:] != (2 * HALF,):
-            raise UsageError(
-                f"FilterBank: table must be complex64 [channels, {2 * HALF}], as filter_table "
-                f"makes it, got {described(table)}."
-            )
+        must = f"be complex64 [channels, {2 * HALF}], as filter_table makes it"
+        require(known and table.shape[1:] == (2 * HALF,), "FilterBank: table", must, table)
         self.table, self.causal = table, choice("FilterBank: causal", causal, (True, False))
 
     def velocities(
@@ -125,11 +122,8 @@ class FilterBank:
 def check_pressure(sound: Float[np.ndarray, " samples"]) -> None:
     """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones."""
     real = isinstance(sound, np.ndarray) and sound.dtype.kind == "f"
-    if not real or sound.ndim != 1 or not len(sound):
-        raise UsageError(
-            f"sound must be a float array [samples] of one channel at {SOUND_RATE} Hz, "
-            f"got {described(sound)}."
-        )
+    must = f"be a float array [samples] of one channel at {SOUND_RATE} Hz"
+    require(real and sound.ndim == 1 and len(sound), "sound", must, sound)
     if not np.isfinite(sound).all():
         raise UsageError(f"sound must be finite, got {int((~np.isfinite(sound)).sum())} others.")
 

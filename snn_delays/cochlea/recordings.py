@@ -198,9 +198,8 @@ def _with_speakers(found: list[Recording], pattern: str) -> list[Recording]:
     for one in found:
         match = expression.search(one.name)
         if not match or not match[1]:
-            raise UsageError(
-                f"speaker={pattern} names no speaker in {one.name}. Correct the expression."
-            )
+            none = f"names no speaker in {one.name}. Correct the expression."
+            raise UsageError(f"speaker={pattern} {none}")
         named.append(replace(one, speaker=match[1]))
     return named
 

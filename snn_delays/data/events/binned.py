@@ -84,17 +84,11 @@ def read_kept(
             about[key] = tuple(about[key])
         return BinnedFile(source.path, split, **about)
 
-    return cache.of_file(
-        source.path,
-        "events",
-        make=lambda: read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad),
-        dump=dump,
-        load=load,
-        version=_VERSION,
-        n_units=n_units,
-        on_bad=on_bad,
-        **asdict(grid),
-    )
+    def make() -> BinnedFile:
+        return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+
+    settings = {"version": _VERSION, "n_units": n_units, "on_bad": on_bad, **asdict(grid)}
+    return cache.of_file(source.path, "events", make=make, dump=dump, load=load, **settings)
 
 
 def _apart(split: SpikeSplit) -> SpikeSplit:

@@ -106,15 +106,11 @@ def merge_equal(split: SpikeSplit) -> SpikeSplit:
     cells = cells[new]
     steps, channels = np.divmod(cells % per_recording, n_channels)
     few = counts.max(initial=0) <= np.iinfo(np.uint8).max
-    return SpikeSplit(
+    return split.holding(
         steps=steps.astype(split.steps.numpy().dtype),
         channels=channels.astype(split.channels.numpy().dtype),
         counts=counts.astype(np.uint8 if few else np.int32),
         offsets=np.append(np.searchsorted(cells, first_cells), len(cells)),
-        labels=split.labels,
-        speakers=split.speakers,
-        n_channels=n_channels,
-        name=split.name,
     )
 
 

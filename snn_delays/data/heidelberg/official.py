@@ -77,8 +77,7 @@ def load_shd(
         valid_fraction: share of the training file to hold out; at least that for speakers.
         valid_speakers: the speakers to hold out; None draws the fewest that make that share.
         seed: of what is drawn.
-        reading: what SHD and SSC have in common; see
-            :func:`read_official`.
+        reading: what SHD and SSC have in common; see :func:`read_official`.
 
     Raises:
         UsageError: a setting out of range; a file missing, damaged or not in the format.
@@ -158,12 +157,9 @@ def read_official(
     Args:
         n_units: units are 0 … ``n_units`` − 1; None for what the files say (attribute ``n_units``
             of ``spikes/units``) or else for the largest unit + 1, up to SHD's 700.
-        pool: how many neighbouring units make one channel; None for 5 of 700 units, else 1.
-        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
-        cache: where to keep the binned files: a folder, False for nowhere; None for the folder
-            in SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
-        max_count: at most so many spikes in a cell of the grid; 1 makes input binary; None for no
-            limit.
+        pool, max_time_ms: see ``data.events.binning.Grid``; pool None for 5 of 700 units, else 1.
+        cache: where to keep the binned files; see ``data.cache.cache_folders``.
+        max_count: at most so many spikes in a cell of the grid; 1 makes input binary.
         on_bad: "refuse" a file with a recording that is ragged or has a unit or label out of
             range, naming it; or "skip" such recordings, with a warning that counts them.
         download: get what is missing in ``root`` first.

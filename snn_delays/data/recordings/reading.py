@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from snn_delays.arguments import described, plain
+from snn_delays.arguments import described, plain, require
 from snn_delays.data.events.binning import Grid, bin_events, merge_equal
 from snn_delays.data.events.reading import Recordings, events_of
 from snn_delays.data.splits.spike_split import SpikeSplit
@@ -29,11 +29,8 @@ def apart(events: Any, labels: Any) -> tuple[Any, list[Any]]:
     if labels is None:
         pairs = _listed(events)
         for at, pair in enumerate(pairs):
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise UsageError(
-                    "recordings: without labels every recording must be (events, label), got "
-                    f"{described(pair)} as recording {at}."
-                )
+            fits = isinstance(pair, tuple | list) and len(pair) == 2
+            require(fits, f"recordings: without labels, recording {at}", "be (events, label)", pair)
         events, labels = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     labels = [plain(label) for label in labels]
     if not _dense(events):
@@ -162,11 +159,8 @@ def _columns(one: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
     """Times and units of a pair, or of an array with the fields t and x."""
     fields = getattr(getattr(one, "dtype", None), "names", None)
     if fields is None:
-        if not isinstance(one, tuple | list) or len(one) != 2:
-            raise UsageError(
-                f"{owner} must be a pair (times, units) or a structured array with fields t and x, "
-                f"got {described(one)}."
-            )
+        must = "be a pair (times, units) or a structured array with fields t and x"
+        require(isinstance(one, tuple | list) and len(one) == 2, owner, must, one)
         return np.asarray(one[0]), np.asarray(one[1])
     if not {"t", "x"} <= set(fields):
         raise UsageError(f"{owner} must have the fields t and x, got {', '.join(fields)}.")

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float32, Int, Int64, Integer
 from torch import Tensor
 
-from snn_delays.arguments import described, shown
+from snn_delays.arguments import require
 from snn_delays.columns import check_columns
-from snn_delays.errors import UsageError
 
 AnyBatch = TypeVar("AnyBatch", bound="CompactBatch")
 
@@ -37,11 +36,8 @@ class Batch(_Fields):
     __slots__ = ()
 
     def __new__(cls, spikes: Tensor, labels: Tensor, lengths: Tensor, speakers: Tensor) -> Batch:
-        dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided
-        if not dense or spikes.ndim != 3:
-            raise UsageError(
-                f"Batch: spikes must be a dense tensor [T, N, C], got {described(spikes)}."
-            )
+        dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided and spikes.ndim == 3
+        require(dense, "Batch: spikes", "be a dense tensor [T, N, C]", spikes)
         check_columns("Batch", spikes.shape[1], labels=labels, lengths=lengths, speakers=speakers)
         return super().__new__(cls, spikes, labels, lengths, speakers)
 
@@ -82,8 +78,8 @@ class SparseBatch(CompactBatch):
     lengths: Int64[Tensor, " N"]
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0):
-            raise UsageError(f"SparseBatch: shape must be (T, N, C), got {shown(self.shape)}.")
+        fits = isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0
+        require(fits, "SparseBatch: shape", "be (T, N, C)", self.shape)
         columns = {"labels": self.labels, "lengths": self.lengths, "speakers": self.speakers}
         check_columns("SparseBatch", self.shape[1], **columns)
         check_columns("SparseBatch", None, cells=self.cells)

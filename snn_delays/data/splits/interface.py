@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from snn_delays.arguments import plain, real, settle, shown, tuple_of
+from snn_delays.arguments import plain, real, require, settle, shown, tuple_of
 from snn_delays.columns import MOST, column
 from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.errors import UsageError
@@ -64,8 +64,7 @@ class Split(Dataset[Item], ABC):
     @classmethod
     def _owner(cls, name: Any) -> str:
         """How errors begin."""
-        if not isinstance(name, str):
-            raise UsageError(f"{cls.__name__}: name must be text, got {shown(name)}.")
+        require(isinstance(name, str), f"{cls.__name__}: name", "be text", name)
         return f"{cls.__name__} {name}"
 
     def __len__(self) -> int:
@@ -147,13 +146,7 @@ class Items(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Items: ...
-
-    def __getitem__(self, index: int | slice) -> Item | Items:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Items(self.split, self.indices[index])
         return self.split[self.indices[index]]
@@ -196,8 +189,7 @@ class SpikeData:
         settle(self, "SpikeData: ", dt_ms=real(above=0, unit="ms"))
         for name in ("train", "valid", "test"):
             split = getattr(self, name)
-            if not isinstance(split, Split):
-                raise UsageError(f"SpikeData: {name} must be a Split, got {shown(split)}.")
+            require(isinstance(split, Split), f"SpikeData: {name}", "be a Split", split)
             if split.n_channels != self.n_channels:
                 raise UsageError(
                     f"SpikeData: all splits must have the {self.n_channels} channels of train, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,16 +130,17 @@ class SpikeSplit(Split):
         if self._places is None:
             return self
         events, sizes = self._events(torch.arange(len(self)))
-        return SpikeSplit(
+        return self.holding(
             steps=self.steps.numpy().take(events),
             channels=self.channels.numpy().take(events),
             counts=_taken(self.counts, events),
             offsets=_offsets(torch.from_numpy(sizes)),
-            labels=self.labels,
-            speakers=self.speakers,
-            n_channels=self.n_channels,
-            name=self.name,
         )
+
+    def holding(self, **events: Any) -> SpikeSplit:
+        """The same recordings, holding other events."""
+        recordings = {name: getattr(self, name) for name in ("labels", "speakers", "n_channels")}
+        return SpikeSplit(**events, **recordings, name=self.name)
 
     def _events(self, chosen: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Where in the list the events of the chosen recordings stand, and how many each has."""
