@@ -193,12 +193,8 @@ def every_word(found: Mapping[str, Sequence[Clip]], parts: Mapping[str, Part]) -
     """All recordings, one class a word; ``found`` of every word, ``parts`` by recordings' names."""
     words = list(found)
     clips = [clip for word in words for clip in found[word]]
-    return Chosen(
-        clips=clips,
-        parts=[parts[clip.name] for clip in clips],
-        labels=[words.index(clip.word) for clip in clips],
-        class_names=tuple(words),
-    )
+    labels = [words.index(clip.word) for clip in clips]
+    return Chosen(clips, [parts[clip.name] for clip in clips], labels, tuple(words))
 
 
 def ten_commands(

@@ -81,29 +81,24 @@ def recordings(
     names = _class_names([label for _, some in parts for label in some], class_names)
     files: list[BinnedFile] = []
     for (some, its_labels), name in zip(parts, ("recording", "test recording"), strict=False):
-        numbers = numbered(
-            its_labels, names if isinstance(its_labels[0], str) else range(len(names))
-        )
+        known = names if isinstance(its_labels[0], str) else range(len(names))
+        numbers = numbered(its_labels, known)
         speakers = _groups(groups if name == "recording" else None, len(numbers))
         settings = {"n_units": n_units, "time_unit": time_unit, "grid": grid, "name": name}
         spikes, valid, invalid = binned(some, numbers, speakers, names, **settings)
         files.append(BinnedFile(Path(name), clip_counts(spikes, max_count), names, valid, invalid))
     whole, rest = files[0].split, np.arange(len(own))
+    grouped = groups is not None
     if share is None:
         held = files[1].split.subset(np.arange(len(files[1].split)), "test")
     else:
-        rest, chosen = _held_out(whole, rest, share, seed, "test", groups is not None)
+        rest, chosen = _held_out(whole, rest, share, seed, "test", grouped)
         held = whole.subset(chosen, "test")
         valid_fraction /= 1 - share
-    grouped = groups is not None
     kept, chosen = _held_out(whole, rest, valid_fraction, seed, "valid_fraction", grouped)
-    return data_of(
-        files,
-        (whole.subset(kept, "train"), whole.subset(chosen, "valid"), held),
-        split="stratified" if groups is None else "speaker",
-        dataset_name="recordings",
-        dt_ms=grid.dt_ms,
-    )
+    splits = whole.subset(kept, "train"), whole.subset(chosen, "valid"), held
+    split = "speaker" if grouped else "stratified"
+    return data_of(files, splits, split=split, dataset_name="recordings", dt_ms=grid.dt_ms)
 
 
 def _class_names(labels: list[Any], given: Sequence[str] | None) -> tuple[str, ...]:

@@ -145,9 +145,8 @@ def _events(
         )
     if units.dtype.kind == "f" and (units == np.round(units)).all():
         units = units.astype(np.int64)
-    if units.size and (
-        units.dtype.kind not in "iu" or int(units.min()) < 0 or int(units.max()) >= n_units
-    ):
+    whole = units.dtype.kind in "iu"
+    if units.size and not (whole and int(units.min()) >= 0 and int(units.max()) < n_units):
         raise UsageError(
             f"{owner}: units must be whole numbers from 0 to n_units − 1 = {n_units - 1}, got "
             f"{described(units)} from {units.min()} to {units.max()}."

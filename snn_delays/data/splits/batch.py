@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
 
@@ -87,16 +88,16 @@ class SparseBatch(CompactBatch):
             check_columns("SparseBatch", len(self.cells), counts=self.counts)
 
     def dense(self) -> Batch:
-        """Lay it out where it is, in one scatter; events that share a cell add up.
-
-        Counts are whole numbers, whose float32 sums are exact in any order: the same bits on
-        every device.
-        """
-        if self.counts is None:
-            counts = torch.ones(len(self.cells), device=self.cells.device)
-        else:
-            counts = self.counts.to(torch.float32)
-        steps, recordings, channels = self.shape
-        spikes = torch.zeros(steps * recordings * channels, device=self.cells.device)
-        spikes = spikes.index_add_(0, self.cells, counts).view(self.shape)
+        """Lay it out where it is."""
+        spikes = laid_out(self.cells, self.counts, self.shape)
         return Batch(spikes, self.labels, self.lengths, self.speakers)
+
+
+def laid_out(cells: Tensor, counts: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+    """Spike counts ``[T, N, C]`` in one scatter; events that share a cell add up.
+
+    Whole numbers' float32 sums are exact in any order: the same bits on every device.
+    """
+    counts = torch.ones(len(cells), device=cells.device) if counts is None else counts.float()
+    spikes = torch.zeros(math.prod(shape), device=cells.device)
+    return spikes.index_add_(0, cells, counts).view(shape)
