@@ -168,7 +168,8 @@ def cache_folders(root: Path, choice: CacheChoice) -> list[Path]:
     """Where the cache of the files in ``root`` may lie, most welcome first.
 
     Choose a folder; False for no cache; None or True for the folder that the environment variable
-    SNN_DELAYS_CACHE names, or else ``.snn_delays_cache`` in ``root``, and the user's own cache.
+    SNN_DELAYS_CACHE names, or else ``.snn_delays_cache`` in ``root``; and, where that cannot be
+    written to, the user's own cache.
     """
     if choice is False:
         return []
