@@ -42,11 +42,10 @@ def whole_number(
     must: str = "",
     advice: str = "",
 ) -> int:
-    """``value`` as an int of at least ``least`` and at most ``most``.
+    """``value`` as an int of at least ``least`` and at most ``most``; True and 3.0 are none.
 
     Args:
         name: owner and argument, as in ``"DelayLayer: max_delay"``.
-        value: an int of Python, numpy or torch; True and 3.0 are none.
         unit: what it counts, as in ``"steps"``.
         must: how to say what is expected, where "be a whole number >= 0" will not do.
         advice: the next move, a sentence of its own.
@@ -75,16 +74,11 @@ def real_number(
     must: str = "",
     advice: str = "",
 ) -> float:
-    """``value`` as a finite float within its bounds.
+    """``value`` as a finite float within its bounds; True is none.
 
     Args:
-        name: owner and argument, as in ``"DelayLayer: sigma"``.
-        value: a number of Python, numpy or torch; True is none.
         least, most: bounds that it may reach.
-        above, below: bounds that it may not.
-        unit: what it counts, as in ``"steps"``.
-        must: how to say what is expected, where "be a number >= 0" will not do.
-        advice: the next move, a sentence of its own.
+        above, below: bounds that it may not; all else as in :func:`whole_number`.
 
     Raises:
         UsageError: anything else.
@@ -98,6 +92,18 @@ def real_number(
     span = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
     of_unit = f" of {unit}" if unit else ""
     raise _refused(name, must or f"be a number{of_unit} {span}".rstrip(), value, advice)
+
+
+def require(fits: Any, name: str, must: str, value: Any) -> None:
+    """Refuse a value that does not fit: ``name`` must ``must``, got this value or such an array."""
+    if not fits:
+        raise UsageError(f"{name} must {must}, got {described(value)}.")
+
+
+def tuple_of(name: str, values: Any, kind: type, least: int = 0) -> None:
+    """Refuse what is no tuple of at least so many values of a kind."""
+    typed = isinstance(values, tuple) and all(isinstance(one, kind) for one in values)
+    require(typed and len(values) >= least, name, f"be a tuple of {kind.__name__}", values)
 
 
 Rule = Callable[[str, Any], Any]

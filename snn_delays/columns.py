@@ -1,4 +1,4 @@
-"""Columns of whole numbers as a caller hands them over: checked in a few passes, made tensors."""
+"""Columns as a caller hands them over: checked in a few passes, whole numbers made tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
-from snn_delays.arguments import described
+from snn_delays.arguments import described, require
 from snn_delays.errors import UsageError
 
 MOST = 2**31 - 1
@@ -75,6 +75,23 @@ def offsets_of(name: str, values: Any, n_events: int) -> Int64[Tensor, " n_plus_
     return offsets
 
 
+def check_events(
+    owner: str, times: Any, units: Any, offsets: Any, labels: Any, *, n_units: int, n_classes: int
+) -> int:
+    """Refuse events that are not those of recordings; how many recordings there are."""
+    real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
+    # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
+    if not real or not (times.min(initial=0) >= 0 and times.max(initial=0) < np.inf):
+        raise UsageError(
+            f"{owner}: times must be seconds, a float array [E] of finite numbers >= 0, "
+            f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
+        )
+    column(f"{owner}: units", units, len(times), 0, n_units - 1, why=f"{n_units} units")
+    n = len(offsets_of(f"{owner}: offsets", offsets, len(times))) - 1
+    column(f"{owner}: labels", labels, n, 0, n_classes - 1, why=f"{n_classes} class_names")
+    return n
+
+
 def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """Refuse columns of a batch that are no integer tensors of ``n`` entries; None for any number.
 
@@ -82,11 +99,9 @@ def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """
     for name, values in columns.items():
         whole = isinstance(values, Tensor) and is_whole(values) and values.dtype != torch.bool
-        if not whole or values.shape != (len(values) if n is None else n,):
-            size = "" if n is None else f"{n} "
-            raise UsageError(
-                f"{owner}: {name} must be a tensor of {size}whole numbers, got {described(values)}."
-            )
+        fits = whole and values.shape == (len(values) if n is None else n,)
+        size = "" if n is None else f"{n} "
+        require(fits, f"{owner}: {name}", f"be a tensor of {size}whole numbers", values)
 
 
 def is_whole(values: Tensor) -> bool:

@@ -1,16 +1,12 @@
 """Writing spike recordings in the file format of SHD and SSC.
 
-    spikes/times   [n] variable-length float (float16 as published), seconds
-    spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
-                   units are 0 … n_units − 1
-    labels         [n] integer
-    extra/speaker  [n] integer or text, optional
-    extra/keys     [classes] names of the labels, optional
-    extra/meta_info/gender  [speakers] text, optional
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+spikes/times   [n] variable-length float (float16 as published), seconds
+spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
+               units are 0 … n_units − 1
+labels         [n] integer
+extra/speaker  [n] integer or text, optional
+extra/keys     [classes] names of the labels, optional
+extra/meta_info/gender  [speakers] text, optional
 """
 
 from __future__ import annotations
@@ -23,9 +19,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from snn_delays.arguments import described, whole_number
+from snn_delays.arguments import whole_number
 from snn_delays.atomic import replacing
-from snn_delays.columns import column, offsets_of
+from snn_delays.columns import check_events, column
 from snn_delays.errors import UsageError
 
 MOST_UNITS = 65_536  # units are uint16 in what is published
@@ -45,36 +41,22 @@ def write_events(
 ) -> None:
     """Write a file in SHD's format, all of it or nothing.
 
-    Missing folders are made; an existing file is replaced. As in SHD, times are rounded to
+    Missing folders are made; an existing file is replaced. As in SHD, times (s) are rounded to
     float16, whose steps are 0.24 ms from 0.25 s on, 0.49 ms from 0.5 s and 0.98 ms from 1 s.
-
-    Args:
-        times, units: of every event (s), recording after recording.
-        offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
-        labels, speakers: of every recording; speakers may be names, or None where unknown.
-        n_units: without, the file will not say how many there are.
+    Recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``; speakers may be
+    names, or None where unknown. Without ``n_units`` the file will not say how many there are.
 
     Raises:
         UsageError: columns of another kind, length or range; the file system refuses.
     """
     if n_units is not None:
         n_units = whole_number("write_events: n_units", n_units, 1, MOST_UNITS)
-    most = MOST_UNITS if n_units is None else n_units
-    column("write_events: units", units, len(times), 0, most - 1, why=f"{most} units")
-    n = len(offsets_of("write_events: offsets", offsets, len(times))) - 1
+    most = {"n_units": n_units or MOST_UNITS, "n_classes": len(class_names)}
+    n = check_events("write_events", times, units, offsets, labels, **most)
     if isinstance(speakers, np.ndarray):
         column("write_events: speakers", speakers, n, 0, 65_535, why="None: unknown")
     elif speakers is not None and len(speakers) != n:
         raise UsageError(f"write_events: speakers must be {n} names, got {len(speakers)}.")
-    # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
-    real = times.dtype.kind == "f" and times.min(initial=0) >= 0 and times.max(initial=0) < np.inf
-    if not real:
-        raise UsageError(
-            "write_events: times must be seconds, a float array [E] of finite numbers >= 0, "
-            f"got {described(times)}."
-        )
-    last = len(class_names) - 1
-    column("write_events: labels", labels, n, 0, last, why=f"{last + 1} class_names")
     with replacing(Path(path)) as unfinished, h5py.File(unfinished, "w") as file:
         _write_lists(file, "spikes/times", times, offsets, np.float16)
         _write_lists(file, "spikes/units", units, offsets, np.uint16)

@@ -35,11 +35,7 @@ class UnreadableAudioError(BadAudioError):
 def read_audio(
     path: Path, rate: int, samples: int, *, start: int = 0
 ) -> Float32[np.ndarray, " samples"]:
-    """Read a stretch of sound as mono at ``rate``, cut or filled up with silence to ``samples``.
-
-    Args:
-        start: where to begin, in samples of the file.
-    """
+    """Sound from sample ``start`` of a file on, mono at ``rate``, cut or filled to ``samples``."""
     _require_whole(path)
     mono = _read_mono(path, rate, "float32", start, samples)[:samples]
     return np.pad(mono, (0, samples - len(mono)))
@@ -87,18 +83,13 @@ def _read_mono(
     start: int = 0,
     samples: int | None = None,
 ) -> Float[np.ndarray, " samples"]:
-    """At least ``samples`` of the result, fewer where the file ends; None: all that it promises.
-
-    Depths from 8 to 32 bits and floats all become −1 … 1. Another rate than the file's is reached
-    with the band-limited resampler that librosa uses too, soxr.
-    """
+    """At least ``samples`` of the result, fewer where the file ends; None: all that it promises."""
     try:
         with soundfile.SoundFile(path) as file:
             promised, own_rate = file.frames, file.samplerate
-            if samples is None:
-                wanted = -1
-            else:
-                wanted = samples if own_rate == rate else -(-samples * own_rate // rate) + 1
+            wanted = -1 if samples is None else samples
+            if samples is not None and own_rate != rate:
+                wanted = -(-samples * own_rate // rate) + 1
             if start:
                 file.seek(min(start, file.frames))
             sound = file.read(wanted, dtype=dtype, always_2d=True)

@@ -1,4 +1,9 @@
-"""From sound to the spikes of SHD: the cochlea model of Cramer et al. (2020, arXiv:1910.07407)."""
+"""From sound to the spikes of SHD: a cochlea model.
+
+Reference:
+    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
+"""
 
 from snn_delays.cochlea.ear import Ear, presented
 from snn_delays.cochlea.encode import Encoder

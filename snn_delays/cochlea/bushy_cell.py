@@ -5,9 +5,6 @@ A leaky integrator of synaptic current, per channel:
     I ← I e^(−dt/τ_syn) + fibres that fire
     v ← v e^(−dt/τ_mem) + (13000 / fibres) dt I
     spike where v ≥ 1; then v = 0 for 1 ms, while I goes on
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke (2020, arXiv:1910.07407).
 """
 
 from __future__ import annotations
@@ -30,11 +27,7 @@ KEEP_SYN, KEEP_MEM = math.exp(-DT / TAU_SYN), math.exp(-DT / TAU_MEM)
 
 @loop
 def bushy_spikes(counts: NDArray) -> NDArray:
-    """The steps at which a cell fires.
-
-    Shape:
-        ``counts`` of firing fibres ``[steps]``; the result ``[spikes]``, increasing.
-    """
+    """From ``counts`` ``[steps]`` of firing fibres the steps at which a cell fires ``[spikes]``."""
     found = np.empty(len(counts) // REFRACTORY_STEPS + 1, np.int64)
     n, current, v, able = 0, 0.0, 0.0, 0
     for t in range(len(counts)):
@@ -52,8 +45,7 @@ def bushy_spikes(counts: NDArray) -> NDArray:
 
 def naive_bushy_spikes(counts: NDArray) -> list[NDArray]:
     """All cells side by side, ``[cells, steps]``: for each the steps at which it fires."""
-    current, v = np.zeros(len(counts)), np.zeros(len(counts))
-    able = np.zeros(len(counts), int)
+    current, v, able = (np.zeros(len(counts), kind) for kind in (float, float, int))
     fired = np.zeros(counts.shape, bool)
     for t, arriving in enumerate(counts.T):
         current = current * KEEP_SYN + arriving

@@ -1,21 +1,15 @@
-"""Sound in, spikes out: membrane, hair cells, fibres and bushy cells, one place after the other.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
-    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
-"""
+"""Sound in, spikes out: membrane, hair cells, fibres and bushy cells, one place after the other."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from snn_delays.arguments import shown
+from snn_delays.arguments import require
 from snn_delays.cochlea.bushy_cell import bushy_spikes
 from snn_delays.cochlea.fibres import DEAD_STEPS, FIBRES, fibre_spikes
 from snn_delays.cochlea.filters import RATE, FilterBank, check_pressure
 from snn_delays.cochlea.hair_cell import release_probability
-from snn_delays.errors import UsageError
 
 LOUDNESS = 0.3  # root mean square of a clip, before its window
 
@@ -24,8 +18,7 @@ class Ear:
     """An ear with as many bushy cells as the filter bank has places; 0 hears the highest tones."""
 
     def __init__(self, membrane: FilterBank) -> None:
-        if not isinstance(membrane, FilterBank):
-            raise UsageError(f"Ear: membrane must be a FilterBank, got {shown(membrane)}.")
+        require(isinstance(membrane, FilterBank), "Ear: membrane", "be a FilterBank", membrane)
         self.membrane = membrane
 
     def hear(
@@ -51,9 +44,7 @@ class Ear:
 
 
 def presented(sound: Float[np.ndarray, " samples"]) -> Float64[np.ndarray, " samples"]:
-    """The clip at the loudness of 0.3 RMS, faded in and out by a Hann window as long as itself.
-
-    Silence stays silence.
+    """The clip at 0.3 RMS, faded by a Hann window as long as itself; silence stays silence.
 
     Raises:
         UsageError: ``sound`` is no finite pressure over time.

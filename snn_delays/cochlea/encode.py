@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from snn_delays.arguments import choice, whole_number
 from snn_delays.cochlea.ear import Ear, presented
@@ -38,8 +38,7 @@ _UNGUARDED = (
     "workers=1."
 )
 
-_Result = TypeVar("_Result")
-_Spikes = tuple[Float64[np.ndarray, " spikes"], Int64[np.ndarray, " spikes"]]
+T = TypeVar("T")
 
 
 class Encoder:
@@ -86,13 +85,9 @@ class Encoder:
         self._folder.cleanup()
 
     def encode(self, collection: Collection, output: Path | str, *, force: bool = False) -> int:
-        """Write the spikes of all recordings to ``output``, whole or not at all.
+        """Write all recordings' spikes to ``output``, whole or not at all; how many there are.
 
-        What an interrupted call has encoded is kept beside ``output``, and the same call goes on
-        from there.
-
-        Returns:
-            How many spikes there are.
+        What an interrupted call has encoded is kept beside ``output``; the same call goes on there.
 
         Raises:
             UsageError: ``output`` exists, unless ``force``; a recording that cannot be used (all
@@ -111,8 +106,7 @@ class Encoder:
             self.watch("looking at recordings", done, len(clips))
             check_sound(clip.path)
         with Spool(output, self._plan(collection)) as spool:
-            left = clips[len(spool) :]
-            if left:
+            if left := clips[len(spool) :]:
                 self._prepare()
             tasks = [(self.seed, clip.name, clip.path) for clip in left]
             self.watch(f"encoding {output.name}", len(spool), len(clips))
@@ -135,8 +129,8 @@ class Encoder:
 
     def _plan(self, collection: Collection) -> str:
         """One line that changes with whatever changes the spikes."""
-        files = [(clip.name, clip.path.stat()) for clip in collection.recordings]
-        clips = [(name, at.st_size, at.st_mtime_ns) for name, at in files]
+        stats = [(clip.name, clip.path.stat()) for clip in collection.recordings]
+        clips = [(name, at.st_size, at.st_mtime_ns) for name, at in stats]
         about = [_MODEL, self.channels, self.seed, self.causal, clips]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -170,9 +164,7 @@ class Encoder:
             self.watch("computing the membrane", done, len(starts))
         self._ready = True
 
-    def _map(
-        self, work: Callable[..., _Result], tasks: Sequence[tuple[Any, ...]]
-    ) -> Iterator[_Result]:
+    def _map(self, work: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Results in the order of the tasks."""
         if self._pool is None:
             yield from (work(*task) for task in tasks)
@@ -210,7 +202,7 @@ def _fill_table(channels: int, first: int) -> None:
     _ear.membrane.table[first:last] = filter_table(channels, first, last)
 
 
-def _encode(seed: int, name: str, path: Path) -> _Spikes:
+def _encode(seed: int, name: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return _ear.hear(presented(read_sound(path, SOUND_RATE)), generator(seed, name))
 
 

@@ -8,9 +8,6 @@ which the hazards from s on sum to more than E, since
     Pr(E > Σ_{s..t} −ln(1 − P)) = Π_{s..t} (1 − P).
 
 One random number a spike, and a search in the cumulated hazard, which all fibres share.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke (2020, arXiv:1910.07407) for fibres and dead time.
 """
 
 from __future__ import annotations

@@ -10,9 +10,6 @@ Two things about that deserve knowing:
   the conjugate of v instead, which turns the response round in time and changes nothing else.
 - v depends on the length of the clip, as the grid of frequencies does. Here every sound is filtered
   in blocks of one length (overlap-add), so that v is computed once, whatever the clips.
-
-Reference:
-    Cramer, Stradmann, Schemmel, Zenke (2020, arXiv:1910.07407).
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ import numpy as np
 from jaxtyping import Complex64, Float
 from scipy import fft
 
-from snn_delays.arguments import choice, described, whole_number
+from snn_delays.arguments import choice, require, whole_number
 from snn_delays.cochlea.membrane import membrane_velocity, places
 from snn_delays.errors import UsageError
 
@@ -86,11 +83,8 @@ class FilterBank:
 
     def __init__(self, table: Complex64[np.ndarray, "channels half"], *, causal: bool = False):
         known = isinstance(table, np.ndarray) and table.dtype == np.complex64 and len(table)
-        if not known or table.shape[1:] != (2 * HALF,):
-            raise UsageError(
-                f"FilterBank: table must be complex64 [channels, {2 * HALF}], as filter_table "
-                f"makes it, got {described(table)}."
-            )
+        must = f"be complex64 [channels, {2 * HALF}], as filter_table makes it"
+        require(known and table.shape[1:] == (2 * HALF,), "FilterBank: table", must, table)
         self.table, self.causal = table, choice("FilterBank: causal", causal, (True, False))
 
     def velocities(
@@ -98,11 +92,8 @@ class FilterBank:
     ) -> Iterator[Float[np.ndarray, " steps"]]:
         """Velocity of one place after the other, ``ceil(samples / 2)`` steps at ``RATE``.
 
-        Args:
-            sound: pressure at ``SOUND_RATE``.
-
         Raises:
-            UsageError: ``sound`` is no finite pressure over time.
+            UsageError: ``sound`` is no finite pressure over time, at ``SOUND_RATE``.
         """
         check_pressure(sound)
         steps = (len(sound) + 1) // 2
@@ -121,11 +112,8 @@ class FilterBank:
                     found[:, start - RESPONSE : start] += answer[:, BLOCK:]
             yield from found[:, RESPONSE : RESPONSE + steps]
 
-    def _answer(
-        self, rows: Complex64[np.ndarray, "some half"], spectrum: Complex64[np.ndarray, " half"]
-    ) -> Float[np.ndarray, "some bins"]:
-        if self.causal:
-            rows = rows.conj()
+    def _answer(self, rows: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+        rows = rows.conj() if self.causal else rows
         folded = rows[:, :HALF] * spectrum[:HALF]
         folded += rows[:, HALF:] * spectrum[HALF:]
         return np.asarray(fft.irfft(folded, BINS))
@@ -134,11 +122,8 @@ class FilterBank:
 def check_pressure(sound: Float[np.ndarray, " samples"]) -> None:
     """Refuse what is no sound: several channels, whole numbers, no samples or infinite ones."""
     real = isinstance(sound, np.ndarray) and sound.dtype.kind == "f"
-    if not real or sound.ndim != 1 or not len(sound):
-        raise UsageError(
-            f"sound must be a float array [samples] of one channel at {SOUND_RATE} Hz, "
-            f"got {described(sound)}."
-        )
+    must = f"be a float array [samples] of one channel at {SOUND_RATE} Hz"
+    require(real and sound.ndim == 1 and len(sound), "sound", must, sound)
     if not np.isfinite(sound).all():
         raise UsageError(f"sound must be finite, got {int((~np.isfinite(sound)).sum())} others.")
 
@@ -154,20 +139,13 @@ def _folded(y: np.ndarray) -> np.ndarray:
 
 
 def naive_velocities(
-    sound: Float[np.ndarray, " samples"],
-    channels: int,
-    *,
-    bins: int | None = None,
-    causal: bool = False,
+    sound: np.ndarray, channels: int, *, bins: int | None = None, causal: bool = False
 ) -> Float[np.ndarray, "channels bins"]:
     """As published, in double precision: Re IFFT(v · FFT(sound)).
 
     What does not fit into the clip is wrapped round. ``bins`` pads the clip to a grid of so many.
     """
-    if bins is None:
-        bins = len(sound) // 2 + 1
-        spectrum = np.fft.fft(sound)[:bins]
-    else:
-        spectrum = np.fft.fft(sound, 2 * bins)[:bins]
+    padded, bins = bins and 2 * bins, bins or len(sound) // 2 + 1
+    spectrum = np.fft.fft(sound, padded)[:bins]
     v = membrane_velocity(places(channels), np.linspace(1.0, float(RATE), bins))
     return np.fft.ifft((v.conj() if causal else v) * spectrum).real

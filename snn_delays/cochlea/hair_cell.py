@@ -12,8 +12,7 @@ Euler steps at dt = 1 / 24 kHz, q, c and w kept ≥ 0, from rest: at b = 0 about
 
 Reference:
     Meddis, "Simulation of auditory–neural transduction: further studies" (1988, J. Acoust. Soc.
-    Am. 83), as used and parametrised by Cramer, Stradmann, Schemmel, Zenke (2020,
-    arXiv:1910.07407).
+    Am. 83), with the parameters of Cramer et al.
 """
 
 from __future__ import annotations
@@ -64,20 +63,12 @@ def _release(velocity: NDArray, q: float, c: float, w: float) -> NDArray:
 
 
 def release_probability(velocity: NDArray) -> NDArray:
-    """P at every step of one hair cell at ``RATE``, from rest.
-
-    Shape:
-        ``velocity`` and the result (float64, ≥ 0) ``[steps]``.
-    """
+    """P at every step of one hair cell at ``RATE``, from rest; ``[steps]`` both."""
     return _release(velocity, *resting_state())
 
 
 def naive_release_probability(velocity: NDArray) -> NDArray:
-    """The equations as they stand, all cells side by side.
-
-    Shape:
-        ``velocity`` and the result ``[cells, steps]``.
-    """
+    """The equations as they stand, all cells side by side; ``[cells, steps]`` both."""
     q, c, w = (np.full(len(velocity), state) for state in resting_state())
     found = np.empty(velocity.shape)
     for t, b in enumerate(velocity.T.astype(np.float64)):

@@ -11,7 +11,7 @@ stiffness S, resistance R and mass m per area; ξ is its impedance times iω, g 
 
 Reference:
     Sieroka, Dosch, Rupp, "Semirealistic models of the cochlea" (2006, J. Acoust. Soc. Am. 120),
-    as used and parametrised by Cramer, Stradmann, Schemmel, Zenke (2020, arXiv:1910.07407).
+    with the parameters of Cramer et al.
 """
 
 from __future__ import annotations

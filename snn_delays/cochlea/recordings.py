@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.arguments import choice, shown
+from snn_delays.arguments import choice, shown, tuple_of
 from snn_delays.errors import UsageError, one_line
 
 SUFFIXES = (".wav", ".flac")
@@ -26,14 +26,11 @@ class Recording:
     speaker: str | None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, Path):
-            raise UsageError(f"Recording: path must be a Path, got {shown(self.path)}.")
-        for name in ("name", "label", "speaker"):
+        for name, kind in (("path", Path), ("name", str), ("label", str), ("speaker", str)):
             value = getattr(self, name)
-            if not (isinstance(value, str) and value) and not (name == "speaker" and value is None):
-                raise UsageError(
-                    f"Recording {self.path}: {name} must be a text, got {shown(value)}."
-                )
+            if not (isinstance(value, kind) and value) and (name, value) != ("speaker", None):
+                what = f"must be a {'Path' if kind is Path else 'text'}, got {shown(value)}."
+                raise UsageError(f"Recording {shown(self.name)}: {name} {what}")
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,7 @@ class Collection:
 
     def __post_init__(self) -> None:
         for name, kind in (("recordings", Recording), ("class_names", str)):
-            values = getattr(self, name)
-            typed = isinstance(values, tuple) and all(isinstance(one, kind) for one in values)
-            if not typed or not values:
-                raise UsageError(
-                    f"Collection: {name} must be a tuple of {kind.__name__}, got {shown(values)}."
-                )
+            tuple_of(f"Collection: {name}", getattr(self, name), kind, least=1)
         names = [one.name for one in self.recordings]
         for what, all_ in (("class_names", self.class_names), ("names of recordings", names)):
             if len(set(all_)) < len(all_):
@@ -75,13 +67,10 @@ def find_recordings(
 ) -> Collection:
     """All recordings of a folder with one folder per class, or of a CSV file.
 
-    A folder's classes are the names of the folders in it; those that start with ``_`` or ``.``
-    (such as Speech Commands' ``_background_noise_``) are left out, deeper folders are searched
-    too. A CSV file has the columns path (relative to the file, or absolute), label, and perhaps
-    speaker.
-
     Args:
-        audio: the folder or CSV file.
+        audio: the folder, in which those that start with ``_`` or ``.`` (such as Speech Commands'
+            ``_background_noise_``) are left out and deeper ones searched too; or the CSV file,
+            with the columns path (relative to the file, or absolute), label, and perhaps speaker.
         classes: only these, labelled 0, 1, … in this order; None: all, in the order of their
             names, or of their numbers where all are.
         speaker: regular expression whose first group, searched in a name such as
@@ -209,9 +198,8 @@ def _with_speakers(found: list[Recording], pattern: str) -> list[Recording]:
     for one in found:
         match = expression.search(one.name)
         if not match or not match[1]:
-            raise UsageError(
-                f"speaker={pattern} names no speaker in {one.name}. Correct the expression."
-            )
+            none = f"names no speaker in {one.name}. Correct the expression."
+            raise UsageError(f"speaker={pattern} {none}")
         named.append(replace(one, speaker=match[1]))
     return named
 

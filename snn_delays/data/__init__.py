@@ -1,7 +1,7 @@
 """Recordings: from files of events or audio, or arrays, to batches on a grid of time steps."""
 
 from snn_delays.data.gsc.loader import load_gsc
-from snn_delays.data.heidelberg.load import load_shd, load_ssc
+from snn_delays.data.heidelberg.official import load_shd, load_ssc
 from snn_delays.data.recordings.loader import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.interface import SpikeData, Split

@@ -28,10 +28,7 @@ _log = logging.getLogger("snn_delays")
 
 
 def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> None:
-    """Unpack the one file called ``name``, in whatever folder of a zip, as ``path``.
-
-    It is there in full, its checksum right, or not at all.
-    """
+    """Unpack the one file called ``name`` of a zip as ``path``, whole or not at all."""
     with (
         replacing(path) as unfinished,
         unfinished.open("wb") as target,
@@ -59,10 +56,7 @@ def unzip_member(archive: Path, name: str, path: Path, *, max_bytes: int) -> Non
 
 
 def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
-    """Unpack a whole tar file, plain or gzip, as the new folder ``folder``.
-
-    It is there in full or not at all.
-    """
+    """Unpack a tar file, plain or gzip, as the new folder ``folder``, whole or not at all."""
     unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}.tmp")
     _log.info("unpacking %s", archive.name)
     try:
@@ -84,9 +78,8 @@ def untar(archive: Path, folder: Path, *, max_bytes: int) -> None:
                         raise _refusal(archive, f"{member.name!r} is neither file nor folder")
                     total += member.size
                     if total > max_bytes or count >= _MOST_MEMBERS:
-                        raise _refusal(
-                            archive, f"more than {max_bytes:,} bytes or {_MOST_MEMBERS:,} files"
-                        )
+                        most = f"{max_bytes:,} bytes or {_MOST_MEMBERS:,} files"
+                        raise _refusal(archive, f"more than {most}")
                     _extract(file, member, unfinished)
                     progress(completed=raw.tell())
             # To the end, where gzip keeps its checksum: truncated files would pass for short ones.

@@ -64,11 +64,9 @@ class Entry:
 
 
 class Cache:
-    """Finds and keeps entries in some folders, most welcome first; with none, it keeps nothing.
+    """Finds entries in some folders, most welcome first, and keeps them where it first may.
 
-    Args:
-        folders: where to look, and to write to the first that allows it.
-        owner: the data set, named in what is logged.
+    With no folders it keeps nothing. ``owner`` is the data set, named in what is logged.
     """
 
     def __init__(self, folders: Sequence[Path], owner: str) -> None:
@@ -144,10 +142,9 @@ class Cache:
     def _content(self, path: Path) -> str | None:
         """SHA-256 of a file's content; None if it cannot be read.
 
-        Hashing gigabytes takes seconds, so it is remembered together with size, inode and times of
-        the last change. No program can set back the time of the change itself (ctime); where there
-        is no such time, and for a file so new that another change might fall into the same tick of
-        the clock, content is hashed each time.
+        Hashing gigabytes takes seconds, so it is remembered with size, inode and times of the last
+        change, of which no program can set back ctime. Without one, or for a file so new that
+        another change might fall into the same tick, content is hashed each time.
         """
         at = _stamp(path)
         if at is None:
@@ -170,11 +167,9 @@ class Cache:
 def cache_folders(root: Path, choice: CacheChoice) -> list[Path]:
     """Where the cache of the files in ``root`` may lie, most welcome first.
 
-    Args:
-        root: the folder of the files.
-        choice: a folder; False for no cache; None or True for the folder that the environment
-            variable SNN_DELAYS_CACHE names, or else ``.snn_delays_cache`` in ``root``, and the
-            user's own cache where that cannot be written to.
+    Choose a folder; False for no cache; None or True for the folder that the environment variable
+    SNN_DELAYS_CACHE names, or else ``.snn_delays_cache`` in ``root``; and, where that cannot be
+    written to, the user's own cache.
     """
     if choice is False:
         return []
@@ -207,11 +202,8 @@ def sha256(path: Path) -> str:
 def write_arrays(path: Path, about: About, arrays: Arrays) -> None:
     """Write a file that :func:`map_arrays` reads, all of it or nothing.
 
-    Missing folders are made; an existing file is replaced. Who has mapped that one keeps it.
-
-    Args:
-        about: anything JSON can hold.
-        arrays: of one dimension.
+    ``about`` is anything JSON can hold, arrays have one dimension. Missing folders are made; an
+    existing file is replaced, and who has mapped that one keeps it.
     """
     table, blocks, place = [], [], 0
     for name, array in arrays.items():

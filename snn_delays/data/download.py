@@ -49,11 +49,9 @@ _TRANSIENT = (
 def fetch_file(url: str, path: Path, known_hash: str, *, by_hand: str) -> None:
     """Download ``url`` as ``path``, unless it is there, whole, already.
 
-    Redirects are followed and connections that break off are resumed, if the server allows it. Put
-    :func:`alone_in` around it.
+    Connections that break off are resumed, if the server allows it. Put :func:`alone_in` around it.
 
     Args:
-        url: http or https.
         path: the file, in a folder that is there; a file of another hash is replaced.
         known_hash: such as ``"md5:f3252a…"``.
         by_hand: the sentence that ends every error: how to get the file without this.

@@ -22,11 +22,7 @@ HARMLESS = 1 << 28
 
 
 def write_text(group: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
-    """An attribute of fixed length.
-
-    HDF5 keeps strings of variable length in a heap without checksums, and may search a damaged
-    one for ever.
-    """
+    """An attribute of fixed length: others lie in a heap without checksums."""
     content = text.encode("utf-8")
     group.attrs.create(name, content, dtype=h5py.string_dtype("utf-8", max(len(content), 1)))
 
@@ -34,11 +30,8 @@ def write_text(group: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
 def write_array(
     group: h5py.Group, name: str, values: NDArray[np.generic], *, gzip: bool = True
 ) -> h5py.Dataset:
-    """An array with checksums.
-
-    A block of zeros has Fletcher's checksum of zero, which gzip notices; without gzip the whole
-    array's CRC stands beside it, as the attribute ``crc32``.
-    """
+    """An array with checksums; without gzip a CRC stands beside it, as the attribute ``crc32``."""
+    # Fletcher's checksum of a block of zeros is right; gzip notices it, or the CRC.
     if values.size == 0:  # HDF5 has no chunks of size 0, hence no filters either
         return group.create_dataset(name, data=values)
     packed = {"compression": "gzip", "shuffle": True} if gzip else {}

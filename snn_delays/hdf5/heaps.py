@@ -30,12 +30,11 @@ _OBJECT = struct.Struct("<HH4xQ")  # index, reference count, size without this a
 
 
 def damaged_lists(path: Path, file: h5py.File, array: h5py.Dataset, item_size: int) -> str:
-    """What is wrong with the lists, or strings of variable length, of an array; or nothing.
+    """What is wrong with an array's lists, or strings, whose items have 1 byte; or nothing.
 
-    Args:
-        file: the open file, which has the array; ``path`` is where it lies.
-        item_size: bytes of a list's element, 1 for strings.
+    The references of a compressed array are not looked at, but all collections of the file are.
     """
+    # Files with a user block or unusual widths of addresses are taken as they are.
     if file.userblock_size or file.id.get_create_plist().get_sizes() != (8, 8):
         return ""
     blocks = list(_blocks(array))

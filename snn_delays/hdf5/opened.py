@@ -21,11 +21,7 @@ def created(buffer: io.BytesIO) -> Iterator[h5py.File]:
 
 @contextmanager
 def opened(path: Path, what: str, missing: str = "Export it again.") -> Iterator[h5py.File]:
-    """A file to read.
-
-    Args:
-        what: the kind of file, for messages.
-        missing: what to do if there is none.
+    """A file to read; ``missing`` says what to do if there is none, ``what`` it is.
 
     Raises:
         UsageError: one line with the path for whatever goes wrong inside the block: no such file,

@@ -233,7 +233,7 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
         (Events, EVENTS, {"times": np.array([0.0, 0.5, -0.2])}, "of shape [3] from -0.2 s"),
         (Events, EVENTS, {"times": np.array([0.0, 0.5, np.nan])}, "finite numbers >= 0, got"),
         (Events, EVENTS, {"times": np.array([0, 5, 2])}, "times must be seconds, a float array"),
-        (Events, EVENTS, {"units": np.array([0, 4, 3])}, "must be 0 to 3 (n_units = 4), got 4"),
+        (Events, EVENTS, {"units": np.array([0, 4, 3])}, "must be 0 to 3 (4 units), got 4"),
         (Events, EVENTS, {"offsets": np.array([0, 1, 2])}, "offsets must go from 0 to the number"),
         (Events, EVENTS, {"labels": np.array([0, 2])}, "must be 0 to 1 (2 class_names), got 2"),
         (Grid, {"dt_ms": 1, "pool": 1}, {"dt_ms": "10"}, "dt_ms must be a number of ms > 0, got"),

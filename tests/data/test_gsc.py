@@ -17,9 +17,8 @@ from drawn_speech import COMMANDS, RATE, tone, write_speech, write_wav
 from lightning_fabric import Fabric
 
 from snn_delays.data import SpikeData, load_gsc
-from snn_delays.data.gsc.clips import Clip
+from snn_delays.data.gsc.clips import Clip, Noise, _silence
 from snn_delays.data.gsc.split import FeatureBatch
-from snn_delays.data.gsc.task import Noise, _silence
 from snn_delays.deploy import compare, integer_table
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from snn_delays.arguments import real_number
+from snn_delays.data.splits.batch import laid_out
 from snn_delays.errors import UsageError
 
 # Parts into which a change of speed divides a step: few, so that single precision holds a time of
@@ -36,10 +37,7 @@ class Events(NamedTuple):
         """Spike counts ``[steps, recordings, channels]``; the inverse of :func:`list_events`."""
         rows = self.steps.to(_counting(steps * recordings * channels)) * recordings
         cells = (rows + self.recordings) * channels + self.channels
-        counts = torch.zeros(steps * recordings * channels, device=cells.device)
-        # Sums of whole numbers: the same in any order, hence on every device.
-        counts.index_add_(0, cells, torch.ones(len(cells), device=cells.device))
-        return counts.view(steps, recordings, channels)
+        return laid_out(cells, None, (steps, recordings, channels))
 
 
 def list_events(spikes: Float[Tensor, "T N C"]) -> Events:
@@ -131,9 +129,7 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
     return events._replace(channels=_jittered(events.channels, n_channels, sigma))
 
 
-def _jittered(
-    places: Int32[Tensor, " E"], size: Int32[Tensor, " E"] | int, sigma: float
-) -> Int32[Tensor, " E"]:
+def _jittered(places: Tensor, size: Tensor | int, sigma: float) -> Tensor:
     moves = (sigma * torch.randn(len(places), device=places.device)).round().int()
     # Reflection at both ends, however far: a walk around 0 … size − 1, size − 1 … 0.
     around = (places + moves) % (2 * size)

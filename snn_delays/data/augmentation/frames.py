@@ -29,9 +29,6 @@ def channel_shift(
     Along a cochlea's axis this is a change of pitch and of vocal tract length, as between
     speakers. Channels that nothing moves into are silent; what is moved over the edge is lost.
 
-    Shape:
-        ``[T, N, C] → [T, N, C]``.
-
     Reference:
         Nowotny, Turner, Knight (2022, arXiv:2212.01232), up to 40 of 700 channels.
     """
@@ -59,9 +56,6 @@ def time_mask(
     w = min(limit, ⌊length / 2⌋), so that more than half of a recording is never hidden. For
     normalised currents 0 is their mean.
 
-    Shape:
-        ``[T, N, C] → [T, N, C]``.
-
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
     """
@@ -75,14 +69,7 @@ def time_mask(
 def channel_mask(
     spikes: Float[Tensor, "time batch channels"], limit: int
 ) -> Float[Tensor, "time batch channels"]:
-    """Silence one span of channels of each recording; as :func:`time_mask`, length = C.
-
-    Shape:
-        ``[T, N, C] → [T, N, C]``.
-
-    Reference:
-        SpecAugment: Park et al. (2019, arXiv:1904.08779).
-    """
+    """Silence one span of channels of each recording; as :func:`time_mask`, length = C."""
     limit = whole_number("channel_mask", limit, 0, unit="channels")
     if limit == 0:
         return spikes
@@ -103,9 +90,8 @@ def cutmix(batch: Batch, n_classes: int, probability: float) -> tuple[Batch, Ten
     The recording keeps its length and its speaker. The batch comes in random order, and so do
     neighbours.
 
-    Returns:
-        The batch, each label that of the greater part; and the targets of the loss, class
-        probabilities ``[N, n_classes]``, or the labels ``[N]`` themselves if p = 0.
+    What comes back is the batch, each label that of the greater part; and the targets of the loss,
+    class probabilities ``[N, n_classes]``, or the labels ``[N]`` themselves if p = 0.
 
     Reference:
         CutMix: Yun et al. (2019, arXiv:1905.04899) with α = 1; along time and with a neighbour as
@@ -134,11 +120,7 @@ def cutmix(batch: Batch, n_classes: int, probability: float) -> tuple[Batch, Ten
 
 
 def _random_spans(sizes: Int64[Tensor, " N"], limits: Int64[Tensor, " N"], columns: int) -> Tensor:
-    """One span of each row, inside its first ``sizes`` columns and at most ``limits`` wide.
-
-    Shape:
-        ``[N], [N] → [N, columns]``, true inside the span.
-    """
+    """One span of each row, inside its first ``sizes`` of the columns, at most ``limits`` wide."""
     large = torch.randint(_LARGE, (2, len(sizes)), device=sizes.device)
     widths = large[0] % (limits + 1)
     starts = large[1] % (sizes - widths + 1)

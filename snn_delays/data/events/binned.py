@@ -84,25 +84,17 @@ def read_kept(
             about[key] = tuple(about[key])
         return BinnedFile(source.path, split, **about)
 
-    return cache.of_file(
-        source.path,
-        "events",
-        make=lambda: read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad),
-        dump=dump,
-        load=load,
-        version=_VERSION,
-        n_units=n_units,
-        on_bad=on_bad,
-        **asdict(grid),
-    )
+    def make() -> BinnedFile:
+        return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
+
+    settings = {"version": _VERSION, "n_units": n_units, "on_bad": on_bad, **asdict(grid)}
+    return cache.of_file(source.path, "events", make=make, dump=dump, load=load, **settings)
 
 
 def _apart(split: SpikeSplit) -> SpikeSplit:
-    """The same events in memory of their own, which the system has back once they are joined.
-
-    Between the many small blocks of reading, an allocator could give nothing of it back, and the
-    largest data sets would need all their events twice over.
-    """
+    """The same events in memory of their own, which the system has back once they are joined."""
+    # Between the small blocks of reading an allocator could give nothing back, and the largest
+    # data sets would need all their events twice over.
     part = copy.copy(split)
     for name in ("steps", "channels", "counts"):
         values = getattr(split, name).numpy()
@@ -121,10 +113,8 @@ def data_of(
     dataset_name: str,
     dt_ms: float,
 ) -> SpikeData:
-    """The data set of these files, from which train, valid and test were taken; warns of defects
-    and of channels without an event.
-    """
-    train, valid, test = splits
+    """The data set of these files and of the splits taken from them; warns of what is odd."""
+    train = splits[0]
     silent = train.silent_channels()
     if silent.size:
         _log.warning(
@@ -145,9 +135,7 @@ def data_of(
                 f"of {file.path}, at first: {file.skipped[0]}."
             )
     return SpikeData(
-        train=train,
-        valid=valid,
-        test=test,
+        *splits,
         class_names=_shared_class_names(files),
         dt_ms=dt_ms,
         split=split,
@@ -159,10 +147,7 @@ def data_of(
 
 
 def _shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:
-    """The class names that all files agree on; one may know only the first of them.
-
-    (Without names of its own it knows no label beyond the largest that occurs in it.)
-    """
+    """The class names that all files agree on; one without names may know only the first."""
     longest = max(files, key=lambda file: len(file.class_names))
     for file in files:
         for label, name in enumerate(file.class_names):

@@ -33,12 +33,9 @@ _MAX_STEPS = 50_000
 
 @dataclass(frozen=True)
 class Grid:
-    """How events are put on a grid.
+    """How events are put on a grid: steps of ``dt_ms`` ms, ⌈n_units / pool⌉ channels.
 
-    Args:
-        dt_ms: duration of a step, in ms.
-        pool: how many neighbouring units make one of the ⌈n_units / pool⌉ channels.
-        max_time_ms: events at or after this time, in ms, are left out; None keeps all.
+    ``pool`` neighbouring units make a channel; events at or after ``max_time_ms`` are left out.
     """
 
     dt_ms: float
@@ -48,9 +45,8 @@ class Grid:
     def __post_init__(self) -> None:
         settle(self, dt_ms=real(above=0, unit="ms"), pool=whole(1, unit="units"))
         if self.max_time_ms is not None:
-            settle(
-                self, max_time_ms=real(above=0, must="be a number of ms > 0, or None for no limit")
-            )
+            must = "be a number of ms > 0, or None for no limit"
+            settle(self, max_time_ms=real(above=0, must=must))
 
 
 def bin_events(
@@ -61,11 +57,7 @@ def bin_events(
         step = ⌊1000 · time / dt_ms⌋        channel = ⌊unit / pool⌋
 
     A time that is an edge but for the rounding of its file belongs to the step that begins there.
-    The grid begins at t = 0 in every recording, not at its first event, so that the onset stays.
-
-    Args:
-        dt_ms, pool, max_time_ms: as in :class:`Grid`.
-        name: what the split is called.
+    The grid, as in :class:`Grid`, begins at t = 0 in every recording, so that the onset stays.
     """
     grid = Grid(dt_ms, pool, max_time_ms)
     times, units, offsets = events.times, events.units, events.offsets
@@ -114,25 +106,16 @@ def merge_equal(split: SpikeSplit) -> SpikeSplit:
     cells = cells[new]
     steps, channels = np.divmod(cells % per_recording, n_channels)
     few = counts.max(initial=0) <= np.iinfo(np.uint8).max
-    return SpikeSplit(
+    return split.holding(
         steps=steps.astype(split.steps.numpy().dtype),
         channels=channels.astype(split.channels.numpy().dtype),
         counts=counts.astype(np.uint8 if few else np.int32),
         offsets=np.append(np.searchsorted(cells, first_cells), len(cells)),
-        labels=split.labels,
-        speakers=split.speakers,
-        n_channels=n_channels,
-        name=split.name,
     )
 
 
 def clip_counts(split: SpikeSplit, max_count: int | None) -> SpikeSplit:
-    """The same with at most ``max_count`` spikes in a cell of the grid; 1 makes input binary.
-
-    Args:
-        split: as :func:`merge_equal` gives it.
-        max_count: None for no limit.
-    """
+    """What :func:`merge_equal` gives, with at most so many spikes in a cell; None: no limit."""
     check_max_count(max_count)
     if max_count is None or split.counts is None:
         return split
@@ -152,13 +135,10 @@ def check_max_count(max_count: int | None) -> None:
 def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray, " count"]:
     """The least value, in s, that stands for the beginning of each of the first ``count`` steps.
 
-    Where numbers of the file's type lie further apart than steps, one of them stands for several
-    edges: it belongs to the nearest.
-
-    Args:
-        dt_ms: duration of a step, in ms: the decimal number, as 0.1 is no binary fraction.
-        kind: floating-point type that the file stores times in.
+    ``kind`` is what the file stores times in; where its numbers lie further apart than steps, one
+    of them stands for several edges: it belongs to the nearest.
     """
+    # The decimal number, as 0.1 is no binary fraction.
     dt = Fraction(str(dt_ms)) / 1000
     double = kind == np.float64
     one = 2 ** (52 if double else 23)
@@ -171,10 +151,8 @@ def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray
 
 
 def _rounded_to(times: Float64[np.ndarray, " E"], kind: np.dtype) -> np.dtype:
-    """The type whose rounding ``times`` have been through, of which a file stores them as ``kind``.
-
-    Doubles that are numbers of single precision one and all have been computed there.
-    """
+    """The type whose rounding ``times`` have been through, which a file stores as ``kind``."""
+    # Doubles that are numbers of single precision one and all have been computed there.
     if kind != np.float64:
         return kind
     with np.errstate(over="ignore"):

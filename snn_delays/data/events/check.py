@@ -30,10 +30,9 @@ Digests = dict[bytes, int]
 class FileReport:
     """What is in one file; the counts are of events unless their names say otherwise.
 
-    ``error``: why the file cannot be read at all, or to its end. ``n_units``: how many there can
-    be; no event is of the ``silent_units``. ``labels_out_of_range`` counts recordings, and
-    ``repeated_recordings`` those that are equal, event by event, to an earlier one of the file.
-    ``defects``: the first of them, as "recording 7 is ragged: …".
+    ``error``: why the file cannot be read to its end. No event is of the ``silent_units``.
+    ``labels_out_of_range`` counts recordings, ``repeated_recordings`` those that are equal to an
+    earlier one of the file. ``defects``: the first of them, as "recording 7 is ragged: …".
     """
 
     path: str
@@ -67,10 +66,7 @@ class FileReport:
 
 @dataclass
 class Shared:
-    """Two files, and the recordings of the first that are in the second too, event by event.
-
-    ``pairs``: the number of the recording in the first and in the second file, for some of them.
-    """
+    """Two files, how many recordings of one the other has too, and numbers of some in both."""
 
     first: str
     second: str

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from snn_delays.arguments import choice, described, whole_number
-from snn_delays.columns import column, offsets_of
+from snn_delays.arguments import choice, whole_number
+from snn_delays.columns import check_events, column
 from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
-from snn_delays.errors import UsageError
 
 OnBad = Literal["refuse", "skip"]
 
@@ -27,10 +26,8 @@ _RECORDINGS_PER_CHUNK = 256
 class Events:
     """The events of recordings, one recording after the other.
 
-    Shape:
-        ``times`` (seconds, finite, >= 0) and ``units`` ``[E]``; ``offsets`` ``[n + 1]``, recording
-        ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``; ``labels`` and
-        ``speakers`` (-1 where unknown) ``[n]``.
+    ``times`` are seconds, finite and >= 0; recording ``i`` owns the events from ``offsets[i]`` up
+    to ``offsets[i + 1]``; ``speakers`` are -1 where unknown.
 
     Raises:
         UsageError: columns of another kind, length or range.
@@ -53,20 +50,10 @@ class Events:
     """The recordings that were left out, and why: "recording 7 is ragged: …"."""
 
     def __post_init__(self) -> None:
-        times = self.times
-        real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
-        if not real or not (np.isfinite(times).all() and times.min(initial=0) >= 0):
-            raise UsageError(
-                "Events: times must be seconds, a float array [E] of finite numbers >= 0, "
-                f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
-            )
-        last = whole_number("Events: n_units", self.n_units, 1) - 1
-        why = f"n_units = {self.n_units}"
-        column("Events: units", self.units, len(times), 0, last, why=why)
-        n = len(offsets_of("Events: offsets", self.offsets, len(times))) - 1
-        last = len(self.class_names) - 1
-        column("Events: labels", self.labels, n, 0, last, why=f"{last + 1} class_names")
-        column("Events: speakers", self.speakers, n)
+        most = {"n_units": whole_number("Events: n_units", self.n_units, 1)}
+        most["n_classes"] = len(self.class_names)
+        columns = self.times, self.units, self.offsets, self.labels
+        column("Events: speakers", self.speakers, check_events("Events", *columns, **most))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,11 +61,8 @@ class Events:
 
 @dataclass(frozen=True)
 class Recordings:
-    """A few hundred recordings in the order of the file, unchecked.
-
-    Shape:
-        ``times`` (seconds) and ``units``: one list per recording, of any lengths; ``labels``,
-        ``speakers`` ``[n]``. ``start`` is the number of the first one within the file.
+    """Some recordings, unchecked: lists of ``times`` (s) and ``units``; the first is the
+    ``start``-th of the file.
     """
 
     start: int
@@ -91,11 +75,9 @@ class Recordings:
         return len(self.labels)
 
     def defects(self, n_units: int, n_classes: int) -> dict[int, str]:
-        """What makes recordings unusable: index within these → words that read on after it; the
-        first defect of each.
+        """Index of what is unusable → its first defect, in words that read on after the number.
 
-        That a time is NaN, infinite or negative is none: such events are left out and counted,
-        since the published files hold some.
+        That a time is NaN, infinite or negative is none, since the published files hold some.
         """
         found: dict[int, str] = {}
         counts, unit_counts = sizes(self.times), sizes(self.units)
@@ -163,14 +145,11 @@ def stream_events(
     """Read a file in pieces of a few hundred recordings, at least one piece.
 
     Args:
-        n_units: units are 0 … ``n_units`` − 1.
         on_bad: what becomes of recordings whose lists do not match or that have a unit or label
             out of range: "refuse" the file, or "skip" them; :attr:`Events.skipped` names them.
 
     Raises:
-        UsageError: one line with the path: missing, damaged or not HDF5; an array missing or of
-            another kind; no recordings; times, units or labels that do not match; a unit or label
-            out of range.
+        UsageError: the path and what is wrong: missing, damaged, not in the format, or a defect.
     """
     choice("on_bad", on_bad, get_args(OnBad))
     with source.open() as file:
@@ -186,10 +165,18 @@ def stream_events(
             skipped = tuple(f"recording {some.start + i} {reason}" for i, reason in bad.items())
             if bad and on_bad == "refuse":
                 raise source.error(skipped[0])
-            yield _events(header, some.without(list(bad)) if bad else some, n_units, skipped)
+            yield events_of(
+                some.without(list(bad)) if bad else some,
+                n_units=n_units,
+                skipped=skipped,
+                class_names=header.class_names,
+                time_type=header.time_type,
+                speaker_sex=header.speaker_sex,
+            )
 
 
-def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, ...]) -> Events:
+def events_of(some: Recordings, **about: Any) -> Events:
+    """Their valid events; ``about``, the other fields of :class:`Events`."""
     # float64 first: times are float16, which overflows at 65504 and so cannot hold microseconds.
     times = _joined(some.times).astype(np.float64)
     valid = np.isfinite(times) & (times >= 0)
@@ -199,12 +186,8 @@ def _events(header: Header, some: Recordings, n_units: int, skipped: tuple[str, 
         offsets=_offsets(valid)[_offsets(sizes(some.times))],
         labels=some.labels,
         speakers=some.speakers,
-        class_names=header.class_names,
-        n_units=n_units,
         invalid_events=int(np.count_nonzero(~valid)),
-        time_type=header.time_type,
-        speaker_sex=header.speaker_sex,
-        skipped=skipped,
+        **about,
     )
 
 

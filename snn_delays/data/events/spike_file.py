@@ -23,13 +23,7 @@ _MOST_SPEAKERS = 100_000
 
 @dataclass(frozen=True)
 class SpikeFile:
-    """Where a file is, what it belongs to and how to get it.
-
-    Args:
-        path: the HDF5 file.
-        dataset_name: what it belongs to, such as "SHD".
-        how_to_get: the sentence that ends every error.
-    """
+    """Where a file is, what it belongs to, such as "SHD", and the sentence that ends its errors."""
 
     path: Path
     dataset_name: str
@@ -75,9 +69,8 @@ class SpikeFile:
             member = file.get(name)
             found = ", ".join(file) or "nothing"
             if not isinstance(member, h5py.Dataset):
-                raise self.error(
-                    f"has no array {name}: expected SHD's format, got a file of {found}"
-                )
+                got = f"expected SHD's format, got a file of {found}"
+                raise self.error(f"has no array {name}: {got}")
             if n is not None and member.shape != (n,):
                 raise self.error(
                     f"does not match: expected {n} entries in {name}, one per recording, got shape "
@@ -86,11 +79,7 @@ class SpikeFile:
         return member
 
     def lists(self, file: h5py.File, name: str) -> h5py.Dataset:
-        """An array of lists, unless its references or collections are damaged.
-
-        The references of a compressed array are not looked at, but all collections of the file
-        are. Files with a user block or unusual widths of addresses are taken as they are.
-        """
+        """An array of lists, unless its references or collections are damaged."""
         array = self.array(file, name)
         with self.reading():
             item_size = np.dtype(h5py.check_vlen_dtype(array.dtype)).itemsize
@@ -102,11 +91,7 @@ class SpikeFile:
 
 @dataclass(frozen=True)
 class Header:
-    """Labels and speakers of all recordings, and what the labels are called.
-
-    Shape:
-        ``labels``, ``speakers`` (-1 where unknown) ``[n]``. A label may have no name.
-    """
+    """Labels and speakers (-1: unknown) of all recordings; a label may have no name."""
 
     labels: Int64[np.ndarray, " n"]
     speakers: Int64[np.ndarray, " n"]

@@ -1,22 +1,25 @@
-"""What lies in a folder of Speech Commands, and which of it trains, validates and tests.
+"""What lies in a folder of Speech Commands, which of it makes a task, and trains, validates, tests.
 
-Reference:
-    Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (2018,
-    arXiv:1804.03209), and the README of the data set.
+A task is every word there is; or ten command words, and what is neither of them: unknown words and
+silence, about as many of each as of a command.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.sound import BadAudioError, length
 
 URL = "http://download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
@@ -32,6 +35,18 @@ WORDS = frozenset((
 # fmt: on
 Part = Literal["train", "valid", "test"]
 LISTS: dict[Part, str] = {"valid": "validation_list.txt", "test": "testing_list.txt"}
+Task = Literal["v2_35", "v2_12"]
+
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+UNKNOWN, SILENCE = "unknown", "silence"
+# Of unknown words, and of silence, for every ten commands.
+_SHARE = 0.1
+# Which stretch of every noise file is heard in which part, so that none is heard in two.
+_STRETCH: dict[Part, tuple[float, float]] = {
+    "train": (0, 0.8),
+    "valid": (0.8, 0.9),
+    "test": (0.9, 1),
+}
 # The rule's own constant: it decides in which set a file is, and must not change.
 _MANY = 2**27 - 1
 
@@ -40,12 +55,9 @@ _log = logging.getLogger("snn_delays")
 
 @dataclass(frozen=True)
 class Clip:
-    """A second of sound, and which file it is in.
+    """A second of sound from sample ``start`` on, of the file ``name`` in the root, with ``/``.
 
-    Args:
-        name: path of the file within the root, with ``/``.
-        size, modified_ns: of the file, so that a change is noticed.
-        start: where the second begins, in samples of the file.
+    ``size`` and ``modified_ns`` of the file are there so that a change is noticed.
     """
 
     name: str
@@ -113,12 +125,6 @@ def official_parts(root: Path, names: Sequence[str]) -> tuple[list[Part], str]:
 
     Told by the two lists in ``root``: what neither names is for training. Where a list is missing,
     by the rule that the lists were made with; the log says so.
-
-    Args:
-        names: of the recordings, such as ``bed/0a7c2a8d_nohash_0.wav``.
-
-    Raises:
-        UsageError: a list that cannot be read, or a recording in both.
     """
     missing = [name for name in LISTS.values() if not (root / name).is_file()]
     if missing:
@@ -162,3 +168,98 @@ def _read_list(path: Path) -> list[str]:
             "Restore it from the data set's archive."
         ) from error
     return [line.strip().replace("\\", "/").removeprefix("./") for line in lines if line.strip()]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A file of background noise: its length and rate, in samples and samples per second."""
+
+    clip: Clip
+    samples: int
+    rate: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The recordings of a task, those of one folder together, and part and label of each."""
+
+    clips: list[Clip]
+    parts: list[Part]
+    labels: list[int]
+    class_names: tuple[str, ...]
+
+
+def every_word(found: Mapping[str, Sequence[Clip]], parts: Mapping[str, Part]) -> Chosen:
+    """All recordings, one class a word; ``found`` of every word, ``parts`` by recordings' names."""
+    words = list(found)
+    clips = [clip for word in words for clip in found[word]]
+    labels = [words.index(clip.word) for clip in clips]
+    return Chosen(clips, [parts[clip.name] for clip in clips], labels, tuple(words))
+
+
+def ten_commands(
+    found: Mapping[str, Sequence[Clip]],
+    parts: Mapping[str, Part],
+    noise: Sequence[Noise],
+    seed: int,
+) -> Chosen:
+    """The recordings of ten commands, and for every ten of them one unknown word and one silence.
+
+    Unknown words are drawn from all others of the same part; silence is a second of background
+    noise as it is, from a stretch of the noise files that no other part draws from.
+    """
+    absent = [word for word in COMMANDS if word not in found]
+    others = [clip for word in found if word not in COMMANDS for clip in found[word]]
+    if absent or not others:
+        raise UsageError(
+            "GSC: task=v2_12 needs the ten commands and other words: missing "
+            f"{', '.join(absent) or 'any other word'}. Use task=v2_35 for the words that are here."
+        )
+    if not noise:
+        raise UsageError(
+            f"GSC: task=v2_12 draws silence from wav files in {NOISE}: expected at least 1, got 0. "
+            "Unpack the whole archive, or use task=v2_35."
+        )
+    names = (*COMMANDS, UNKNOWN, SILENCE)
+    commands = [clip for word in COMMANDS for clip in found[word]]
+    chosen = [(clip, parts[clip.name], names.index(clip.word)) for clip in commands]
+    for number, part in enumerate(_STRETCH):
+        rng = np.random.default_rng([seed, number])
+        wanted = math.ceil(_SHARE * sum(parts[clip.name] == part for clip in commands))
+        pool = [clip for clip in others if parts[clip.name] == part]
+        drawn = sorted(rng.permutation(len(pool))[:wanted].tolist())
+        chosen += [(pool[index], part, names.index(UNKNOWN)) for index in drawn]
+        silence = _silence(noise, part, wanted, rng)
+        chosen += [(clip, part, names.index(SILENCE)) for clip in silence]
+    # Kept features are in files of one folder each.
+    chosen.sort(key=lambda row: row[0].word)
+    return Chosen(*(list(column) for column in zip(*chosen, strict=True)), class_names=names)
+
+
+def measure_noise(root: Path, clips: Sequence[Clip]) -> tuple[list[Noise], dict[Clip, str]]:
+    """How long each noise file is, and what is wrong with those that will not do."""
+    good, bad = [], {}
+    for clip in clips:
+        try:
+            samples, rate = length(root / clip.name)
+        except BadAudioError as error:
+            bad[clip] = str(error)
+            continue
+        if min(end - begin for begin, end in _STRETCH.values()) * samples < rate:
+            bad[clip] = f"is too short: expected at least 10 s of noise, got {samples / rate:.3g} s"
+        else:
+            good.append(Noise(clip, samples, rate))
+    return good, bad
+
+
+def _silence(
+    noise: Sequence[Noise], part: Part, number: int, rng: np.random.Generator
+) -> list[Clip]:
+    """Seconds drawn from the stretches of a part, file after file."""
+    begin, end = _STRETCH[part]
+    drawn = []
+    for file in (noise[index] for index in np.sort(rng.integers(len(noise), size=number))):
+        first, last = math.ceil(begin * file.samples), math.floor(end * file.samples) - file.rate
+        start = int(rng.integers(first, max(first, last), endpoint=True))
+        drawn.append(replace(file.clip, start=start))
+    return drawn

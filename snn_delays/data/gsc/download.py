@@ -19,16 +19,12 @@ def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:
     """Download Speech Commands and unpack it into ``root``, unless it is there.
 
     Words become folders of ``root``, beside the two official lists, which are there only once all
-    else is. An archive that lies in ``root`` is used if it is the right one; it goes once it is
-    unpacked.
-
-    Args:
-        root: the folder; made if missing.
-        base_url: the folder of a server that has the archive; None for the official one.
+    else is. An archive that lies in ``root`` is used if it is the right one; it goes once unpacked.
+    ``base_url`` is another server's folder that has the archive.
 
     Raises:
-        UsageError: one line: no network, other content than expected, no room or no permission,
-            or something else in the folder.
+        UsageError: no network, other content than expected, no room or no permission, or
+            something else in the folder.
     """
     root = Path(root).expanduser()
     archive, unpacked = root / ARCHIVE, root / ".unpacked"

@@ -41,11 +41,9 @@ _log = logging.getLogger("snn_delays")
 
 @dataclass(frozen=True)
 class Part:
-    """Features of some recordings, and what normalising them takes.
+    """Features of some recordings; ``sums`` and ``squares`` are Σ_t feature and Σ_t feature².
 
-    Shape:
-        ``features`` ``[n, T, bands]``; ``sums``, ``squares`` ``[n, bands]``: Σ_t feature and
-        Σ_t feature². ``bad`` says what is wrong with the file of a row, which is all 0 then.
+    ``bad`` says what is wrong with the file of a row, which is all 0 then.
     """
 
     features: Float16[np.ndarray, "n T bands"]
@@ -56,12 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of recordings, in parts, and where each recording's are.
-
-    Shape:
-        ``parts`` ``[n, T, bands]`` each; ``places`` ``[n, 2]``: part, and row in it; ``sums``,
-        ``squares``, ``bad`` as in :class:`Part`.
-    """
+    """All of a data set: as :class:`Part`, but in parts; ``places``: part, and row in it."""
 
     parts: list[Float16[np.ndarray, "_ T bands"]]
     places: Int64[np.ndarray, "n 2"]
@@ -75,10 +68,8 @@ def read_features(
 ) -> Features:
     """Features of ``clips``, as kept or computed with every core this process may use.
 
-    Args:
-        root: where the recordings are.
-        clips: the recordings; best those of one folder one after the other.
-        folders: of the cache; features are held in memory without.
+    Best is to have clips of one folder one after the other; without ``folders`` of a cache,
+    features are held in memory.
     """
     groups = [
         of_word[first : first + CLIPS_PER_PART]
@@ -190,10 +181,8 @@ def _unchanged(root: Path, clip: Clip) -> bool:
 
 
 def _run(task: Callable[[int], T], order: Sequence[int]) -> Iterator[tuple[int, T]]:
-    """Results of ``task`` as they come, each with its index; a thread for every core in reach.
-
-    Threads suffice: reading files, transforms and matrix products let other threads run.
-    """
+    """Results of ``task`` as they come, each with its index; a thread for every core in reach."""
+    # Threads suffice: reading files, transforms and matrix products let other threads run.
     pool = ThreadPoolExecutor(cores())
     try:
         futures = {pool.submit(task, index): index for index in order}

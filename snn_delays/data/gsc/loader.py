@@ -13,12 +13,12 @@ import torch
 from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice, cache_folders
 from snn_delays.data.events.reading import OnBad
-from snn_delays.data.gsc.clips import find_clips, noise_clips, official_parts
+from snn_delays.data.gsc import clips
+from snn_delays.data.gsc.clips import Chosen, Task
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
 from snn_delays.data.gsc.split import FeatureSplit, Scale
-from snn_delays.data.gsc.task import Chosen, Task, every_word, measure_noise, ten_commands
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
@@ -60,14 +60,12 @@ def load_gsc(
         window_ms: length of sound that a step hears, in ms.
         fmin, fmax: lower edge of the lowest band and upper edge of the highest, Hz; None for the
             Nyquist frequency, 8 kHz.
-        encoder: "none" for currents; "delta", "level", "latency": see
-            ``data/gsc/encoders.py``.
+        encoder: "none" for currents; "delta", "level", "latency": see ``data/gsc/encoders.py``.
         threshold: of the encoder, in standard deviations of a band.
         on_bad: what to do about files that hold no sound one could use: "refuse" to load, or
             "skip" them, which the log counts.
         seed: of the draw of unknown words and silence.
-        cache: where to keep the features: a folder, False for nowhere; None for the folder in
-            SNN_DELAYS_CACHE or else ``.snn_delays_cache`` in ``root``. See ``data/cache.py``.
+        cache: where to keep the features; see ``data.cache.cache_folders``.
 
     Raises:
         UsageError: a setting out of range; recordings missing, or damaged with on_bad="refuse".
@@ -99,8 +97,7 @@ def load_gsc(
                 f"GSC: none of the {len(chosen.clips)} recordings in {root} is for {part}: "
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
-    heard = where["train"]
-    steps = front_end.steps(front_end.rate)
+    heard, steps = where["train"], front_end.steps(front_end.rate)
     scale = Scale.of(features.sums[heard], features.squares[heard], steps=steps)
     whole = FeatureSplit(
         features.parts,
@@ -111,29 +108,22 @@ def load_gsc(
         encoder=encode,
         name="all",
     )
-    train, valid, test = (whole.subset(places, part) for part, places in where.items())
-    return SpikeData(
-        train=train,
-        valid=valid,
-        test=test,
-        class_names=chosen.class_names,
-        dt_ms=float(dt_ms),
-        split=split,
-        invalid_events=0,
-    )
+    splits = {part: whole.subset(places, part) for part, places in where.items()}
+    about = {"class_names": chosen.class_names, "dt_ms": float(dt_ms), "split": split}
+    return SpikeData(**splits, **about, invalid_events=0)
 
 
 def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, str]:
     """The recordings of the task, and where their parts come from."""
-    found = find_clips(root)
-    names = [clip.name for clips in found.values() for clip in clips]
-    told, split = official_parts(root, names)
+    found = clips.find_clips(root)
+    names = [clip.name for of_word in found.values() for clip in of_word]
+    told, split = clips.official_parts(root, names)
     parts = dict(zip(names, told, strict=True))
     if task == "v2_35":
-        return every_word(found, parts), split
-    noise, bad = measure_noise(root, noise_clips(root))
+        return clips.every_word(found, parts), split
+    noise, bad = clips.measure_noise(root, clips.noise_clips(root))
     _settle({clip.name: reason for clip, reason in bad.items()}, root, on_bad)
-    return ten_commands(found, parts, noise, seed), split
+    return clips.ten_commands(found, parts, noise, seed), split
 
 
 def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:

@@ -10,7 +10,7 @@ import logging
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -76,17 +76,10 @@ class LogMel:
         """Triangles of height 1, equally wide on the mel scale, each to its neighbours' peaks."""
         from librosa.filters import mel  # slow to import
 
+        edges = {"fmin": self.fmin, "fmax": self.fmax, "htk": self.scale == "htk"}
         with warnings.catch_warnings():  # of empty bands: log_mel says so itself
             warnings.simplefilter("ignore")
-            return mel(
-                sr=self.rate,
-                n_fft=self.n_fft,
-                n_mels=self.n_mels,
-                fmin=self.fmin,
-                fmax=self.fmax,
-                htk=self.scale == "htk",
-                norm=None,
-            )
+            return mel(sr=self.rate, n_fft=self.n_fft, n_mels=self.n_mels, norm=None, **edges)
 
     def empty_bands(self) -> Bool[np.ndarray, " bands"]:
         """Which bands no bin of the spectrum falls into: the same number whatever the sound."""
@@ -102,13 +95,8 @@ class LogMel:
         """Features of sounds of equal length, silent before their start and after their end."""
         from librosa import stft
 
-        spectrum = stft(
-            sound,
-            n_fft=self.n_fft,
-            hop_length=self.hop,
-            win_length=self.window,
-            pad_mode="constant",
-        )
+        lengths: Any = {"n_fft": self.n_fft, "hop_length": self.hop, "win_length": self.window}
+        spectrum = stft(sound, **lengths, pad_mode="constant")
         energy = np.square(np.abs(spectrum)).swapaxes(1, 2) @ self.bank.T
         return np.log(np.maximum(energy, np.float32(self.floor)))
 
@@ -129,9 +117,7 @@ def log_mel(
     spectrogram, HTK scale, bands from 50 Hz to 14 kHz although the Nyquist frequency is 4 kHz;
     ``window_ms``, ``fmin`` and ``fmax`` do not apply.
 
-    Args:
-        dt_ms: from one window to the next: a time step, in ms.
-        window_ms: length of a window, in ms.
+    ``dt_ms`` is from one window to the next, ``window_ms`` a window's length.
     """
     choice("frontend", frontend, get_args(Frontend))
     n_mels = whole_number("n_mels", n_mels, 1)

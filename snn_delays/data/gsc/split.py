@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float16, Float32, Float64, Int64
 from torch import Tensor
 
-from snn_delays.arguments import described
+from snn_delays.arguments import described, require
 from snn_delays.columns import MOST, check_columns, column
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.splits.batch import Batch, CompactBatch
@@ -34,19 +34,11 @@ class Scale:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("inverse", self.inverse)):
             real = isinstance(values, Tensor) and values.is_floating_point() and values.ndim == 1
-            if not real or values.shape != self.mean.shape:
-                raise UsageError(
-                    f"Scale: {name} must be a float tensor of one dimension, as long as mean, "
-                    f"got {described(values)}."
-                )
+            must = "be a float tensor of one dimension, as long as mean"
+            require(real and values.shape == self.mean.shape, f"Scale: {name}", must, values)
 
     @classmethod
-    def of(
-        cls,
-        sums: Float64[np.ndarray, "n bands"],
-        squares: Float64[np.ndarray, "n bands"],
-        steps: int,
-    ) -> Scale:
+    def of(cls, sums: Float64[np.ndarray, "n bands"], squares: np.ndarray, steps: int) -> Scale:
         """From every training recording's Σ_t feature and Σ_t feature²."""
         count = len(sums) * steps
         mean = sums.sum(axis=0) / count
@@ -76,12 +68,10 @@ class FeatureBatch(CompactBatch):
 
     def __post_init__(self) -> None:
         features = self.features
-        if not isinstance(features, Tensor) or features.ndim != 3:
-            raise UsageError(
-                f"FeatureBatch: features must be a tensor [N, T, bands], got {described(features)}."
-            )
-        n = len(features)
-        check_columns("FeatureBatch", n, labels=self.labels, speakers=self.speakers)
+        fits = isinstance(features, Tensor) and features.ndim == 3
+        require(fits, "FeatureBatch: features", "be a tensor [N, T, bands]", features)
+        columns = {"labels": self.labels, "speakers": self.speakers}
+        check_columns("FeatureBatch", len(features), **columns)
 
     def dense(self) -> Batch:
         """Normalise and encode it where it is: ``[T, N, C]``, all recordings equally long."""
@@ -96,12 +86,9 @@ class FeatureSplit(Split):
 
     Args:
         parts: features ``[n, T, bands]``.
-        places: where each recording of the split stands: its part, and its row in the part.
+        places: where each recording of the split stands ``[n, 2]``: part, and row in the part.
         scale, encoder: how features become a network's input.
         labels, speakers, name: as in :class:`~snn_delays.data.Split`.
-
-    Shape:
-        ``places`` ``[n, 2]``; ``labels``, ``speakers`` ``[n]``.
     """
 
     def __init__(
@@ -116,8 +103,7 @@ class FeatureSplit(Split):
         name: str,
     ) -> None:
         owner = self._owner(name)
-        self.parts = list(parts)
-        bands = len(scale.mean)
+        self.parts, bands = list(parts), len(scale.mean)
         if not self.parts:
             raise UsageError(f"{owner}: expected at least 1 part, got none.")
         steps = self.parts[0].shape[1] if self.parts[0].ndim == 3 else 0
@@ -127,8 +113,8 @@ class FeatureSplit(Split):
                     f"{owner}: parts must be arrays of float16 [n, {steps} steps, {bands} bands], "
                     f"got {described(part)} at place {place}."
                 )
-        if not isinstance(places, np.ndarray) or places.ndim != 2 or places.shape[1] != 2:
-            raise UsageError(f"{owner}: places must be an array [n, 2], got {described(places)}.")
+        pairs = isinstance(places, np.ndarray) and places.ndim == 2 and places.shape[1] == 2
+        require(pairs, f"{owner}: places", "be an array [n, 2]", places)
         last = len(self.parts) - 1
         which = column(f"{owner}: places[:, 0]", places[:, 0], None, 0, last).numpy()
         column(f"{owner}: places[:, 1]", places[:, 1], None, 0, MOST)

@@ -39,10 +39,7 @@ def with_units(
     """The number of units of some files, and the files, whose errors may now speak of it.
 
     Files that say nothing are never taken to have more than ``N_UNITS``, so that a damaged unit
-    is refused instead of making an input of its own.
-
-    Args:
-        n_units: what the user says; None for what the files say.
+    is refused instead of making an input of its own. ``n_units`` is what the user says.
     """
     if n_units is not None:
         must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"

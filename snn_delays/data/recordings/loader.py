@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Int64
 
-from snn_delays.arguments import plain, real_number, shown, whole_number
+from snn_delays.arguments import choice, plain, real_number, shown, whole_number
 from snn_delays.data.events.binned import BinnedFile, data_of
 from snn_delays.data.events.binning import Grid, clip_counts
-from snn_delays.data.recordings.reading import TimeUnit, apart, binned, known_unit, numbered
+from snn_delays.data.recordings.reading import TimeUnit, apart, binned, numbered
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.validation import by_speaker, stratified
 from snn_delays.errors import UsageError
@@ -65,11 +65,10 @@ def recordings(
     Raises:
         UsageError: arrays of another form, values out of range, or too few recordings to split.
     """
-    n_units, seed = (
-        whole_number("recordings: n_units", n_units, 1),
-        whole_number("recordings: seed", seed, 0),
-    )
-    known_unit(time_unit)
+    n_units = whole_number("recordings: n_units", n_units, 1)
+    seed = whole_number("recordings: seed", seed, 0)
+    if time_unit is not None:
+        choice("recordings: time_unit", time_unit, get_args(TimeUnit))
     grid = Grid(dt_ms, pool, max_time_ms)
     share = test if isinstance(plain(test), int | float) else None
     for name, value in (("valid_fraction", valid_fraction), ("test", share)):
@@ -82,39 +81,24 @@ def recordings(
     names = _class_names([label for _, some in parts for label in some], class_names)
     files: list[BinnedFile] = []
     for (some, its_labels), name in zip(parts, ("recording", "test recording"), strict=False):
-        spikes, valid, invalid = binned(
-            some,
-            numbered(its_labels, names if isinstance(its_labels[0], str) else range(len(names))),
-            _groups(groups, len(its_labels))
-            if name == "recording"
-            else np.full(len(its_labels), -1),
-            names,
-            n_units=n_units,
-            dt_ms=grid.dt_ms,
-            time_unit=time_unit,
-            pool=grid.pool,
-            max_time_ms=grid.max_time_ms,
-            name=name,
-        )
-        spikes = clip_counts(spikes, max_count)
-        files.append(BinnedFile(Path(name), spikes, names, valid, invalid))
+        known = names if isinstance(its_labels[0], str) else range(len(names))
+        numbers = numbered(its_labels, known)
+        speakers = _groups(groups if name == "recording" else None, len(numbers))
+        settings = {"n_units": n_units, "time_unit": time_unit, "grid": grid, "name": name}
+        spikes, valid, invalid = binned(some, numbers, speakers, names, **settings)
+        files.append(BinnedFile(Path(name), clip_counts(spikes, max_count), names, valid, invalid))
     whole, rest = files[0].split, np.arange(len(own))
+    grouped = groups is not None
     if share is None:
         held = files[1].split.subset(np.arange(len(files[1].split)), "test")
     else:
-        rest, chosen = _held_out(whole, rest, share, seed, "test", groups is not None)
+        rest, chosen = _held_out(whole, rest, share, seed, "test", grouped)
         held = whole.subset(chosen, "test")
-        valid_fraction = valid_fraction / (1 - share)
-    kept, chosen = _held_out(
-        whole, rest, valid_fraction, seed, "valid_fraction", groups is not None
-    )
-    return data_of(
-        files,
-        (whole.subset(kept, "train"), whole.subset(chosen, "valid"), held),
-        split="stratified" if groups is None else "speaker",
-        dataset_name="recordings",
-        dt_ms=grid.dt_ms,
-    )
+        valid_fraction /= 1 - share
+    kept, chosen = _held_out(whole, rest, valid_fraction, seed, "valid_fraction", grouped)
+    splits = whole.subset(kept, "train"), whole.subset(chosen, "valid"), held
+    split = "speaker" if grouped else "stratified"
+    return data_of(files, splits, split=split, dataset_name="recordings", dt_ms=grid.dt_ms)
 
 
 def _class_names(labels: list[Any], given: Sequence[str] | None) -> tuple[str, ...]:

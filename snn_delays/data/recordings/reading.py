@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from snn_delays.arguments import described, plain, shown
-from snn_delays.data.events.binning import bin_events, merge_equal
-from snn_delays.data.events.reading import Events
+from snn_delays.arguments import described, plain, require
+from snn_delays.data.events.binning import Grid, bin_events, merge_equal
+from snn_delays.data.events.reading import Recordings, events_of
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 
@@ -28,11 +29,8 @@ def apart(events: Any, labels: Any) -> tuple[Any, list[Any]]:
     if labels is None:
         pairs = _listed(events)
         for at, pair in enumerate(pairs):
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise UsageError(
-                    "recordings: without labels every recording must be (events, label), got "
-                    f"{described(pair)} as recording {at}."
-                )
+            fits = isinstance(pair, tuple | list) and len(pair) == 2
+            require(fits, f"recordings: without labels, recording {at}", "be (events, label)", pair)
         events, labels = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     labels = [plain(label) for label in labels]
     if not _dense(events):
@@ -61,56 +59,40 @@ def binned(
     class_names: tuple[str, ...],
     *,
     n_units: int,
-    dt_ms: float,
     time_unit: TimeUnit | None,
-    pool: int,
-    max_time_ms: float | None,
+    grid: Grid,
     name: str,
 ) -> tuple[SpikeSplit, int, int]:
     """The recordings on the grid, how many events are in it, and how many were left out."""
-    about = {"labels": labels, "speakers": groups, "name": name}
     if _dense(events):
-        if max_time_ms is not None or time_unit is not None:
+        if grid.max_time_ms is not None or time_unit is not None:
             raise UsageError(
                 "recordings: time_unit and max_time_ms are for events, got an array [n, T, C], "
                 "whose steps are those of dt_ms. Leave them out, and cut the array."
             )
-        split = _counted(np.asarray(events), n_units=n_units, pool=pool, **about)
+        about = {"labels": labels, "speakers": groups, "name": name}
+        split = _counted(np.asarray(events), n_units=n_units, pool=grid.pool, **about)
         return split, int(split.counts.sum()) if split.counts is not None else 0, 0
     found = [
         _events(one, n_units, time_unit, f"recordings: {name} {at}")
         for at, one in enumerate(events)
     ]
-    kinds = {times.dtype for times, _ in found}
-    kind = np.result_type(*kinds)
+    kind = np.result_type(*{times.dtype for times, _ in found})
     unit = time_unit or "s"
     if kind == np.float16 and unit != "s":
         raise UsageError(
             f"recordings: times of float16 must be in seconds, got time_unit={unit!r}: they are "
             "too coarse. Give them in float32 or float64."
         )
-    kept = []
-    invalid = 0
-    for times, units in found:
-        times = times.astype(np.float64) / _PER_SECOND[unit]
-        sound = np.isfinite(times) & (times >= 0)
-        invalid += int((~sound).sum())
-        kept.append((times[sound], units[sound]))
-    sizes = [len(times) for times, _ in kept]
-    together = Events(
-        times=np.concatenate([times for times, _ in kept]),
-        units=np.concatenate([units for _, units in kept]),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        labels=labels,
-        speakers=groups,
+    times = [times.astype(np.float64) / _PER_SECOND[unit] for times, _ in found]
+    together = events_of(
+        Recordings(0, times, [units for _, units in found], labels, groups),
         class_names=class_names,
         n_units=n_units,
-        invalid_events=invalid,
         time_type=kind if kind.kind == "f" else np.dtype(np.float64),
     )
-    grid = {"dt_ms": dt_ms, "pool": pool, "max_time_ms": max_time_ms}
-    split = merge_equal(bin_events(together, **grid, name=f"recordings: {name}"))
-    return split, len(together.times), invalid
+    split = merge_equal(bin_events(together, **asdict(grid), name=f"recordings: {name}"))
+    return split, len(together.times), together.invalid_events
 
 
 def _dense(events: Any) -> bool:
@@ -163,9 +145,8 @@ def _events(
         )
     if units.dtype.kind == "f" and (units == np.round(units)).all():
         units = units.astype(np.int64)
-    if units.size and (
-        units.dtype.kind not in "iu" or int(units.min()) < 0 or int(units.max()) >= n_units
-    ):
+    whole = units.dtype.kind in "iu"
+    if units.size and not (whole and int(units.min()) >= 0 and int(units.max()) < n_units):
         raise UsageError(
             f"{owner}: units must be whole numbers from 0 to n_units − 1 = {n_units - 1}, got "
             f"{described(units)} from {units.min()} to {units.max()}."
@@ -177,11 +158,8 @@ def _columns(one: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
     """Times and units of a pair, or of an array with the fields t and x."""
     fields = getattr(getattr(one, "dtype", None), "names", None)
     if fields is None:
-        if not isinstance(one, tuple | list) or len(one) != 2:
-            raise UsageError(
-                f"{owner} must be a pair (times, units) or a structured array with fields t and x, "
-                f"got {described(one)}."
-            )
+        must = "be a pair (times, units) or a structured array with fields t and x"
+        require(isinstance(one, tuple | list) and len(one) == 2, owner, must, one)
         return np.asarray(one[0]), np.asarray(one[1])
     if not {"t", "x"} <= set(fields):
         raise UsageError(f"{owner} must have the fields t and x, got {', '.join(fields)}.")
@@ -192,15 +170,6 @@ def _columns(one: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
                 "Give pairs (times, units) with units of your own, such as x + width · y."
             )
     return one["t"], one["x"]
-
-
-def known_unit(time_unit: Any) -> None:
-    """Refuse a unit of time that there is not."""
-    if time_unit is not None and time_unit not in get_args(TimeUnit):
-        raise UsageError(
-            f"recordings: time_unit must be one of {', '.join(get_args(TimeUnit))}, "
-            f"got {shown(time_unit)}."
-        )
 
 
 def numbered(values: Sequence[Any], names: Sequence[Any]) -> Int64[np.ndarray, " n"]:

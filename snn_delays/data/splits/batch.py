@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
 
@@ -9,9 +10,8 @@ import torch
 from jaxtyping import Float32, Int, Int64, Integer
 from torch import Tensor
 
-from snn_delays.arguments import described, shown
+from snn_delays.arguments import require
 from snn_delays.columns import check_columns
-from snn_delays.errors import UsageError
 
 AnyBatch = TypeVar("AnyBatch", bound="CompactBatch")
 
@@ -30,29 +30,22 @@ class Batch(_Fields):
         UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
 
     Shape:
-        ``spikes`` ``[T, N, C]``, spike counts, with T the longest recording of the batch in
-        steps; ``labels``, ``lengths`` (steps: last event's step + 1, at least 1) and ``speakers``
-        (-1 where unknown) ``[N]``.
+        ``spikes`` ``[T, N, C]``, spike counts; ``labels``, ``lengths`` (steps: last event's
+        step + 1, at least 1) and ``speakers`` (-1 where unknown) ``[N]``.
     """
 
     __slots__ = ()
 
     def __new__(cls, spikes: Tensor, labels: Tensor, lengths: Tensor, speakers: Tensor) -> Batch:
-        dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided
-        if not dense or spikes.ndim != 3:
-            raise UsageError(
-                f"Batch: spikes must be a dense tensor [T, N, C], got {described(spikes)}."
-            )
+        dense = isinstance(spikes, Tensor) and spikes.layout == torch.strided and spikes.ndim == 3
+        require(dense, "Batch: spikes", "be a dense tensor [T, N, C]", spikes)
         check_columns("Batch", spikes.shape[1], labels=labels, lengths=lengths, speakers=speakers)
         return super().__new__(cls, spikes, labels, lengths, speakers)
 
 
 @dataclass(frozen=True)
 class CompactBatch:
-    """A batch before it is laid out: what there is to move to a device.
-
-    ``compact.to(device).dense()`` is the batch, made where it is used.
-    """
+    """A batch before ``compact.to(device).dense()`` lays it out where it is used."""
 
     labels: Int64[Tensor, " N"]
     speakers: Int64[Tensor, " N"]
@@ -70,13 +63,10 @@ class CompactBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class SparseBatch(CompactBatch):
-    """A batch as a list of events.
-
-    About a tenth of a batch's cells hold events, so that this is a tenth of the bytes of its
-    dense form, and the device is quicker at laying it out.
+    """A batch as a list of events: about a tenth of the bytes of its dense form.
 
     Raises:
-        UsageError: shapes that do not match. Values are not looked at, which would make a GPU wait.
+        UsageError: as in :class:`Batch`.
 
     Shape:
         ``cells`` ``[E]``, where in the flattened ``[T, N, C]`` each event goes; ``counts`` ``[E]``,
@@ -89,8 +79,8 @@ class SparseBatch(CompactBatch):
     lengths: Int64[Tensor, " N"]
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0):
-            raise UsageError(f"SparseBatch: shape must be (T, N, C), got {shown(self.shape)}.")
+        fits = isinstance(self.shape, tuple) and len(self.shape) == 3 and min(self.shape) >= 0
+        require(fits, "SparseBatch: shape", "be (T, N, C)", self.shape)
         columns = {"labels": self.labels, "lengths": self.lengths, "speakers": self.speakers}
         check_columns("SparseBatch", self.shape[1], **columns)
         check_columns("SparseBatch", None, cells=self.cells)
@@ -98,16 +88,16 @@ class SparseBatch(CompactBatch):
             check_columns("SparseBatch", len(self.cells), counts=self.counts)
 
     def dense(self) -> Batch:
-        """Lay it out where it is, in one scatter; events that share a cell add up.
-
-        Counts are whole numbers, whose float32 sums are exact in any order: the same bits on
-        every device.
-        """
-        if self.counts is None:
-            counts = torch.ones(len(self.cells), device=self.cells.device)
-        else:
-            counts = self.counts.to(torch.float32)
-        steps, recordings, channels = self.shape
-        spikes = torch.zeros(steps * recordings * channels, device=self.cells.device)
-        spikes = spikes.index_add_(0, self.cells, counts).view(self.shape)
+        """Lay it out where it is."""
+        spikes = laid_out(self.cells, self.counts, self.shape)
         return Batch(spikes, self.labels, self.lengths, self.speakers)
+
+
+def laid_out(cells: Tensor, counts: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+    """Spike counts ``[T, N, C]`` in one scatter; events that share a cell add up.
+
+    Whole numbers' float32 sums are exact in any order: the same bits on every device.
+    """
+    counts = torch.ones(len(cells), device=cells.device) if counts is None else counts.float()
+    spikes = torch.zeros(math.prod(shape), device=cells.device)
+    return spikes.index_add_(0, cells, counts).view(shape)

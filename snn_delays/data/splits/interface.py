@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from snn_delays.arguments import plain, real, settle, shown
+from snn_delays.arguments import plain, real, require, settle, shown, tuple_of
 from snn_delays.columns import MOST, column
 from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.errors import UsageError
@@ -27,18 +27,14 @@ AnySplit = TypeVar("AnySplit", bound="Split")
 
 
 class Split(Dataset[Item], ABC):
-    """The recordings of one split of a data set.
+    """The recordings of one split of a data set, items ``(spikes, label)``::
 
-    Its items are ``(spikes, label)``, for whoever looks at one or wants torch's own batches::
-
-        spikes, label = split[-1]
         for spikes, labels in DataLoader(split, batch_size=128, shuffle=True):  # [N, T, C], [N]
+        for batch in DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate): ...
 
     Batches ``[T, N, C]`` no longer than they must be, laid out by a few vectorised operations
     instead of some per recording, come from :meth:`collate`, or from :meth:`sparse` where another
-    device is to lay them out::
-
-        for batch in DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate): ...
+    device is to lay them out.
 
     Args:
         labels, speakers: class and speaker of every recording; speaker -1 where unknown.
@@ -68,8 +64,7 @@ class Split(Dataset[Item], ABC):
     @classmethod
     def _owner(cls, name: Any) -> str:
         """How errors begin."""
-        if not isinstance(name, str):
-            raise UsageError(f"{cls.__name__}: name must be text, got {shown(name)}.")
+        require(isinstance(name, str), f"{cls.__name__}: name", "be text", name)
         return f"{cls.__name__} {name}"
 
     def __len__(self) -> int:
@@ -100,7 +95,7 @@ class Split(Dataset[Item], ABC):
         """The recordings ``indices`` as the dense input ``[T, N, C]`` of a network.
 
         Raises:
-            IndexError: an index outside 0 … n − 1.
+            IndexError: an index outside 0 … n − 1; likewise of the next two.
         """
         return self.sparse(indices).dense()
 
@@ -109,11 +104,7 @@ class Split(Dataset[Item], ABC):
         """The recordings ``indices``, to be laid out on the device that uses them."""
 
     def subset(self: AnySplit, indices: Indices, name: str) -> AnySplit:
-        """The recordings ``indices``, in that order, as a split of their own; nothing is copied.
-
-        Raises:
-            IndexError: an index outside 0 … n − 1.
-        """
+        """The recordings ``indices``, in that order, as a split of their own; nothing is copied."""
         chosen = self._chosen(indices)
         part = copy.copy(self)
         part.labels, part.speakers = self.labels[chosen], self.speakers[chosen]
@@ -121,7 +112,7 @@ class Split(Dataset[Item], ABC):
         part.name = name
         return part
 
-    def _standing(self, chosen: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    def _standing(self, chosen: Tensor) -> Tensor:
         return chosen if self._places is None else self._places[chosen]
 
     def _chosen(self, indices: Indices) -> Int64[Tensor, " N"]:
@@ -145,10 +136,8 @@ class Split(Dataset[Item], ABC):
 
 
 class Items(Sequence[Item]):
-    """Some recordings of a split, each laid out when it is asked for, or all at once.
-
-    So a ``DataLoader`` serves torch's collate function, which reads one after the other, and the
-    split's own ones, which need to know no more than ``indices``.
+    """Some recordings of a split, laid out when asked for: one by one, as torch's own collate
+    function does, or all at once, as the split's do, which need no more than ``indices``.
     """
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
@@ -157,13 +146,7 @@ class Items(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Items: ...
-
-    def __getitem__(self, index: int | slice) -> Item | Items:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Items(self.split, self.indices[index])
         return self.split[self.indices[index]]
@@ -202,14 +185,11 @@ class SpikeData:
     speaker_sex: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self.class_names
-        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise UsageError(f"SpikeData: class_names must be a tuple of str, got {shown(names)}.")
+        tuple_of("SpikeData: class_names", self.class_names, str)
         settle(self, "SpikeData: ", dt_ms=real(above=0, unit="ms"))
         for name in ("train", "valid", "test"):
             split = getattr(self, name)
-            if not isinstance(split, Split):
-                raise UsageError(f"SpikeData: {name} must be a Split, got {shown(split)}.")
+            require(isinstance(split, Split), f"SpikeData: {name}", "be a Split", split)
             if split.n_channels != self.n_channels:
                 raise UsageError(
                     f"SpikeData: all splits must have the {self.n_channels} channels of train, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,6 @@ _TOGETHER = 1024  # recordings
 class SpikeSplit(Split):
     """The recordings of one split as a flat list of binned events.
 
-    Laying out a batch is one vectorised operation instead of one per recording. With
-    ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
-    :class:`~snn_delays.data.splits.batch.SparseBatch`.
-
     Args:
         steps: time step of every event, recording after recording; in any order within one.
         channels: input channel of every event.
@@ -37,10 +34,9 @@ class SpikeSplit(Split):
             out of range.
 
     Shape:
-        ``steps``, ``channels``, ``counts`` ``[E]`` for E events; ``offsets`` ``[n + 1]``;
-        ``labels``, ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset`
-        the first four stay those of the whole list, which may be a file mapped into memory, and
-        ``n`` is its own number of recordings in the rest.
+        ``steps``, ``channels``, ``counts`` ``[E]``; ``offsets`` ``[n + 1]``; ``labels``,
+        ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset` the first four
+        stay those of the whole list, which may be a file mapped into memory.
     """
 
     def __init__(
@@ -98,11 +94,7 @@ class SpikeSplit(Split):
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
-        """One split of all recordings of ``parts``, which have the same channels.
-
-        Raises:
-            UsageError: no parts, or parts of different numbers of channels.
-        """
+        """One split of all recordings of ``parts``, one or more of the same channels."""
         if len({part.n_channels for part in parts}) != 1:
             found = ", ".join(f"{part.name}: {part.n_channels}" for part in parts) or "no parts"
             raise UsageError(
@@ -138,20 +130,19 @@ class SpikeSplit(Split):
         if self._places is None:
             return self
         events, sizes = self._events(torch.arange(len(self)))
-        return SpikeSplit(
+        return self.holding(
             steps=self.steps.numpy().take(events),
             channels=self.channels.numpy().take(events),
             counts=_taken(self.counts, events),
             offsets=_offsets(torch.from_numpy(sizes)),
-            labels=self.labels,
-            speakers=self.speakers,
-            n_channels=self.n_channels,
-            name=self.name,
         )
 
-    def _events(
-        self, chosen: Int64[Tensor, " N"]
-    ) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " N"]]:
+    def holding(self, **events: Any) -> SpikeSplit:
+        """The same recordings, holding other events."""
+        recordings = {name: getattr(self, name) for name in ("labels", "speakers", "n_channels")}
+        return SpikeSplit(**events, **recordings, name=self.name)
+
+    def _events(self, chosen: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Where in the list the events of the chosen recordings stand, and how many each has."""
         places, offsets = self._standing(chosen).numpy(), self.offsets.numpy()
         first = offsets[places]
@@ -162,9 +153,7 @@ class SpikeSplit(Split):
         return events, sizes
 
 
-def _taken(
-    counts: Integer[Tensor, " all"] | None, events: Int64[np.ndarray, " E"]
-) -> Integer[Tensor, " E"] | None:
+def _taken(counts: Tensor | None, events: np.ndarray) -> Tensor | None:
     return None if counts is None else torch.from_numpy(counts.numpy().take(events))
 
 
@@ -172,9 +161,7 @@ def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def _lengths(
-    steps: Integer[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]
-) -> Int64[Tensor, " n"]:
+def _lengths(steps: Tensor, offsets: Tensor) -> Int64[Tensor, " n"]:
     """Last step + 1 of every recording; 1 for a recording without events."""
     lengths = torch.ones(len(offsets) - 1, dtype=torch.int64)
     occupied = offsets.diff() > 0

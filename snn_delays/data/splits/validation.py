@@ -21,16 +21,12 @@ def by_speaker(
     seed: int,
     valid_fraction: float = 0.1,
 ) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " valid"]]:
-    """Hold out all recordings of some speakers.
+    """Rising indices of the recordings to train on, and of those of speakers held out.
 
     Args:
         speakers: of every recording.
-        held_out: None draws the fewest that together made at least ``valid_fraction`` of the
-            recordings.
-        valid_fraction: share of recordings to hold out, in (0, 1).
-
-    Returns:
-        Indices of the recordings to train on and to validate on, both rising.
+        held_out: None draws the fewest that together made at least ``valid_fraction``, in (0, 1),
+            of the recordings.
     """
     check_fraction(valid_fraction)
     known, counts = np.unique(speakers, return_counts=True)
@@ -41,8 +37,7 @@ def by_speaker(
             "Use split=stratified."
         )
     if held_out is not None:
-        listed = isinstance(held_out, Iterable) and not isinstance(held_out, str)
-        if not listed:
+        if isinstance(held_out, str) or not isinstance(held_out, Iterable):
             raise UsageError(f"valid_speakers must be a list of numbers, got {held_out!r}.")
         held_out = [whole_number("valid_speakers: each", who, 0) for who in held_out]
     else:
@@ -94,12 +89,7 @@ def stratified(
     every (1 / fraction)-th is held out, from a random start. So of any m recordings of one class,
     or of one speaker in it, m · fraction are held out, rounded up or down.
 
-    Args:
-        labels, speakers: class and speaker (-1 where unknown) of every recording.
-        fraction: share of recordings to hold out, in (0, 1).
-
-    Returns:
-        As :func:`by_speaker`.
+    Arguments and results are as of :func:`by_speaker`.
 
     Reference:
         Systematic sampling: Madow & Madow, "On the theory of systematic sampling" (1944).

@@ -128,11 +128,7 @@ def generate_synthetic(
 ) -> None:
     """Write recordings of the task in SHD's file format, all of them or nothing.
 
-    Args:
-        path: the HDF5 file; an existing one is replaced.
-        task: the settings.
-        n_samples: number of recordings; classes are as equally frequent as can be.
-        part: other parts hold other recordings of the same classes.
+    Classes are as equally frequent as can be; other parts hold other recordings of them.
     """
     n_samples = whole_number("synthetic: n_samples", n_samples, 1)
     part = whole_number("synthetic: part", part, 0)
@@ -177,7 +173,6 @@ def load_synthetic(
     use, and again should they be damaged. Any number of processes may do so at once.
 
     Args:
-        root: the folder for the files; made if missing.
         n_train, n_valid, n_test: number of recordings.
         settings: of :class:`SyntheticTask`, such as ``seed``.
 
