@@ -76,10 +76,7 @@ def finetuned_config(
     config.model.batch_norm, config.model.bias = False, True
     config.trainer.epochs = settings.epochs
     config.trainer.weight_lr, config.trainer.delay_lr = settings.weight_lr, settings.delay_lr
-    config.schedule = {
-        "_target_": "snn_delays.schedules.Constant",
-        "start": float(settings.sigma),
-    }
+    config.schedule = {"_target_": "snn_delays.schedules.Constant", "start": float(settings.sigma)}
     config.finetune = {
         "base": str(trained.resolve()),
         "checkpoint": settings.checkpoint,

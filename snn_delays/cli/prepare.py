@@ -18,12 +18,7 @@ from snn_delays.data.cache import Cache, cache_folders
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.check import FileReport, Report, check_files
 from snn_delays.data.gsc.download import fetch_gsc
-from snn_delays.data.heidelberg.official import (
-    SHD_FILES,
-    SSC_FILES,
-    fetch_official,
-    official_file,
-)
+from snn_delays.data.heidelberg.official import SHD_FILES, SSC_FILES, fetch_official, official_file
 from snn_delays.data.heidelberg.units import usual_pool, with_units
 from snn_delays.errors import UsageError
 

@@ -89,12 +89,7 @@ def _has(run: RunFolder, checkpoint: str) -> bool:
 
 
 def load_run(
-    run: RunFolder,
-    checkpoint: str,
-    root: str | None,
-    moved: str = "root",
-    *,
-    trust: bool = False,
+    run: RunFolder, checkpoint: str, root: str | None, moved: str = "root", *, trust: bool = False
 ) -> tuple[DictConfig, SpikeData, nn.Module]:
     """Configuration, data and trained network of a run.
 

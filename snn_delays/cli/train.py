@@ -36,12 +36,7 @@ from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import finetuned_config, starting_network
 from snn_delays.cli.model import described, keep_what_is_taken, kind_of_delays
 from snn_delays.cli.recipe import warn_of_other_steps
-from snn_delays.cli.runs import (
-    build_network,
-    instantiate,
-    load_data,
-    plain,
-)
+from snn_delays.cli.runs import build_network, instantiate, load_data, plain
 from snn_delays.cli.sweep import in_sweep, keep_settings
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import delay_layers

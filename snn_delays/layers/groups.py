@@ -17,11 +17,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def parameter_groups(
-    module: nn.Module,
-    *,
-    weight_lr: float = 1e-3,
-    weight_decay: float = 1e-5,
-    delay_lr: float = 0.1,
+    module: nn.Module, *, weight_lr: float = 1e-3, weight_decay: float = 1e-5, delay_lr: float = 0.1
 ) -> list[dict[str, Any]]:
     """The parameters of ``module`` as an optimiser's groups: delays learn fast and never decay.
 
