@@ -5,6 +5,7 @@ The description itself is ``snn_delays/table/models``, without torch; nothing he
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
+
+# A table's parameters of a population, float64 ``[size]`` by name, and its scalars.
+Parameters = Mapping[str, NDArray[np.float64]]
+Scalars = Mapping[str, Any]
 
 
 class Values(NamedTuple):
@@ -60,16 +65,34 @@ class TorchModel:
     model: str
     nodes: tuple[type[nn.Module], ...]
     describe: Callable[[Any], Values]
-    build: Callable[[Mapping[str, NDArray[np.float64]], Mapping[str, Any], float], Built]
+    build: Callable[[Parameters, Scalars, float], Built]
     step: Callable[..., tuple[Tensor, ...]]
     whole_step: Callable[..., tuple[Tensor, ...]] | None = None
 
 
-def kept(v: Tensor, beta: Tensor, shift: int) -> Tensor:
-    """⌊|v| · beta / 2^shift⌋ with the sign of v, int64, in two parts whose products fit 64 bits."""
-    m = v.abs()
-    high = m >> shift
-    return v.sign() * (high * beta + (((m - (high << shift)) * beta) >> shift))
+class _Share(NamedTuple):
+    """A share of 2^shift that multiplies potentials in int64."""
+
+    of: Tensor
+    shift: int
+
+    def __mul__(self, v: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """⌊|v| · share / 2^shift⌋ with the sign of v, in two parts whose products fit 64 bits."""
+        m = v.abs()
+        high = m >> self.shift
+        return v.sign() * (high * self.of + (((m - (high << self.shift)) * self.of) >> self.shift))
+
+
+def in_whole_numbers(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """``step`` in int64: its arguments alpha and beta are shares of 2^beta_shift."""
+    shares = [name in ("alpha", "beta") for name in inspect.signature(step).parameters]
+
+    def whole_step(*given: Any) -> tuple[Tensor, ...]:
+        *given, beta_shift, _ = given  # scales of weights play no part in a step
+        numbers = zip(given, shares, strict=True)
+        return step(*(_Share(one, beta_shift) if share else one for one, share in numbers))
+
+    return whole_step
 
 
 def common(name: str, values: NDArray[np.float64]) -> float:
@@ -87,7 +110,7 @@ def common(name: str, values: NDArray[np.float64]) -> float:
 
 
 def firing_of(
-    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
+    values: Parameters, scalars: Scalars, slack: float
 ) -> tuple[float, float | None, NDArray[np.float64]]:
     """v_threshold and v_reset of a node that has one of each, and the divisor that takes.
 
