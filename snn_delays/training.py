@@ -23,6 +23,7 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
+from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import Exponential, Schedule
@@ -187,9 +188,9 @@ def fit(
 
 
 def published_schedule(net: nn.Module) -> Exponential:
-    """σ from half the longest kernel, max_delay / 2 + 0.27, to 0.5 steps in a quarter of epochs."""
+    """σ from half the longest kernel to 0.5 steps in a quarter of the epochs."""
     longest = max((layer.max_delay for layer in delay_layers(net)), default=1)
-    return Exponential(longest / 2 + 0.27)
+    return Exponential(first_sigma(longest))
 
 
 def _loader(data: SpikeData, batch_size: int) -> DataLoader[Any]:

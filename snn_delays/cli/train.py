@@ -39,6 +39,7 @@ from snn_delays.cli.recipe import warn_of_other_steps
 from snn_delays.cli.runs import build_network, instantiate, load_data, plain
 from snn_delays.cli.sweep import in_sweep, keep_settings
 from snn_delays.errors import UsageError
+from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
@@ -91,7 +92,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     if cfg.schedule.start is None:
         # Where there are no delays σ plays no part, but is to be one that every schedule takes.
         longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.get("max_delay", 1)]
-        cfg.schedule.start = max(1, *longest) / 2 + 0.27
+        cfg.schedule.start = first_sigma(max(1, *longest))
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
     saved = saved_config(cfg)

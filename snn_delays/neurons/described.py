@@ -88,8 +88,8 @@ def in_whole_numbers(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., t
     shares = [name in ("alpha", "beta") for name in inspect.signature(step).parameters]
 
     def whole_step(*given: Any) -> tuple[Tensor, ...]:
-        *given, beta_shift, _ = given  # scales of weights play no part in a step
-        numbers = zip(given, shares, strict=True)
+        *rest, beta_shift, _ = given  # scales of weights play no part in a step
+        numbers = zip(rest, shares, strict=True)
         return step(*(_Share(one, beta_shift) if share else one for one, share in numbers))
 
     return whole_step

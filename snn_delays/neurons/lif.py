@@ -37,7 +37,7 @@ class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMetho
 
     def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
         r = self._inverse_tau()
-        return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *firing)
+        return scan.lif(x, v, [1 - r, r if self.decay_input else 1.0, *firing])
 
 
 def lif(
