@@ -184,6 +184,13 @@ def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
     return net
 
 
+def dataset_root(dataset: DictConfig) -> None:
+    """Make the folder of the data one that holds wherever the run is read."""
+    if not isinstance(dataset.root, str):
+        raise UsageError(f"dataset.root must be a folder, got {dataset.root!r}.")
+    dataset.root = str(Path(dataset.root).expanduser().resolve())
+
+
 def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
     """The data of a section ``dataset``.
 

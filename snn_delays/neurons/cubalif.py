@@ -15,7 +15,6 @@ from snn_delays.neurons.described import (
     Values,
     common,
     firing_of,
-    in_whole_numbers,
     spiking_step,
     tau_of,
 )
@@ -98,4 +97,4 @@ def step(v, i, current, alpha, beta, v_threshold, v_reset, reset):
     return v, i, spikes, h
 
 
-TORCH = TorchModel("CuBaLIF", (CuBaLIFNode,), describe, build, step, in_whole_numbers(step))
+TORCH = TorchModel("CuBaLIF", (CuBaLIFNode,), describe, build, step)

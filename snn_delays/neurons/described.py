@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,12 @@ class Built(NamedTuple):
     divisor: NDArray[np.float64]
 
 
+def _whole_step(step: Callable[..., Any], shares: list[bool], *given: Any) -> tuple[Tensor, ...]:
+    *rest, shift, _ = given  # scales of weights play no part in a step
+    numbers = zip(rest, shares, strict=True)
+    return step(*(_Share(one, shift) if share else one for one, share in numbers))
+
+
 @dataclass(frozen=True, eq=False)
 class TorchModel:
     """Nodes of one model.
@@ -59,7 +66,6 @@ class TorchModel:
             rounding to a table's numbers may have put potentials apart.
         step: ``step(*state, current, *parameters, *scalars) → (*state, spikes, h)`` on tensors
             ``[N, size]``, h being v before its reset; a choice is given as its index.
-        whole_step: the same in int64 for the form in whole numbers, if there is one.
     """
 
     model: str
@@ -67,7 +73,12 @@ class TorchModel:
     describe: Callable[[Any], Values]
     build: Callable[[Parameters, Scalars, float], Built]
     step: Callable[..., tuple[Tensor, ...]]
-    whole_step: Callable[..., tuple[Tensor, ...]] | None = None
+
+    @property
+    def whole_step(self) -> Callable[..., tuple[Tensor, ...]]:
+        """``step`` in int64: its arguments alpha and beta are shares of 2^beta_shift."""
+        shares = [name in ("alpha", "beta") for name in inspect.signature(self.step).parameters]
+        return partial(_whole_step, self.step, shares)
 
 
 class _Share(NamedTuple):
@@ -81,18 +92,6 @@ class _Share(NamedTuple):
         m = v.abs()
         high = m >> self.shift
         return v.sign() * (high * self.of + (((m - (high << self.shift)) * self.of) >> self.shift))
-
-
-def in_whole_numbers(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """``step`` in int64: its arguments alpha and beta are shares of 2^beta_shift."""
-    shares = [name in ("alpha", "beta") for name in inspect.signature(step).parameters]
-
-    def whole_step(*given: Any) -> tuple[Tensor, ...]:
-        *rest, beta_shift, _ = given  # scales of weights play no part in a step
-        numbers = zip(rest, shares, strict=True)
-        return step(*(_Share(one, beta_shift) if share else one for one, share in numbers))
-
-    return whole_step
 
 
 def common(name: str, values: NDArray[np.float64]) -> float:

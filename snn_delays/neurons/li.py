@@ -18,7 +18,6 @@ from snn_delays.neurons.described import (
     TorchModel,
     Values,
     common,
-    in_whole_numbers,
     tau_of,
 )
 from snn_delays.neurons.swept import remembered, steps
@@ -88,4 +87,4 @@ def step(v: Tensor, current: Tensor, beta: Any) -> Any:
     return h, torch.zeros_like(h, dtype=torch.bool), h
 
 
-TORCH = TorchModel("LI", (LeakyReadout,), describe, build, step, in_whole_numbers(step))
+TORCH = TorchModel("LI", (LeakyReadout,), describe, build, step)

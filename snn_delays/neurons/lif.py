@@ -17,7 +17,6 @@ from snn_delays.neurons.described import (
     Values,
     common,
     firing_of,
-    in_whole_numbers,
     spiking_step,
     tau_of,
 )
@@ -120,4 +119,4 @@ def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, 
 
 
 NODES = (LIFNode, ParametricLIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode)
-TORCH = TorchModel("LIF", NODES, describe, build, step, in_whole_numbers(step))
+TORCH = TorchModel("LIF", NODES, describe, build, step)
