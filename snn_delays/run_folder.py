@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +35,13 @@ class Unreadable(UsageError):
     """A file that may be whole, but that the system does not give."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one training run."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.summary = path / "config.yaml", path / "summary.json"
+        self.metrics, self.tensorboard = path / "metrics.csv", path / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint ``"best"``, ``"last"`` or ``"previous"``, the last but one."""
@@ -108,8 +93,7 @@ class RunFolder:
         return [one for one in (*checkpoints, self.metrics, self.summary) if one.exists()]
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
-        text = json.dumps(summary, indent=2) + "\n"
-        write_atomically(self.summary, text.encode())
+        write_atomically(self.summary, json.dumps(summary, indent=2).encode() + b"\n")
 
     def load_summary(self) -> dict[str, Any]:
         """Contents of summary.json.

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET
 
@@ -36,14 +36,10 @@ class Schedule(ABC):
     integer_from: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("start", "end"):
-            name = f"{type(self).__name__}: {field}"
-            value = real_number(name, getattr(self, field), 0, unit="steps")
-            object.__setattr__(self, field, value)
-        for field in ("until", "integer_from"):
-            name, must = f"{type(self).__name__}: {field}", "be a share of training in (0, 1]"
-            value = real_number(name, getattr(self, field), above=0, most=1, must=must)
-            object.__setattr__(self, field, value)
+        share = real(above=0, most=1, must="be a share of training in (0, 1]")
+        rules = dict.fromkeys(("start", "end"), real(0, unit="steps"))
+        rules |= dict.fromkeys(("until", "integer_from"), share)
+        settle(self, f"{type(self).__name__}: ", **rules)
 
     @abstractmethod
     def shape(self, x: float) -> float:
@@ -93,8 +89,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        offset = real_number("Exponential: offset", self.offset, unit="steps")
-        object.__setattr__(self, "offset", offset)
+        settle(self, "Exponential: ", offset=real(unit="steps"))
         if not min(self.start, self.end) > self.offset:
             raise UsageError(
                 f"Exponential: start and end must be above offset = {self.offset:g}, "
@@ -133,7 +128,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "steps", whole_number("Step: steps", self.steps, 1))
+        settle(self, "Step: ", steps=whole(1))
         if not min(self.start, self.end) > 0:
             raise UsageError(
                 f"Step: start and end must be above 0, got {self.start:g} and {self.end:g}. "

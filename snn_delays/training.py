@@ -17,21 +17,17 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from snn_delays import losses, optimisation
+from snn_delays import training_checks as checks
 from snn_delays.callbacks import Callback, Checkpoints, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
+from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import Exponential, Schedule
-from snn_delays.training_checks import (
-    checked_settings,
-    require_match,
-    require_rounding,
-    warn_of_first_sigma,
-)
 
 _log = logging.getLogger("snn_delays")
 
@@ -90,7 +86,7 @@ def fit(
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values for SHD.
     """
     rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
-    settings = checked_settings(
+    settings = checks.checked_settings(
         epochs=epochs,
         batch_size=batch_size,
         **rates,
@@ -100,8 +96,8 @@ def fit(
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
     sigmas = schedule.epochs(epochs)
-    require_rounding(net, schedule)
-    require_match(net, data, readout, augmentation)
+    checks.require_rounding(net, schedule)
+    checks.require_match(net, data, readout, augmentation)
     if optimizers is None:
         timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
     else:
@@ -110,19 +106,13 @@ def fit(
     idle = ["accelerator", *(rates if optimizers else ())]  # what a resumed run may change
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
+    settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
-    training = Training(
-        net,
-        epochs,
-        config={
-            "settings": settings | {"augmentation": asdict(augmentation)},
-            "sigma": sigmas,
-            "learned": learned,
-        },
-        optimisation=[*(optimizer for optimizer, _ in timed), *timetables],
-    )
+    config = {"settings": settings, "sigma": sigmas, "learned": learned}
+    moved = [optimizer for optimizer, _ in timed]
+    training = Training(net, epochs, config, optimisation=[*moved, *timetables])
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
-    model, *steppers = fabric.setup(net, *(optimizer for optimizer, _ in timed))
+    model, *steppers = fabric.setup(net, *moved)
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
@@ -131,7 +121,7 @@ def fit(
             callback.on_start(training)
             ends.callback(callback.on_end, training)
         if not rows:
-            warn_of_first_sigma(net, schedule, epochs)
+            checks.warn_of_first_sigma(net, schedule, epochs)
         for training.epoch in range(len(rows) + 1, epochs + 1):
             began = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
@@ -187,9 +177,9 @@ def fit(
 
 
 def published_schedule(net: nn.Module) -> Exponential:
-    """σ from half the longest kernel, max_delay / 2 + 0.27, to 0.5 steps in a quarter of epochs."""
+    """σ from half the longest kernel to 0.5 steps in a quarter of the epochs."""
     longest = max((layer.max_delay for layer in delay_layers(net)), default=1)
-    return Exponential(longest / 2 + 0.27)
+    return Exponential(first_sigma(longest))
 
 
 def _loader(data: SpikeData, batch_size: int) -> DataLoader[Any]:

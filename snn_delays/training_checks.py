@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import Rule, choice, real, whole
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError, one_line
@@ -22,6 +23,13 @@ _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("epochs", "batch_size"), whole(1)),
+    **dict.fromkeys(("weight_lr", "weight_decay", "delay_lr"), real(0)),
+    "precision": partial(choice, known=PRECISIONS),
+    "accelerator": partial(choice, known=ACCELERATORS),
+    "seed": whole(0, 2**31 - 1, must="be a whole number from 0 to 2^31 − 1"),
+}
 
 
 def checked_settings(
@@ -36,25 +44,15 @@ def checked_settings(
     seed: int,
 ) -> dict[str, Any]:
     """The settings of ``fit`` that are numbers or names, as Python's own; refused out of range."""
-    given: dict[str, Any] = {}
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        given[name] = whole_number(f"fit: {name}", value, 1)
-    rates = (("weight_lr", weight_lr), ("weight_decay", weight_decay), ("delay_lr", delay_lr))
-    for name, value in rates:
-        given[name] = real_number(f"fit: {name}", value, 0)
-    names = ("precision", precision, PRECISIONS), ("accelerator", accelerator, ACCELERATORS)
-    for name, value, known in names:
-        if value not in known:
-            raise UsageError(f"fit: {name} must be one of {', '.join(known)}, got {value!r}.")
-        given[name] = value
+    given = dict(locals())
+    settings = {name: rule(f"fit: {name}", given[name]) for name, rule in _RULES.items()}
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(accelerator, True):
         raise UsageError(
             f"fit: accelerator={accelerator}: torch finds no such device here. "
             "Use accelerator=auto."
         )
-    must = "be a whole number from 0 to 2^31 − 1"
-    return {**given, "seed": whole_number("fit: seed", seed, 0, 2**31 - 1, must=must)}
+    return settings
 
 
 def require_rounding(net: nn.Module, schedule: Schedule) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from glob import glob
 from importlib.metadata import version
 from typing import Any
@@ -25,24 +26,25 @@ from snn_delays.processor import prepare_cpu
 from snn_delays.terminal import print_anywhere
 
 
-def entry(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-    """The entry point ``snn-delays-NAME`` of a function ``_NAME`` of ``conf/NAME.yaml``."""
-    name = task.__name__.removeprefix("_")
-    return lambda: command(f"snn-delays-{name}", name, task)
-
-
-def command(
-    program: str,
-    config_name: str,
-    task: Callable[[DictConfig], Any],
-    read: Callable[[list[str]], list[str]] = list,
-) -> None:
-    """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2.
+def entry(
+    task: Callable[[DictConfig], Any], read: Callable[[list[str]], list[str]] = list
+) -> Callable[[], None]:
+    """The entry point ``snn-delays-NAME`` of a function ``_NAME`` of ``conf/NAME.yaml``.
 
     Args:
         task: what it returns is what Hydra's sweepers (-m) optimise.
         read: makes of the arguments as typed those that Hydra is given.
     """
+    return partial(_command, task.__name__.removeprefix("_"), task, read)
+
+
+def _command(
+    config_name: str,
+    task: Callable[[DictConfig], Any],
+    read: Callable[[list[str]], list[str]],
+) -> None:
+    """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
+    program = f"snn-delays-{config_name}"
     print_anywhere()
     prepare_cpu()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)

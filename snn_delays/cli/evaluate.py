@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snn_delays.cli import console
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.model import kind_of_delays
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
@@ -23,11 +23,6 @@ from snn_delays.report import run as report
 from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
-
-
-def evaluate() -> None:
-    """Entry point of ``snn-delays-evaluate``."""
-    command("snn-delays-evaluate", "evaluate", _evaluate)
 
 
 def _evaluate(cfg: DictConfig) -> None:
@@ -43,11 +38,8 @@ def _evaluate(cfg: DictConfig) -> None:
                 f"{run.path}: differs from its summary.json, which this command should reproduce. "
                 "Were the data, the versions, the batch size or the number of threads the same?"
             )
-        about = {
-            "delays": kind_of_delays(net),
-            "seed": config.seed,
-            "clean_split": data.clean_split,
-        }
+        about = {"delays": kind_of_delays(net), "seed": config.seed}
+        about["clean_split"] = data.clean_split
         rows.append((run, found, about))
         drawn.append((run, data, net))
     print_accuracies(rows)
@@ -55,6 +47,9 @@ def _evaluate(cfg: DictConfig) -> None:
         warn_if_rounding_costs(str(run.path), found)
     if cfg.plot is not None:
         _plot(Path(cfg.plot), drawn)
+
+
+evaluate = entry(_evaluate)
 
 
 def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, DelaySNN]]) -> None:

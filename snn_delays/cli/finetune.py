@@ -9,7 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from snn_delays.arguments import real_number, whole_number
-from snn_delays.cli.runs import input_range, load_config, load_run, run_folder
+from snn_delays.cli.runs import (
+    input_range,
+    load_config,
+    load_run,
+    require_checkpoint,
+    run_folder,
+)
 from snn_delays.cli.settings import CONF
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantise import BITS
@@ -58,8 +64,7 @@ def finetuned_config(
     for name in ("weight_lr", "delay_lr", "sigma"):
         real_number(f"finetune.{name}", settings[name], 0)
     whole_number("finetune.epochs", settings.epochs, 1)
-    if settings.checkpoint not in ("best", "last"):
-        raise UsageError(f"finetune.checkpoint must be best or last, got {settings.checkpoint!r}.")
+    require_checkpoint(settings.checkpoint, "finetune.checkpoint")
     try:
         chip = None if settings.chip is None else load_chip(str(settings.chip))
     except UsageError as error:
@@ -76,23 +81,14 @@ def finetuned_config(
     config.model.batch_norm, config.model.bias = False, True
     config.trainer.epochs = settings.epochs
     config.trainer.weight_lr, config.trainer.delay_lr = settings.weight_lr, settings.delay_lr
-    config.schedule = {
-        "_target_": "snn_delays.schedules.Constant",
-        "start": float(settings.sigma),
-    }
+    config.schedule = {"_target_": "snn_delays.schedules.Constant", "start": float(settings.sigma)}
     config.finetune = {
-        "base": str(trained.resolve()),
-        "checkpoint": settings.checkpoint,
-        "chip": chip.name if chip else None,
-        "bits": bits,
-        "scale": settings.scale,
+        **{"base": str(trained.resolve()), "checkpoint": settings.checkpoint},
+        **{"chip": chip.name if chip else None, "bits": bits, "scale": settings.scale},
         "max_delay": max_delay,
     }
-    folder = settings.folder or sweep
-    if folder is None:
-        name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
-        folder = trained / name
-    run = RunFolder(Path(str(folder)))
+    name = _folder_name(chip, str(settings.chip)) if chip else f"quantised-{bits}bit"
+    run = RunFolder(Path(str(settings.folder or sweep or trained / name)))
     if run.config.exists():
         raise UsageError(
             f"{run.path} already holds a run. Choose another finetune.folder=DIR, or go on with "
@@ -137,10 +133,9 @@ def _require_neurons(chip: ChipProfile, model: DictConfig, neuron: DictConfig) -
 def _bits(settings: DictConfig, chip: ChipProfile | None, run: str) -> int:
     """Bits of the weights to train for: those given, the chip's, else 4."""
     given = settings.bits
-    if given is not None and (type(given) is not int or given not in BITS):
-        raise UsageError(
-            f"finetune.bits must be a whole number from 2 (ternary) to 16, got {given!r}."
-        )
+    if given is not None:
+        must = "be a whole number from 2 (ternary) to 16"
+        whole_number("finetune.bits", given, min(BITS), max(BITS), must=must)
     if chip is None:
         return 4 if given is None else given
     instead = (
@@ -183,11 +178,9 @@ def _max_delay(given: Any, model: DictConfig, chip: ChipProfile | None) -> int |
             )
         return None
     longest: int = model.max_delay
-    if given is not None and (type(given) is not int or not 1 <= given <= longest):
-        raise UsageError(
-            "finetune.max_delay must be a whole number of steps from 1 to the network's "
-            f"{longest}, got {given!r}."
-        )
+    if given is not None:
+        must = f"be a whole number of steps from 1 to the network's {longest}"
+        whole_number("finetune.max_delay", given, 1, longest, must=must)
     if chip is None or chip.delay.max is None:
         return given
     # What is trained from 0 on is shifted to the chip's shortest delay on export.

@@ -132,9 +132,8 @@ def keep_what_is_taken(config: DictConfig) -> None:
 def kind_of_delays(net: nn.Module) -> str:
     """``learned``, ``fixed`` or ``none``."""
     delays = [stored(one, "delay") for one in delay_layers(net)]
-    if not delays:
-        return "none"
-    return "learned" if any(one is None or one.requires_grad for one in delays) else "fixed"
+    learned = any(one is None or one.requires_grad for one in delays)
+    return ("learned" if learned else "fixed") if delays else "none"
 
 
 def described(net: nn.Module, dt_ms: float) -> str:
@@ -195,12 +194,8 @@ def _argument(key: str, make: Any) -> str | None:
     """The argument that a setting is; None if there is none."""
     if key.endswith("_ms") and not _names(make) & {key} and key[:-3] in _names(make):
         return key[:-3]
-    return key if _takes(make, key) else None
-
-
-def _takes(make: Any, name: str) -> bool:
     any_name = [p.kind == p.VAR_KEYWORD for p in inspect.signature(make).parameters.values()]
-    return name in _names(make) or any(any_name)
+    return key if key in _names(make) or any(any_name) else None
 
 
 def _names(make: Any) -> set[str]:

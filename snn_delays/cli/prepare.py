@@ -13,17 +13,12 @@ from omegaconf import DictConfig, open_dict
 from snn_delays.atomic import write_atomically
 from snn_delays.cli import console
 from snn_delays.cli.command import entry
-from snn_delays.cli.runs import load_data
+from snn_delays.cli.runs import dataset_root, load_data
 from snn_delays.data.cache import Cache, cache_folders
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.check import FileReport, Report, check_files
 from snn_delays.data.gsc.download import fetch_gsc
-from snn_delays.data.heidelberg.official import (
-    SHD_FILES,
-    SSC_FILES,
-    fetch_official,
-    official_file,
-)
+from snn_delays.data.heidelberg.official import SHD_FILES, SSC_FILES, fetch_official, official_file
 from snn_delays.data.heidelberg.units import usual_pool, with_units
 from snn_delays.errors import UsageError
 
@@ -34,9 +29,7 @@ _HEIDELBERG = {"load_shd": ("SHD", SHD_FILES), "load_ssc": ("SSC", SSC_FILES)}
 
 def _prepare(cfg: DictConfig) -> None:
     dataset = cfg.dataset
-    if not isinstance(dataset.root, str):
-        raise UsageError(f"dataset.root must be a folder, got {dataset.root!r}.")
-    dataset.root = str(Path(dataset.root).expanduser().resolve())
+    dataset_root(dataset)
     folder = Path(cfg.folder)
     loader = dataset._target_.rpartition(".")[2]
     # Getting and checking are done here, for every data set; its loader need not know of them.
@@ -167,5 +160,4 @@ def _tell_silence(train: FileReport, pool: int | None) -> None:
 def _range(counts: tuple[int, ...]) -> str:
     if not counts:
         return "–"
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return " to ".join(f"{end:,}" for end in sorted({min(counts), max(counts)}))

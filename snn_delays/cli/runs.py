@@ -40,7 +40,7 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
     Raises:
         UsageError: there is none.
     """
-    _require_name(checkpoint)
+    require_checkpoint(checkpoint)
     found: list[RunFolder] = []
     for one in typed if isinstance(typed, ListConfig) else [typed]:
         path = run_folder(one)
@@ -61,9 +61,10 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
     return found
 
 
-def _require_name(checkpoint: str) -> None:
-    if checkpoint not in ("best", "last"):
-        raise UsageError(f"checkpoint must be best or last, got {checkpoint!r}.")
+def require_checkpoint(name: str, key: str = "checkpoint") -> None:
+    """Refuse what names no checkpoint."""
+    if name not in ("best", "last"):
+        raise UsageError(f"{key} must be best or last, got {name!r}.")
 
 
 def run_folder(typed: Any) -> Path:
@@ -89,12 +90,7 @@ def _has(run: RunFolder, checkpoint: str) -> bool:
 
 
 def load_run(
-    run: RunFolder,
-    checkpoint: str,
-    root: str | None,
-    moved: str = "root",
-    *,
-    trust: bool = False,
+    run: RunFolder, checkpoint: str, root: str | None, moved: str = "root", *, trust: bool = False
 ) -> tuple[DictConfig, SpikeData, nn.Module]:
     """Configuration, data and trained network of a run.
 
@@ -103,7 +99,7 @@ def load_run(
         moved: the setting that ``root`` comes from, for messages.
         trust: whether the run may say more than data, see ``load_config``.
     """
-    _require_name(checkpoint)
+    require_checkpoint(checkpoint)
     config = load_config(run, trust=trust)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
@@ -186,6 +182,13 @@ def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
         assert isinstance(net, DelaySNN)
         make_quantisation_aware_(net, finetune.bits, finetune.scale)
     return net
+
+
+def dataset_root(dataset: DictConfig) -> None:
+    """Make the folder of the data one that holds wherever the run is read."""
+    if not isinstance(dataset.root, str):
+        raise UsageError(f"dataset.root must be a folder, got {dataset.root!r}.")
+    dataset.root = str(Path(dataset.root).expanduser().resolve())
 
 
 def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:

@@ -8,21 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
-from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays.callbacks import (
-    Checkpoints,
-    MetricsCsv,
-    ProgressBar,
-    TensorBoard,
-    Training,
-    best_epoch,
-)
+from snn_delays import callbacks
 from snn_delays.cli.begin import (
     fit_settings,
     folder_to_train_in,
@@ -31,19 +23,14 @@ from snn_delays.cli.begin import (
     saved_config,
     sweep_folder,
 )
-from snn_delays.cli.command import command
+from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import finetuned_config, starting_network
 from snn_delays.cli.model import described, keep_what_is_taken, kind_of_delays
 from snn_delays.cli.recipe import warn_of_other_steps
-from snn_delays.cli.runs import (
-    build_network,
-    instantiate,
-    load_data,
-    plain,
-)
+from snn_delays.cli.runs import build_network, dataset_root, instantiate, load_data, plain
 from snn_delays.cli.sweep import in_sweep, keep_settings
-from snn_delays.errors import UsageError
+from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
@@ -56,14 +43,12 @@ from snn_delays.training import fit
 log = logging.getLogger("snn_delays")
 
 
-def train() -> None:
-    """Entry point of ``snn-delays-train``."""
-    command("snn-delays-train", "train", _train, sweep_folder)
-
-
 def _train(cfg: DictConfig) -> float:
     with _run_log() as keep_log:
         return _train_run(cfg, keep_log)
+
+
+train = entry(_train, sweep_folder)
 
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
@@ -83,9 +68,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     else:
         keep_what_is_taken(cfg)
     settings = fit_settings(cfg)
-    if not isinstance(cfg.dataset.root, str):
-        raise UsageError(f"dataset.root must be a folder, got {cfg.dataset.root!r}.")
-    cfg.dataset.root = str(Path(cfg.dataset.root).expanduser().resolve())
+    dataset_root(cfg.dataset)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     if cfg.get("finetune") and not progress:
         data, net = starting_network(cfg, chip, trust=trust)
@@ -96,7 +79,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     if cfg.schedule.start is None:
         # Where there are no delays σ plays no part, but is to be one that every schedule takes.
         longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.get("max_delay", 1)]
-        cfg.schedule.start = max(1, *longest) / 2 + 0.27
+        cfg.schedule.start = first_sigma(max(1, *longest))
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
     saved = saved_config(cfg)
@@ -110,14 +93,14 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         if not resumed and not cfg.get("finetune"):
             warn_of_other_steps(cfg, data.dt_ms)
 
-    callbacks = [
+    beside = [
         _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
-        TensorBoard(run.tensorboard),
-        MetricsCsv(run.metrics),
-        ProgressBar(),
+        callbacks.TensorBoard(run.tensorboard),
+        callbacks.MetricsCsv(run.metrics),
+        callbacks.ProgressBar(),
     ]
     try:
-        rows = fit(net, data, schedule=schedule, callbacks=callbacks, **settings)
+        rows = fit(net, data, schedule=schedule, callbacks=beside, **settings)
     except KeyboardInterrupt:
         if run.checkpoint("last").exists():
             log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
@@ -129,7 +112,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "delays": kind_of_delays(net),
         "seed": settings["seed"],
         "epochs": settings["epochs"],
-        "best_epoch": best_epoch(rows),
+        "best_epoch": callbacks.best_epoch(rows),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "invalid_events": data.invalid_events,
         "skipped_recordings": data.skipped_recordings,
@@ -157,14 +140,14 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     return summary["best"]["validation"]["rounded"]["accuracy"]
 
 
-class _Begun(Checkpoints):
+class _Begun(callbacks.Checkpoints):
     """Begins a run, or goes on with one, once its settings have been found to be right."""
 
     def __init__(self, run: RunFolder, begin: Callable[[], None], **settings: Any) -> None:
         super().__init__(run, **settings)
         self.begin = begin
 
-    def on_start(self, training: Training) -> None:
+    def on_start(self, training: callbacks.Training) -> None:
         self.begin()
         super().on_start(training)
 

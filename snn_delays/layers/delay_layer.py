@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.eager import autocasts, has_numbers, readable
+from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_sequence
 from snn_delays.interpolation import (
     INTERPOLATIONS,
     Interpolation,
@@ -22,9 +21,8 @@ from snn_delays.interpolation import (
 )
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.present import SynapseMask
-from snn_delays.layers.rest import rest
+from snn_delays.layers.rest import rest_if_integer
 from snn_delays.layers.sigma import SigmaBuffer
-from snn_delays.layers.stored import stored
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
@@ -74,9 +72,7 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         using dilated convolutions with learnable spacings" (2024, arXiv:2306.17670).
     """
 
-    in_features: int
-    out_features: int
-    kernel_count: int
+    interpolation: Interpolation
 
     def __init__(
         self,
@@ -93,37 +89,26 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         method: Method = "auto",
     ) -> None:
         super().__init__()
-        for name, size in (
-            ("in_features", in_features),
-            ("out_features", out_features),
-            ("kernel_count", kernel_count),
-        ):
-            setattr(self, name, whole_number(f"DelayLayer: {name}", size, 1))
-        advice = "Use a smaller dt, or nn.Linear if no delay is wanted."
+        self.in_features = whole_number("DelayLayer: in_features", in_features, 1)
+        self.out_features = whole_number("DelayLayer: out_features", out_features, 1)
+        self.kernel_count = whole_number("DelayLayer: kernel_count", kernel_count, 1)
         self.max_delay = whole_number(
-            "DelayLayer: max_delay", max_delay, 1, unit="steps", advice=advice
+            *("DelayLayer: max_delay", max_delay, 1),
+            unit="steps",
+            advice="Use a smaller dt, or nn.Linear if no delay is wanted.",
         )
-        names = (
-            ("granularity", granularity, GRANULARITIES),
-            ("interpolation", interpolation, INTERPOLATIONS),
-            ("method", method, METHODS),
-            ("step_mode", step_mode, ("s", "m")),
-        )
-        for name, got, known in names:
-            choice(f"DelayLayer: {name}", got, known)
-        self.granularity: Granularity = granularity
-        self.interpolation: Interpolation = interpolation
-        self.method: Method = method
+        self.granularity = choice("DelayLayer: granularity", granularity, GRANULARITIES)
+        self.interpolation = choice("DelayLayer: interpolation", interpolation, INTERPOLATIONS)
+        self.method = choice("DelayLayer: method", method, METHODS)
+        self.step_mode = choice("DelayLayer: step_mode", step_mode, ("s", "m"))
         sigma = first_sigma(self.max_delay) if sigma is None else sigma
         self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
-        self.step_mode = step_mode
         self.method_used: str | None = None  # how the last sequence was computed
 
-        rows = 1 if granularity == "axonal" else self.out_features
-        columns = 1 if granularity == "dendritic" else self.in_features
-        shape = (self.out_features, self.in_features, self.kernel_count)
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.delay = nn.Parameter(torch.empty(rows, columns, self.kernel_count))
+        post, pre, k = self.out_features, self.in_features, self.kernel_count
+        self.weight = nn.Parameter(torch.empty(post, pre, k))
+        post, pre = 1 if granularity == "axonal" else post, 1 if granularity == "dendritic" else pre
+        self.delay = nn.Parameter(torch.empty(post, pre, k))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
         self._stream = streaming.Stream()
         self.reset_parameters()
@@ -196,14 +181,14 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
     def multi_step_forward(
         self, x: Float[Tensor, "time batch pre"]
     ) -> Float[Tensor, "time batch post"]:
-        self._check(x, ("T", "N"))
-        self._rest()
+        self._require(x, ("T", "N"))
+        rest_if_integer(self)
         # What came before matters to the first steps only; after a reset that is silence.
         context = 0 if self.history is None else self.max_delay
         whole = torch.cat([self._context(x.shape[1], x), x]) if context else x
         y = self._convolve(whole)
         self._remember(whole)
-        return self._biased(y[context:])
+        return y[context:] if self.bias is None else y[context:] + self.bias
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
@@ -223,8 +208,8 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         return plan.compute(x, weight, delay, **settings, method=method), method
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
-        self._check(x, ("N",))
-        self._rest()
+        self._require(x, ("N",))
+        rest_if_integer(self)
         history, weight = self._context(x.shape[0], x), self.acting_weight()
         delay, sigma = self._acting()
         if streaming.covers(x, weight, delay, history):
@@ -235,46 +220,15 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
             y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
             y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
             self.history = whole[1:]
-        return self._biased(y)
+        return y if self.bias is None else y + self.bias
 
     def _acting(self) -> tuple[Tensor, float | Tensor]:
         """The delays and the σ that make the layer's output."""
         return self.delay, self._width()
 
-    def _width(self) -> float | Tensor:
-        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
-        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
-        assert buffer is not None
-        return self.sigma if readable(buffer) else buffer
-
-    def _rest(self) -> None:
-        """Keep the delays where they are, if this pass acts with integers."""
-        if not torch.is_grad_enabled() or self.interpolation != "gaussian":
-            return
-        delay = stored(self, "delay")
-        if delay is None or not delay.requires_grad or not readable(delay, self._sigma):
-            return
-        if self.sigma == 0:
-            rest(delay, self)
-
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
         return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
-
-    def _biased(self, y: Tensor) -> Tensor:
-        return y if self.bias is None else y + self.bias
-
-    def _check(self, x: Tensor, axes: tuple[str, ...]) -> None:
-        require_sequence("DelayLayer", x, self.in_features, axes)
-        if not x.is_floating_point():
-            raise UsageError(
-                f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
-            )
-        if x.dtype != self.delay.dtype and not autocasts(x):
-            raise UsageError(
-                f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
-                f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
-            )
 
     def extra_repr(self) -> str:
         sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"

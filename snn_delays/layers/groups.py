@@ -17,11 +17,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def parameter_groups(
-    module: nn.Module,
-    *,
-    weight_lr: float = 1e-3,
-    weight_decay: float = 1e-5,
-    delay_lr: float = 0.1,
+    module: nn.Module, *, weight_lr: float = 1e-3, weight_decay: float = 1e-5, delay_lr: float = 0.1
 ) -> list[dict[str, Any]]:
     """The parameters of ``module`` as an optimiser's groups: delays learn fast and never decay.
 
@@ -43,9 +39,9 @@ def parameter_groups(
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values, with Adam.
     """
-    rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
-    for name, value in rates.items():
-        rates[name] = real_number(f"parameter_groups: {name}", value, 0)
+    weight_lr = real_number("parameter_groups: weight_lr", weight_lr, 0)
+    weight_decay = real_number("parameter_groups: weight_decay", weight_decay, 0)
+    delay_lr = real_number("parameter_groups: delay_lr", delay_lr, 0)
     kept = [stored(layer, "delay") for layer in delay_layers(module)]
     delays = [delay for delay in kept if isinstance(delay, nn.Parameter)]
     norms = [part for part in module.modules() if isinstance(part, _NORMS)]
@@ -54,18 +50,14 @@ def parameter_groups(
     undecayed = [own for part in [*norms, *added] for own in part.parameters()]
     apart = {id(own) for own in [*undecayed, *delays]}
     weights = [own for own in module.parameters() if id(own) not in apart]
-    lr, decay = rates["weight_lr"], rates["weight_decay"]
-    groups = [
-        {"name": "weights", "params": weights, "lr": lr, "weight_decay": decay},
-        {"name": "undecayed", "params": _once(undecayed), "lr": lr, "weight_decay": 0.0},
-        {
-            "name": "delays",
-            "params": [delay for delay in _once(delays) if delay.requires_grad],
-            "lr": rates["delay_lr"],
-            "weight_decay": 0.0,
-        },
-    ]
-    return [group for group in groups if group["params"]]
+    learned = [delay for delay in _once(delays) if delay.requires_grad]
+    groups = (
+        ("weights", weights, weight_lr, weight_decay),
+        ("undecayed", _once(undecayed), weight_lr, 0.0),
+        ("delays", learned, delay_lr, 0.0),
+    )
+    names = ("name", "params", "lr", "weight_decay")
+    return [dict(zip(names, group, strict=True)) for group in groups if group[1]]
 
 
 def _once(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -10,7 +10,9 @@ from jaxtyping import Float
 from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
+from snn_delays.eager import autocasts
 from snn_delays.errors import UsageError
+from snn_delays.inputs import require_sequence
 from snn_delays.state import Stateful, trainable
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -28,11 +30,25 @@ class InputMemory(Stateful, base.MemoryModule):
 
     in_features: int
     max_delay: int
+    delay: Tensor
     history: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_memory("history", None)
+
+    def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        """Refuse an input of another shape or precision."""
+        require_sequence("DelayLayer", x, self.in_features, axes)
+        if not x.is_floating_point():
+            raise UsageError(
+                f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
+            )
+        if x.dtype != self.delay.dtype and not autocasts(x):
+            raise UsageError(
+                f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
+                f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
+            )
 
     def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""

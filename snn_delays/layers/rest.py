@@ -8,7 +8,7 @@ optimiser's own change is undone: what anyone else writes to a delay stays.
 from __future__ import annotations
 
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,8 @@ from torch.optim.optimizer import (
 )
 from torch.utils.weak import WeakIdKeyDictionary
 
-
-class Resting(Protocol):
-    """A layer whose delays rest at σ = 0."""
-
-    sigma: float
-
+from snn_delays.eager import readable
+from snn_delays.layers.stored import stored
 
 # What an optimiser changes of a layer's delays → the layer that used it last at σ = 0.
 _layers: Any = WeakIdKeyDictionary()
@@ -32,9 +28,15 @@ _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tenso
 )
 
 
-def rest(delay: Tensor, layer: Resting) -> None:
-    """Keep ``delay`` from every optimiser's steps as long as the layer's σ is 0."""
-    _layers[delay] = weakref.ref(layer)
+def rest_if_integer(layer: Any) -> None:
+    """Keep delays from optimisers' steps while σ is 0, if this pass acts with integers."""
+    if not torch.is_grad_enabled() or layer.interpolation != "gaussian":
+        return
+    delay = stored(layer, "delay")
+    if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
+        return
+    if layer.sigma == 0:
+        _layers[delay] = weakref.ref(layer)
 
 
 def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:

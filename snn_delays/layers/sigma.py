@@ -31,8 +31,7 @@ class SigmaBuffer(nn.Module):
 
         A GPU is asked for it only after the buffer was written to.
         """
-        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
-        assert buffer is not None
+        buffer = self._buffer()
         if buffer.is_cpu or buffer.is_inference():
             return buffer.item()
         if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
@@ -46,6 +45,16 @@ class SigmaBuffer(nn.Module):
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
+
+    def _width(self) -> float | Tensor:
+        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        buffer = self._buffer()
+        return self.sigma if readable(buffer) else buffer
+
+    def _buffer(self) -> Tensor:
+        buffer = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        assert buffer is not None
+        return buffer
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.neurons.described import (
     Built,
+    Parameters,
+    Scalars,
     TorchModel,
     Values,
     common,
     firing_of,
-    kept,
     spiking_step,
     tau_of,
 )
@@ -72,13 +70,7 @@ def cubalif(
     detach_reset: bool = True,
 ) -> CuBaLIFNode:
     """A ``CuBaLIFNode``, multi-step; ``tau_syn`` in steps, all else as for ``lif``."""
-    settings = checked(
-        "cubalif",
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate_alpha=surrogate_alpha,
-        detach_reset=detach_reset,
-    )
+    settings = checked("cubalif", v_threshold, v_reset, surrogate_alpha, detach_reset)
     taus = {"tau": steps("cubalif", tau), "tau_syn": steps("cubalif", tau_syn)}
     return published(CuBaLIFNode, **taus, **settings)
 
@@ -89,9 +81,7 @@ def describe(node: CuBaLIFNode) -> Values:
     return same._replace(parameters={"alpha": 1 - 1 / node.tau_syn, **same.parameters})
 
 
-def build(
-    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
-) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
     """A node with one alpha, beta, threshold and reset for all its neurons."""
     taus = {name: tau_of(common(name, values[name])) for name in ("beta", "alpha")}
     v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
@@ -107,18 +97,4 @@ def step(v, i, current, alpha, beta, v_threshold, v_reset, reset):
     return v, i, spikes, h
 
 
-def whole_step(v, i, current, alpha, beta, v_threshold, v_reset, reset, beta_shift, weight_shift):
-    i = kept(i, alpha, beta_shift) + current
-    h = v_reset + kept(v - v_reset, beta, beta_shift) + i
-    v, spikes = spiking_step(h, v_threshold, v_reset, reset == 0)
-    return v, i, spikes, h
-
-
-TORCH = TorchModel(
-    model="CuBaLIF",
-    nodes=(CuBaLIFNode,),
-    describe=describe,
-    build=build,
-    step=step,
-    whole_step=whole_step,
-)
+TORCH = TorchModel("CuBaLIF", (CuBaLIFNode,), describe, build, step)

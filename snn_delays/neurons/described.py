@@ -5,8 +5,10 @@ The description itself is ``snn_delays/table/models``, without torch; nothing he
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
+
+# A table's parameters of a population, float64 ``[size]`` by name, and its scalars.
+Parameters = Mapping[str, NDArray[np.float64]]
+Scalars = Mapping[str, Any]
 
 
 class Values(NamedTuple):
@@ -41,6 +47,12 @@ class Built(NamedTuple):
     divisor: NDArray[np.float64]
 
 
+def _whole_step(step: Callable[..., Any], shares: list[bool], *given: Any) -> tuple[Tensor, ...]:
+    *rest, shift, _ = given  # scales of weights play no part in a step
+    numbers = zip(rest, shares, strict=True)
+    return step(*(_Share(one, shift) if share else one for one, share in numbers))
+
+
 @dataclass(frozen=True, eq=False)
 class TorchModel:
     """Nodes of one model.
@@ -54,22 +66,32 @@ class TorchModel:
             rounding to a table's numbers may have put potentials apart.
         step: ``step(*state, current, *parameters, *scalars) → (*state, spikes, h)`` on tensors
             ``[N, size]``, h being v before its reset; a choice is given as its index.
-        whole_step: the same in int64 for the form in whole numbers, if there is one.
     """
 
     model: str
     nodes: tuple[type[nn.Module], ...]
     describe: Callable[[Any], Values]
-    build: Callable[[Mapping[str, NDArray[np.float64]], Mapping[str, Any], float], Built]
+    build: Callable[[Parameters, Scalars, float], Built]
     step: Callable[..., tuple[Tensor, ...]]
-    whole_step: Callable[..., tuple[Tensor, ...]] | None = None
+
+    @property
+    def whole_step(self) -> Callable[..., tuple[Tensor, ...]]:
+        """``step`` in int64: its arguments alpha and beta are shares of 2^beta_shift."""
+        shares = [name in ("alpha", "beta") for name in inspect.signature(self.step).parameters]
+        return partial(_whole_step, self.step, shares)
 
 
-def kept(v: Tensor, beta: Tensor, shift: int) -> Tensor:
-    """⌊|v| · beta / 2^shift⌋ with the sign of v, int64, in two parts whose products fit 64 bits."""
-    m = v.abs()
-    high = m >> shift
-    return v.sign() * (high * beta + (((m - (high << shift)) * beta) >> shift))
+class _Share(NamedTuple):
+    """A share of 2^shift that multiplies potentials in int64."""
+
+    of: Tensor
+    shift: int
+
+    def __mul__(self, v: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """⌊|v| · share / 2^shift⌋ with the sign of v, in two parts whose products fit 64 bits."""
+        m = v.abs()
+        high = m >> self.shift
+        return v.sign() * (high * self.of + (((m - (high << self.shift)) * self.of) >> self.shift))
 
 
 def common(name: str, values: NDArray[np.float64]) -> float:
@@ -87,7 +109,7 @@ def common(name: str, values: NDArray[np.float64]) -> float:
 
 
 def firing_of(
-    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
+    values: Parameters, scalars: Scalars, slack: float
 ) -> tuple[float, float | None, NDArray[np.float64]]:
     """v_threshold and v_reset of a node that has one of each, and the divisor that takes.
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from spikingjelly.activation_based import base
 from torch import Tensor
 
 from snn_delays.errors import UsageError
-from snn_delays.neurons.described import Built, TorchModel, Values, common, kept, tau_of
+from snn_delays.neurons.described import (
+    Built,
+    Parameters,
+    Scalars,
+    TorchModel,
+    Values,
+    common,
+    tau_of,
+)
 from snn_delays.neurons.swept import remembered, steps
 from snn_delays.state import Stateful
 
@@ -69,9 +75,7 @@ def describe(node: LeakyReadout) -> Values:
     return Values({"beta": 1 - 1 / node.tau}, {})
 
 
-def build(
-    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
-) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
     """A ``LeakyReadout``, which has one beta for all its neurons."""
     node = LeakyReadout(2.0)
     node.tau = tau_of(common("beta", values["beta"]))
@@ -83,16 +87,4 @@ def step(v: Tensor, current: Tensor, beta: Any) -> Any:
     return h, torch.zeros_like(h, dtype=torch.bool), h
 
 
-def whole_step(v: Tensor, current: Tensor, beta: Any, beta_shift: int, weight_shift: int) -> Any:
-    h = kept(v, beta, beta_shift) + current
-    return h, torch.zeros_like(h, dtype=torch.bool), h
-
-
-TORCH = TorchModel(
-    model="LI",
-    nodes=(LeakyReadout,),
-    describe=describe,
-    build=build,
-    step=step,
-    whole_step=whole_step,
-)
+TORCH = TorchModel("LI", (LeakyReadout,), describe, build, step)

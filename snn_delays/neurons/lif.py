@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
@@ -14,11 +12,12 @@ from snn_delays.arguments import real_number
 from snn_delays.errors import UsageError
 from snn_delays.neurons.described import (
     Built,
+    Parameters,
+    Scalars,
     TorchModel,
     Values,
     common,
     firing_of,
-    kept,
     spiking_step,
     tau_of,
 )
@@ -38,7 +37,7 @@ class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMetho
 
     def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
         r = self._inverse_tau()
-        return scan.lif(x, v, 1 - r, r if self.decay_input else 1.0, *firing)
+        return scan.lif(x, v, [1 - r, r if self.decay_input else 1.0, *firing])
 
 
 def lif(
@@ -61,23 +60,12 @@ def lif(
     Raises:
         UsageError: ``tau`` not above one step, a threshold or steepness that is not positive.
     """
-    settings = checked(
-        "lif",
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate_alpha=surrogate_alpha,
-        detach_reset=detach_reset,
-    )
+    settings = checked("lif", v_threshold, v_reset, surrogate_alpha, detach_reset)
     return published(LIFNode, tau=steps("lif", tau), decay_input=False, **settings)
 
 
 def checked(
-    owner: str,
-    *,
-    v_threshold: float,
-    v_reset: float | None,
-    surrogate_alpha: float,
-    detach_reset: bool,
+    owner: str, v_threshold: float, v_reset: float | None, alpha: float, detach_reset: bool
 ) -> dict[str, Any]:
     """Settings of a spiking node, in range; see ``lif``."""
     v_threshold = real_number(f"{owner}: v_threshold", v_threshold, above=0)
@@ -87,7 +75,7 @@ def checked(
     return {
         "v_threshold": v_threshold,
         "v_reset": v_reset,
-        "surrogate_alpha": real_number(f"{owner}: surrogate_alpha", surrogate_alpha, above=0),
+        "surrogate_alpha": real_number(f"{owner}: surrogate_alpha", alpha, above=0),
         "detach_reset": detach_reset,
     }
 
@@ -114,16 +102,12 @@ def describe(node: Any) -> Values:
     return Values(parameters, {"reset": "hard" if hard else "soft"}, gain)
 
 
-def build(
-    values: Mapping[str, NDArray[np.float64]], scalars: Mapping[str, Any], slack: float
-) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
     """A ``LIFNode``, which has one beta, threshold and reset for all its neurons."""
     tau = tau_of(common("beta", values["beta"]))
     v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
     node = published(LIFNode, decay_input=False, v_threshold=v_threshold, v_reset=v_reset)
-    # A tau of 1 or inf, refused as a user's setting, is what a table's beta of 0 or 1 means. The
-    # equation holds for them too.
-    node.tau = tau
+    node.tau = tau  # 1 or inf, refused as a user's setting, is a table's beta of 0 or 1
     return Built(node, divisor)
 
 
@@ -140,28 +124,5 @@ def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, 
     return *spiking_step(h, v_threshold, v_reset, reset == 0), h
 
 
-def whole_step(
-    v: Tensor,
-    current: Tensor,
-    beta: Any,
-    v_threshold: Any,
-    v_reset: Any,
-    reset: int,
-    beta_shift: int,
-    weight_shift: int,
-) -> Any:
-    h = v_reset + kept(v - v_reset, beta, beta_shift) + current
-    return *spiking_step(h, v_threshold, v_reset, reset == 0), h
-
-
-TORCH = TorchModel(
-    model="LIF",
-    nodes=(
-        *(LIFNode, ParametricLIFNode),
-        *(neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode),
-    ),
-    describe=describe,
-    build=build,
-    step=step,
-    whole_step=whole_step,
-)
+NODES = (LIFNode, ParametricLIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode)
+TORCH = TorchModel("LIF", NODES, describe, build, step)

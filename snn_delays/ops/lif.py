@@ -17,6 +17,8 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,39 +32,26 @@ AVAILABLE = lif_cpu is not None
 
 
 @torch.library.custom_op("snn_delays::lif", mutates_args=())
-def lif(
-    x: Tensor,
-    v_first: Tensor,
-    beta: float,
-    gain: float,
-    v_threshold: float,
-    v_reset: float,
-    soft: bool,
-    detach_reset: bool,
-    sigmoid: bool,
-    alpha: float,
-) -> tuple[Tensor, Tensor]:
+def lif(x: Tensor, v_first: Tensor, settings: list[float]) -> tuple[Tensor, Tensor]:
     """Spikes and the potentials h that fired them, from the input currents; CPU only.
 
-    From v_threshold on the arguments are those of :class:`Firing`, one by one as torch wants them.
+    Args:
+        settings: beta, gain, and those of :class:`Firing`, as numbers, which is what torch takes.
 
     Shape:
         x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
     """
-    spikes, h, _ = sweep(x, v_first, beta, gain, v_threshold, v_reset, soft)
+    spikes, h, _ = sweep(x, v_first, *_typed(settings)[:5])
     return spikes, h
 
 
-def sweep(
-    x: Tensor,
-    v_first: Tensor,
-    beta: float,
-    gain: float,
-    v_threshold: float,
-    v_reset: float,
-    soft: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``lif`` without gradients: also the potentials after the last reset.
+def _typed(settings: Sequence[float]) -> list[float]:
+    """beta and gain, and what :class:`Firing` takes, with its switches as such."""
+    return [*settings[:4], *map(bool, settings[4:7]), *settings[7:]]
+
+
+def sweep(x: Tensor, v_first: Tensor, *settings: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``lif`` without gradients, of settings up to ``soft``: also v after the last reset.
 
     Shape:
         x ``[T, ...]``, v_first ``[...]`` → spikes ``[T, ...]``, h ``[T, ...]``, v ``[...]``.
@@ -73,51 +62,23 @@ def sweep(
     use_torch_threads()
     # Arrays take a new shape in less time than tensors.
     lif_cpu.forward(
-        spikes.numpy().reshape(rows),
-        h.numpy().reshape(rows),
+        *(one.numpy().reshape(rows) for one in (spikes, h)),
         v_last.numpy().reshape(row),
         x.numpy().reshape(rows),
         v_first.numpy().reshape(row),
-        beta,
-        gain,
-        v_threshold,
-        v_reset,
-        soft,
+        *settings,
     )
     return spikes, h, v_last
 
 
 @torch.library.custom_op("snn_delays::lif_backward", mutates_args=())
 def _lif_backward(
-    gspikes: Tensor | None,
-    gh: Tensor | None,
-    h: Tensor,
-    beta: float,
-    gain: float,
-    v_threshold: float,
-    v_reset: float,
-    soft: bool,
-    detach_reset: bool,
-    sigmoid: bool,
-    alpha: float,
+    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, settings: list[float]
 ) -> tuple[Tensor, Tensor]:
     gx, gv_first = torch.empty_like(h), h.new_zeros(h.shape[1:])
     use_torch_threads()
-    lif_cpu.backward(
-        gx.numpy(),
-        gv_first.numpy(),
-        _rows(gspikes, h),
-        _rows(gh, h),
-        h.numpy(),
-        beta,
-        gain,
-        v_threshold,
-        v_reset,
-        soft,
-        detach_reset,
-        sigmoid,
-        alpha,
-    )
+    outputs, inputs = (gx.numpy(), gv_first.numpy()), (_rows(gspikes, h), _rows(gh, h), h.numpy())
+    lif_cpu.backward(*outputs, *inputs, *_typed(settings))
     return gx, gv_first
 
 
@@ -127,31 +88,30 @@ def _rows(grad: Tensor | None, like: Tensor) -> np.ndarray:
 
 
 @lif.register_fake
-def _(x: Tensor, v_first: Tensor, *settings: object) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, v_first: Tensor, settings: list[float]) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(x)
 
 
 @_lif_backward.register_fake
 def _(
-    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, *settings: object
+    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, settings: list[float]
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(h), h.new_empty(h.shape[1:])
 
 
 def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(output[1])
-    ctx.settings = inputs[2:]
+    ctx.settings = inputs[2]
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
     (h,) = ctx.saved_tensors
     if torch.is_grad_enabled():
-        beta, gain, *firing = ctx.settings
-        g, gv_first = lif_torch.gradients(gspikes, gh, h, beta, Firing(*firing))
-        return gain * g, gv_first, *(None for _ in ctx.settings)
-    gx, gv_first = _lif_backward(gspikes, gh, h, *ctx.settings)
-    return gx, gv_first, *(None for _ in ctx.settings)
+        beta, gain, *firing = _typed(ctx.settings)
+        g, gv_first = lif_torch.gradients(gspikes, gh, h, beta, Firing(*firing))  # pyright: ignore[reportArgumentType]
+        return gain * g, gv_first, None
+    return *_lif_backward(gspikes, gh, h, ctx.settings), None
 
 
 lif.register_autograd(_backward, setup_context=_setup)
@@ -184,7 +144,7 @@ class _Parametric(torch.autograd.Function):
             g, gv_first = lif_torch.gradients(gspikes, gh, h, 1 - inverse_tau, firing)
             gx = g * inverse_tau if ctx.decay_input else g
         else:
-            gx, gv_first = _lif_backward(gspikes, gh, h, ctx.beta, ctx.gain, *firing)
+            gx, gv_first = _lif_backward(gspikes, gh, h, [ctx.beta, ctx.gain, *firing])
             g = gx / ctx.gain
         ginverse_tau = None
         if ctx.needs_input_grad[2]:

@@ -69,11 +69,7 @@ def after_reset(h: Tensor, spikes: Tensor, firing: Firing) -> Tensor:
 
 
 def gradients(
-    gspikes: Tensor | None,
-    gh: Tensor | None,
-    h: Tensor,
-    beta: float | Tensor,
-    firing: Firing,
+    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, beta: float | Tensor, firing: Firing
 ) -> tuple[Tensor, Tensor]:
     """∂L/∂h of every step and ∂L/∂v of the first, with a graph to all arguments.
 

@@ -153,12 +153,7 @@ def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
 
 @loop(parallel=True)
 def convolve(
-    out: NDArray,
-    start: NDArray,
-    place: NDArray,
-    value: NDArray,
-    matrices: NDArray,
-    stride: int,
+    out: NDArray, start: NDArray, place: NDArray, value: NDArray, matrices: NDArray, stride: int
 ) -> None:
     """out[m] = Σ_j x[m − j · stride] @ matrices[j], the spikes of x as from ``by_row``.
 

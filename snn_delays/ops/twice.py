@@ -22,10 +22,7 @@ def in_torch(grad: Tensor) -> bool:
 
 
 def gradients(
-    function: Callable[..., Tensor],
-    inputs: Sequence[Tensor],
-    needed: Sequence[bool],
-    grad: Tensor,
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients of ``function(*inputs)``, written in torch, with a graph to inputs and ``grad``.
 

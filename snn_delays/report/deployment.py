@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from snn_delays.table.simulator.activity import synaptic_operations
 from snn_delays.table.table import DelayTable
 
 Report = dict[str, Any]
+_BYTES = ("table_bytes", "packed_bytes", "ring_slots", "ring_bytes", "history_bytes")
 
 
 def deployment_report(
@@ -44,34 +44,21 @@ def deployment_report(
         UsageError: as ``compare``.
     """
     say = progress or (lambda what: None)
-    stages, answers = [], []
+    stages, before = [], None
     for stage in deployment.stages:
         say(stage.name)
         found = evaluate(stage.network, split, batch_size)
-        answers.append(found.predictions)
-        stages.append(
-            {
-                "name": stage.name,
-                "accuracy": found.accuracy,
-                "changed": 0,
-                "synapses": stage.synapses,
-            }
-        )
-    for row, (before, after) in zip(stages[1:], pairwise(answers), strict=True):
-        row["changed"] = int((before != after).sum())
+        now = found.predictions
+        changed = 0 if before is None else int((before != now).sum())
+        stages.append(_stage(stage.name, found.accuracy, changed, stage.synapses))
+        before = now
 
     say("simulated from the file")
     last = deployment.stages[-1].network
     work = _Work(table)
     agreement = compare(table, last, split, batch_size=batch_size, watch=work.add)
-    stages.append(
-        {
-            "name": "simulated from the file",
-            "accuracy": agreement.accuracy_table,
-            "changed": agreement.predictions_differing,
-            "synapses": table.synapses,
-        }
-    )
+    found = agreement.accuracy_table, agreement.predictions_differing, table.synapses
+    stages.append(_stage("simulated from the file", *found))
     return {
         "samples": agreement.samples,
         "stages": stages,
@@ -79,6 +66,10 @@ def deployment_report(
         "populations": _populations(table, work, agreement.membrane_bits),
         "projections": _projections(table, chip, work),
     }, agreement
+
+
+def _stage(name: str, accuracy: float, changed: int, synapses: int) -> Report:
+    return {"name": name, "accuracy": accuracy, "changed": changed, "synapses": synapses}
 
 
 class _Work:
@@ -118,17 +109,12 @@ def _populations(table: DelayTable, work: _Work, bits: dict[str, int] | None) ->
 def _projections(table: DelayTable, chip: ChipProfile | None, work: _Work) -> Report:
     return {
         name: {
-            "synapses": cost.synapses,
-            "pairs": cost.pairs,
+            **{key: getattr(cost, key) for key in ("synapses", "pairs")},
             "delay_histogram": cost.delay_histogram.tolist(),
             "synaptic_operations_per_sample": work.operations[name] / work.samples,
             "events_in_flight_max": work.waiting[name][0],
             "events_in_flight_mean": work.waiting[name][1] / work.samples,
-            "table_bytes": cost.table_bytes,
-            "packed_bytes": cost.packed_bytes,
-            "ring_slots": cost.ring_slots,
-            "ring_bytes": cost.ring_bytes,
-            "history_bytes": cost.history_bytes,
+            **{key: getattr(cost, key) for key in _BYTES},
         }
         for name, cost in table_cost(table, chip).items()
     }
@@ -147,15 +133,10 @@ def chip_report(
         "latency_steps": adapted.total_latency,
         "latency_ms": adapted.total_latency * table.dt_ms,
         "lag_steps": adapted.lag,
-        "shift": adapted.shift,
-        "transport": adapted.transport,
         "rescaled_by": adapted.factor,
-        "synapses": adapted.synapses,
-        "clipped": adapted.clipped,
         "clipped_share": sum(adapted.clipped.values()) / max(sum(adapted.synapses.values()), 1),
-        "joined": adapted.joined,
-        "cancelled": adapted.cancelled,
-        "beyond_native": adapted.beyond_native,
+        **{key: getattr(adapted, key) for key in ("shift", "transport", "synapses", "clipped")},
+        **{key: getattr(adapted, key) for key in ("joined", "cancelled", "beyond_native")},
         "neurons": {one.name: one.model.name for one in table.populations},
         "not_checked": unknowns(chip),
         "not_simulated": not_simulated(table, chip),

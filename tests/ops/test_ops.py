@@ -158,8 +158,8 @@ def test_numba_operators_are_good_citizens_of_torch():
     torch.library.opcheck(taps.shifted_sum, (x, coefficients, first, 7))
     current = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     v = torch.zeros(5, dtype=torch.float64, requires_grad=True)
-    settings = (0.4, 1.0, 1.0, 0.0, False, True, False, 5.0)
-    torch.library.opcheck(lif.lif, (current, v, *settings))
+    settings = [0.4, 1.0, 1.0, 0.0, False, True, False, 5.0]
+    torch.library.opcheck(lif.lif, (current, v, settings))
 
 
 @pytest.mark.parametrize("taps_count", [1, 3, 7])
