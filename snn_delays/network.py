@@ -164,7 +164,7 @@ class DelaySNN(nn.Module, base.StepModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> DelaySNN:
         return deep_copy(self, self.__dict__, memo)
 
-    def delay_parameters(self) -> list[nn.Parameter]:
+    def delay_parameters(self) -> list[Tensor]:
         """The delays of every layer, in order; none in a network without delays."""
         return [
             block.synapses.delay for block in self.blocks if isinstance(block.synapses, DelayLayer)
