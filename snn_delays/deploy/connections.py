@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from torch import fx, nn
 
 from snn_delays.deploy.fold import is_norm, is_synapses
-from snn_delays.deploy.parts import NOTHING, follow, torch_model_of
+from snn_delays.deploy.parts import NOTHING, follow, torch_model_of, unpacked
 from snn_delays.errors import UsageError
 
 
@@ -31,46 +32,75 @@ def connections(module: nn.Module) -> list[Connection]:
         UsageError: a forward that cannot be followed, or normalisation elsewhere than right behind
             one layer of synapses.
     """
-    own: Any = getattr(module, "connections", None)
-    if own is not None:
-        return own()
-    graph = follow(module)
+    if hasattr(type(module), "connections"):
+        return module.connections()  # pyright: ignore[reportCallIssue]
+    flow = _Flow(module)
     found, folding = [], set()
-    for node in graph.nodes:
-        if node.op == "call_module" and is_synapses(module.get_submodule(node.target)):
-            norm = _norm_behind(module, node)
+    for place, name, called in flow.calls():
+        if is_synapses(called):
+            norm = flow.norm_behind(place)
             folding.add(norm)
-            found.append(Connection(str(node.target), norm, _targets(module, node)))
-    for node in graph.nodes:
-        norm = node.op == "call_module" and is_norm(module.get_submodule(node.target))
-        if norm and node.target not in folding:
+            found.append(Connection(name, norm, flow.targets(place)))
+    for _, name, called in flow.calls():
+        if is_norm(called) and name not in folding:
             raise UsageError(
-                f"module {node.target!r} normalises what is no single layer of synapses, and "
-                "cannot be folded into one."
+                f"module {name!r} normalises what is no single layer of synapses, and cannot be "
+                "folded into one."
             )
     return found
 
 
-def _norm_behind(module: nn.Module, node: fx.Node) -> str | None:
-    while len(node.users) == 1:
-        (node,) = node.users
-        if node.op != "call_module":
-            return None
-        behind = module.get_submodule(str(node.target))
-        if is_norm(behind):
-            return str(node.target)
-        if type(behind) not in NOTHING:
-            return None
-    return None
+# A node of a graph, and which of the modules that it calls one after another.
+Place = tuple[fx.Node, int]
 
 
-def _targets(module: nn.Module, node: fx.Node) -> tuple[str, ...]:
-    """The neuron nodes that a node's numbers flow into."""
-    waiting, seen, found = list(node.users), set(), set()
-    for one in waiting:  # which grows
-        if one.op == "call_module" and torch_model_of(module.get_submodule(str(one.target))):
-            found.add(str(one.target))
-        elif one not in seen:
-            seen.add(one)
-            waiting += one.users
-    return tuple(sorted(found))
+class _Flow:
+    """What numbers flow through behind a layer."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._graph = follow(module)
+        self._called = {
+            node: list(unpacked(str(node.target), module.get_submodule(str(node.target))))
+            for node in self._graph.nodes
+            if node.op == "call_module"
+        }
+
+    def calls(self) -> Iterator[tuple[Place, str, nn.Module]]:
+        """Every call of a module, in order."""
+        for node, called in self._called.items():
+            for index, (name, module) in enumerate(called):
+                yield (node, index), name, module
+
+    def norm_behind(self, place: Place) -> str | None:
+        """The normalisation that is all that follows."""
+        behind = self._behind(place)
+        while len(behind) == 1:
+            name, module = self._at(behind[0])
+            if module is not None and is_norm(module):
+                return name
+            if type(module) not in NOTHING:
+                return None
+            behind = self._behind(behind[0])
+        return None
+
+    def targets(self, place: Place) -> tuple[str, ...]:
+        """The neuron nodes that come next."""
+        waiting, seen, found = self._behind(place), set(), set()
+        for one in waiting:  # which grows
+            name, module = self._at(one)
+            if module is not None and torch_model_of(module):
+                found.add(name)
+            elif one not in seen:
+                seen.add(one)
+                waiting += self._behind(one)
+        return tuple(sorted(found))
+
+    def _at(self, place: Place) -> tuple[str, nn.Module | None]:
+        called = self._called.get(place[0])
+        return called[place[1]] if called else ("", None)
+
+    def _behind(self, place: Place) -> list[Place]:
+        node, index = place
+        if index + 1 < len(self._called.get(node, ())):
+            return [(node, index + 1)]
+        return [(user, 0) for user in node.users]

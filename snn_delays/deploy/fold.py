@@ -37,6 +37,10 @@ def is_norm(module: nn.Module) -> bool:
 
 def synapses_of_layer(module: nn.Module) -> Synapses:
     """The synapses of a DelayLayer or Linear layer."""
+    if getattr(module, "weight", module) is None:  # what a hook makes is not copied
+        raise UsageError(
+            "has weights that a hook makes. Use torch.nn.utils.parametrizations, or prune.remove."
+        )
     if isinstance(module, DelayLayer):
         weight = float64(module.acting_weight())
         delay = module.integer_delays().detach().cpu().numpy()

@@ -72,7 +72,9 @@ def read_out(
     if not isinstance(own, str):  # none, or a module of that name
         own = traced.readout
     tail = getattr(net, "tail", 0) if tail_steps is None else tail_steps
-    if not isinstance(tail, int) or tail < 0:
+    if tail_steps is None and isinstance(tail, nn.Module):
+        tail = 0
+    if type(tail) is not int or tail < 0:
         raise UsageError(f"tail_steps must be a whole number >= 0, got {tail!r}.")
     return own, tail
 

@@ -164,8 +164,9 @@ class LoadedNetwork(nn.Module, base.StepModule):
                     source, target, **rows.columns, min_delay=late, max_delay=longest, name=name
                 )
             )
+        gains = dict.fromkeys(nodes, 1.0)
         parts, about = (tuple(populations), tuple(projections)), (self.input_channels, self.readout)
-        return Traced(*parts, nodes, *about, fx.Graph())
+        return Traced(*parts, nodes, gains, *about, fx.Graph())
 
     def connections(self) -> list[Connection]:
         """The layers of synapses as ``deploy.connections`` would find them."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,18 +12,24 @@ from torch import Tensor, fx
 
 from snn_delays.deploy.fold import float64
 from snn_delays.deploy.parts import ADVICE
-from snn_delays.deploy.signals import Signal
+from snn_delays.deploy.signals import Float64, Signal
 from snn_delays.errors import UsageError
 
-_SUMS = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
+_SUMS = {"sum": "sum", "mean": "mean", "amax": "max"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class OverTime:
-    """A signal that the network adds up, averages or takes the largest of over time."""
+    """A signal that the network adds up, averages or takes the largest of over time, times a
+    number above 0."""
 
     signal: Signal
     kind: str
+    scale: float = 1.0
+
+    def values(self, given: Mapping[str, Float64]) -> Float64:
+        """``[N, size]`` of its sources' spikes ``[T, N, pre]``."""
+        return self.scale * getattr(np, self.kind)(self.signal.values(given), axis=0)
 
 
 def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
@@ -34,18 +40,19 @@ def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
     first = arguments[0] if arguments else None
     if name in ("add", "sub") and len(arguments) == 2 and not keywords:
         return _added(*arguments, sign=1 if name == "add" else -1)
-    if name in ("mul", "truediv", "div") and len(arguments) == 2:
+    if name in ("mul", "truediv", "div") and len(arguments) == 2 and not keywords:
         return _multiplied(name, *arguments)
     if name == "neg" and isinstance(first, Signal):
         return first.scaled(-1.0)
     if name in ("cat", "concat", "concatenate"):
-        return _concatenated(first, values[1:])
+        return _concatenated(*_bound(arguments, keywords, "tensors", "dim"))
     if name == "getitem" and isinstance(first, Signal):
         return _sliced(first, arguments[1])
     if name in ("flatten", "contiguous", "clone", "float", "detach") and isinstance(first, Signal):
         return first
     if name in ("chunk", "split") and isinstance(first, Signal):
-        return _parts(name, first, values[1], values[2:])
+        sizes = {"chunk": "chunks", "split": "split_size_or_sections"}[name]
+        return _parts(name, *_bound(arguments, keywords, "input", sizes, "dim"))
     if name == "getitem" and isinstance(first, list | tuple):
         return first[arguments[1]]
     if name in _SUMS and isinstance(first, Signal):
@@ -53,32 +60,39 @@ def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
         if over not in ([0], [(0,)], [[0]]):
             raise UsageError(f"reduces over {over}; only time, dimension 0, can be.")
         return OverTime(first, _SUMS[name])
-    if isinstance(first, OverTime) and name in ("truediv", "div", "mul"):
-        return first  # by a number: the same answers
     raise UsageError(f"is an operation that a delay table cannot express. {ADVICE}")
 
 
 def _added(a: Any, b: Any, *, sign: int) -> Signal:
     if isinstance(a, Signal) and isinstance(b, Signal):
         return a.plus(b if sign == 1 else b.scaled(-1.0))
-    if isinstance(b, Signal) and sign == 1:
-        a, b = b, a
+    if isinstance(b, Signal):
+        a, b, sign = b.scaled(float(sign)), a, 1
+    if isinstance(a, Signal) and isinstance(b, int | float):
+        return a.scaled(1.0, float(sign * b))
     if isinstance(a, Signal) and isinstance(b, Tensor) and b.shape in ((), (1,), (a.size,)):
         return a.scaled(1.0, sign * float64(b))
     raise UsageError(f"adds {kind_of(a)} and {kind_of(b)}; a constant needs a number per channel.")
 
 
 def _multiplied(name: str, a: Any, b: Any) -> Any:
-    if isinstance(b, Signal) and name == "mul":
+    if isinstance(b, Signal | OverTime) and name == "mul":
         a, b = b, a
-    if isinstance(a, Signal) and isinstance(b, int | float):
-        return a.scaled(float(b) if name == "mul" else 1 / float(b))
-    if isinstance(a, OverTime) and isinstance(b, int | float) and b > 0:
-        return a
+    if isinstance(b, int | float) and (b or name == "mul"):
+        factor = float(b) if name == "mul" else 1 / float(b)
+        if isinstance(a, Signal):
+            return a.scaled(factor)
+        if isinstance(a, OverTime) and factor > 0:  # the same answers
+            return replace(a, scale=a.scale * factor)
     raise UsageError(f"multiplies {kind_of(a)} and {kind_of(b)}; signals take numbers only.")
 
 
-def _concatenated(parts: Any, after: Sequence[Any]) -> Signal:
+def _bound(arguments: Any, keywords: dict[str, Any], *names: str) -> list[Any]:
+    """Arguments in the order of their names."""
+    return [*arguments, *(keywords[name] for name in names[len(arguments) :] if name in keywords)]
+
+
+def _concatenated(parts: Any, *after: Any) -> Signal:
     if not all(isinstance(part, Signal) for part in parts):
         raise UsageError(f"joins {', '.join(map(kind_of, parts))}; only signals can be.")
     _require_channels(after)
@@ -106,7 +120,7 @@ def _sliced(x: Signal, index: Any) -> Signal:
     return x.chosen(np.arange(x.size)[chosen])
 
 
-def _parts(name: str, x: Signal, size: Any, after: Sequence[Any]) -> list[Signal]:
+def _parts(name: str, x: Signal, size: Any, *after: Any) -> list[Signal]:
     _require_channels(after)
     if name == "chunk":
         size = -(-x.size // int(size))
@@ -128,4 +142,6 @@ def kind_of(value: Any) -> str:
         return "a signal"
     if isinstance(value, OverTime):
         return f"a {value.kind} over time"
-    return "a tensor" if isinstance(value, Tensor) else f"{value!r:.40}"
+    if isinstance(value, Tensor | tuple | list | dict):
+        return f"a {type(value).__name__.lower()}"
+    return f"{value!r:.40}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from spikingjelly.activation_based import base
 from spikingjelly.activation_based import layer as sj_layer
 from torch import fx, nn
@@ -31,18 +34,18 @@ ADVICE = (
 
 
 # What a forward raises that does with a stand-in what takes a tensor.
-_NOT_FOLLOWED = (TraceError, TypeError, ValueError, RuntimeError, AttributeError)
+NOT_FOLLOWED = (TraceError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 def follow(module: nn.Module) -> fx.Graph:
     """The graph of a network's ``signals`` or forward, down to layers and neurons."""
     tracer = _Tracer()
-    tracer.traced_func_name = "signals" if hasattr(module, "signals") else "forward"
+    tracer.traced_func_name = "signals" if hasattr(type(module), "signals") else "forward"
     try:
         return tracer.trace(module)
     except UsageError:
         raise
-    except _NOT_FOLLOWED as error:
+    except NOT_FOLLOWED as error:
         raise UsageError(
             f"trace: cannot follow {type(module).__name__}.forward: {one_line(error)}. Let it use "
             f"no values of tensors and no loop over time. {ADVICE}"
@@ -51,6 +54,12 @@ def follow(module: nn.Module) -> fx.Graph:
 
 class _Tracer(fx.Tracer):
     """Follows forwards down to the layers and neurons that are known, and to what is not ours."""
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        # All but the input stay what the forward's defaults are, so that it may ask for them.
+        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
@@ -76,7 +85,7 @@ def step_mode(module: nn.Module) -> str:
         name, one = waiting.pop()
         if type(one) in CONTAINERS:
             continue
-        if hasattr(one, "step_mode") and not isinstance(one, nn.Linear):
+        if isinstance(one, base.StepModule) and not isinstance(one, nn.Linear):
             modes.setdefault(str(one.step_mode), name)
         prefix = "" if one is module else f"{name}."
         waiting += [(f"{prefix}{key}", child) for key, child in one.named_children()]
@@ -86,6 +95,16 @@ def step_mode(module: nn.Module) -> str:
             "('m'). Call functional.set_step_mode(net, 'm')."
         )
     return next(iter(modes), "m")
+
+
+def unpacked(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A module by its name, or those that a container calls, in order; one may come twice."""
+    if type(module) in (*CONTAINERS, nn.Sequential):
+        for key, child in module._modules.items():
+            if child is not None:
+                yield from unpacked(f"{name}.{key}", child)
+    else:
+        yield name, module
 
 
 def torch_model_of(node: nn.Module) -> TorchModel | None:

@@ -29,6 +29,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import Net, fresh_copy
+from snn_delays.layers.stored import stored
 from snn_delays.table.models import MODELS
 from snn_delays.table.require import require_member
 
@@ -48,10 +49,12 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
             network's.
     """
     copied = fresh_copy(net)
-    for synapses, norm, _ in connections(copied):
+    found = connections(copied)
+    for synapses, norm, _ in found:
         layer = copied.get_submodule(synapses)
         whole = synapses_of_layer(layer)
         if norm is not None:
+            _require_own(copied, synapses, found)
             scale, mean, shift = norm_constants(copied.get_submodule(norm))
             whole = whole._replace(
                 weight=whole.weight * scale[:, None, None],
@@ -73,6 +76,23 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
     if max_delay is not None and hasattr(copied, "max_delay"):
         setattr(copied, "max_delay", max_delay)  # noqa: B010
     return copied
+
+
+def _require_own(net: nn.Module, name: str, found: list[Connection]) -> None:
+    """Refuse to fold normalisation into weights that are computed, or act elsewhere too."""
+    if parametrize.is_parametrized(net.get_submodule(name), "weight"):
+        raise UsageError(
+            f"{name} has weights that a parametrisation makes, which cannot take up normalisation. "
+            "Call torch.nn.utils.parametrize.remove_parametrizations first."
+        )
+    weight = stored(net.get_submodule(name), "weight")
+    weights = [stored(net.get_submodule(one.synapses), "weight") for one in found]
+    norms = [one.norm for one in found if one.norm]
+    if sum(one is weight for one in weights) > 1 or len(norms) > len(set(norms)):
+        raise UsageError(
+            f"{name} has weights or a normalisation that another layer or call has, too. To fold "
+            "one into the other give each its own."
+        )
 
 
 def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -> Net:
@@ -113,7 +133,9 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
 def _require_alone(one: Connection, found: list[Connection]) -> None:
     """Refuse several layers of synapses into one population, which share a scale in a table."""
     for other in found:
-        if other is not one and (set(other.targets) & set(one.targets) or not one.targets):
+        if other is not one and (
+            set(other.targets) & set(one.targets) or not (one.targets or other.targets)
+        ):
             raise UsageError(
                 f"{one.synapses} and {other.synapses} lead into one population, whose weights have "
                 "one scale. Quantise after training instead: bits=…"
@@ -133,14 +155,23 @@ def trained_scales(net: nn.Module) -> dict[str, NDArray[np.float64]] | None:
         return None
     traced = trace(net)
     names = {node: name for name, node in traced.nodes.items()}
-    scales = {}
+    scales: dict[str, NDArray[np.float64]] = {}
     for one in connections(net):
         for module in net.get_submodule(one.synapses).modules():
             if isinstance(module, QuantisedWeight):
                 scale = module.log_scale.detach().exp().flatten().cpu().double().numpy()
                 # What leads to no neurons leads to the readout that the table has for them.
                 of = [names[target] for target in one.targets] or [traced.populations[-1].name]
-                scales |= dict.fromkeys(of, scale)
+                scales |= {name: scale * traced.gains[name] for name in of}
+    for one in traced.projections:
+        scale = scales.get(one.target, np.full(1, np.nan))
+        number = one.weight / scale[one.post if scale.size > 1 else 0]
+        if not np.abs(number - number.round()).max(initial=0.0) < 1e-3:
+            raise UsageError(
+                f"the weights of projection {one.name} are no whole multiples of the scale that "
+                "they were trained with: something multiplies them behind their layer. Move that "
+                "into the layer, or quantise after training: bits=…"
+            )
     return scales
 
 

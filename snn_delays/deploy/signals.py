@@ -66,14 +66,25 @@ class Signal:
         rows = Rows(index, index, np.zeros(size, np.int64), np.ones(size), 0)
         return cls(size, {source: rows}, np.zeros(size))
 
-    def only(self) -> str | None:
-        """The source that this is, if it is one, unchanged."""
-        if len(self.parts) != 1 or np.any(self.bias):
-            return None
-        ((source, rows),) = self.parts.items()
-        index = np.arange(self.size)
-        own = np.array_equal(rows.pre, index) and np.array_equal(rows.channel, index)
-        return source if own and not rows.delay.any() and np.all(rows.weight == 1) else None
+    def is_only(self, source: str, size: int) -> bool:
+        """Whether this is the source itself, of that size, unchanged."""
+        if set(self.parts) != {source} or self.size != size or np.any(self.bias):
+            return False
+        rows, own = self.parts[source], Signal.of(source, size).parts[source]
+        return all(map(np.array_equal, rows[:4], own[:4]))
+
+    def values(self, given: Mapping[str, Float64]) -> Float64:
+        """The signal ``[T, N, size]`` of its sources' spikes ``[T, N, pre]``."""
+        lead = next(iter(given.values())).shape[:2]
+        found = np.broadcast_to(self.bias, (*lead, self.size)).copy()
+        for source, rows in self.parts.items():
+            x = given[source]
+            for delay in np.unique(rows.delay):
+                at = rows.delay == delay
+                weight = np.zeros((x.shape[2], self.size))
+                np.add.at(weight, (rows.pre[at], rows.channel[at]), rows.weight[at])
+                found[delay:] += x[: len(x) - delay] @ weight
+        return found
 
     def through(self, layer: Synapses) -> Signal:
         """What a layer of synapses makes of it."""

@@ -7,9 +7,10 @@ between them are sums of delayed spikes (``signals.py``), and every neuron node 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from operator import attrgetter
 from typing import Any
 
@@ -23,21 +24,28 @@ from snn_delays.deploy.operations import OverTime, kind_of, operation
 from snn_delays.deploy.parts import (
     ADVICE,
     CONTAINERS,
+    NOT_FOLLOWED,
     NOTHING,
     follow,
     population_of,
     step_mode,
+    unpacked,
 )
+from snn_delays.deploy.probe import require_currents, require_steps
 from snn_delays.deploy.signals import Signal
-from snn_delays.errors import UsageError
-from snn_delays.layers.memory import fresh_copy
+from snn_delays.errors import UsageError, one_line
+from snn_delays.layers.delay_layer import rounded
 from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import INPUT, DelayTable
 
-# How an output is read when the network itself adds it up over time, by what is read.
-_READOUTS = {True: {"sum": "spike_count", "mean": "spike_count"}, False: {"max": "max"}}
+# How an output is read, by whether it spikes and what the network itself does with it over time.
+_READOUTS = {
+    **{(True, kind): "spike_count" for kind in (None, "sum", "mean")},
+    **{(False, kind): "mean" for kind in (None, "sum", "mean")},
+    (False, "max"): "max",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,7 @@ class Traced:
         populations, projections: in the table's words.
         nodes: of each population the name of its neuron node in the network; none for a readout
             that has none, as of a network that ends with weights.
+        gains: of each population what its node multiplies currents by; the weights have it.
         input_channels: size of the input.
         readout: as the network's own output suggests.
         graph: of its forward, up to the output over time.
@@ -56,6 +65,7 @@ class Traced:
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     nodes: dict[str, str]
+    gains: dict[str, float]
     input_channels: int
     readout: str
     graph: fx.Graph
@@ -94,31 +104,31 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     Raises:
         UsageError: a module, operation or output that a table cannot express, by name.
     """
-    own: Any = getattr(module, "traced", None)
-    if own is not None:
-        return own()
-    copied = fresh_copy(module).eval()
+    if hasattr(type(module), "traced"):
+        return module.traced()  # pyright: ignore[reportCallIssue]
+    copied = rounded(module).eval()
     graph = follow(copied)
     channels = 1 if step_mode(copied) == "s" else 2
-    if example is None:
-        size = _first_width(copied, graph)
-    else:
-        size = int(np.prod(example.shape[channels:]))
-    return _Reader(copied, graph, size, channels).read()
+    shape = (_first_width(copied, graph),) if example is None else example.shape[channels:]
+    names = getattr(module, "population_names", {})
+    if not isinstance(names, Mapping):
+        raise UsageError(
+            f"population_names must be names of populations by names of modules, got {names!r:.60}."
+        )
+    return _Reader(copied, graph, tuple(shape), channels, names).read()
 
 
 def _first_width(module: nn.Module, graph: fx.Graph) -> int:
     """Channels of the input, from the first layer that says how many it takes."""
-    waiting = [node for node in graph.nodes if node.op == "placeholder"][:1]
-    while waiting:
-        node = waiting.pop(0)
+    waiting = [user for node in graph.nodes if node.op == "placeholder" for user in node.users]
+    for node in waiting:  # which grows
         if node.op == "call_module":
-            layer = module.get_submodule(str(node.target))
-            for one in layer.modules():
+            for one in module.get_submodule(str(node.target)).modules():
                 for name in ("in_features", "num_features"):
                     if hasattr(one, name):
                         return int(getattr(one, name))
-        waiting += node.users
+        if _called(node) not in ("getitem", "chunk", "split", "cat", "concat", "concatenate"):
+            waiting += node.users
     raise UsageError("trace: no layer says how many inputs it takes. Give an example input.")
 
 
@@ -128,14 +138,14 @@ class _Reader:
 
     module: nn.Module
     graph: fx.Graph
-    size: int
+    shape: tuple[int, ...]  # of the input's channels
     channels: int  # the first dimension of an input that is no time and no sample
+    names: Mapping[str, str] = field(default_factory=dict)  # of populations, by nodes' names
     populations: list[Population] = field(default_factory=list)
     signals: dict[str, Signal] = field(default_factory=dict)  # into each population
     gains: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
-    read_input: bool = False
-    called: set[str] = field(default_factory=set)
+    called: set[nn.Module] = field(default_factory=set)
     over_time: fx.Graph = field(default_factory=fx.Graph)
 
     def read(self) -> Traced:
@@ -147,6 +157,10 @@ class _Reader:
                 values[node] = self._run(node, arguments, keywords)
             except UsageError as error:
                 raise UsageError(f"trace: {_named(node)} {error}") from error
+            except (*NOT_FOLLOWED, LookupError, ArithmeticError) as error:
+                raise UsageError(
+                    f"trace: {_named(node)} cannot be read: {one_line(error)}. {ADVICE}"
+                ) from error
             if node.op == "output":
                 self.over_time = _until(node, values)
                 return self._traced(arguments[0])
@@ -154,32 +168,36 @@ class _Reader:
 
     def _run(self, node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
         if node.op == "placeholder":
-            if self.read_input:
-                if node.args:  # a default, which stays
-                    return node.args[0]
-                raise UsageError("is a second input; a table has one.")
-            self.read_input = True
-            return Signal.of(INPUT, self.size)
+            return Signal.of(INPUT, prod(self.shape))
         if node.op == "call_module":
             name = str(node.target)
-            return self._through(name, self.module.get_submodule(name), arguments[0])
+            return self._through(
+                name, self.module.get_submodule(name), *arguments, *keywords.values()
+            )
         if node.op == "get_attr":
+            if str(node.target).startswith("_tensor_constant"):
+                raise UsageError(
+                    "is a tensor that the forward makes. Keep it in the network: "
+                    "self.register_buffer(…)."
+                )
             return attrgetter(str(node.target))(self.module)
         if node.op in ("call_function", "call_method"):
             return operation(node, arguments, keywords)
         return arguments
 
-    def _through(self, name: str, module: nn.Module, x: Any, *, inside: bool = False) -> Signal:
+    def _through(self, name: str, module: nn.Module, x: Any) -> Signal:
+        inside = type(module) in CONTAINERS
+        for child_name, child in unpacked(name, module):
+            x = self._through_one(child_name, child, x, inside)
+        return x
+
+    def _through_one(self, name: str, module: nn.Module, x: Any, inside: bool) -> Signal:
         if not isinstance(x, Signal):
             raise UsageError(f"takes a signal over time, got {kind_of(x)}. {ADVICE}")
-        if type(module) in CONTAINERS:
-            for child_name, child in module.named_children():
-                x = self._through(f"{name}.{child_name}", child, x, inside=True)
-            return x
         if isinstance(module, base.MemoryModule) and type(module) not in NOTHING:
-            if name in self.called:
+            if module in self.called:
                 raise UsageError("is called twice, and remembers. Use one module for each call.")
-            self.called.add(name)
+            self.called.add(module)
         if is_synapses(module):
             return x.through(synapses_of_layer(module))
         if is_norm(module):
@@ -195,41 +213,51 @@ class _Reader:
         if type(module) is sj_layer.VotingLayer:
             return x.through(votes(x.size, module.voting_size))
         if type(module) in NOTHING:
-            start = getattr(module, "start_dim", self.channels)
-            start += isinstance(module, sj_layer.Flatten)
-            if start < self.channels:
-                raise UsageError(
-                    f"flattens from dimension {start}, steps and samples among them; channels "
-                    f"begin at {self.channels}."
-                )
             return x
         return self._population(name, module, x)
 
     def _population(self, name: str, node: nn.Module, x: Signal) -> Signal:
-        own = getattr(self.module, "population_names", {}).get(name, re.sub(r"\W", "_", name))
+        own = self.names.get(name, re.sub(r"\W", "_", name))
         if not re.match(r"[A-Za-z_]", own):
             own = f"{type(node).__name__.lower().removesuffix('node')}_{own}"
+        while own in self.signals or own == INPUT:
+            own += "_"
         population, gain = population_of(own, node, x.bias)
         self.populations.append(population)
         self.signals[own], self.gains[own], self.nodes[own] = x, gain, name
         return Signal.of(own, x.size)
 
     def _traced(self, output: Any) -> Traced:
-        kind = None
-        if isinstance(output, OverTime):
-            output, kind = output.signal, output.kind
-        if not isinstance(output, Signal):
+        kind = output.kind if isinstance(output, OverTime) else None
+        signal = output.signal if isinstance(output, OverTime) else output
+        if not isinstance(signal, Signal) or (kind and self.channels == 1):
             raise UsageError(
-                f"trace: the output is {kind_of(output)}; a table has one output over time, or its "
-                "sum, mean or largest value over time."
+                f"trace: the output is {kind_of(output)}; a table has one output over time, or, in "
+                "multi-step mode, its sum, mean or largest value over time."
             )
-        last = output.only()
-        if last is None or last == INPUT:
-            last = self._weights_only(output)
+        last = next((p.name for p in self.populations if signal.is_only(p.name, p.size)), None)
+        last = last or self._weights_only(signal)
         populations, projections = self._connected(last)
         spiking = populations[-1].spiking
-        readout = _READOUTS[spiking].get(kind or "sum", "spike_count" if spiking else "mean")
-        return Traced(populations, projections, self.nodes, self.size, readout, self.over_time)
+        if (spiking, kind) not in _READOUTS:
+            raise UsageError("trace: the output is the largest value of spikes; sum them up.")
+        require_currents(
+            self.module,
+            self.shape,
+            self.signals,
+            self.nodes,
+            (output if kind else signal).values,
+            stepwise=self.channels == 1,
+        )
+        for one in self.populations:
+            if one.name in self.nodes:
+                node = self.nodes[one.name]
+                gain = self.gains[one.name]
+                require_steps(self.module.get_submodule(node), node, one, gain)
+        return Traced(
+            *(populations, projections, self.nodes, self.gains),
+            *(prod(self.shape), _READOUTS[spiking, kind], self.over_time),
+        )
 
     def _weights_only(self, output: Signal) -> str:
         """A readout for a network that ends with weights: v is their current, nothing is kept."""
@@ -270,7 +298,7 @@ def _until(output: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph:
     graph, copied = fx.Graph(), {}
     last: Any = output.args[0]
     while isinstance(last, fx.Node) and isinstance(values[last], OverTime):
-        last = last.args[0]
+        last = last.all_input_nodes[0]
     for node in output.graph.nodes:
         if node.op != "output":
             copied[node] = graph.node_copy(node, copied.__getitem__)
@@ -283,8 +311,11 @@ def _until(output: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph:
 def _named(node: fx.Node) -> str:
     if node.op == "call_module":
         return f"module {node.target!r}"
-    target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return f"operation {target!r}" if node.op.startswith("call") else f"{node.op} {target!r}"
+    return f"{'operation' if node.op.startswith('call') else node.op} {_called(node)!r}"
+
+
+def _called(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 def _created_by() -> str:

@@ -10,9 +10,10 @@ import torch
 from drawn_networks import delay_snn, random_network, random_split
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from snn_delays.deploy import compare, integer_table
+from snn_delays.deploy.deployment import DeploySettings, deploy
 from snn_delays.deploy.quantise import Scale, quantised
 from snn_delays.deploy.quantised_training import (
     QuantisedWeight,
@@ -23,10 +24,10 @@ from snn_delays.deploy.quantised_training import (
 )
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import DelayLayer, clamp_delays_, set_sigma
+from snn_delays.layers.delay_layer import DelayLayer, clamp_delays_, rounded, set_sigma
 from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
-from snn_delays.neurons import LeakyReadout, lif
+from snn_delays.neurons import LeakyReadout, LIFNode, lif
 from snn_delays.ops import plan
 from snn_delays.ops.plan import Method
 from snn_delays.optimisation import published
@@ -389,3 +390,71 @@ def test_networks_of_ones_own_are_folded_and_quantised() -> None:
     agreement = compare(small, TableNetwork(small), random_split(2, 8))
     assert agreement.spikes_total > 50
     assert agreement.spikes_differing == 0
+
+
+class Bent(nn.Module):
+    """Weights that something multiplies behind their layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.lif = nn.Linear(12, 4, bias=False), lif(2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(0.3 * self.a(x))
+
+
+def firing(*parts: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(*parts).eval()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, DelayLayer | nn.Linear):
+                module.weight.abs_().mul_(4.0)
+                module.weight[::3] *= -0.3
+    return net
+
+
+@pytest.mark.parametrize("decay_input", [False, True])
+def test_a_nodes_own_gain_is_in_the_scales(decay_input: bool) -> None:
+    net = firing(
+        DelayLayer(12, 9, 5), LIFNode(3.0, decay_input, step_mode="m"), nn.Linear(9, 4), lif(2.0)
+    )  # fmt: skip
+    made = deploy(make_quantisation_aware_(net, 4), DeploySettings(), dt_ms=1.0)
+    agreement = compare(made.table, rounded(net), random_split(2, 8))
+    assert agreement.spikes_total > 50
+    assert agreement.spikes_differing == 0
+    assert made.table.projections[0].integer
+
+
+def test_layers_in_containers_are_folded_and_quantised() -> None:
+    net = firing(
+        layer.SeqToANNContainer(nn.Linear(12, 9), nn.BatchNorm1d(9)), lif(2.0), nn.Linear(9, 4)
+    )
+    copied = folded(net)
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in copied.modules())
+    x = random_split(2, 8).collate(range(8)).spikes
+    torch.testing.assert_close(copied(x), net(x), rtol=1e-4, atol=1e-4)
+    scales = trained_scales(make_quantisation_aware_(copied, 4))
+    assert scales is not None
+    assert set(scales) == {"lif_1", "readout"}
+
+
+def test_scales_that_something_multiplies_are_refused() -> None:
+    net = make_quantisation_aware_(Bent().eval(), 4)
+    with pytest.raises(UsageError, match="projection input_to_lif are no whole multiples .* bits="):
+        trained_scales(net)
+
+
+def test_weights_that_act_elsewhere_too_do_not_take_up_normalisation() -> None:
+    linear, norm = nn.Linear(6, 6), layer.BatchNorm1d(6, step_mode="m")
+    other = layer.BatchNorm1d(6, step_mode="m")
+    for parts in (
+        (linear, norm, lif(2.0), linear, other, lif(2.0)),
+        (linear, norm, lif(2.0), linear, lif(2.0)),
+        (linear, norm, lif(2.0), nn.Linear(6, 6), norm, lif(2.0)),
+    ):
+        with pytest.raises(UsageError, match="0 has weights or a normalisation that another layer"):
+            folded(nn.Sequential(*parts).eval())
+    computed = nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 6)), norm, lif(2.0))
+    with pytest.raises(UsageError, match="a parametrisation makes.*remove_parametrizations"):
+        folded(computed.eval())

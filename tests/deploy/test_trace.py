@@ -278,7 +278,21 @@ REFUSED = {
     "operation 'mul' multiplies a signal and a signal": wrapped(
         lambda net, x: net.a(x) * x, a=LINEAR
     ),
-    "operation 'add' adds a signal and 0.5": wrapped(lambda net, x: net.a(x) + 0.5, a=LINEAR),
+    "operation 'add' adds a signal and a sum over time": wrapped(
+        lambda net, x: net.a(x) + x.sum(0), a=LINEAR
+    ),
+    "operation 'div' is an operation": wrapped(
+        lambda net, x: net.a(torch.div(x, 2, rounding_mode="floor")), a=LINEAR
+    ),
+    "get_attr '_tensor_constant0' is a tensor that the forward makes": wrapped(
+        lambda net, x: net.a(x) + torch.rand(3), a=LINEAR
+    ),
+    "the output is the largest value of spikes": wrapped(
+        lambda net, x: net.b(net.a(x)).amax(0), a=LINEAR, b=CELL
+    ),
+    "operation 'truediv' .* signals take numbers only": wrapped(
+        lambda net, x: net.a(x / 0.0), a=LINEAR
+    ),
     "module 'b' is called twice, and remembers": wrapped(
         lambda net, x: net.b(net.b(net.a(x))), a=LINEAR, b=lif(2.0)
     ),
@@ -306,7 +320,7 @@ REFUSED = {
     "1 takes single steps .*, 0 whole sequences": nn.Sequential(
         DelayLayer(3, 3, 2), neuron.LIFNode()
     ),
-    "module '0' flattens from dimension 1, steps and samples": nn.Sequential(nn.Flatten(), LINEAR),
+    "Sequential fails on an input": nn.Sequential(nn.Flatten(), LINEAR),
 }
 
 
