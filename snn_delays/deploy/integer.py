@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 
 from snn_delays.deploy.loading import LoadedNetwork
 from snn_delays.deploy.parts import step_mode
-from snn_delays.deploy.trace import Traced, trace
+from snn_delays.deploy.trace import trace
+from snn_delays.deploy.traced import Traced
 from snn_delays.errors import UsageError
 from snn_delays.table.table import DelayTable
 

@@ -7,9 +7,8 @@ between them are sums of delayed spikes (``signals.py``), and every neuron node 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from operator import attrgetter
 from typing import Any
@@ -33,12 +32,13 @@ from snn_delays.deploy.parts import (
 )
 from snn_delays.deploy.probe import require_currents, require_steps
 from snn_delays.deploy.signals import Signal
+from snn_delays.deploy.traced import Traced
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import rounded
 from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.table import INPUT, DelayTable
+from snn_delays.table.table import INPUT
 
 # How an output is read, by whether it spikes and what the network itself does with it over time.
 _READOUTS = {
@@ -46,45 +46,6 @@ _READOUTS = {
     **{(False, kind): "mean" for kind in (None, "sum", "mean")},
     (False, "max"): "max",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Traced:
-    """A network as a table has it.
-
-    Args:
-        populations, projections: in the table's words.
-        nodes: of each population the name of its neuron node in the network; none for a readout
-            that has none, as of a network that ends with weights.
-        gains: of each population what its node multiplies currents by; the weights have it.
-        input_channels: size of the input.
-        readout: as the network's own output suggests.
-        graph: of its forward, up to the output over time.
-    """
-
-    populations: tuple[Population, ...]
-    projections: tuple[Projection, ...]
-    nodes: dict[str, str]
-    gains: dict[str, float]
-    input_channels: int
-    readout: str
-    graph: fx.Graph
-
-    def table(
-        self, *, dt_ms: float, class_names: Sequence[str] | None, readout: str, tail_steps: int
-    ) -> DelayTable:
-        """The delay table; classes are numbered unless they have names."""
-        names = class_names or list(map(str, range(self.populations[-1].size)))
-        return DelayTable(
-            populations=self.populations,
-            projections=self.projections,
-            dt_ms=float(dt_ms),
-            class_names=tuple(names),
-            readout=readout,
-            tail_steps=tail_steps,
-            input_channels=self.input_channels,
-            created_by=_created_by(),
-        )
 
 
 def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
@@ -316,10 +277,3 @@ def _named(node: fx.Node) -> str:
 
 def _called(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
-def _created_by() -> str:
-    try:
-        return f"snn-delays {version('snn-delays')}"
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "snn-delays"
