@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.table import schema
-from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import DelayTable
 
@@ -38,9 +37,8 @@ def same_network(a: DelayTable, b: DelayTable) -> str | None:
 
 
 def _differences(a: DelayTable, b: DelayTable) -> Iterator[str]:
-    one, other = schema.network_header(a), schema.network_header(b)
-    del one["created_by"], other["created_by"]
-    yield from _unequal("", one, other)
+    anyone = {"created_by": ""}
+    yield from _unequal("", *(schema.network_header(table) | anyone for table in (a, b)))
     for kind in ("populations", "projections"):
         mine, theirs = ({part.name: part for part in getattr(t, kind)} for t in (a, b))
         if set(mine) != set(theirs):
@@ -48,13 +46,10 @@ def _differences(a: DelayTable, b: DelayTable) -> Iterator[str]:
             return
         for name, part in mine.items():
             where = f"{kind[:-1]} {name}: "
-            parts = ((a, part), (b, theirs[name]))
-            yield from _unequal(where, *(schema.header_of(*one) for one in parts))
-            yield from _unequal(where, *(_arrays(one) for _, one in parts))
-
-
-def _arrays(part: Population | Projection) -> schema.Arrays:
-    return schema.arrays_of(canonical(part) if isinstance(part, Projection) else part)
+            other = theirs[name]
+            yield from _unequal(where, schema.header_of(a, part), schema.header_of(b, other))
+            both = (canonical(x) if isinstance(x, Projection) else x for x in (part, other))
+            yield from _unequal(where, *map(schema.arrays_of, both))
 
 
 def _unequal(where: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:

@@ -7,33 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.table.projection import COLUMNS
-
-Ints = NDArray[np.int32]
-
 
 class Merged(NamedTuple):
     """Synapses without duplicates, sorted by pre, post, delay.
 
-    Shape:
-        pre, post, delay: int32; weight: float32, all ``[S]``.
-
     Args:
+        columns: pre, post, delay (int32) and weight (float32), as ``Projection`` takes them.
         joined: rows that were added to another one.
         cancelled: sums that are zero as float32, and left out.
     """
 
-    pre: Ints
-    post: Ints
-    delay: Ints
-    weight: NDArray[np.float32]
+    columns: dict[str, NDArray[Any]]
     joined: int
     cancelled: int
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """pre, post, delay and weight by name, as ``Projection`` takes them."""
-        return {name: getattr(self, name) for name in COLUMNS}
 
 
 def merged(
@@ -53,10 +39,10 @@ def merged(
     numbers, row = np.unique(number, return_inverse=True)
     summed = np.bincount(row.ravel(), weights=weight, minlength=len(numbers)).astype(np.float32)
     kept = summed != 0
-    columns = np.unravel_index(numbers[kept], shape)
+    places = np.unravel_index(numbers[kept], shape)
+    columns = dict(
+        zip(("pre", "post", "delay"), (one.astype(np.int32) for one in places), strict=True)
+    )
     return Merged(
-        *(column.astype(np.int32) for column in columns),
-        weight=summed[kept],
-        joined=len(number) - len(numbers),
-        cancelled=int(np.count_nonzero(~kept)),
+        {**columns, "weight": summed[kept]}, len(number) - len(numbers), int(np.sum(~kept))
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.population import NAME
-from snn_delays.table.require import naming, require_finite, require_vector, require_within
+from snn_delays.table.require import naming, require_vector, require_within
 
 WEIGHT_TYPES = (np.float32, np.int8, np.int16)
 COLUMNS = ("pre", "post", "delay", "weight")
@@ -65,7 +65,6 @@ class Projection:
         for name in COLUMNS[:3]:
             require_vector(name, getattr(self, name), (np.int32,), len(self))
         require_vector("weight", self.weight, WEIGHT_TYPES, len(self))
-        require_finite("weight", self.weight)
         require_within("delay", self.delay, self.min_delay, self.max_delay)
         if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
             raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")

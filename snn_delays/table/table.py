@@ -17,8 +17,9 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
@@ -69,10 +70,8 @@ class DelayTable:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be >= {least}, got {getattr(self, name)}.")
         require_member("readout", self.readout, READOUTS)
-        for kind, names in (
-            ("populations", [one.name for one in self.populations]),
-            ("projections", [one.name for one in self.projections]),
-        ):
+        for kind in ("populations", "projections"):
+            names = [one.name for one in getattr(self, kind)]
             if len(set(names)) < len(names):
                 raise UsageError(f"{kind} must have different names, got {', '.join(names)}.")
         order = {INPUT: -1, **self.order}
@@ -85,7 +84,7 @@ class DelayTable:
         )
         object.__setattr__(self, "projections", tuple(ordered))
         for population in self.populations:
-            self._check_units(population)
+            self._check_neurons(population)
         self._check_output()
 
     def _check(self, projection: Projection) -> None:
@@ -104,30 +103,25 @@ class DelayTable:
                 f"{projection.min_delay}."
             )
 
-    def _check_units(self, population: Population) -> None:
-        if not population.integer:
-            return
-        leading = self.into(population.name)
-        if floats := [one.name for one in leading if not one.integer]:
+    def _check_neurons(self, population: Population) -> None:
+        leading, neurons = self.into(population.name), f"{population.model.name} neurons"
+        if population.integer and (floats := [one.name for one in leading if not one.integer]):
             raise UsageError(
-                f"projection {floats[0]}: {population.model.name} neurons need integer weights, "
-                "got float32."
+                f"projection {floats[0]}: {neurons} need integer weights, got float32."
             )
         scales = sorted({one.weight_scale for one in leading})
-        if len(scales) > 1:
+        if population.integer and len(scales) > 1:
             raise UsageError(
-                f"population {population.name}: projections to {population.model.name} neurons "
-                f"must have one weight_scale, got {', '.join(map(str, scales))}."
+                f"population {population.name}: projections to {neurons} must have one "
+                f"weight_scale, got {', '.join(map(str, scales))}."
+            )
+        if not population.spiking and population is not self.output:
+            raise UsageError(
+                f"population {population.name} is not the last, but its {neurons} never spike."
             )
 
     def _check_output(self) -> None:
-        *others, last = self.populations
-        for population in others:
-            if not population.spiking:
-                raise UsageError(
-                    f"population {population.name} is not the last, but its "
-                    f"{population.model.name} neurons never spike."
-                )
+        last = self.output
         if last.spiking != (self.readout == "spike_count"):
             raise UsageError(
                 f"readout {self.readout} does not go with the {last.model.name} neurons of "
@@ -190,17 +184,9 @@ class DelayTable:
         projection: Callable[[Projection], Projection] = lambda one: one,
     ) -> DelayTable:
         """The table with every population and every projection changed by a function."""
-        return replace(
-            self,
-            populations=tuple(_named("population", population, self.populations)),
-            projections=tuple(_named("projection", projection, self.projections)),
-        )
-
-
-def _named(kind: str, change: Callable, parts: Iterable) -> Iterable:
-    for part in parts:
-        try:
-            yield change(part)
-        except UsageError as error:
-            known = str(error).startswith(f"{kind} {part.name}: ")
-            raise UsageError(str(error) if known else f"{kind} {part.name}: {error}") from error
+        parts: dict[str, Any] = {"populations": [], "projections": []}
+        for kind, change in zip(parts, (population, projection), strict=True):
+            for one in getattr(self, kind):
+                with naming(f"{kind[:-1]} {one.name}"):
+                    parts[kind].append(change(one))
+        return replace(self, **{kind: tuple(changed) for kind, changed in parts.items()})
