@@ -156,9 +156,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
             rows = merged(
                 pre.ravel(), post.ravel(), synapses.delay.ravel() + late, synapses.weight.ravel()
             )
-            shortest, longest = self.ranges[name]  # unless delays were trained beyond
-            shortest = min(shortest, int(rows.delay.min(initial=shortest)))
-            longest = max(longest, int(rows.delay.max(initial=longest)))
+            _, longest = self.ranges[name]  # unless delays were trained beyond
+            longest = int(rows.columns["delay"].max(initial=longest))
             projections.append(
                 Projection(
                     source, target, **rows.columns, min_delay=late, max_delay=longest, name=name
