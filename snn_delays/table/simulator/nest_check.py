@@ -12,7 +12,7 @@ The lags are taken off again, so that what comes back compares step by step with
 from __future__ import annotations
 
 import importlib.util
-import json
+import pickle
 import subprocess
 import sys
 import time
@@ -136,11 +136,7 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
     """
     if importlib.util.find_spec("nest") is None:
         raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
-    latencies(table)
-    for one in table.populations:
-        _in_nest(table, one)
-    for n, counts in enumerate(samples):
-        _counts(table, n, counts)
+    _task(table, samples)
 
 
 def latencies(table: DelayTable) -> dict[str, int]:
@@ -164,18 +160,14 @@ def latencies(table: DelayTable) -> dict[str, int]:
 def _stream(
     table: DelayTable, samples: Sequence[NDArray[np.generic]], timeout_s: float
 ) -> Iterator[Simulation]:
-    about, arrays = _network(table)
-    inputs = {f"{n}": _counts(table, n, counts) for n, counts in enumerate(samples)}
-    if not inputs:
+    task = _task(table, samples)
+    if not task["samples"]:
         raise UsageError("NEST: there is no sample to run; give at least 1.")
-    spiking = [one.name for one in table.populations if one.spiking]
     with TemporaryDirectory(prefix="snn-delays-nest-") as name:
         folder = Path(name)
-        (folder / "network.json").write_text(json.dumps(about), encoding="utf-8")
-        np.savez(folder / "network.npz", **arrays)
-        np.savez(folder / "samples.npz", **inputs)  # pyright: ignore[reportArgumentType]
+        (folder / "task.pickle").write_bytes(pickle.dumps(task))
         with (folder / "log.txt").open("wb") as log:
-            # -P: this file's folder, with its csv.py, stays off the child's search path.
+            # -P: this file's folder stays off the child's search path.
             worker = subprocess.Popen(
                 [sys.executable, "-P", str(Path(nest_worker.__file__)), str(folder)],
                 stdin=subprocess.DEVNULL,
@@ -183,14 +175,15 @@ def _stream(
                 stderr=subprocess.STDOUT,
             )
         try:
-            for n in range(len(inputs)):
-                path = folder / f"found_{n}.npz"
+            for n in range(len(samples)):
+                path = folder / f"found_{n}.pickle"
                 _wait_for(path, worker, timeout_s)
-                with np.load(path) as found:
-                    spikes = {one: found[f"spikes_{one}"] for one in spiking}
-                    simulation = Simulation(found["potentials"], spikes)
+                found = pickle.loads(path.read_bytes())
                 path.unlink()
-                yield simulation
+                spiking = [one.name for one in table.populations if one.spiking]
+                yield Simulation(
+                    found["potentials"], {one: found[f"spikes_{one}"] for one in spiking}
+                )
         finally:
             worker.kill()
             worker.wait()
@@ -223,25 +216,10 @@ def _last_line(folder: Path) -> str:
     return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "no message")
 
 
-def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``nest_worker`` builds: what there is, and its arrays in float64."""
+def _task(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> dict[str, Any]:
+    """What ``nest_worker`` builds and runs, arrays in float64."""
     lag = {INPUT: 0, **latencies(table)}
-    arrays: dict[str, Any] = {}
-    populations: dict[str, Any] = {}
-    for one in table.populations:
-        name, (bias, neurons) = one.name, _in_nest(table, one)
-        populations[name] = {
-            "model": neurons.model,
-            "parameters": list(neurons.parameters),
-            "state": list(neurons.state),
-            "lag": lag[name],
-        }
-        found = {"bias": bias, **neurons.parameters}
-        found |= {f"state.{key}": values for key, values in neurons.state.items()}
-        arrays |= {
-            f"{name}.{key}": np.broadcast_to(values, bias.shape) for key, values in found.items()
-        }
-    projections: dict[str, Any] = {}
+    projections = []
     for one in table.projections:
         delay = one.delay.astype(np.int64) + lag[one.target] - lag[one.source]
         if delay.max(initial=1) > _LONGEST:
@@ -249,20 +227,21 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"NEST: projection {one.name}: a delay of {delay.max()} steps is longer than "
                 f"NEST's longest, {_LONGEST}."
             )
-        projections[one.name] = [one.source, one.target]
-        columns = {"pre": one.pre, "post": one.post, "delay": delay, "weight": one.current_weight}
-        arrays |= {f"projections/{one.name}.{key}": values for key, values in columns.items()}
-    about = {
+        columns = (one.pre, one.post, delay, one.current_weight)
+        projections.append((one.source, one.target, *columns))
+    return {
         "tail_steps": int(table.tail_steps),
         "input_channels": int(table.input_channels),
         "output": table.output.name,
-        "populations": populations,
+        "populations": {
+            one.name: {**_in_nest(table, one), "lag": lag[one.name]} for one in table.populations
+        },
         "projections": projections,
+        "samples": [_counts(table, n, counts) for n, counts in enumerate(samples)],
     }
-    return about, arrays
 
 
-def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.float64], NestNeurons]:
+def _in_nest(table: DelayTable, population: Population) -> dict[str, Any]:
     """A population's bias, and what it is in NEST."""
     model = population.model
     try:
@@ -274,7 +253,12 @@ def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.floa
         ) from error
     bias, values = population.float_values(table.unit(population))
     with naming(f"population {population.name}"):
-        return bias, find(values, population.scalars)
+        neurons: NestNeurons = find(values, population.scalars)
+    parameters, state = (
+        {name: np.broadcast_to(value, bias.shape) for name, value in some.items()}
+        for some in (neurons.parameters, neurons.state)
+    )
+    return {"model": neurons.model, "bias": bias, "parameters": parameters, "state": state}
 
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:
