@@ -15,9 +15,9 @@ from snn_delays.deploy.deployment import Deployment
 from snn_delays.deploy.verify import Agreement, compare
 from snn_delays.evaluation import evaluate
 from snn_delays.table.chips import ChipProfile, not_simulated, unknowns
-from snn_delays.table.cost import events_in_flight, neuron_bytes, table_cost
+from snn_delays.table.cost import neuron_bytes, table_cost
 from snn_delays.table.simulator import Simulation
-from snn_delays.table.simulator.activity import synaptic_operations
+from snn_delays.table.simulator.activity import events_in_flight, synaptic_operations
 from snn_delays.table.table import DelayTable
 
 Report = dict[str, Any]

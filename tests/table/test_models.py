@@ -79,7 +79,7 @@ def test_what_a_population_must_be() -> None:
         Population.of("hidden/0", "LIF", 3, **good)
     with pytest.raises(UsageError, match="at least 1 neuron"):
         Population.of("hidden0", "LIF", 0, **good)
-    with pytest.raises(UsageError, match="beta must be within 0 … 64; got 1 … 65"):
+    with pytest.raises(UsageError, match="beta must be within 0 … 64, got 1 … 65"):
         Population.of("one", "IntLI", 2, beta=[1, 65], beta_shift=6, weight_shift=2)
 
 

@@ -12,14 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numba import extending
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-
-try:
-    from numba import extending
-except ImportError:  # steps then run in Python alone
-    extending = None
 
 MAX_SHIFT = 24
 
@@ -208,7 +204,7 @@ def whole_form(model: Model) -> Model:
 
 def inlined(function: Any) -> Any:
     """A function that steps may call, compiled with them."""
-    return function if extending is None else extending.register_jitable(function)
+    return extending.register_jitable(function)
 
 
 @inlined

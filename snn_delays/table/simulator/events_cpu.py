@@ -25,6 +25,7 @@ from snn_delays.table.simulator.packed import (
     TARGET,
     WHOLE,
     WINDOW,
+    Packed,
 )
 
 _UPDATE = """
@@ -65,21 +66,13 @@ def _population(model: Model) -> Any:
 
 def _chosen(updates: list[Any]) -> Any:
     """One function of all, which takes the index of the one to call."""
-    this = updates[0]
-    if len(updates) == 1:
-
-        @called
-        def only(which, state, parameter, scalar, begin, current, place):
-            return this(state, parameter, scalar, begin, current, place)
-
-        return only
-    others = _chosen(updates[1:])
+    this, others = updates[0], _chosen(updates[1:]) if updates[1:] else updates[0]
+    if others is this:
+        return called(lambda which, *arguments: this(*arguments))
 
     @called
-    def choose(which, state, parameter, scalar, begin, current, place):
-        if which == 0:
-            return this(state, parameter, scalar, begin, current, place)
-        return others(which - 1, state, parameter, scalar, begin, current, place)
+    def choose(which, *arguments):
+        return this(*arguments) if which == 0 else others(which - 1, *arguments)
 
     return choose
 
@@ -104,68 +97,39 @@ def check_counts(counts: NDArray, largest: float) -> bool:
 
 
 @loop
-def _send(
-    source: int,
-    spikes: int,
-    place: NDArray,
-    amount: NDArray,
-    projections: NDArray,
-    first: NDArray,
-    cell: NDArray,
-    weight: NDArray,
-    window: NDArray,
-    now: NDArray,
-) -> None:
+def _send(source: int, spikes: int, packed: Packed) -> None:
     """Put what a source sends into the windows of its projections."""
-    for p in range(len(projections)):
-        row = projections[p]
+    for p in range(len(packed.projections)):
+        row = packed.projections[p]
         if row[SOURCE] != source:
             continue
         # The coming steps' currents: row d of n_post arrives in d steps. They move on through
         # memory twice their size, which takes less than wrapping every synapse around a ring.
-        size = row[N_POST]
-        waiting = window[row[WINDOW] + now[p] * size : row[WINDOW] + 2 * row[SLOTS] * size]
+        size, begin = row[N_POST], row[WINDOW]
+        waiting = packed.window[begin + packed.now[p] * size : begin + 2 * row[SLOTS] * size]
         for i in range(spikes):
-            value = amount[i]
-            pre = row[FIRST] + place[i]
-            cells = cell[first[pre] : first[pre + 1]]
-            weights = weight[first[pre] : first[pre + 1]]
+            value = packed.amount[i]
+            pre = row[FIRST] + packed.place[i]
+            cells = packed.cell[packed.first[pre] : packed.first[pre + 1]]
+            weights = packed.weight[packed.first[pre] : packed.first[pre + 1]]
             for e in range(len(cells)):
                 waiting[cells[e]] += weights[e] * value
 
 
 @loop
-def advance(
-    potentials: NDArray,
-    fired: NDArray,
-    counts: NDArray,
-    unit: float,
-    projections: NDArray,
-    populations: NDArray,
-    scale: NDArray,
-    first: NDArray,
-    cell: NDArray,
-    weight: NDArray,
-    bias: NDArray,
-    parameter: NDArray,
-    scalar: NDArray,
-    state: NDArray,
-    window: NDArray,
-    now: NDArray,
-    current: NDArray,
-    place: NDArray,
-    amount: NDArray,
-) -> int:
+def advance(potentials: NDArray, fired: NDArray, counts: NDArray, *arrays: Any) -> int:
     """Take as many steps as ``potentials`` has rows; past the end of ``counts`` in silence.
 
     Shape:
         potentials ``[T + tail, n_classes]`` and fired ``[T + tail, neurons]``, which must be zeros,
-        are written; counts ``[T, C]``; from projections on the arrays of ``packed.Packed``;
-        current, place and amount are room to work in.
+        are written; counts ``[T, C]``; arrays: of ``packed.Packed``.
 
     Returns:
         −1, or the index of a whole-number population whose state left ±2^53.
     """
+    packed = Packed(*arrays)  # which would take longer to hand over as one
+    projections, populations, state = packed.projections, packed.populations, packed.state
+    window, now, place, amount = packed.window, packed.now, packed.place, packed.amount
     last = len(populations) - 1
     for t in range(potentials.shape[0]):
         spikes = 0
@@ -175,22 +139,22 @@ def advance(
                     place[spikes] = c
                     amount[spikes] = counts[t, c]
                     spikes += 1
-        _send(-1, spikes, place, amount, projections, first, cell, weight, window, now)
+        _send(-1, spikes, packed)
         for q in range(len(populations)):
             begin, size = populations[q, BEGIN], populations[q, SIZE]
-            arriving = current[:size]
-            own = bias[begin : begin + size]
+            arriving = packed.current[:size]
+            own = packed.bias[begin : begin + size]
             for post in range(size):
                 arriving[post] = own[post]
             for p in range(len(projections)):
                 row = projections[p]
                 if row[TARGET] != q:
                     continue
-                half, unit_p = row[SLOTS] * size, scale[p]
+                half, scale = row[SLOTS] * size, packed.scale[p]
                 at = row[WINDOW] + now[p] * size
                 arrived = window[at : at + size]
                 for post in range(size):
-                    arriving[post] += unit_p * arrived[post]
+                    arriving[post] += scale * arrived[post]
                 # What has arrived stays behind, until the second half is moved over it.
                 now[p] += 1
                 if now[p] == row[SLOTS]:
@@ -199,9 +163,8 @@ def advance(
                     for i in range(half):
                         moved[i] = moved[half + i]
                         moved[half + i] = 0
-            spikes = _update(
-                populations[q, MODEL], state, parameter, scalar[q], begin, arriving, place
-            )
+            kind, scalar = populations[q, MODEL], packed.scalar[q]
+            spikes = _update(kind, state, packed.parameter, scalar, begin, arriving, place)
             if populations[q, WHOLE]:
                 for r in range(state.shape[0]):
                     for n in range(begin, begin + size):
@@ -210,8 +173,8 @@ def advance(
             for i in range(spikes):
                 fired[t, begin + place[i]] = True
                 amount[i] = 1
-            _send(q, spikes, place, amount, projections, first, cell, weight, window, now)
+            _send(q, spikes, packed)
             if q == last:
                 for post in range(size):
-                    potentials[t, post] = state[0, begin + post] * unit
+                    potentials[t, post] = state[0, begin + post] * packed.unit
     return -1
