@@ -31,9 +31,8 @@ from snn_delays.deploy.parts import (
 from snn_delays.deploy.signals import Signal
 from snn_delays.errors import UsageError
 from snn_delays.layers.memory import fresh_copy
-from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
-from snn_delays.table.projection import Projection
+from snn_delays.table.projection import Projection, merged
 from snn_delays.table.table import INPUT, DelayTable
 
 # How an output is read when the network itself adds it up over time, by what is read.

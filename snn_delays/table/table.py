@@ -17,7 +17,7 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -176,6 +176,33 @@ class DelayTable:
         leading = self.into(population.name)
         scale = leading[0].weight_scale if leading else 1.0
         return scale / (1 << population.scalars["weight_shift"])
+
+    def lags(self, wanted: Mapping[str, int]) -> tuple[dict[str, int], list[Projection]]:
+        """By how many steps populations come later, where projections want them to.
+
+        lag[target] ≥ lag[source] + wanted[projection] for the projections in ``wanted``, lag ≥ 0.
+
+        Returns:
+            The least lags, by source, and no loop; else a loop in which they would grow for ever.
+        """
+        lag = dict.fromkeys([INPUT, *self.order], 0)
+        by: dict[str, Projection] = {}  # what makes a population lag as it does
+        name, leading = "", [one for one in self.projections if one.name in wanted]
+        for _ in lag:
+            name = ""
+            for one in leading:
+                needed = lag[one.source] + wanted[one.name]
+                if needed > lag[one.target]:
+                    lag[one.target], by[one.target], name = needed, one, one.target
+            if not name:
+                return lag, []
+        # Lags that never settle are raised in a circle: far enough back from any is the loop.
+        for _ in lag:
+            name = by[name].source
+        loop = [by[name]]
+        while loop[-1].source != name:
+            loop.append(by[loop[-1].source])
+        return lag, loop
 
     def map(
         self,

@@ -17,7 +17,7 @@ from torch import nn
 from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.table.merge import merged
+from snn_delays.table.projection import merged
 from snn_delays.table.table import DelayTable
 
 NAMES = ("a", "b", "c", "d")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays.table.merge import merged
+from snn_delays.table.projection import merged
 
 
 @given(seed=st.integers(0, 2**31), rows=st.integers(0, 60))

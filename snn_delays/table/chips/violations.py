@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.table.chips.profile import ChipProfile, MembraneLimits
-from snn_delays.table.lags import lags
 from snn_delays.table.models.model import SHARE, THRESHOLD
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
@@ -132,7 +131,7 @@ def _latency_changes(table: DelayTable, profile: ChipProfile) -> dict[str, int]:
     meet, and in loops, it would shift spikes against others.
     """
     transport, every = profile.delay.transport or 0, table.projections
-    late, _ = lags(table, {one.name: transport for one in every if not table.leads_back(one)})
+    late, _ = table.lags({one.name: transport for one in every if not table.leads_back(one)})
     return {one.name: late[one.target] - late[one.source] - transport for one in every}
 
 

@@ -33,7 +33,6 @@ from snn_delays.table.formats.nir_walk import (
     numbers,
     vector,
 )
-from snn_delays.table.lags import lags
 from snn_delays.table.models.constants import single
 from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import COLUMNS, Projection
@@ -110,7 +109,7 @@ def from_nir(
     )
     if tail_steps is None:
         forth = {one.name: one.max_delay for one in projections if not table.leads_back(one)}
-        table = replace(table, tail_steps=lags(table, forth)[0][output.name])
+        table = replace(table, tail_steps=table.lags(forth)[0][output.name])
     return table
 
 

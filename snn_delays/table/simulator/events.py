@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.simulator import bounds
-from snn_delays.table.simulator.events_cpu import advance, check_counts
-from snn_delays.table.simulator.packed import pack
+from snn_delays.table.simulator.events_cpu import advance, check_counts, pack
 from snn_delays.table.simulator.simulation import Bools, Float64, Simulation
 from snn_delays.table.table import DelayTable
 

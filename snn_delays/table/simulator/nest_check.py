@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.lags import lags
 from snn_delays.table.models.model import NestNeurons
 from snn_delays.table.population import Population
 from snn_delays.table.require import naming
@@ -146,7 +145,7 @@ def latencies(table: DelayTable) -> dict[str, int]:
         UsageError: a loop whose delays add up to less than a step for each projection in it.
     """
     least = {one.name: 1 - int(one.delay.min()) for one in table.projections if len(one)}
-    lag, loop = lags(table, least)
+    lag, loop = table.lags(least)
     if loop:
         raise UsageError(
             f"NEST: in the loop {' ← '.join(one.name for one in loop)} the shortest delays add up "
