@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
 from snn_delays.table.projection import Projection, merged
-from snn_delays.table.require import require_member
 from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
@@ -86,7 +86,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             than the chip can send them; delays that differ where the chip has one per axon, or none
             at all.
     """
-    require_member("how", how, HOW)
+    choice("how", how, HOW)
     for one in table.projections:
         if one.integer:
             raise UsageError(

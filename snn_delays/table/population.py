@@ -66,8 +66,10 @@ class Population:
                     f"{model.name} neurons have the {kind} {', '.join(names) or 'none'}; "
                     f"got {', '.join(got) or 'none'}."
                 )
-        for scalar in model.scalars:
-            scalar.require(model.name, self.scalars[scalar.name])
+        scalars = {
+            one.name: one.settled(model.name, self.scalars[one.name]) for one in model.scalars
+        }
+        object.__setattr__(self, "scalars", scalars)
         for parameter in model.parameters:
             values, quantity = self.parameters[parameter.name], parameter.quantity
             require_vector(parameter.name, values, dtype, self.size)

@@ -5,13 +5,13 @@ Synapses that arrive at one neuron in one step add up: ``merged`` makes them one
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import real, settle, whole
 from snn_delays.errors import UsageError
 from snn_delays.table.population import NAME
 from snn_delays.table.require import naming, require_vector, require_within
@@ -60,17 +60,12 @@ class Projection:
     def _check(self) -> None:
         if not NAME.fullmatch(self.name):
             raise UsageError("its name must be letters, digits and _.")
-        if not 0 <= self.min_delay <= self.max_delay:
-            raise UsageError(
-                "delays must satisfy 0 <= min_delay <= max_delay, "
-                f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
-            )
+        settle(self, min_delay=whole(0, unit="steps"), weight_scale=real(above=0))
+        settle(self, max_delay=whole(self.min_delay, unit="steps"))
         for name in COLUMNS[:3]:
             require_vector(name, getattr(self, name), (np.int32,), len(self))
         require_vector("weight", self.weight, WEIGHT_TYPES, len(self))
         require_within("delay", self.delay, self.min_delay, self.max_delay)
-        if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
-            raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
         if not self.integer and self.weight_scale != 1:
             raise UsageError(f"weight_scale of float weights must be 1, got {self.weight_scale}.")
 

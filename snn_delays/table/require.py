@@ -22,11 +22,6 @@ def naming(where: str) -> Iterator[None]:
         raise UsageError(f"{where}: {error}") from error
 
 
-def require_member(what: str, got: str, expected: tuple[str, ...]) -> None:
-    if got not in expected:
-        raise UsageError(f"{what} must be one of {', '.join(expected)}; got {got!r}.")
-
-
 def require_vector(
     what: str, got: NDArray[np.generic], types: tuple[type, ...], size: int | None = None
 ) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from snn_delays.arguments import plain
 from snn_delays.errors import UsageError
 from snn_delays.table.models import Model, model_named
 from snn_delays.table.population import NAME, Population
@@ -61,15 +60,15 @@ def population_arrays(model: Model) -> tuple[str, ...]:
 
 def network_header(table: DelayTable) -> Header:
     """The values of ``NETWORK``."""
-    return {name: plain(getattr(table, name)) for name in NETWORK}
+    return {name: getattr(table, name) for name in NETWORK}
 
 
 def header_of(table: DelayTable, part: Population | Projection) -> Header:
     """The values of ``PROJECTION``, or of ``POPULATION`` and the model's scalars."""
     if isinstance(part, Projection):
-        return {name: plain(getattr(part, name)) for name in PROJECTION}
+        return {name: getattr(part, name) for name in PROJECTION}
     own = {"model": part.model.name, "size": part.size, "order": table.order[part.name]}
-    return own | {name: plain(part.scalars[name]) for name in scalar_kinds(part.model)}
+    return own | {name: part.scalars[name] for name in scalar_kinds(part.model)}
 
 
 def arrays_of(part: Population | Projection) -> Arrays:

@@ -16,15 +16,15 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from snn_delays.arguments import choice, real, settle, whole
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.require import naming, require_member, require_within
+from snn_delays.table.require import naming, require_within
 
 # How the output's potentials, or spikes, over time become one score per class.
 READOUTS = ("sum_softmax", "max", "mean", "spike_count")
@@ -64,12 +64,13 @@ class DelayTable:
     def __post_init__(self) -> None:
         if not self.populations:
             raise UsageError("a delay table needs at least one population, got none.")
-        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise UsageError(f"dt_ms must be a finite time > 0 ms, got {self.dt_ms}.")
-        for name, least in (("tail_steps", 0), ("input_channels", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be >= {least}, got {getattr(self, name)}.")
-        require_member("readout", self.readout, READOUTS)
+        settle(
+            self,
+            dt_ms=real(above=0, unit="ms"),
+            readout=lambda name, value: choice(name, value, READOUTS),
+            tail_steps=whole(0, unit="steps"),
+            input_channels=whole(1),
+        )
         for kind in ("populations", "projections"):
             names = [one.name for one in getattr(self, kind)]
             if len(set(names)) < len(names):

@@ -236,9 +236,9 @@ HEADER_CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "'dt_ms' must be a finite number, got '10'": lambda c: c.__setitem__("dt_ms", "10"),
     "'dt_ms' must be a finite number, got nan": lambda c: c.__setitem__("dt_ms", float("nan")),
     "'dt_ms' must be a finite number, got True": lambda c: c.__setitem__("dt_ms", True),
-    "dt_ms must be a finite time > 0": lambda c: c.__setitem__("dt_ms", 0),
+    "dt_ms must be a number of ms > 0": lambda c: c.__setitem__("dt_ms", 0),
     "'tail_steps' must be an integer": lambda c: c.__setitem__("tail_steps", 10**400),
-    "tail_steps must be >= 0": lambda c: c.__setitem__("tail_steps", -1),
+    "tail_steps must be a whole number of steps >= 0": lambda c: c.__setitem__("tail_steps", -1),
     "'class_names' must be a list of strings, got [1": lambda c: c.__setitem__(
         "class_names", [1, 2]
     ),

@@ -68,7 +68,7 @@ def test_what_a_population_must_be() -> None:
         "beta must be within 0 … 1": {"beta": 1.5},
         "beta must be finite": {"beta": np.nan},
         "v_threshold must be finite": {"v_threshold": np.inf},
-        "reset of LIF neurons must be one of hard, soft; got 'none'": {"reset": "none"},
+        "reset of LIF neurons must be one of hard, soft, got 'none'": {"reset": "none"},
         "v_reset must be 0 when reset is 'soft'": {"reset": "soft", "v_reset": 0.5},
         "LIF neurons have the parameters beta, v_threshold, v_reset; got .*tau": {"tau": 1.0},
     }

@@ -83,11 +83,6 @@ def wrong_neurons(table: DelayTable, profile: ChipProfile) -> list[str]:
     return found
 
 
-def unknowns(profile: ChipProfile) -> list[str]:
-    """The keys of the profile that ``violations`` cannot check: no public source states them."""
-    return list(profile.unknown)
-
-
 def not_simulated(table: DelayTable, profile: ChipProfile) -> list[str]:
     """What the chip does otherwise than the table's simulation."""
     found = []

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line, refusal
 from snn_delays.table import schema
@@ -22,7 +23,7 @@ from snn_delays.table.models import model_named
 from snn_delays.table.models.constants import single
 from snn_delays.table.population import Population
 from snn_delays.table.projection import WEIGHT_TYPES, Projection
-from snn_delays.table.require import naming, require_member, require_within
+from snn_delays.table.require import naming, require_within
 from snn_delays.table.schema import VERSION, Header
 from snn_delays.table.table import INPUT, DelayTable
 
@@ -60,7 +61,7 @@ def from_json(text: str) -> Header:
     header = schema.checked(content, FORMAT, weight_type="text")
     for name, one in header["projections"].items():
         with naming(f"projection {name}"):
-            require_member("weight_type", one["weight_type"], tuple(_WEIGHT_TYPES))
+            choice("weight_type", one["weight_type"], tuple(_WEIGHT_TYPES))
     return header
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import extending
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice, whole_number
 from snn_delays.errors import UsageError
 
 MAX_SHIFT = 24
@@ -73,19 +74,12 @@ class Scalar:
         """The number that a step is given for it."""
         return self.choices.index(value) if self.choices else int(value)
 
-    def require(self, owner: str, value: Any) -> None:
-        """Raise a UsageError unless it can be this value."""
+    def settled(self, owner: str, value: Any) -> Any:
+        """The value as Python's own; refuses one that it cannot be."""
+        name = f"{self.name} of {owner} neurons"
         if self.choices:
-            if value not in self.choices:
-                known = ", ".join(self.choices)
-                raise UsageError(
-                    f"{self.name} of {owner} neurons must be one of {known}; got {value!r:.60}."
-                )
-        elif type(value) is not int or not 0 <= value <= self.most:
-            raise UsageError(
-                f"{self.name} of {owner} neurons must be a whole number within 0 … {self.most}, "
-                f"got {value!r:.60}."
-            )
+            return choice(name, value, self.choices)
+        return whole_number(name, value, 0, self.most)
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,6 @@ class Model:
         step: one step of one neuron.
         spiking: whether it ever spikes.
         check: raises a UsageError for values that do not go together.
-        reference: where the model is from.
         whole_step: the step of its form in whole numbers, if there is one.
         to_nir: a node of the package nir from parameters in the network's own unit (float64),
             scalars and dt in seconds.
@@ -139,7 +132,6 @@ class Model:
     scalars: tuple[Scalar, ...] = ()
     spiking: bool = True
     check: Callable[[Values, Scalars], None] | None = None
-    reference: str = ""
     whole_step: Step | None = None
     to_nir: Callable[[Values, Scalars, float], Any] | None = None
     nir_types: tuple[str, ...] = ()
