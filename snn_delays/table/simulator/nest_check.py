@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from subprocess import PIPE, Popen
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,60 +159,56 @@ def latencies(table: DelayTable) -> dict[str, int]:
 def _stream(
     table: DelayTable, samples: Sequence[NDArray[np.generic]], timeout_s: float
 ) -> Iterator[Simulation]:
-    task = _task(table, samples)
-    if not task["samples"]:
+    task = pickle.dumps(_task(table, samples))
+    if not samples:
         raise UsageError("NEST: there is no sample to run; give at least 1.")
-    with TemporaryDirectory(prefix="snn-delays-nest-") as name:
-        folder = Path(name)
-        (folder / "task.pickle").write_bytes(pickle.dumps(task))
-        with (folder / "log.txt").open("wb") as log:
-            # -P: this file's folder stays off the child's search path.
-            worker = subprocess.Popen(
-                [sys.executable, "-P", str(Path(nest_worker.__file__)), str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+    # -P: this file's folder stays off the child's search path.
+    command = [sys.executable, "-P", nest_worker.__file__]
+    with (
+        TemporaryFile() as log,
+        Popen(command, stdin=PIPE, stdout=PIPE, stderr=log) as worker,
+    ):
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        slow = threading.Event()
+
+        def stop() -> None:
+            slow.set()
+            worker.kill()
+
         try:
             for n in range(len(samples)):
-                path = folder / f"found_{n}.pickle"
-                _wait_for(path, worker, timeout_s)
-                found = pickle.loads(path.read_bytes())
-                path.unlink()
-                spiking = [one.name for one in table.populations if one.spiking]
-                yield Simulation(
-                    found["potentials"], {one: found[f"spikes_{one}"] for one in spiking}
-                )
+                timer = threading.Timer(timeout_s, stop)
+                timer.start()
+                try:
+                    if n == 0:
+                        worker.stdin.write(task)
+                        worker.stdin.close()
+                    potentials, spikes = pickle.load(worker.stdout)
+                except (OSError, EOFError, pickle.UnpicklingError) as error:
+                    raise _failed(worker.wait(), log, timeout_s if slow.is_set() else 0) from error
+                finally:
+                    timer.cancel()
+                yield Simulation(potentials, spikes)
         finally:
             worker.kill()
-            worker.wait()
 
 
-def _wait_for(path: Path, worker: subprocess.Popen[bytes], timeout_s: float) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not path.exists():
-        # Asked before looking again: the last file may have come just before the end.
-        status = worker.poll()
-        if path.exists():
-            return
-        if status == nest_worker.NEST_MISSING:
-            raise UsageError(_MISSING.format(python=sys.executable, why=_last_line(path.parent)))
-        if status is not None:
-            raise UsageError(
-                f"NEST ended early (exit status {status}): {_last_line(path.parent)}. "
-                "This table cannot be checked in NEST; please report it with its delays.h5."
-            )
-        if time.monotonic() > give_up:
-            raise UsageError(
-                f"NEST took more than {timeout_s:g} s for one sample and was stopped. "
-                "Give it more time (timeout_s), or a smaller network."
-            )
-        time.sleep(0.005)
-
-
-def _last_line(folder: Path) -> str:
-    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "no message")
+def _failed(status: int, log: IO[bytes], timeout_s: float) -> UsageError:
+    if timeout_s:
+        return UsageError(
+            f"NEST took more than {timeout_s:g} s for one sample and was stopped. "
+            "Give it more time (timeout_s), or a smaller network."
+        )
+    log.seek(0)
+    lines = [" ".join(line.split()) for line in log.read().decode(errors="replace").split("\n")]
+    last = next(filter(None, reversed(lines)), "no message")
+    if status == nest_worker.NEST_MISSING:
+        return UsageError(_MISSING.format(python=sys.executable, why=last))
+    return UsageError(
+        f"NEST ended early (exit status {status}): {last}. This table cannot be checked in NEST; "
+        "please report it with its delays.h5."
+    )
 
 
 def _task(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> dict[str, Any]:
@@ -231,9 +227,14 @@ def _task(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> dict[str
     return {
         "tail_steps": int(table.tail_steps),
         "input_channels": int(table.input_channels),
-        "output": table.output.name,
         "populations": {
-            one.name: {**_in_nest(table, one), "lag": lag[one.name]} for one in table.populations
+            one.name: {
+                **_in_nest(table, one),
+                "lag": lag[one.name],
+                "spiking": one.spiking,
+                "output": one is table.output,
+            }
+            for one in table.populations
         },
         "projections": projections,
         "samples": [_counts(table, n, counts) for n, counts in enumerate(samples)],

@@ -1,10 +1,8 @@
-"""Runs in a process of its own: builds the network of a file in NEST and runs samples through it.
+"""Runs in a process of its own: builds a network in NEST and runs samples through it.
 
-    python -P nest_worker.py FOLDER
-
-``nest_check.py`` starts it, and pickles for it what to build and run, ``task.pickle``. It needs
-NumPy and NEST and nothing of this package: NEST's kernel is global, prints to the terminal and may
-end its process.
+``nest_check.py`` starts it, pickles to its stdin what to build and run, and reads from its stdout
+a pickle per sample, potentials and spikes. It needs NumPy and NEST and nothing of this package:
+NEST's kernel is global, prints to the terminal and may end its process.
 
 One step is 1 ms of NEST's time, whatever the table's dt: only steps matter, and whole
 milliseconds are never rounded. What a population is in NEST, its model says (``table/models``).
@@ -18,9 +16,9 @@ of d steps is part of step s + d, for generators and neurons alike; d must be at
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +33,9 @@ Arrays = dict[str, NDArray[Any]]
 class _Population:
     """A population in NEST. Step t of a sample is step start + lag + t of NEST."""
 
-    def __init__(self, nest: Any, about: dict[str, Any], output: bool) -> None:
+    def __init__(self, nest: Any, about: dict[str, Any]) -> None:
         bias, self.rest, self.lag = about["bias"], about["state"], about["lag"]
+        self.spiking = about["spiking"]
         self.size, self.threshold = len(bias), about["parameters"]["V_th"]
         self.neurons = nest.Create(about["model"], self.size)
         self.neurons.set(**about["parameters"], **self.rest)
@@ -47,7 +46,7 @@ class _Population:
         _connect(nest, source, ids, delay, bias)
         self.recorders = {"senders": nest.Create("spike_recorder")}
         nest.Connect(self.neurons, self.recorders["senders"])
-        if output:
+        if about["output"]:
             meter = nest.Create("multimeter", {"record_from": ["V_m"], "interval": 1.0})
             nest.Connect(meter, self.neurons)
             self.recorders["V_m"] = meter
@@ -77,7 +76,7 @@ def _run(
     counts: NDArray[np.int64],
     steps: int,
     silence: int,
-) -> Arrays:
+) -> tuple[NDArray[np.float64], Arrays]:
     """Run one sample and come back to rest: counts ``[T, input_channels]``, then silence."""
     # One step ahead, so that a bias with a delay of 1 step is there from the first step on.
     start = round(nest.biological_time) + 1
@@ -95,43 +94,42 @@ def _run(
     for one in populations.values():
         one.neurons.V_th = NEVER
     nest.Simulate(float(silence))
-    found: Arrays = {}
-    for name, one in populations.items():
-        found[f"spikes_{name}"] = one.recorded("senders", start, steps) > 0
-        if "V_m" in one.recorders:
-            found["potentials"] = one.recorded("V_m", start, steps)
+    for one in populations.values():
         one.neurons.set(V_th=one.threshold, **one.rest)  # rest, to the bit
-    return found
+    *_, output = populations.values()
+    spikes = {
+        name: one.recorded("senders", start, steps) > 0
+        for name, one in populations.items()
+        if one.spiking
+    }
+    return output.recorded("V_m", start, steps), spikes
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    # What NEST prints goes where errors go.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     try:
         nest: Any = importlib.import_module("nest")  # an optional extra, without types
     except ImportError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(NEST_MISSING)
     nest.verbosity = nest.VerbosityLevel.ERROR
-    task = pickle.loads((folder / "task.pickle").read_bytes())
+    task = pickle.load(sys.stdin.buffer)
     nest.ResetKernel()
     nest.resolution = 1.0
     inputs = nest.Create("spike_generator", task["input_channels"])
-    populations = {
-        name: _Population(nest, one, name == task["output"])
-        for name, one in task["populations"].items()
-    }
+    populations = {name: _Population(nest, one) for name, one in task["populations"].items()}
     first = {"input": inputs.tolist()[0], **{name: one.first for name, one in populations.items()}}
     longest = 1
     for source, target, pre, post, delay, weight in task["projections"]:
         _connect(nest, pre + first[source], post + first[target], delay, weight)
         longest = max(longest, int(delay.max(initial=1)))
-    for n, counts in enumerate(task["samples"]):
+    for counts in task["samples"]:
         steps = len(counts) + task["tail_steps"]
-        found = _run(nest, inputs, populations, counts, steps, longest + 1)
-        # Renamed when complete: nest_check.py reads it as soon as it sees it.
-        unfinished = folder / "unfinished"
-        unfinished.write_bytes(pickle.dumps(found))
-        unfinished.replace(folder / f"found_{n}.pickle")
+        pickle.dump(_run(nest, inputs, populations, counts, steps, longest + 1), answers)
+        answers.flush()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
