@@ -32,9 +32,9 @@ from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table, write_table
 from snn_delays.table.chips import ChipProfile, load_chip
 from snn_delays.table.formats import FORMATS, write_verified
-from snn_delays.table.sample import write_sample
 from snn_delays.table.simulator import predict, simulate
 from snn_delays.table.simulator.nest_check import NestAgreement, compare_with_nest, require_nest
+from snn_delays.table.simulator.trials import write_sample
 from snn_delays.table.table import DelayTable
 
 log = logging.getLogger("snn_delays")

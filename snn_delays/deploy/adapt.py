@@ -23,12 +23,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
-from snn_delays.table.lags import lags
-from snn_delays.table.merge import merged
-from snn_delays.table.projection import Projection
-from snn_delays.table.require import require_member
+from snn_delays.table.projection import Projection, merged
 from snn_delays.table.table import INPUT, DelayTable
 
 HOW = ("clip", "rescale", "refuse")
@@ -88,7 +86,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             than the chip can send them; delays that differ where the chip has one per axon, or none
             at all.
     """
-    require_member("how", how, HOW)
+    choice("how", how, HOW)
     for one in table.projections:
         if one.integer:
             raise UsageError(
@@ -177,7 +175,7 @@ def _lags(table: DelayTable, low: int, profile: ChipProfile) -> Counts:
         # Without synapses any delay will do.
         shortest = int(one.delay.min(initial=_NEVER))
         wanted[one.name] = _least(table, one, profile.delay.min) - shortest
-    lag, loop = lags(table, wanted)
+    lag, loop = table.lags(wanted)
     if loop:
         raise UsageError(
             f"delays of {profile.name} are {profile.delay.text}, and spikes come back sooner than "

@@ -19,11 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice
 from snn_delays.errors import UsageError
 from snn_delays.table.models import model_named, whole_form
 from snn_delays.table.models.model import MAX_SHIFT
 from snn_delays.table.population import Population
-from snn_delays.table.require import require_member
 from snn_delays.table.table import DelayTable
 
 Leak = Literal["multiplier", "shift"]
@@ -55,7 +55,7 @@ def fixed_point(
         UsageError: float weights, neurons that have no form in whole numbers, an unknown leak,
             shifts out of range, a number beyond 32 bits.
     """
-    require_member("leak", leak, LEAKS)
+    choice("leak", leak, LEAKS)
     shifts = {"beta_shift": beta_shift, "weight_shift": weight_shift}
     for name, shift in (shifts | {"threshold_shift": threshold_shift}).items():
         if not isinstance(shift, int) or not 0 <= shift <= MAX_SHIFT:

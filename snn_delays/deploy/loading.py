@@ -20,9 +20,8 @@ from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import TORCH_MODELS
 from snn_delays.table.hdf5 import read_table
-from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
-from snn_delays.table.projection import Projection
+from snn_delays.table.projection import Projection, merged
 from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
@@ -156,9 +155,8 @@ class LoadedNetwork(nn.Module, base.StepModule):
             rows = merged(
                 pre.ravel(), post.ravel(), synapses.delay.ravel() + late, synapses.weight.ravel()
             )
-            shortest, longest = self.ranges[name]  # unless delays were trained beyond
-            shortest = min(shortest, int(rows.delay.min(initial=shortest)))
-            longest = max(longest, int(rows.delay.max(initial=longest)))
+            _, longest = self.ranges[name]  # unless delays were trained beyond
+            longest = int(rows.columns["delay"].max(initial=longest))
             projections.append(
                 Projection(
                     source, target, **rows.columns, min_delay=late, max_delay=longest, name=name

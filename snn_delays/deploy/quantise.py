@@ -25,10 +25,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.require import require_member
 from snn_delays.table.simulator import Simulator
 from snn_delays.table.table import INPUT, DelayTable
 
@@ -98,7 +98,7 @@ def quantised(
         UsageError: a table that has integer weights already, bits or scale out of range.
     """
     require_bits(bits)
-    require_member("scale", scale, SCALES)
+    choice("scale", scale, SCALES)
     if any(one.integer for one in table.projections):
         raise UsageError("the table's weights are integers already. Export again from the run.")
     levels = 2 ** (bits - 1) - 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snn_delays.arguments import choice
 from snn_delays.deploy.connections import Connection, connections
 from snn_delays.deploy.fold import norm_constants, synapses_of_layer
 from snn_delays.deploy.parts import torch_model_of
@@ -31,7 +32,6 @@ from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.layers.stored import stored
 from snn_delays.table.models import MODELS
-from snn_delays.table.require import require_member
 
 
 def folded(net: Net, max_delay: int | None = None) -> Net:
@@ -110,7 +110,7 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
             synapses into one population.
     """
     require_bits(bits)
-    require_member("scale", scale, SCALES)
+    choice("scale", scale, SCALES)
     levels = 2 ** (bits - 1) - 1
     found = connections(net)
     if any(one.norm is not None for one in found):

@@ -35,9 +35,8 @@ from snn_delays.deploy.signals import Signal
 from snn_delays.deploy.traced import Traced
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import rounded
-from snn_delays.table.merge import merged
 from snn_delays.table.population import Population
-from snn_delays.table.projection import Projection
+from snn_delays.table.projection import Projection, merged
 from snn_delays.table.table import INPUT
 
 # How an output is read, by whether it spikes and what the network itself does with it over time.

@@ -14,10 +14,10 @@ from snn_delays.data import Split
 from snn_delays.deploy.deployment import Deployment
 from snn_delays.deploy.verify import Agreement, compare
 from snn_delays.evaluation import evaluate
-from snn_delays.table.chips import ChipProfile, not_simulated, unknowns
-from snn_delays.table.cost import events_in_flight, neuron_bytes, table_cost
+from snn_delays.table.chips import ChipProfile, not_simulated
+from snn_delays.table.cost import neuron_bytes, table_cost
 from snn_delays.table.simulator import Simulation
-from snn_delays.table.simulator.activity import synaptic_operations
+from snn_delays.table.simulator.activity import events_in_flight, synaptic_operations
 from snn_delays.table.table import DelayTable
 
 Report = dict[str, Any]
@@ -138,6 +138,6 @@ def chip_report(
         **{key: getattr(adapted, key) for key in ("shift", "transport", "synapses", "clipped")},
         **{key: getattr(adapted, key) for key in ("joined", "cancelled", "beyond_native")},
         "neurons": {one.name: one.model.name for one in table.populations},
-        "not_checked": unknowns(chip),
+        "not_checked": list(chip.unknown),
         "not_simulated": not_simulated(table, chip),
     }

@@ -1,4 +1,4 @@
-"""What a delay table costs: synapses, bytes, delay buffers, and events under way.
+"""What a delay table costs: synapses, bytes and delay buffers.
 
 How a chip holds a spike back decides what delays cost. Three designs, per projection:
 
@@ -14,18 +14,16 @@ D is the longest delay in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.schema import arrays_of
-from snn_delays.table.table import INPUT, DelayTable
+from snn_delays.table.table import DelayTable
 
 FLOAT_BITS = 32  # of v and its currents, where no integer width is known
 
@@ -75,14 +73,6 @@ class ProjectionCost:
         return -(-self.history_bits // 8)
 
 
-@dataclass(frozen=True)
-class InFlight:
-    """Synaptic events that wait at once, over the steps of a sample, tail included."""
-
-    max: int
-    mean: float
-
-
 def table_cost(table: DelayTable, profile: ChipProfile | None = None) -> dict[str, ProjectionCost]:
     """Costs of each projection by name, at the widths of a chip if one is given."""
     return {one.name: _cost(table, one, profile) for one in table.projections}
@@ -108,69 +98,15 @@ def _cost(table: DelayTable, one: Projection, profile: ChipProfile | None) -> Pr
         current_bits = profile.membrane.bits or current_bits
     # Delays count from the shortest in use: TrueNorth's 1 … 15 take 4 bits.
     spread = int(one.delay.max() - one.delay.min()) if len(one) else 0
+    place_bits = spread.bit_length() + (n_post - 1).bit_length()
     return ProjectionCost(
         synapses=len(one),
         pairs=len(pairs),
         pair_max=int(of_pair.max(initial=0)),
         delay_histogram=histogram,
         table_bytes=_nbytes(one),
-        synapse_bits=None
-        if weight_bits is None
-        else weight_bits + spread.bit_length() + (n_post - 1).bit_length(),
+        synapse_bits=None if weight_bits is None else weight_bits + place_bits,
         ring_slots=n_post * len(histogram),
         current_bits=current_bits,
         history_bits=n_pre * len(histogram),
     )
-
-
-def events_in_flight(
-    table: DelayTable, counts: NDArray[np.generic], spikes: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, InFlight]:
-    """Most and mean events that wait at a time, for each projection, during one sample.
-
-    A spike at step s puts one event per synapse under way, which waits during s ≤ t < s + delay;
-    without a delay it never waits. An input count of n is n spikes.
-
-    Shape:
-        counts ``[T, input_channels]``; spikes ``[T + tail, size]`` by population, as in
-        ``Simulation.spikes``.
-
-    Raises:
-        UsageError: other shapes, or counts that are no whole numbers >= 0.
-    """
-    steps = len(counts) + table.tail_steps
-    shapes = {INPUT: (len(counts), table.input_channels)}
-    shapes |= {one.name: (steps, one.size) for one in table.populations if one.spiking}
-    got = {name: one.shape for name, one in {INPUT: counts, **spikes}.items()}
-    if got != shapes:
-        raise UsageError(
-            f"events_in_flight: counts and spikes must have shapes {shapes}, got {got}. "
-            "Take both from one run of this table."
-        )
-    whole = np.asarray(counts, np.float64)
-    if not np.all((whole >= 0) & (whole == np.rint(whole)) & (whole < 2**31)):
-        raise UsageError(
-            "events_in_flight: counts must be whole numbers of spikes >= 0. For graded input give "
-            "counts != 0: one event each."
-        )
-    padded = np.zeros((steps, table.input_channels))
-    padded[: len(counts)] = whole
-    sources = {INPUT: padded, **{name: one.astype(np.float64) for name, one in spikes.items()}}
-    return {one.name: _in_flight(one, sources[one.source]) for one in table.projections}
-
-
-def _in_flight(one: Projection, x: NDArray[np.float64]) -> InFlight:
-    if not len(x):
-        return InFlight(0, 0.0)
-    n_pre, longest = x.shape[1], int(one.delay.max(initial=0))
-    # fan_out[pre, d]: synapses with delay d. float64 holds the counts exactly, and has a fast @.
-    fan_out = np.bincount(
-        one.pre.astype(np.int64) * (longest + 1) + one.delay, minlength=n_pre * (longest + 1)
-    ).reshape(n_pre, longest + 1)
-    starting = x @ fan_out.astype(np.float64)  # [T + tail, d]: events that will wait d steps
-    change = np.zeros(len(x) + longest)
-    change[: len(x)] += starting.sum(axis=1)
-    for delay in range(longest + 1):
-        change[delay : delay + len(x)] -= starting[:, delay]
-    waiting = np.rint(change[: len(x)].cumsum())
-    return InFlight(int(waiting.max()), float(waiting.mean()))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snn_delays.table import schema
-from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.table import DelayTable
 
@@ -34,46 +31,32 @@ def same_network(a: DelayTable, b: DelayTable) -> str | None:
     Everything that a run depends on is compared exactly, types included; who created a table,
     the order of its synapses and synapses of weight zero are not part of the network.
     """
-    return next(_differences(a, b), None)
+    other = _parts(b)
+    differing = (_difference(name, mine, other.get(name)) for name, mine in _parts(a).items())
+    return next(filter(None, differing), None)
 
 
-def _differences(a: DelayTable, b: DelayTable) -> Iterator[str]:
-    one, other = schema.network_header(a), schema.network_header(b)
-    del one["created_by"], other["created_by"]
-    yield from _unequal("", one, other)
+def _parts(table: DelayTable) -> dict[str, Any]:
+    """All that a network is, by what a line about a difference calls it."""
+    found = schema.network_header(table) | {"created_by": ""}
     for kind in ("populations", "projections"):
-        mine, theirs = ({part.name: part for part in getattr(t, kind)} for t in (a, b))
-        if set(mine) != set(theirs):
-            yield f"{kind}: {', '.join(mine)} and {', '.join(theirs)}"
-            return
-        for name, part in mine.items():
-            where = f"{kind[:-1]} {name}: "
-            parts = ((a, part), (b, theirs[name]))
-            yield from _unequal(where, *(schema.header_of(*one) for one in parts))
-            yield from _unequal(where, *(_arrays(one) for _, one in parts))
+        parts = {one.name: one for one in getattr(table, kind)}
+        found[kind] = dict.fromkeys(parts)  # equal in any order
+        for name, one in parts.items():
+            arrays = schema.arrays_of(canonical(one) if isinstance(one, Projection) else one)
+            members = {**schema.header_of(table, one), **arrays}
+            found |= {f"{kind[:-1]} {name}: {key}": value for key, value in members.items()}
+    return found
 
 
-def _arrays(part: Population | Projection) -> schema.Arrays:
-    return schema.arrays_of(canonical(part) if isinstance(part, Projection) else part)
-
-
-def _unequal(where: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
-    """What differs; of two models whose fields are unlike, the model comes first."""
-    for name, value in a.items():
-        other = b.get(name)
-        if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
-            found = _different_arrays(value, other)
-        else:
-            found = None if value == other else f"{value!r} and {other!r}"
-        if found:
-            yield f"{where}{name}: {found}"
-
-
-def _different_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
+def _difference(name: str, a: Any, b: Any) -> str:
+    if isinstance(a, dict):
+        return "" if a == b else f"{name}: {', '.join(a)} and {', '.join(b)}"
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+        return "" if a is b or np.all(a == b) else f"{name}: {a!r} and {b!r}"
     if (a.dtype, a.shape) != (b.dtype, b.shape):
-        return f"{a.dtype} of shape {a.shape} and {b.dtype} of shape {b.shape}"
-    unequal = np.flatnonzero(a != b)
-    if not unequal.size:
-        return None
+        return f"{name}: {a.dtype} of shape {a.shape} and {b.dtype} of shape {b.shape}"
+    if not (unequal := np.flatnonzero(a != b)).size:
+        return ""
     first = int(unequal[0])
-    return f"{unequal.size} of {a.size} differ, first {a[first]} and {b[first]} at {first}"
+    return f"{name}: {unequal.size} of {a.size} differ, first {a[first]} and {b[first]} at {first}"

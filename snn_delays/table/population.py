@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.models import Model, model_named
-from snn_delays.table.require import naming, require_finite, require_vector, value_range
+from snn_delays.table.require import naming, require_vector, require_within
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -54,7 +54,6 @@ class Population:
     def _check(self) -> None:
         model, dtype = self.model, (self.model.dtype,)
         require_vector("bias", self.bias, dtype)
-        require_finite("bias", self.bias)
         if not self.size:
             raise UsageError("it must have at least 1 neuron, got 0.")
         for kind, known, got in (
@@ -67,20 +66,16 @@ class Population:
                     f"{model.name} neurons have the {kind} {', '.join(names) or 'none'}; "
                     f"got {', '.join(got) or 'none'}."
                 )
-        for scalar in model.scalars:
-            scalar.require(model.name, self.scalars[scalar.name])
+        scalars = {
+            one.name: one.settled(model.name, self.scalars[one.name]) for one in model.scalars
+        }
+        object.__setattr__(self, "scalars", scalars)
         for parameter in model.parameters:
             values, quantity = self.parameters[parameter.name], parameter.quantity
             require_vector(parameter.name, values, dtype, self.size)
-            require_finite(parameter.name, values)
-            low, high = quantity.low, quantity.high
-            if model.integer and quantity.rounding == "share":
-                high *= 1 << self.scalars["beta_shift"]
-            if not np.all((values >= low) & (values <= high)):
-                raise UsageError(
-                    f"{parameter.name} must be within {low:g} … {high:g}; "
-                    f"got {value_range(values)}."
-                )
+            whole = model.integer and quantity.rounding == "share"
+            high = quantity.high * (1 << self.scalars["beta_shift"] if whole else 1)
+            require_within(parameter.name, values, quantity.low, high)
         if model.check is not None:
             model.check(self.parameters, self.scalars)
 
@@ -93,18 +88,14 @@ class Population:
             UsageError: as the class.
         """
         described = model_named(model)
-        names = {scalar.name for scalar in described.scalars}
-
-        def array(value: Any) -> NDArray[Any]:
-            return np.broadcast_to(np.asarray(value, described.dtype), (size,)).copy()
-
-        return cls(
-            name,
-            described,
-            array(bias),
-            {key: array(value) for key, value in values.items() if key not in names},
-            {key: value for key, value in values.items() if key in names},
-        )
+        known = {scalar.name for scalar in described.scalars}
+        arrays = {
+            key: np.broadcast_to(np.asarray(value, described.dtype), (size,)).copy()
+            for key, value in {"bias": bias, **values}.items()
+            if key not in known
+        }
+        scalars = {key: value for key, value in values.items() if key in known}
+        return cls(name, described, arrays.pop("bias"), arrays, scalars)
 
     @property
     def size(self) -> int:

@@ -1,17 +1,20 @@
-"""A projection: the synapses from one population, or the input, to one population."""
+"""A projection: the synapses from one population, or the input, to one population.
+
+Synapses that arrive at one neuron in one step add up: ``merged`` makes them one.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import real, settle, whole
 from snn_delays.errors import UsageError
 from snn_delays.table.population import NAME
-from snn_delays.table.require import naming, require_finite, require_vector, require_within
+from snn_delays.table.require import naming, require_vector, require_within
 
 WEIGHT_TYPES = (np.float32, np.int8, np.int16)
 COLUMNS = ("pre", "post", "delay", "weight")
@@ -57,18 +60,12 @@ class Projection:
     def _check(self) -> None:
         if not NAME.fullmatch(self.name):
             raise UsageError("its name must be letters, digits and _.")
-        if not 0 <= self.min_delay <= self.max_delay:
-            raise UsageError(
-                "delays must satisfy 0 <= min_delay <= max_delay, "
-                f"got min_delay {self.min_delay} and max_delay {self.max_delay} steps."
-            )
+        settle(self, min_delay=whole(0, unit="steps"), weight_scale=real(above=0))
+        settle(self, max_delay=whole(self.min_delay, unit="steps"))
         for name in COLUMNS[:3]:
             require_vector(name, getattr(self, name), (np.int32,), len(self))
         require_vector("weight", self.weight, WEIGHT_TYPES, len(self))
-        require_finite("weight", self.weight)
         require_within("delay", self.delay, self.min_delay, self.max_delay)
-        if not (math.isfinite(self.weight_scale) and self.weight_scale > 0):
-            raise UsageError(f"weight_scale must be finite and > 0, got {self.weight_scale}.")
         if not self.integer and self.weight_scale != 1:
             raise UsageError(f"weight_scale of float weights must be 1, got {self.weight_scale}.")
 
@@ -86,3 +83,43 @@ class Projection:
         if not self.integer:
             return self.weight.astype(np.float32, copy=False)
         return self.weight.astype(np.float64) * self.weight_scale
+
+
+class Merged(NamedTuple):
+    """Synapses without duplicates, sorted by pre, post, delay.
+
+    Args:
+        columns: pre, post, delay (int32) and weight (float32), as ``Projection`` takes them.
+        joined: rows that were added to another one.
+        cancelled: sums that are zero as float32, and left out.
+    """
+
+    columns: dict[str, Any]
+    joined: int
+    cancelled: int
+
+
+def merged(
+    pre: NDArray[np.integer],
+    post: NDArray[np.integer],
+    delay: NDArray[np.integer],
+    weight: NDArray[np.floating],
+) -> Merged:
+    """Add the weights of rows with the same pre, post and delay, in float64, then round once.
+
+    Shape:
+        all ``[S]``; indices and delays >= 0.
+    """
+    shape = tuple(int(column.max(initial=0)) + 1 for column in (pre, post, delay))
+    # One number per (pre, post, delay), in the order of the rows.
+    number = (pre.astype(np.int64) * shape[1] + post) * shape[2] + delay
+    numbers, row = np.unique(number, return_inverse=True)
+    summed = np.bincount(row.ravel(), weights=weight, minlength=len(numbers)).astype(np.float32)
+    kept = summed != 0
+    places = np.unravel_index(numbers[kept], shape)
+    columns = dict(
+        zip(("pre", "post", "delay"), (one.astype(np.int32) for one in places), strict=True)
+    )
+    return Merged(
+        {**columns, "weight": summed[kept]}, len(number) - len(numbers), int(np.sum(~kept))
+    )

@@ -8,16 +8,21 @@ A table is taken apart into a header of plain values and arrays:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.models import Model, model_named
-from snn_delays.table.population import Population
+from snn_delays.table.population import NAME, Population
 from snn_delays.table.projection import COLUMNS, Projection
+from snn_delays.table.require import naming
 from snn_delays.table.table import DelayTable
+
+VERSION = 2  # of the file format, with whatever holds it
+MAX_INTEGER = 2**53  # whole numbers that every JSON reader holds exactly
 
 # Name → kind of value: "text", "whole", "number" or "names" (a list of texts).
 NETWORK = {
@@ -39,8 +44,6 @@ PROJECTION = {
 
 Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
-# field(name, kind) → the value of a header's field; refuses one that is missing or of other kind.
-Field = Callable[[str, str], Any]
 # array(name) → the array of that name; refuses one that is missing.
 Array = Callable[[str], NDArray[Any]]
 
@@ -57,15 +60,15 @@ def population_arrays(model: Model) -> tuple[str, ...]:
 
 def network_header(table: DelayTable) -> Header:
     """The values of ``NETWORK``."""
-    return {name: _plain(getattr(table, name)) for name in NETWORK}
+    return {name: getattr(table, name) for name in NETWORK}
 
 
 def header_of(table: DelayTable, part: Population | Projection) -> Header:
     """The values of ``PROJECTION``, or of ``POPULATION`` and the model's scalars."""
     if isinstance(part, Projection):
-        return {name: _plain(getattr(part, name)) for name in PROJECTION}
+        return {name: getattr(part, name) for name in PROJECTION}
     own = {"model": part.model.name, "size": part.size, "order": table.order[part.name]}
-    return own | {name: _plain(part.scalars[name]) for name in scalar_kinds(part.model)}
+    return own | {name: part.scalars[name] for name in scalar_kinds(part.model)}
 
 
 def arrays_of(part: Population | Projection) -> Arrays:
@@ -76,52 +79,103 @@ def arrays_of(part: Population | Projection) -> Arrays:
     return {name: arrays[name] for name in population_arrays(part.model)}
 
 
-def population_fields(field: Field) -> Header:
-    """A population's header, from whatever holds it."""
-    kinds = POPULATION | scalar_kinds(model_named(field("model", "text")))
-    return {name: field(name, kind) for name, kind in kinds.items()}
+def checked(content: Mapping[str, Any], file_format: str, **more: str) -> Header:
+    """The header that a file holds; what it holds besides is ignored.
 
-
-def projection_fields(field: Field) -> Header:
-    """A projection's header, from whatever holds it."""
-    return {name: field(name, kind) for name, kind in PROJECTION.items()}
-
-
-def read_population(name: str, header: Header, array: Array) -> tuple[int, Population]:
-    """A population and its order."""
-    model = model_named(header["model"])
-    found = {key: array(key) for key in population_arrays(model)}
-    bias, scalars = found.pop("bias"), {key: header[key] for key in scalar_kinds(model)}
-    population = Population(name, model, bias, found, scalars)
-    if population.size != header["size"]:
+    Args:
+        more: further fields of projections, and their kinds.
+    """
+    if content.get("format") != file_format:
+        raise UsageError(f"format must be {file_format!r}, got {content.get('format')!r:.60}.")
+    version = _field(content, "version", "whole")
+    if version > VERSION:
         raise UsageError(
-            f"population {name}: size is {header['size']}, but there are {population.size} values."
+            f"version {version} is newer than the {VERSION} this program reads. Update snn-delays."
         )
-    return header["order"], population
+    if version < VERSION:
+        raise UsageError(f"version must be {VERSION}, got {version}. Export the network again.")
+    found: Header = {name: _field(content, name, kind) for name, kind in NETWORK.items()}
+    for part in ("populations", "projections"):
+        found[part], members = {}, _field(content, part, "object")
+        for name in members:
+            if not NAME.fullmatch(name):
+                raise UsageError(
+                    f"names of {part} must be letters, digits and _; got {name!r:.60}."
+                )
+            fields = _field(members, name, "object")
+            with naming(f"{part[:-1]} {name:.60}"):
+                kinds = PROJECTION | more
+                if part == "populations":
+                    model = model_named(_field(fields, "model", "text"))
+                    kinds = POPULATION | scalar_kinds(model)
+                found[part][name] = {key: _field(fields, key, kind) for key, kind in kinds.items()}
+    return found
 
 
-def read_projection(name: str, header: Header, array: Array) -> Projection:
-    """A projection."""
-    fields: dict[str, Any] = {key: header[key] for key in PROJECTION}
-    fields |= {key: array(key) for key in COLUMNS}
-    return Projection(name=name, **fields)
+def population(header: Header, name: str, array: Array) -> Population:
+    """A population of a header and its arrays."""
+    with naming(f"population {name}"):
+        own = header["populations"][name]
+        model = model_named(own["model"])
+        found = {key: array(key) for key in population_arrays(model)}
+        bias, scalars = found.pop("bias"), {key: own[key] for key in scalar_kinds(model)}
+        population = Population(name, model, bias, found, scalars)
+        if population.size != own["size"]:
+            raise UsageError(f"size is {own['size']}, but there are {population.size} values.")
+        return population
 
 
-def read_network(
-    field: Field, populations: Sequence[tuple[int, Population]], projections: Sequence[Projection]
+def projection(header: Header, name: str, array: Array) -> Projection:
+    """A projection of a header and its arrays."""
+    with naming(f"projection {name}"):
+        fields: dict[str, Any] = {key: header["projections"][name][key] for key in PROJECTION}
+        fields |= {key: array(key) for key in COLUMNS}
+        return Projection(name=name, **fields)
+
+
+def network(
+    header: Header, populations: Iterable[Population], projections: Iterable[Projection]
 ) -> DelayTable:
-    """The table of these parts."""
-    places = sorted(order for order, _ in populations)
-    if places != list(range(len(places))):
-        raise UsageError(f"the order of populations must be 0, 1, … once each, got {places}.")
-    network = {name: field(name, kind) for name, kind in NETWORK.items()}
+    """The table of a header and its parts."""
+    order = {name: one["order"] for name, one in header["populations"].items()}
+    if sorted(order.values()) != list(range(len(order))):
+        raise UsageError(
+            f"the order of populations must be 0, 1, … once each, got {sorted(order.values())}."
+        )
     return DelayTable(
-        populations=tuple(one for _, one in sorted(populations, key=lambda pair: pair[0])),
+        populations=tuple(sorted(populations, key=lambda one: order[one.name])),
         projections=tuple(projections),
-        **network,
+        **{name: header[name] for name in NETWORK},
     )
 
 
-def _plain(value: Any) -> Any:
-    """Numbers of numpy as Python's."""
-    return value.item() if hasattr(value, "item") else value
+def _field(content: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in content:
+        raise UsageError(f"{name!r} is missing.")
+    value = content[name]
+    what, fits = _KINDS[kind]
+    if not fits(value):
+        raise UsageError(f"{name!r} must be {what}, got {value!r:.60}.")
+    return {"number": float, "names": tuple}.get(kind, lambda same: same)(value)
+
+
+def _is_text(value: Any) -> bool:
+    # JSON can spell half a character, which no file can hold.
+    return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) <= MAX_INTEGER
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (type(value) is float and math.isfinite(value))
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a string", _is_text),
+    "whole": ("an integer", _is_whole),
+    "number": ("a finite number", _is_number),
+    "names": ("a list of strings", lambda one: isinstance(one, list) and all(map(_is_text, one))),
+    "object": ("an object", lambda one: isinstance(one, dict)),
+}

@@ -16,14 +16,15 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from snn_delays.arguments import choice, real, settle, whole
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
-from snn_delays.table.require import naming, require_member, require_within
+from snn_delays.table.require import naming, require_within
 
 # How the output's potentials, or spikes, over time become one score per class.
 READOUTS = ("sum_softmax", "max", "mean", "spike_count")
@@ -63,16 +64,15 @@ class DelayTable:
     def __post_init__(self) -> None:
         if not self.populations:
             raise UsageError("a delay table needs at least one population, got none.")
-        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise UsageError(f"dt_ms must be a finite time > 0 ms, got {self.dt_ms}.")
-        for name, least in (("tail_steps", 0), ("input_channels", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be >= {least}, got {getattr(self, name)}.")
-        require_member("readout", self.readout, READOUTS)
-        for kind, names in (
-            ("populations", [one.name for one in self.populations]),
-            ("projections", [one.name for one in self.projections]),
-        ):
+        settle(
+            self,
+            dt_ms=real(above=0, unit="ms"),
+            readout=lambda name, value: choice(name, value, READOUTS),
+            tail_steps=whole(0, unit="steps"),
+            input_channels=whole(1),
+        )
+        for kind in ("populations", "projections"):
+            names = [one.name for one in getattr(self, kind)]
             if len(set(names)) < len(names):
                 raise UsageError(f"{kind} must have different names, got {', '.join(names)}.")
         order = {INPUT: -1, **self.order}
@@ -85,7 +85,7 @@ class DelayTable:
         )
         object.__setattr__(self, "projections", tuple(ordered))
         for population in self.populations:
-            self._check_units(population)
+            self._check_neurons(population)
         self._check_output()
 
     def _check(self, projection: Projection) -> None:
@@ -104,30 +104,25 @@ class DelayTable:
                 f"{projection.min_delay}."
             )
 
-    def _check_units(self, population: Population) -> None:
-        if not population.integer:
-            return
-        leading = self.into(population.name)
-        if floats := [one.name for one in leading if not one.integer]:
+    def _check_neurons(self, population: Population) -> None:
+        leading, neurons = self.into(population.name), f"{population.model.name} neurons"
+        if population.integer and (floats := [one.name for one in leading if not one.integer]):
             raise UsageError(
-                f"projection {floats[0]}: {population.model.name} neurons need integer weights, "
-                "got float32."
+                f"projection {floats[0]}: {neurons} need integer weights, got float32."
             )
         scales = sorted({one.weight_scale for one in leading})
-        if len(scales) > 1:
+        if population.integer and len(scales) > 1:
             raise UsageError(
-                f"population {population.name}: projections to {population.model.name} neurons "
-                f"must have one weight_scale, got {', '.join(map(str, scales))}."
+                f"population {population.name}: projections to {neurons} must have one "
+                f"weight_scale, got {', '.join(map(str, scales))}."
+            )
+        if not population.spiking and population is not self.output:
+            raise UsageError(
+                f"population {population.name} is not the last, but its {neurons} never spike."
             )
 
     def _check_output(self) -> None:
-        *others, last = self.populations
-        for population in others:
-            if not population.spiking:
-                raise UsageError(
-                    f"population {population.name} is not the last, but its "
-                    f"{population.model.name} neurons never spike."
-                )
+        last = self.output
         if last.spiking != (self.readout == "spike_count"):
             raise UsageError(
                 f"readout {self.readout} does not go with the {last.model.name} neurons of "
@@ -183,6 +178,33 @@ class DelayTable:
         scale = leading[0].weight_scale if leading else 1.0
         return scale / (1 << population.scalars["weight_shift"])
 
+    def lags(self, wanted: Mapping[str, int]) -> tuple[dict[str, int], list[Projection]]:
+        """By how many steps populations come later, where projections want them to.
+
+        lag[target] ≥ lag[source] + wanted[projection] for the projections in ``wanted``, lag ≥ 0.
+
+        Returns:
+            The least lags, by source, and no loop; else a loop in which they would grow for ever.
+        """
+        lag = dict.fromkeys([INPUT, *self.order], 0)
+        by: dict[str, Projection] = {}  # what makes a population lag as it does
+        name, leading = "", [one for one in self.projections if one.name in wanted]
+        for _ in lag:
+            name = ""
+            for one in leading:
+                needed = lag[one.source] + wanted[one.name]
+                if needed > lag[one.target]:
+                    lag[one.target], by[one.target], name = needed, one, one.target
+            if not name:
+                return lag, []
+        # Lags that never settle are raised in a circle: far enough back from any is the loop.
+        for _ in lag:
+            name = by[name].source
+        loop = [by[name]]
+        while loop[-1].source != name:
+            loop.append(by[loop[-1].source])
+        return lag, loop
+
     def map(
         self,
         *,
@@ -190,17 +212,9 @@ class DelayTable:
         projection: Callable[[Projection], Projection] = lambda one: one,
     ) -> DelayTable:
         """The table with every population and every projection changed by a function."""
-        return replace(
-            self,
-            populations=tuple(_named("population", population, self.populations)),
-            projections=tuple(_named("projection", projection, self.projections)),
-        )
-
-
-def _named(kind: str, change: Callable, parts: Iterable) -> Iterable:
-    for part in parts:
-        try:
-            yield change(part)
-        except UsageError as error:
-            known = str(error).startswith(f"{kind} {part.name}: ")
-            raise UsageError(str(error) if known else f"{kind} {part.name}: {error}") from error
+        parts: dict[str, Any] = {"populations": [], "projections": []}
+        for kind, change in zip(parts, (population, projection), strict=True):
+            for one in getattr(self, kind):
+                with naming(f"{kind[:-1]} {one.name}"):
+                    parts[kind].append(change(one))
+        return replace(self, **{kind: tuple(changed) for kind, changed in parts.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.table.merge import Merged, merged
+from snn_delays.table.projection import merged
 from snn_delays.table.table import DelayTable
 
 NAMES = ("a", "b", "c", "d")
@@ -31,10 +32,11 @@ def currents(table: DelayTable, name: str, x: np.ndarray) -> np.ndarray:
     return y
 
 
-def merged_synapses(weight: np.ndarray, delay: np.ndarray) -> Merged:
-    """[post, pre, k] as rows."""
+def merged_synapses(weight: np.ndarray, delay: np.ndarray) -> Iterable[np.ndarray]:
+    """[post, pre, k] as columns pre, post, delay and weight."""
     post, pre, _ = np.indices(weight.shape)
-    return merged(pre.ravel(), post.ravel(), delay.ravel(), weight.ravel())
+    rows = merged(pre.ravel(), post.ravel(), delay.ravel(), weight.ravel())
+    return rows.columns.values()
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -89,24 +91,24 @@ def test_merging_keeps_the_kernel(shape: tuple[int, int, int], seed: int) -> Non
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=shape) * (rng.random(shape) < 0.7)
     delay = rng.integers(0, 3, shape)
-    rows = merged_synapses(weight, delay)
+    pre, post, to_wait, merged_weight = merged_synapses(weight, delay)
     expected, got = np.zeros((2, *shape[:2], 3))
-    for (post, pre, k), value in np.ndenumerate(weight):
-        expected[post, pre, delay[post, pre, k]] += value
-    got[rows.post, rows.pre, rows.delay] = rows.weight  # would lose a row named twice
+    for place, value in np.ndenumerate(weight):
+        expected[(*place[:2], delay[place])] += value
+    got[post, pre, to_wait] = merged_weight  # would lose a row named twice
     np.testing.assert_allclose(got, expected, rtol=1e-6)
-    keys = list(zip(rows.pre, rows.post, rows.delay, strict=True))
+    keys = list(zip(pre, post, to_wait, strict=True))
     assert keys == sorted(set(keys))
 
 
 def test_contacts_on_one_step_become_one_synapse() -> None:
     weight = np.array([[[0.5, 0.25, 2.0], [1.0, -1.0, 0.0]]])
     delay = np.array([[[3, 3, 1], [2, 2, 0]]])
-    rows = merged_synapses(weight, delay)
+    pre, _, to_wait, merged_weight = merged_synapses(weight, delay)
     # The second pair's contacts cancel out, and its third one has no weight.
-    assert rows.pre.tolist() == [0, 0]
-    assert rows.delay.tolist() == [1, 3]
-    assert rows.weight.tolist() == [2.0, 0.75]
+    assert pre.tolist() == [0, 0]
+    assert to_wait.tolist() == [1, 3]
+    assert merged_weight.tolist() == [2.0, 0.75]
 
 
 def test_a_silenced_neuron_has_no_synapses() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import UsageError
 from snn_delays.table.chips import load_chip
-from snn_delays.table.cost import events_in_flight, neuron_bytes, table_cost
+from snn_delays.table.cost import neuron_bytes, table_cost
 from snn_delays.table.simulator import simulate
+from snn_delays.table.simulator.activity import events_in_flight
 from snn_delays.table.table import INPUT, DelayTable
 
 

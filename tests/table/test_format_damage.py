@@ -12,7 +12,7 @@ from drawn_tables import random_table
 
 from snn_delays.errors import UsageError
 from snn_delays.table.equality import same_network
-from snn_delays.table.formats.written import PAIRS
+from snn_delays.table.formats import PAIRS
 from snn_delays.table.table import DelayTable
 
 # Far above what any of these files takes; who is stuck is ended, with its stack on stderr.

@@ -15,15 +15,14 @@ from hypothesis import given, settings
 
 from snn_delays.errors import UsageError
 from snn_delays.table.equality import canonical, same_network
-from snn_delays.table.formats import FORMATS, write_verified, written
-from snn_delays.table.formats.csv import read_csv, write_csv
-from snn_delays.table.formats.pynn import read_pynn, write_pynn
+from snn_delays.table.formats import FORMATS, PAIRS, write_verified
+from snn_delays.table.formats.text import read_csv, read_pynn, write_csv, write_pynn
 from snn_delays.table.projection import Projection
 from snn_delays.table.schema import arrays_of
 from snn_delays.table.table import DelayTable
 
 # NIR keeps the network, but not the order of rows.
-IN_ORDER = {name: pair for name, pair in written.PAIRS.items() if name != "nir"}
+IN_ORDER = {name: pair for name, pair in PAIRS.items() if name != "nir"}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +98,7 @@ def test_a_writer_that_loses_something_is_found_out(
         rounded = table.map(projection=lambda one: replace(one, weight=one.weight.round(2)))
         return write_csv(rounded, folder)
 
-    monkeypatch.setitem(written.PAIRS, "csv", (careless, read_csv))
+    monkeypatch.setitem(PAIRS, "csv", (careless, read_csv))
     with pytest.raises(
         UsageError, match=r"projection input_to_readout: weight: .* Do not deploy"
     ) as refused:
@@ -237,9 +236,9 @@ HEADER_CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "'dt_ms' must be a finite number, got '10'": lambda c: c.__setitem__("dt_ms", "10"),
     "'dt_ms' must be a finite number, got nan": lambda c: c.__setitem__("dt_ms", float("nan")),
     "'dt_ms' must be a finite number, got True": lambda c: c.__setitem__("dt_ms", True),
-    "dt_ms must be a finite time > 0": lambda c: c.__setitem__("dt_ms", 0),
+    "dt_ms must be a number of ms > 0": lambda c: c.__setitem__("dt_ms", 0),
     "'tail_steps' must be an integer": lambda c: c.__setitem__("tail_steps", 10**400),
-    "tail_steps must be >= 0": lambda c: c.__setitem__("tail_steps", -1),
+    "tail_steps must be a whole number of steps >= 0": lambda c: c.__setitem__("tail_steps", -1),
     "'class_names' must be a list of strings, got [1": lambda c: c.__setitem__(
         "class_names", [1, 2]
     ),

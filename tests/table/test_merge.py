@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays.table.merge import merged
+from snn_delays.table.projection import merged
 
 
 @given(seed=st.integers(0, 2**31), rows=st.integers(0, 60))
@@ -19,15 +19,16 @@ def test_merging_keeps_every_sum(seed: int, rows: int):
     np.add.at(expected, (pre, post, delay), weight)
     got = np.zeros_like(expected)
     table = merged(pre, post, delay, weight)
-    got[table.pre, table.post, table.delay] = table.weight  # would lose a row named twice
+    pre, post, delay, weight = table.columns.values()
+    got[pre, post, delay] = weight  # would lose a row named twice
     np.testing.assert_array_equal(got, expected)
-    assert np.all(table.weight != 0)
-    assert len(table.pre) == rows - table.joined - table.cancelled
-    keys = list(zip(table.pre, table.post, table.delay, strict=True))
+    assert np.all(weight != 0)
+    assert len(pre) == rows - table.joined - table.cancelled
+    keys = list(zip(pre, post, delay, strict=True))
     assert keys == sorted(set(keys))
 
 
 def test_sums_are_made_in_float64():
     weight = np.array([2.0**24, 1.0, 1.0], np.float32)  # in float32, 2²⁴ + 1 = 2²⁴
     zero = np.zeros(3, np.int32)
-    assert merged(zero, zero, zero, weight).weight.tolist() == [2.0**24 + 2]
+    assert merged(zero, zero, zero, weight).columns["weight"].tolist() == [2.0**24 + 2]

@@ -68,7 +68,7 @@ def test_what_a_population_must_be() -> None:
         "beta must be within 0 … 1": {"beta": 1.5},
         "beta must be finite": {"beta": np.nan},
         "v_threshold must be finite": {"v_threshold": np.inf},
-        "reset of LIF neurons must be one of hard, soft; got 'none'": {"reset": "none"},
+        "reset of LIF neurons must be one of hard, soft, got 'none'": {"reset": "none"},
         "v_reset must be 0 when reset is 'soft'": {"reset": "soft", "v_reset": 0.5},
         "LIF neurons have the parameters beta, v_threshold, v_reset; got .*tau": {"tau": 1.0},
     }
@@ -79,7 +79,7 @@ def test_what_a_population_must_be() -> None:
         Population.of("hidden/0", "LIF", 3, **good)
     with pytest.raises(UsageError, match="at least 1 neuron"):
         Population.of("hidden0", "LIF", 0, **good)
-    with pytest.raises(UsageError, match="beta must be within 0 … 64; got 1 … 65"):
+    with pytest.raises(UsageError, match="beta must be within 0 … 64, got 1 … 65"):
         Population.of("one", "IntLI", 2, beta=[1, 65], beta_shift=6, weight_shift=2)
 
 

@@ -149,7 +149,7 @@ def refill(group: h5py.Group, name: str, values: np.ndarray) -> None:
 
 E = "edges/input_to_hidden0"
 CHANGES: dict[str, tuple[str, Callable[[h5py.File], object]]] = {
-    "attribute 'magic' is missing": ("nodes.h5", lambda f: f.attrs.__delitem__("magic")),
+    "magic must be 0xa7a, got None": ("nodes.h5", lambda f: f.attrs.__delitem__("magic")),
     "magic must be 0xa7a": ("edges.h5", lambda f: f.attrs.__setitem__("magic", 1)),
     "version must be 0.x": ("edges.h5", lambda f: f.attrs.__setitem__("version", [1, 0])),
     "group 'hidden0' is missing": ("nodes.h5", lambda f: f.__delitem__("nodes/hidden0")),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.table.formats.csv import write_csv
+from snn_delays.table.formats.text import write_csv
 from snn_delays.table.hdf5 import read_table, write_table
 from snn_delays.table.table import DelayTable
 
@@ -126,10 +126,12 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
         "version", 1
     ),
     "'version' must be an integer": lambda f: f.attrs.__setitem__("version", "1"),
-    "attribute 'dt_ms' is missing": lambda f: f.attrs.__delitem__("dt_ms"),
-    "'dt_ms' must be a number": lambda f: f.attrs.__setitem__("dt_ms", "ten"),
-    "class_names must be a JSON list": lambda f: f.attrs.__setitem__("class_names", "[1"),
-    "class_names must be a JSON list of strings": lambda f: f.attrs.__setitem__(
+    "'dt_ms' is missing": lambda f: f.attrs.__delitem__("dt_ms"),
+    "'dt_ms' must be a finite number, got 'ten'": lambda f: f.attrs.__setitem__("dt_ms", "ten"),
+    "'class_names' must be a list of strings, got '[1'": lambda f: f.attrs.__setitem__(
+        "class_names", "[1"
+    ),
+    "'class_names' must be a list of strings, got [1]": lambda f: f.attrs.__setitem__(
         "class_names", "[1]"
     ),
     "'created_by' must be a string": lambda f: f.attrs.__setitem__("created_by", np.eye(40)),
@@ -144,18 +146,14 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
         "populations/readout"
     ].attrs.__setitem__("order", 5),
     "hidden0: size is 7, but there are 4 values": lambda f: f[HIDDEN].attrs.__setitem__("size", 7),
-    "/populations/hidden0: model must be one of": lambda f: f[HIDDEN].attrs.__setitem__(
+    "population hidden0: model must be one of": lambda f: f[HIDDEN].attrs.__setitem__(
         "model", "Izhikevich"
     ),
-    "/populations/hidden0: attribute 'reset' is missing": lambda f: f[HIDDEN].attrs.__delitem__(
-        "reset"
-    ),
-    "/populations/hidden0: array 'beta' is missing": lambda f: f.__delitem__(f"{HIDDEN}/beta"),
+    "population hidden0: 'reset' is missing": lambda f: f[HIDDEN].attrs.__delitem__("reset"),
+    "population hidden0: array 'beta' is missing": lambda f: f.__delitem__(f"{HIDDEN}/beta"),
     "leads from or to 'retina'": lambda f: f[FIRST].attrs.__setitem__("source", "retina"),
     "'pre' must be an array": lambda f: refill(f, f"{FIRST}/pre", None),
-    "/projections/input_to_hidden0: array 'pre' is missing": lambda f: f.__delitem__(
-        f"{FIRST}/pre"
-    ),
+    "projection input_to_hidden0: array 'pre' is missing": lambda f: f.__delitem__(f"{FIRST}/pre"),
     "array 'bias' must be a vector": lambda f: refill(
         f, f"{HIDDEN}/bias", np.zeros((4, 1), np.float32)
     ),

@@ -10,7 +10,7 @@ import pytest
 from drawn_tables import random_table
 
 from snn_delays.table.chips import CHIPS, ChipProfile, load_chip
-from snn_delays.table.chips.violations import not_simulated, unknowns, violations
+from snn_delays.table.chips.violations import not_simulated, violations
 from snn_delays.table.population import Population
 from snn_delays.table.schema import arrays_of
 from snn_delays.table.table import DelayTable
@@ -232,8 +232,8 @@ def test_the_width_of_v_and_its_shifts():
 
 def test_unknown_limits_are_listed_and_not_checked():
     chip = load_chip("spinnaker2")
-    assert "membrane.beta_shift" in unknowns(chip)
-    assert unknowns(load_chip("nest")) == []
+    assert "membrane.beta_shift" in chip.unknown
+    assert load_chip("nest").unknown == ()
     assert not any("beta_shift" in line for line in violations(loihi_table(), chip))
 
 

@@ -3,7 +3,6 @@
 from snn_delays.table.chips.profile import CHIPS, ChipProfile, load_chip
 from snn_delays.table.chips.violations import (
     not_simulated,
-    unknowns,
     violations,
     wrong_input,
     wrong_neurons,
@@ -14,7 +13,6 @@ __all__ = [
     "ChipProfile",
     "load_chip",
     "not_simulated",
-    "unknowns",
     "violations",
     "wrong_input",
     "wrong_neurons",

@@ -6,21 +6,36 @@ import dataclasses
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import nir
 import numpy as np
-from numpy.typing import NDArray
 
 from snn_delays.arguments import plain
 from snn_delays.errors import UsageError
-from snn_delays.table.formats.columns import Float64, multiples, single, whole
-from snn_delays.table.formats.network_json import from_json
+from snn_delays.table import schema
+from snn_delays.table.formats.network_json import (
+    Float64,
+    from_json,
+    neuron_arrays,
+    population,
+    projection,
+    whole,
+)
 from snn_delays.table.formats.nir_graph import METADATA, to_nir
-from snn_delays.table.formats.nir_order import order
-from snn_delays.table.formats.nir_routes import READERS, Route, Routes, numbers, routes_of, vector
+from snn_delays.table.formats.nir_walk import (
+    READERS,
+    Network,
+    Rows,
+    in_order,
+    network_of,
+    numbers,
+    vector,
+)
+from snn_delays.table.models.constants import single
 from snn_delays.table.population import NAME, Population
-from snn_delays.table.projection import Projection
+from snn_delays.table.projection import COLUMNS, Projection
 from snn_delays.table.require import naming
 from snn_delays.table.table import INPUT, DelayTable
 
@@ -28,9 +43,6 @@ _log = logging.getLogger("snn_delays")
 
 # Seconds from which a time constant is suspected to be milliseconds, at steps of up to 1 ms.
 _LONG_TAU = 1.0
-
-# pre, post, delay in steps and weight.
-Rows = tuple[NDArray[Any], NDArray[Any], NDArray[Any], Float64]
 
 
 def from_nir(
@@ -77,39 +89,43 @@ def from_nir(
     with naming("NIR"):
         if own is not None:
             return _restored(graph, own, dt_ms)
-        routes = routes_of(graph)
         if not isinstance(dt_ms, int | float) or not dt_ms > 0:
             raise UsageError(
                 f"the graph does not say how long a step is: give dt_ms > 0, got {dt_ms!r}."
             )
-        populations, projections = _euler(routes, float(dt_ms))
+        network = network_of(graph, float(dt_ms))
+        populations, projections = _euler(network, float(dt_ms))
     output = populations[-1]
     names = map(str, range(output.size)) if class_names is None else class_names
-    return DelayTable(
+    table = DelayTable(
         populations=tuple(populations),
         projections=tuple(projections),
         dt_ms=float(dt_ms),
         class_names=tuple(names),
         readout=readout or ("spike_count" if output.spiking else "mean"),
-        tail_steps=_longest(populations, projections) if tail_steps is None else plain(tail_steps),
-        input_channels=routes.flat.size,
+        tail_steps=0 if tail_steps is None else plain(tail_steps),
+        input_channels=network.channels,
         created_by=f"NIR {nir.version}",
     )
+    if tail_steps is None:
+        forth = {one.name: one.max_delay for one in projections if not table.leads_back(one)}
+        table = replace(table, tail_steps=table.lags(forth)[0][output.name])
+    return table
 
 
 def _restored(graph: nir.NIRGraph, own: Any, dt_ms: float | None) -> DelayTable:
     if not isinstance(own, str):
         raise UsageError(f"metadata {METADATA!r} must be JSON text, got {type(own).__name__}.")
     header = from_json(own)
-    said = header.network["dt_ms"]
-    if dt_ms is not None and dt_ms != said:
-        raise UsageError(f"the graph says dt_ms = {said}, got {dt_ms}. Leave it out.")
-    table = header.table(
+    if dt_ms not in (None, header["dt_ms"]):
+        raise UsageError(f"the graph says dt_ms = {header['dt_ms']}, got {dt_ms}. Leave it out.")
+    table = schema.network(
+        header,
         [
-            header.population(name, _own_arrays(graph, name, header.population_arrays(name)))
-            for name in header.populations
+            population(header, name, _own_arrays(graph, name, neuron_arrays(header, name)))
+            for name in header["populations"]
         ],
-        [header.projection(name, _own_rows(graph, name)) for name in header.projections],
+        [projection(header, name, _own_rows(graph, name)) for name in header["projections"]],
     )
     if difference := _difference(graph, to_nir(table)):
         raise UsageError(
@@ -123,13 +139,11 @@ def _own_arrays(graph: nir.NIRGraph, name: str, wanted: tuple[str, ...]) -> dict
     metadata = getattr(graph.nodes.get(name), "metadata", {}).get(METADATA)
     if not isinstance(metadata, dict):
         raise UsageError(f"node {name!r} must have metadata {METADATA!r}, got none.")
-    found = {}
-    for key in wanted:
-        values = np.asarray(metadata.get(key))
+    found = {key: np.asarray(metadata.get(key)) for key in wanted}
+    for key, values in found.items():
         if values.dtype.kind not in "iuf":
             raise UsageError(f"metadata of node {name!r} must have numbers {key!r}.")
-        found[key] = values.astype(np.float64)
-    return found
+    return {key: values.astype(np.float64) for key, values in found.items()}
 
 
 def _own_rows(graph: nir.NIRGraph, name: str) -> dict[str, Float64]:
@@ -145,16 +159,13 @@ def _own_rows(graph: nir.NIRGraph, name: str) -> dict[str, Float64]:
                 )
             post, pre = np.nonzero(weight)
             rows.append((pre, post, np.full(len(pre), float(branch[1])), weight[post, pre]))
-    columns = zip(("pre", "post", "delay", "weight"), _sorted(rows), strict=True)
-    return {key: column.astype(np.float64) for key, column in columns}
+    return dict(zip(COLUMNS, _sorted(rows), strict=True))
 
 
-def _sorted(parts: list[Rows]) -> Rows:
-    nothing = np.zeros(0)
-    columns = zip((nothing, nothing, nothing, nothing), *parts, strict=True)
-    pre, post, delay, weight = (np.concatenate(one) for one in columns)
-    rows = np.lexsort((delay, post, pre))
-    return pre[rows], post[rows], delay[rows], weight[rows]
+def _sorted(parts: list[Rows]) -> tuple[Float64, ...]:
+    """All rows as float64, by pre, post and delay."""
+    rows = np.concatenate([np.zeros((4, 0)), *map(np.stack, parts)], axis=1)
+    return tuple(rows[:, np.lexsort(rows[2::-1])])
 
 
 def _difference(got: nir.NIRGraph, expected: nir.NIRGraph) -> str | None:
@@ -175,16 +186,13 @@ def _fields(node: Any) -> list[str]:
     return [one for one in names if one not in ("input_type", "output_type", "metadata")]
 
 
-def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Projection]]:
-    rows: dict[tuple[str, str], list[Rows]] = {}
-    for route in routes.routes:
-        rows.setdefault((route.source, route.target), []).append(_steps(route, dt_ms))
-    between = {ends for ends in rows if ends[0] != routes.flat.source}
-    instant = {ends for ends in between if any((one[2] == 0).any() for one in rows[ends])}
-    ordered = order(routes.biases, routes.output, between, instant)
-    place = {name: index for index, name in enumerate(ordered)}
-    back = {ends for ends in between if place[ends[0]] >= place[ends[1]]}
-    if late := sorted(back & instant):
+def _euler(network: Network, dt_ms: float) -> tuple[list[Population], list[Projection]]:
+    rows = {ends: _sorted(parts) for ends, parts in network.branches.items()}
+    between = [ends for ends in rows if ends[0] != network.source]
+    instant = [ends for ends in between if np.any(rows[ends][2] == 0)]
+    ordered = in_order(network.biases, network.output, between, instant)
+    back = [ends for ends in between if ordered.index(ends[0]) >= ordered.index(ends[1])]
+    if late := sorted(set(back) & set(instant)):
         _log.warning(
             "NIR: nodes %s close cycles without a Delay: what leads back there arrives one step "
             "later. If it is another time, give these cycles a Delay.",
@@ -193,31 +201,21 @@ def _euler(routes: Routes, dt_ms: float) -> tuple[list[Population], list[Project
     names = _table_names(ordered)
     populations, gains = [], {}
     for name in ordered:
-        population, gains[name] = _population(routes, name, names[name], dt_ms / 1000)
-        populations.append(population)
-    names[routes.flat.source] = INPUT
+        found, gains[name] = _population(network, name, names[name], dt_ms / 1000)
+        populations.append(found)
+    names[network.source] = INPUT
     projections = []
-    for (source, target), parts in rows.items():
+    for (source, target), (pre, post, delay, weight) in rows.items():
         least = int((source, target) in back)
-        pre, post, delay, weight = _sorted(
-            [(pre, post, np.maximum(delay, least), weight) for pre, post, delay, weight in parts]
-        )
-        scaled = single(weight * gains[target][post.astype(int)])
+        scaled = single(f"weights into {target!r}", weight * gains[target][post.astype(int)])
         kept = np.flatnonzero(scaled)
+        columns = (pre, post, np.maximum(delay, least))
         pre, post, delay = (
-            whole(f"{key} into {target!r}", column[kept])
-            for key, column in (("pre", pre), ("post", post), ("delay", delay))
+            whole(f"pre, post and delay into {target!r}", one[kept]) for one in columns
         )
         ends, longest = (names[source], names[target]), int(delay.max(initial=least))
         projections.append(Projection(*ends, pre, post, delay, scaled[kept], least, longest))
     return populations, projections
-
-
-def _steps(route: Route, dt_ms: float) -> Rows:
-    post, pre = np.nonzero(route.weight)
-    delay_ms = (route.pre_delay[pre] + route.post_delay[post]) * 1000
-    steps = multiples(f"delay into {route.target!r} (ms)", delay_ms, "dt_ms", dt_ms)
-    return pre, post, steps, route.weight[post, pre]
 
 
 def _table_names(nodes: list[str]) -> dict[str, str]:
@@ -232,9 +230,9 @@ def _table_names(nodes: list[str]) -> dict[str, str]:
     return found
 
 
-def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Population, Float64]:
+def _population(network: Network, name: str, called: str, dt: float) -> tuple[Population, Float64]:
     """A node's neurons, and what their currents are multiplied by."""
-    bias, node = routes.biases[name], routes.flat.nodes[name]
+    bias, node = network.biases[name], network.nodes[name]
     size = len(bias)
     if isinstance(node, nir.Output):
         return Population.of(called, "LI", size, beta=0, bias=bias), np.ones(size)
@@ -244,8 +242,10 @@ def _population(routes: Routes, name: str, called: str, dt: float) -> tuple[Popu
     values, scalars, gain, drive = model.require("NIR", "from_nir")(fields, dt)
     gain = np.broadcast_to(gain, (size,))
     with naming(f"node {name!r}"):
-        parameters = {key: single(one) for key, one in values.items()}
-        population = Population(called, model, single(gain * bias + drive), parameters, scalars)
+        parameters = {key: single(key, one) for key, one in values.items()}
+        population = Population(
+            called, model, single("bias", gain * bias + drive), parameters, scalars
+        )
     return population, gain
 
 
@@ -276,13 +276,3 @@ def _check(name: str, fields: dict[str, Float64], dt: float) -> None:
             "every step once they have fired. Is it what was meant?",
             *(name, stuck, len(fields["v_reset"])),
         )
-
-
-def _longest(populations: list[Population], projections: list[Projection]) -> int:
-    """Steps of the slowest way to the output that never leads back."""
-    place = {INPUT: -1, **{one.name: index for index, one in enumerate(populations)}}
-    longest = dict.fromkeys(place, 0)
-    for one in sorted(projections, key=lambda one: place[one.target]):
-        if place[one.source] < place[one.target]:
-            longest[one.target] = max(longest[one.target], longest[one.source] + one.max_delay)
-    return longest[populations[-1].name]

@@ -54,9 +54,12 @@ def iaf_psc_delta(beta: Float64, v_threshold: Float64, v_reset: Float64) -> Nest
 
 
 def single(name: str, values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The values in single precision."""
-    with np.errstate(over="ignore", under="ignore"):
+    """The values in single precision, where all of them fit."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         found = values.astype(np.float32)
-    if not np.all(np.isfinite(found)):
-        raise UsageError(f"{name} must fit into single precision, got more than 3.4e38.")
+    if bad := int(np.count_nonzero(~np.isfinite(found))):
+        raise UsageError(
+            f"{name} must be finite, got {bad} of {found.size} NaN, infinite or beyond single "
+            "precision (3.4e38)."
+        )
     return found

@@ -12,14 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numba import extending
 from numpy.typing import NDArray
 
+from snn_delays.arguments import choice, whole_number
 from snn_delays.errors import UsageError
-
-try:
-    from numba import extending
-except ImportError:  # steps then run in Python alone
-    extending = None
 
 MAX_SHIFT = 24
 
@@ -77,19 +74,12 @@ class Scalar:
         """The number that a step is given for it."""
         return self.choices.index(value) if self.choices else int(value)
 
-    def require(self, owner: str, value: Any) -> None:
-        """Raise a UsageError unless it can be this value."""
+    def settled(self, owner: str, value: Any) -> Any:
+        """The value as Python's own; refuses one that it cannot be."""
+        name = f"{self.name} of {owner} neurons"
         if self.choices:
-            if value not in self.choices:
-                known = ", ".join(self.choices)
-                raise UsageError(
-                    f"{self.name} of {owner} neurons must be one of {known}; got {value!r:.60}."
-                )
-        elif type(value) is not int or not 0 <= value <= self.most:
-            raise UsageError(
-                f"{self.name} of {owner} neurons must be a whole number within 0 … {self.most}, "
-                f"got {value!r:.60}."
-            )
+            return choice(name, value, self.choices)
+        return whole_number(name, value, 0, self.most)
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,6 @@ class Model:
         step: one step of one neuron.
         spiking: whether it ever spikes.
         check: raises a UsageError for values that do not go together.
-        reference: where the model is from.
         whole_step: the step of its form in whole numbers, if there is one.
         to_nir: a node of the package nir from parameters in the network's own unit (float64),
             scalars and dt in seconds.
@@ -143,7 +132,6 @@ class Model:
     scalars: tuple[Scalar, ...] = ()
     spiking: bool = True
     check: Callable[[Values, Scalars], None] | None = None
-    reference: str = ""
     whole_step: Step | None = None
     to_nir: Callable[[Values, Scalars, float], Any] | None = None
     nir_types: tuple[str, ...] = ()
@@ -208,7 +196,7 @@ def whole_form(model: Model) -> Model:
 
 def inlined(function: Any) -> Any:
     """A function that steps may call, compiled with them."""
-    return function if extending is None else extending.register_jitable(function)
+    return extending.register_jitable(function)
 
 
 @inlined

@@ -39,29 +39,27 @@ def largest_count(table: DelayTable) -> float:
 
     Infinity where none of them is sent the input.
     """
-    return min((_largest(table, one) for one in table.populations), default=float("inf"))
-
-
-def _largest(table: DelayTable, population: Population) -> float:
-    if not population.integer:
-        return float("inf")
-    # Every synapse of a neuron at once is the most that can arrive in one step.
-    totals = {True: np.zeros(population.size, np.int64), False: np.zeros(population.size, np.int64)}
-    leading = table.into(population.name)
-    for one in leading:
-        weight = np.abs(one.weight.astype(np.int64))
-        np.add.at(totals[one.source == INPUT], one.post, weight)
-    shift = population.scalars["weight_shift"]
-    spare = EXACT - np.abs(population.bias.astype(np.int64)) - (totals[False] << shift)
-    per_count = totals[True] << shift
-    if np.any(spare < per_count):
-        raise UsageError(
-            f"simulate: population {population.name}: a current may leave ±2^53, beyond which "
-            "whole numbers are not exact. Use a smaller weight_shift or fewer synapses a neuron."
-        )
-    if not any(one.source == INPUT for one in leading):
-        return float("inf")
-    return float((spare // np.maximum(per_count, 1)).min())
+    largest = float("inf")
+    for population in table.populations:
+        if not population.integer:
+            continue
+        # Every synapse of a neuron at once is the most that can arrive in one step.
+        own, per_count = np.zeros((2, population.size), np.int64)
+        for one in table.into(population.name):
+            into = per_count if one.source == INPUT else own
+            np.add.at(into, one.post, np.abs(one.weight.astype(np.int64)))
+        shift = population.scalars["weight_shift"]
+        spare = EXACT - np.abs(population.bias.astype(np.int64)) - (own << shift)
+        if np.any(spare < per_count << shift):
+            raise UsageError(
+                f"simulate: population {population.name}: a current may leave ±2^53, beyond which "
+                "whole numbers are not exact. Use a smaller weight_shift or fewer synapses a "
+                "neuron."
+            )
+        if takes_input(table, population):
+            per_count = np.maximum(per_count << shift, 1)
+            largest = min(largest, float((spare // per_count).min()))
+    return largest
 
 
 def require_counts(table: DelayTable, x: Float64, largest: float) -> None:

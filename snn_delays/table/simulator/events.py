@@ -14,22 +14,14 @@ order, and projections in the table's order:
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.simulator import bounds
-from snn_delays.table.simulator.packed import Packed
+from snn_delays.table.simulator.events_cpu import advance, check_counts, pack
 from snn_delays.table.simulator.simulation import Bools, Float64, Simulation
 from snn_delays.table.table import DelayTable
-
-loops: ModuleType | None
-try:
-    from snn_delays.table.simulator import events_cpu as loops
-except ImportError:  # numba
-    loops = None
 
 
 def simulate(table: DelayTable, counts: NDArray[np.generic]) -> Simulation:
@@ -51,16 +43,10 @@ class Simulator:
 
     Raises:
         UsageError: no table; input of another shape than the table's, or not finite; for models in
-            whole numbers input that is not whole numbers, or currents and states beyond ±2^53. Or
-            numba is not installed.
+            whole numbers input that is not whole numbers, or currents and states beyond ±2^53.
     """
 
     def __init__(self, table: DelayTable) -> None:
-        if loops is None:
-            raise UsageError(
-                "Simulator needs numba: pip install numba. Without it "
-                "snn_delays.table.simulator.reference.ReferenceSimulator does the same, slowly."
-            )
         if not isinstance(table, DelayTable):
             raise UsageError(
                 f"Simulator takes a DelayTable, got {type(table).__name__}. read_table(path) gives "
@@ -68,23 +54,21 @@ class Simulator:
             )
         self.table = table
         self._largest = bounds.largest_count(table)
-        self._packed = packed = Packed(table)
-        self._advance, self._fits = loops.advance, loops.check_counts
+        self._packed = pack(table)
+        self._rest = self._packed.state.copy()
+        ends = np.cumsum([one.size for one in table.populations])
+        self._neurons = int(ends[-1])
         self._spiking = {
-            one.name: packed.parts[one.name] for one in table.populations if one.spiking
+            one.name: slice(int(end) - one.size, int(end))
+            for one, end in zip(table.populations, ends, strict=True)
+            if one.spiking
         }
-        self._neurons = len(packed.bias)
-        room = max(table.input_channels, *(one.size for one in table.populations))
-        self._arrays = (
-            *(packed.unit, packed.projections, packed.populations, packed.scale),
-            *(packed.first, packed.cell, packed.weight, packed.bias, packed.parameter),
-            *(packed.scalar, packed.state, packed.window, packed.now),
-            *(np.zeros(room), np.zeros(room, np.int64), np.zeros(room)),
-        )
 
     def reset(self) -> None:
         """Back to rest: no spike on its way, every state where it begins."""
-        self._packed.reset()
+        self._packed.state[:] = self._rest
+        self._packed.window[:] = 0
+        self._packed.now[:] = 0
 
     def step(self, counts: NDArray[np.generic]) -> tuple[dict[str, Bools], Float64]:
         """Advance by one step.
@@ -98,24 +82,15 @@ class Simulator:
         now = fired[0]
         return {name: now[part] for name, part in self._spiking.items()}, potentials[0]
 
-    def advance(self, counts: NDArray[np.generic]) -> Simulation:
-        """Advance by some steps, from where the network is and without a tail of silence.
+    def advance(self, counts: NDArray[np.generic], tail: int = 0) -> Simulation:
+        """Advance by some steps, from where the network is.
+
+        Args:
+            tail: steps of silence that follow.
 
         Shape:
-            counts: ``[T, input_channels]``; the result has T steps.
+            counts: ``[T, input_channels]``; the result has T + tail steps.
         """
-        return self._simulation(counts, 0)
-
-    def run(self, counts: NDArray[np.generic]) -> Simulation:
-        """Run one sample from rest, followed by the table's tail of silence.
-
-        Shape:
-            counts: ``[T, input_channels]``, input spikes per step and channel.
-        """
-        self.reset()
-        return self._simulation(counts, self.table.tail_steps)
-
-    def _simulation(self, counts: NDArray[np.generic], tail: int) -> Simulation:
         x = bounds.as_counts(counts, (*counts.shape[:1], self.table.input_channels))
         potentials, fired = self._go(x, len(x) + tail)
         # Each population in memory of its own, as a chip's recording of it would be.
@@ -124,12 +99,21 @@ class Simulator:
             {name: np.ascontiguousarray(fired[:, part]) for name, part in self._spiking.items()},
         )
 
+    def run(self, counts: NDArray[np.generic]) -> Simulation:
+        """Run one sample from rest, followed by the table's tail of silence.
+
+        Shape:
+            counts: ``[T, input_channels]``, input spikes per step and channel.
+        """
+        self.reset()
+        return self.advance(counts, self.table.tail_steps)
+
     def _go(self, x: Float64, steps: int) -> tuple[Float64, Bools]:
-        if not self._fits(x, self._largest):
+        if not check_counts(x, self._largest):
             bounds.require_counts(self.table, x, self._largest)
         potentials = np.empty((steps, self.table.output.size))
         fired = np.zeros((steps, self._neurons), np.bool_)
-        left = self._advance(potentials, fired, x, *self._arrays)
+        left = advance(potentials, fired, x, *self._packed)
         if left >= 0:
             raise bounds.out_of_range(self.table.populations[left].name)
         return potentials, fired

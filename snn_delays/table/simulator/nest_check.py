@@ -12,21 +12,20 @@ The lags are taken off again, so that what comes back compares step by step with
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
+import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from subprocess import PIPE, Popen
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.table.lags import lags
 from snn_delays.table.models.model import NestNeurons
 from snn_delays.table.population import Population
 from snn_delays.table.require import naming
@@ -136,11 +135,7 @@ def require_nest(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> N
     """
     if importlib.util.find_spec("nest") is None:
         raise UsageError(_MISSING.format(python=sys.executable, why="no such module"))
-    latencies(table)
-    for one in table.populations:
-        _in_nest(table, one)
-    for n, counts in enumerate(samples):
-        _counts(table, n, counts)
+    _task(table, samples)
 
 
 def latencies(table: DelayTable) -> dict[str, int]:
@@ -150,7 +145,7 @@ def latencies(table: DelayTable) -> dict[str, int]:
         UsageError: a loop whose delays add up to less than a step for each projection in it.
     """
     least = {one.name: 1 - int(one.delay.min()) for one in table.projections if len(one)}
-    lag, loop = lags(table, least)
+    lag, loop = table.lags(least)
     if loop:
         raise UsageError(
             f"NEST: in the loop {' ← '.join(one.name for one in loop)} the shortest delays add up "
@@ -164,84 +159,62 @@ def latencies(table: DelayTable) -> dict[str, int]:
 def _stream(
     table: DelayTable, samples: Sequence[NDArray[np.generic]], timeout_s: float
 ) -> Iterator[Simulation]:
-    about, arrays = _network(table)
-    inputs = {f"{n}": _counts(table, n, counts) for n, counts in enumerate(samples)}
-    if not inputs:
+    task = pickle.dumps(_task(table, samples))
+    if not samples:
         raise UsageError("NEST: there is no sample to run; give at least 1.")
-    spiking = [one.name for one in table.populations if one.spiking]
-    with TemporaryDirectory(prefix="snn-delays-nest-") as name:
-        folder = Path(name)
-        (folder / "network.json").write_text(json.dumps(about), encoding="utf-8")
-        np.savez(folder / "network.npz", **arrays)
-        np.savez(folder / "samples.npz", **inputs)  # pyright: ignore[reportArgumentType]
-        with (folder / "log.txt").open("wb") as log:
-            # -P: this file's folder, with its csv.py, stays off the child's search path.
-            worker = subprocess.Popen(
-                [sys.executable, "-P", str(Path(nest_worker.__file__)), str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+    # -P: this file's folder stays off the child's search path.
+    command = [sys.executable, "-P", nest_worker.__file__]
+    with (
+        TemporaryFile() as log,
+        Popen(command, stdin=PIPE, stdout=PIPE, stderr=log) as worker,
+    ):
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        slow = threading.Event()
+
+        def stop() -> None:
+            slow.set()
+            worker.kill()
+
         try:
-            for n in range(len(inputs)):
-                path = folder / f"found_{n}.npz"
-                _wait_for(path, worker, timeout_s)
-                with np.load(path) as found:
-                    spikes = {one: found[f"spikes_{one}"] for one in spiking}
-                    simulation = Simulation(found["potentials"], spikes)
-                path.unlink()
-                yield simulation
+            for n in range(len(samples)):
+                timer = threading.Timer(timeout_s, stop)
+                timer.start()
+                try:
+                    if n == 0:
+                        worker.stdin.write(task)
+                        worker.stdin.close()
+                    potentials, spikes = pickle.load(worker.stdout)
+                except (OSError, EOFError, pickle.UnpicklingError) as error:
+                    raise _failed(worker.wait(), log, timeout_s if slow.is_set() else 0) from error
+                finally:
+                    timer.cancel()
+                yield Simulation(potentials, spikes)
         finally:
             worker.kill()
-            worker.wait()
 
 
-def _wait_for(path: Path, worker: subprocess.Popen[bytes], timeout_s: float) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not path.exists():
-        # Asked before looking again: the last file may have come just before the end.
-        status = worker.poll()
-        if path.exists():
-            return
-        if status == nest_worker.NEST_MISSING:
-            raise UsageError(_MISSING.format(python=sys.executable, why=_last_line(path.parent)))
-        if status is not None:
-            raise UsageError(
-                f"NEST ended early (exit status {status}): {_last_line(path.parent)}. "
-                "This table cannot be checked in NEST; please report it with its delays.h5."
-            )
-        if time.monotonic() > give_up:
-            raise UsageError(
-                f"NEST took more than {timeout_s:g} s for one sample and was stopped. "
-                "Give it more time (timeout_s), or a smaller network."
-            )
-        time.sleep(0.005)
+def _failed(status: int, log: IO[bytes], timeout_s: float) -> UsageError:
+    if timeout_s:
+        return UsageError(
+            f"NEST took more than {timeout_s:g} s for one sample and was stopped. "
+            "Give it more time (timeout_s), or a smaller network."
+        )
+    log.seek(0)
+    lines = [" ".join(line.split()) for line in log.read().decode(errors="replace").split("\n")]
+    last = next(filter(None, reversed(lines)), "no message")
+    if status == nest_worker.NEST_MISSING:
+        return UsageError(_MISSING.format(python=sys.executable, why=last))
+    return UsageError(
+        f"NEST ended early (exit status {status}): {last}. This table cannot be checked in NEST; "
+        "please report it with its delays.h5."
+    )
 
 
-def _last_line(folder: Path) -> str:
-    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "no message")
-
-
-def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``nest_worker`` builds: what there is, and its arrays in float64."""
+def _task(table: DelayTable, samples: Sequence[NDArray[np.generic]]) -> dict[str, Any]:
+    """What ``nest_worker`` builds and runs, arrays in float64."""
     lag = {INPUT: 0, **latencies(table)}
-    arrays: dict[str, Any] = {}
-    populations: dict[str, Any] = {}
-    for one in table.populations:
-        name, (bias, neurons) = one.name, _in_nest(table, one)
-        populations[name] = {
-            "model": neurons.model,
-            "parameters": list(neurons.parameters),
-            "state": list(neurons.state),
-            "lag": lag[name],
-        }
-        found = {"bias": bias, **neurons.parameters}
-        found |= {f"state.{key}": values for key, values in neurons.state.items()}
-        arrays |= {
-            f"{name}.{key}": np.broadcast_to(values, bias.shape) for key, values in found.items()
-        }
-    projections: dict[str, Any] = {}
+    projections = []
     for one in table.projections:
         delay = one.delay.astype(np.int64) + lag[one.target] - lag[one.source]
         if delay.max(initial=1) > _LONGEST:
@@ -249,20 +222,26 @@ def _network(table: DelayTable) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"NEST: projection {one.name}: a delay of {delay.max()} steps is longer than "
                 f"NEST's longest, {_LONGEST}."
             )
-        projections[one.name] = [one.source, one.target]
-        columns = {"pre": one.pre, "post": one.post, "delay": delay, "weight": one.current_weight}
-        arrays |= {f"projections/{one.name}.{key}": values for key, values in columns.items()}
-    about = {
+        columns = (one.pre, one.post, delay, one.current_weight)
+        projections.append((one.source, one.target, *columns))
+    return {
         "tail_steps": int(table.tail_steps),
         "input_channels": int(table.input_channels),
-        "output": table.output.name,
-        "populations": populations,
+        "populations": {
+            one.name: {
+                **_in_nest(table, one),
+                "lag": lag[one.name],
+                "spiking": one.spiking,
+                "output": one is table.output,
+            }
+            for one in table.populations
+        },
         "projections": projections,
+        "samples": [_counts(table, n, counts) for n, counts in enumerate(samples)],
     }
-    return about, arrays
 
 
-def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.float64], NestNeurons]:
+def _in_nest(table: DelayTable, population: Population) -> dict[str, Any]:
     """A population's bias, and what it is in NEST."""
     model = population.model
     try:
@@ -274,7 +253,12 @@ def _in_nest(table: DelayTable, population: Population) -> tuple[NDArray[np.floa
         ) from error
     bias, values = population.float_values(table.unit(population))
     with naming(f"population {population.name}"):
-        return bias, find(values, population.scalars)
+        neurons: NestNeurons = find(values, population.scalars)
+    parameters, state = (
+        {name: np.broadcast_to(value, bias.shape) for name, value in some.items()}
+        for some in (neurons.parameters, neurons.state)
+    )
+    return {"model": neurons.model, "bias": bias, "parameters": parameters, "state": state}
 
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:

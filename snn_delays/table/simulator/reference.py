@@ -6,6 +6,8 @@ compiled loops and is tested against this, bit by bit. Neither shares code with 
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ from snn_delays.table.table import INPUT, DelayTable
 
 
 class ReferenceSimulator:
-    """As ``Simulator``, without numba and many times slower.
+    """As ``Simulator``, without compiled loops and many times slower.
 
     Raises:
         UsageError: as ``Simulator``.
@@ -44,27 +46,24 @@ class ReferenceSimulator:
         x = bounds.as_counts(counts, (*counts.shape[:1], self.table.input_channels))
         bounds.require_counts(self.table, x, self._largest)
         self.reset()
-        silence = np.zeros((self.table.tail_steps, self.table.input_channels))
-        steps = [self._step(now) for now in (*x, *silence)]
-        return Simulation(
-            np.array([v for _, v in steps]).reshape(len(steps), self.table.output.size),
-            {
-                one.name: np.array([fired[one.name] for fired, _ in steps], bool).reshape(
-                    len(steps), one.size
-                )
-                for one in self.table.populations
-                if one.spiking
-            },
-        )
+        x = np.concatenate([x, np.zeros((self.table.tail_steps, self.table.input_channels))])
+        potentials = np.zeros((len(x), self.table.output.size))
+        spiking = [one for one in self.table.populations if one.spiking]
+        spikes = {one.name: np.zeros((len(x), one.size), bool) for one in spiking}
+        for t, now in enumerate(x):
+            fired, potentials[t] = self._step(now)
+            for name in spikes:
+                spikes[name][t] = fired[name]
+        return Simulation(potentials, spikes)
 
     def _step(self, x: Float64) -> tuple[dict[str, Bools], Float64]:
         fired: dict[str, Bools] = {}
         self._send(INPUT, x)
         for population in self.table.populations:
-            leading = [one for one in self._synapses if one.projection.target == population.name]
             current = population.bias.astype(np.float64)
-            for synapses in leading:
-                current = current + synapses.arriving()
+            for synapses in self._synapses:
+                if synapses.projection.target == population.name:
+                    current = current + synapses.arriving()
             spikes = self._neurons[population.name].step(current)
             self._send(population.name, spikes)
             if population.spiking:
@@ -104,30 +103,24 @@ class _Synapses:
 
     def __init__(self, table: DelayTable, projection: Projection) -> None:
         self.projection, target = projection, table[projection.target]
-        self.scale = (
-            float(1 << target.scalars["weight_shift"])
-            if target.integer
-            else projection.weight_scale
-        )
+        shift = target.scalars["weight_shift"] if target.integer else 0
+        self.scale = float(1 << shift) if target.integer else projection.weight_scale
         # A target that has taken its step already waits for the next one.
         self.passed = int(table.leads_back(projection))
-        self.rows = np.lexsort((projection.post, projection.delay, projection.pre))
-        sources = np.arange(table.size(projection.source) + 1)
-        self.first = np.searchsorted(projection.pre[self.rows], sources)
-        self.waiting: dict[int, Float64] = {}
-        self.size, self.now = target.size, 0
+        self.waiting: dict[int, Float64] = defaultdict(lambda: np.zeros(target.size))
+        self.now = 0
 
     def send(self, x: NDArray[np.generic]) -> None:
         """What the source sends in this step ``[pre]``, pre by pre, then by delay and post."""
         one = self.projection
-        for pre in np.flatnonzero(x):
-            for row in self.rows[self.first[pre] : self.first[pre + 1]]:
-                due = self.now - self.passed + int(one.delay[row])
-                slot = self.waiting.setdefault(due, np.zeros(self.size))
-                slot[one.post[row]] += float(one.weight[row]) * float(x[pre])
+        rows = np.flatnonzero(x[one.pre])
+        for row in rows[np.lexsort((one.post[rows], one.delay[rows], one.pre[rows]))]:
+            due = self.now - self.passed + int(one.delay[row])
+            self.waiting[due][one.post[row]] += float(one.weight[row]) * float(x[one.pre[row]])
 
     def arriving(self) -> Float64:
         """The current of this step ``[post]``; the next one is then to come."""
-        arrived = self.waiting.pop(self.now, np.zeros(self.size))
+        arrived = self.scale * self.waiting[self.now]
+        del self.waiting[self.now]
         self.now += 1
-        return self.scale * arrived
+        return arrived

@@ -46,19 +46,24 @@ def scores(simulation: Simulation, readout: str) -> Float64:
     v = simulation.potentials
     if not len(v):
         raise UsageError("scores: a sample needs at least 1 step (tail included), got 0.")
-    if readout == "sum_softmax":
-        exponential = np.exp(v - v.max(axis=1, keepdims=True))
-        return (exponential / exponential.sum(axis=1, keepdims=True)).sum(axis=0)
-    if readout == "max":
-        return v.max(axis=0)
-    if readout == "mean":
-        return v.mean(axis=0)
-    if readout == "spike_count":
-        (*_, output) = simulation.spikes.values()
-        return output.sum(axis=0, dtype=np.float64)
+    match readout:
+        case "sum_softmax":
+            exponential = np.exp(v - v.max(axis=1, keepdims=True))
+            return (exponential / exponential.sum(axis=1, keepdims=True)).sum(axis=0)
+        case "max":
+            return v.max(axis=0)
+        case "mean":
+            return v.mean(axis=0)
+        case "spike_count":
+            return [*simulation.spikes.values()][-1].sum(axis=0, dtype=np.float64)
     raise UsageError(
         f"scores: readout must be sum_softmax, max, mean or spike_count; got {readout!r}."
     )
+
+
+def predict(simulation: Simulation, readout: str) -> int:
+    """Index of the class with the highest score; the first one of equals."""
+    return int(scores(simulation, readout).argmax())
 
 
 @dataclass
@@ -94,14 +99,9 @@ class Tally:
         self.spikes_differing += count
         self.samples_with_difference += count > 0
         self.predictions_differing += answers[0] != answers[1]
-        gap = float(np.abs(one.potentials - other.potentials).max(initial=0))
-        self.potentials_max_difference = max(self.potentials_max_difference, gap)
+        gap = np.abs(one.potentials - other.potentials)
         largest = max(float(np.abs(run.potentials).max(initial=0)) for run in (one, other))
-        near = np.abs(one.potentials - other.potentials) <= share * largest
-        self.readouts_differing += not (count or np.all(near))
+        worst = float(gap.max(initial=0))
+        self.potentials_max_difference = max(self.potentials_max_difference, worst)
+        self.readouts_differing += not (count or np.all(gap <= share * largest))
         return differing
-
-
-def predict(simulation: Simulation, readout: str) -> int:
-    """Index of the class with the highest score; the first one of equals."""
-    return int(scores(simulation, readout).argmax())

@@ -1,10 +1,11 @@
-"""A table on sample after sample: what it answers, what it costs, and a file of what it did."""
+"""A table on sample after sample: what it answers, what it costs, and files of what it did."""
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.atomic import write_atomically
-from snn_delays.table.simulator import Simulator
 from snn_delays.table.simulator.activity import synaptic_operations
+from snn_delays.table.simulator.events import Simulator
 from snn_delays.table.simulator.simulation import Simulation, predict
 from snn_delays.table.table import INPUT, DelayTable
 
@@ -119,6 +120,43 @@ class Recording:
         Raises:
             UsageError: the path cannot be written to.
         """
-        content = io.BytesIO()
-        np.savez_compressed(content, allow_pickle=False, **self.arrays())
-        write_atomically(path, content.getvalue())
+        _write_npz(path, self.arrays())
+
+
+def write_sample(
+    path: Path | str,
+    counts: NDArray[np.generic],
+    label: int,
+    simulation: Simulation,
+    prediction: int,
+) -> None:
+    """Write ``sample.npz``, the reference that other simulators are held to, all or nothing; the
+    same content always gives the same bytes.
+
+    ``numpy.load`` reads it: ``counts [T, input_channels]`` as given, ``label``, ``prediction``
+    (int64), ``potentials [T + tail, n_classes]`` (float64) and, of each population that spikes,
+    ``spikes_<population>`` ``[T + tail, size]`` (bool).
+
+    Raises:
+        UsageError: the path cannot be written to.
+    """
+    arrays = {
+        "counts": counts,
+        "label": np.array(label, np.int64),
+        "prediction": np.array(prediction, np.int64),
+        "potentials": simulation.potentials,
+        **{f"spikes_{name}": fired for name, fired in simulation.spikes.items()},
+    }
+    _write_npz(Path(path), arrays)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            # numpy.savez would write the time of day into every member.
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=values.nbytes >= 1 << 31) as file:
+                np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
