@@ -14,21 +14,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 from yaml import YAMLError
 
-from snn_delays.cli.model import plain_network
+from snn_delays.cli.model import build_network
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.cli.trust import require_data
 from snn_delays.data import SpikeData, Split
-from snn_delays.deploy.quantised_training import make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
-from snn_delays.network import DelaySNN
 from snn_delays.run_folder import RunFolder
 
 # What every run's configuration has had from the beginning.
-_NEEDED = {
-    "dataset": ("_target_", "root"),
-    "model": ("_target_",),
-    "trainer": ("epochs", "batch_size"),
-}
+_OF_DATA = ("dataset._target_", "dataset.root")
+_OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
 log = logging.getLogger("snn_delays")
 
 
@@ -48,10 +43,9 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
         if has_magic(str(path)) and not path.exists():
             matches = in_order(match for name in glob(str(path)) if (match := Path(name)).is_dir())
         folders = [run for match in matches for run in runs_inside(match) or [match]]
-        if folders == [path]:
-            found.append(RunFolder(path))
-            continue
-        whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
+        whole = [RunFolder(path)]
+        if folders != [path]:
+            whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
         if not whole:
             raise UsageError(
                 f"run={one}: no run with a {checkpoint}.ckpt among "
@@ -76,8 +70,9 @@ def runs_inside(folder: Path) -> list[Path]:
     """Runs and jobs one level below a folder that is no run itself."""
     if not folder.is_dir() or RunFolder(folder).config.is_file():
         return []
-    inside = (RunFolder(path) for path in folder.iterdir())
-    return in_order(run.path for run in inside if run.config.is_file() or is_job(run.path))
+    return in_order(
+        path for path in folder.iterdir() if RunFolder(path).config.is_file() or is_job(path)
+    )
 
 
 def _has(run: RunFolder, checkpoint: str) -> bool:
@@ -136,8 +131,6 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     Raises:
         UsageError: no run, or a configuration that lacks what is needed, or says more.
     """
-    if not isinstance(trust, bool):
-        raise UsageError(f"trust must be true or false, got {trust!r}.")
     if not run.config.is_file():
         if inside := runs_inside(run.path):
             raise UsageError(
@@ -154,12 +147,9 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
         raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
     if isinstance(config, DictConfig) and not trust:
         require_data(config, run.config)
+    content = OmegaConf.to_container(config, resolve=False)
     missing = [
-        f"{section}.{key}"
-        for section, keys in _NEEDED.items()
-        for key in keys
-        if network or section == "dataset"
-        if key not in _section(config, section)
+        key for key in _OF_DATA + (_OF_NETWORK if network else ()) if not _holds(content, key)
     ]
     if missing or not isinstance(config, DictConfig):
         raise UsageError(
@@ -169,19 +159,13 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     return config
 
 
-def _section(config: Any, name: str) -> DictConfig:
-    """A section of what a file held, whatever that was; empty if there is none."""
-    found = config.get(name) if isinstance(config, DictConfig) else None
-    return found if isinstance(found, DictConfig) else DictConfig({})
-
-
-def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
-    """The network of a run's configuration, for the channels, classes and time step of ``data``."""
-    net = plain_network(config, data)
-    if finetune := config.get("finetune"):
-        assert isinstance(net, DelaySNN)
-        make_quantisation_aware_(net, finetune.bits, finetune.scale)
-    return net
+def _holds(content: Any, key: str) -> bool:
+    """Whether what a file held, whatever that was, has ``section.name``."""
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
 
 
 def dataset_root(dataset: DictConfig) -> None:
@@ -239,10 +223,3 @@ def instantiate(section: str, settings: DictConfig) -> Any:
             f"{section}: a setting is unknown or of the wrong kind ({one_line(error.__cause__)}), "
             f"got {given}. --help shows what each should look like."
         ) from error
-
-
-def plain(section: DictConfig) -> dict[str, Any]:
-    """A section of the configuration as a dictionary."""
-    settings = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays.cli.settings import CONF, one_of
+from snn_delays.cli.settings import one_of, options
 from snn_delays.errors import UsageError
 
 
@@ -23,9 +22,12 @@ def require_data(config: DictConfig, file: Path) -> None:
     Raises:
         UsageError: naming the first such place.
     """
-    known = _known_targets()
     for place, value in _calls(OmegaConf.to_container(config, resolve=False)):
-        choices = known.get(place, [])
+        choices = [
+            content["_target_"]
+            for (group, _), content in options().items()
+            if place == (group, "_target_") and "_target_" in content
+        ]
         if value in choices:
             continue
         expected = f"expected {one_of(choices)}" if choices else "a run of ours has no such thing"
@@ -43,28 +45,11 @@ def require_no_lookup(config: Any) -> None:
             raise UsageError(f"{'.'.join(place)} must not contain ${{, got {value!r}.")
 
 
-@cache
-def _known_targets() -> dict[tuple[str, ...], list[str]]:
-    """Where a run's configuration names something to call, and what: all that ``conf/`` offers."""
-    known: dict[tuple[str, ...], list[str]] = {}
-    for file in sorted(CONF.glob("*/*.yaml")):
-        options = OmegaConf.load(file)
-        if isinstance(options, DictConfig) and "_target_" in options:
-            known.setdefault((file.parent.name, "_target_"), []).append(options["_target_"])
-    return known
-
-
 def _calls(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Place and value of all that Hydra or OmegaConf would do something about."""
-    if isinstance(node, str):
-        if "${" in node:
-            yield place, node
-        return
-    if not isinstance(node, dict | list):
-        return
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        inside = (*place, str(key))
-        if inside[-1].startswith("_"):  # _target_, _args_, _partial_, …
-            yield inside, value
-        else:
-            yield from _calls(value, inside)
+    called = place and place[-1].startswith("_")  # _target_, _args_, _partial_, …
+    if called or (isinstance(node, str) and "${" in node):
+        yield place, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _calls(value, (*place, str(key)))

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from torch import Tensor
+from torch import Tensor, nn
 
 from snn_delays import losses
-from snn_delays.data import SpikeData
+from snn_delays.data import Batch, SpikeData
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.network import DelaySNN
 from snn_delays.report.figure import saved_figure, whole_numbers
+from snn_delays.report.run import kind_of_delays
 
 _BATCH = 256
 _RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
@@ -69,12 +70,9 @@ def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
     with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
         _draw_input(raster, data)
-        for axis, title, network in (
-            (panels[0], kind(net), deployed),
-            (panels[1], "the same delays, shuffled", shuffled),
-        ):
-            _draw_scores(axis, title, network, data)
-            axis.sharey(panels[0])
+        _draw_scores(panels[0], kind(net), deployed, data)
+        _draw_scores(panels[1], "the same delays, shuffled", shuffled, data)
+        panels[1].sharey(panels[0])
         _name_lines(panels[0])
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
 
@@ -91,9 +89,8 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
         data: what they were trained for and are tested on.
     """
     with saved_figure(path, max(7.5, 2.5 * len(networks)), 6.6) as figure:
-        top, middle, bottom = figure.subfigures(
-            3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3]
-        ).flat
+        rows = figure.subfigures(3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3])
+        top, middle, bottom = rows.flat
         raster = top.subplots()
         _draw_input(raster, data)
         raster.set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
@@ -105,11 +102,8 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
             _draw_scores(axis, name, deployed, data, between="\n")
             axis.set_xlabel("time (steps)")
             right, lead = _on_all(deployed, data)
-            accuracies.plot(
-                *(np.arange(1, len(right) + 1), 100 * right),
-                color=colour,
-                label=f"{name}: {100 * right[-1]:.1f} %",
-            )
+            label = f"{name}: {100 * right[-1]:.1f} %"
+            accuracies.plot(np.arange(1, len(right) + 1), 100 * right, color=colour, label=label)
             leads.ecdf(lead, color=colour)
         for axis in panels[1:]:
             axis.set_ylabel("")
@@ -142,12 +136,10 @@ def comparable(one: SpikeData, other: SpikeData) -> bool:
     )
 
 
-def kind(net: DelaySNN) -> str:
+def kind(net: nn.Module) -> str:
     """``learned delays``, ``fixed random delays`` or ``no delays``."""
-    if not net.max_delay:
-        return "no delays"
-    learned = any(delay.requires_grad for delay in net.delay_parameters())
-    return "learned delays" if learned else "fixed random delays"
+    words = {"learned": "learned", "fixed": "fixed random", "none": "no"}
+    return f"{words[kind_of_delays(net)]} delays"
 
 
 def _draw_input(axis: Axes, data: SpikeData) -> None:
@@ -173,15 +165,13 @@ def _draw_scores(
 ) -> None:
     """Scores of all classes on the first test sample, step by step, and what was answered."""
     batch = data.test.collate([0])
-    with torch.no_grad():
-        scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)[:, 0].cpu()
+    scores = _scores(net, batch)[:, 0]
     label, answer = int(batch.labels[0]), int(scores[-1].argmax())
     # What matters is drawn last.
     for index in sorted(range(data.n_classes), key=lambda one: (one == label, one == answer)):
         colour = _RIGHT if index == label else _WRONG if index == answer else _OTHER
-        axis.plot(
-            scores[:, index].numpy(), color=colour, linewidth=0.8 if colour == _OTHER else 1.6
-        )
+        width = 0.8 if colour == _OTHER else 1.6
+        axis.plot(scores[:, index].numpy(), color=colour, linewidth=width)
     verdict = "right" if answer == label else "wrong"
     axis.set(
         title=f"{name}{between}answers {data.class_names[answer]}, {verdict}",
@@ -193,9 +183,8 @@ def _draw_scores(
 
 def _name_lines(axis: Axes) -> None:
     named = {"right class": _RIGHT, "answered instead": _WRONG, "other classes": _OTHER}
-    axis.legend(
-        [Line2D([], [], color=colour) for colour in named.values()], list(named), loc="upper left"
-    )
+    lines = [Line2D([], [], color=colour) for colour in named.values()]
+    axis.legend(lines, list(named), loc="upper left")
 
 
 def _on_all(net: DelaySNN, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
@@ -204,14 +193,18 @@ def _on_all(net: DelaySNN, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
     right, leads = np.zeros(steps), []
     for first in range(0, len(data.test), _BATCH):
         batch = data.test.collate(range(first, min(first + _BATCH, len(data.test))))
-        with torch.no_grad():
-            scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)
+        scores = _scores(net, batch)
         found = (scores.argmax(2) == batch.labels).sum(1).numpy()
         right += np.pad(found, (0, steps - len(found)), mode="edge")
         own = batch.labels[:, None]
         others = scores[-1].scatter(1, own, -torch.inf).amax(1)
         leads.append((scores[-1].gather(1, own)[:, 0] - others).numpy())
     return right / len(data.test), np.concatenate(leads)
+
+
+def _scores(net: DelaySNN, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)
 
 
 def _gathered(
@@ -221,12 +214,9 @@ def _gathered(
 
     Of ``sum_softmax`` that mean is chance. After a sample's own duration its scores stay.
     """
-    scores = torch.stack(
-        [
-            losses.score(v[:steps], durations.clamp(max=steps), readout)
-            for steps in range(1, len(v) + 1)
-        ]
-    )
+    ends = range(1, len(v) + 1)
+    found = [losses.score(v[:end], durations.clamp(max=end), readout) for end in ends]
+    scores = torch.stack(found)
     return scores - scores.mean(2, keepdim=True)
 
 
