@@ -100,22 +100,15 @@ def evaluate(
     device = next(net.parameters(), torch.empty(0)).device
     training = net.training
     net.train(False)
-    losses_, answers, labels, speakers = [], [], [], []
+    total, found = 0.0, []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
             scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
-            losses_.append(loss(scores, sparse.labels) * len(sparse.labels))
-            answers.append(scores.argmax(1))
-            labels.append(sparse.labels)
-            speakers.append(sparse.speakers)
+            total += loss(scores, sparse.labels) * len(sparse.labels)
+            found.append((scores.argmax(1), sparse.labels, sparse.speakers))
     functional.reset_net(net)
     net.train(training)
-    return Evaluation(
-        loss=float(sum(losses_)) / len(split),
-        predictions=torch.cat(answers),
-        labels=torch.cat(labels),
-        speakers=torch.cat(speakers),
-    )
+    return Evaluation(float(total) / len(split), *map(torch.cat, zip(*found, strict=True)))
 
 
 def warn_of_rounding(where: str, as_trained: float, rounded: float) -> None:

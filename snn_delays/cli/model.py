@@ -15,13 +15,16 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, open_dict
 from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.arguments import shown
-from snn_delays.cli.settings import option, plain, typed
+from snn_delays.cli.settings import CONF, config_file, option, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
@@ -31,6 +34,8 @@ from snn_delays.neurons import LeakyReadout
 from snn_delays.report.run import kind_of_delays
 
 log = logging.getLogger("snn_delays")
+# The time step that the settings in steps of conf/model, experiment and augmentation are made for.
+RECIPE_DT_MS = 10.0
 
 
 def delay_snn(
@@ -89,26 +94,33 @@ def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
         UsageError: nothing of that name, a setting that it does not take, or no network.
     """
     make = _named(config.model, "model")
-    offered: dict[str, Any] = {"n_channels": data.n_channels, "n_classes": data.n_classes}
-    offered["dt_ms"] = data.dt_ms
+    sizes, dt_ms = {"n_channels": data.n_channels, "n_classes": data.n_classes}, data.dt_ms
+    offered: dict[str, Any] = {**sizes, "dt_ms": dt_ms}
     if config.get("neuron"):
         node = _named(config.neuron, "neuron")
-        offered["neuron"] = partial(node, **_given(config.neuron, "neuron", node, data.dt_ms))
+        offered["neuron"] = partial(node, **_given(config.neuron, "neuron", node, dt_ms))
     takes = signature(make).parameters
     given = {name: value for name, value in offered.items() if name in takes}
-    given |= _given(config.model, "model", make, data.dt_ms)
-    try:
-        net = make(**given)
-    except UsageError:
-        raise
-    except (TypeError, ValueError) as error:
-        settings = ", ".join(f"{key}={shown(value)}" for key, value in given.items())
-        raise UsageError(
-            f"model: {make.__name__} cannot be made ({one_line(error)}) of {settings}."
-        ) from error
+    settings = {"_target_": config.model._target_, **_given(config.model, "model", make, dt_ms)}
+    net = instantiate("model", settings, _convert_="all", **given)
     if not isinstance(net, nn.Module):
         raise UsageError(f"model._target_ must name a torch module, got {shown(net)}.")
     return quantisation_aware(net, config) if config.get("finetune") else net
+
+
+def instantiate(section: str, settings: Any, **more: Any) -> Any:
+    """The object that a section of the configuration stands for."""
+    try:
+        return hydra.utils.instantiate(settings, **more)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, TypeError | ValueError) or isinstance(cause, UsageError):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+        raise UsageError(
+            f"{section}: a setting is unknown or of the wrong kind ({one_line(cause)}), got "
+            f"{given}. --help shows what each should look like."
+        ) from error
 
 
 def quantisation_aware(net: nn.Module, config: DictConfig) -> nn.Module:
@@ -154,6 +166,32 @@ def described(net: nn.Module, dt_ms: float) -> str:
     longest = max((one.max_delay for one in delay_layers(net)), default=0)
     delays = f"{kind_of_delays(net)} delays up to {longest} steps ({longest * dt_ms:g} ms)"
     return f"{name}, {parameters:,} parameters, {delays if longest else 'no delays'}"
+
+
+def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
+    """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
+    recipe = config_file(f"experiment/{HydraConfig.get().runtime.choices.get('experiment')}")
+    own_recipe = recipe is not None and not recipe.is_relative_to(CONF)
+    in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
+    if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
+        return
+    delays = cfg.model.get("delays") != "none" and cfg.model.get("max_delay")
+    kept = {
+        "model.max_delay": delays or 0,
+        "augmentation.time_jitter": cfg.augmentation.time_jitter,
+        "augmentation.time_mask": cfg.augmentation.time_mask,
+    }
+    same, given = [], typed()
+    for key, value in kept.items():
+        if value and key not in given:
+            other = value * RECIPE_DT_MS / dt_ms
+            same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
+    if same:
+        log.warning(
+            f"Steps of {dt_ms:g} ms, where the recipe has {RECIPE_DT_MS:g}: what is counted in "
+            f"steps lasts {dt_ms / RECIPE_DT_MS:g} times as long. For the same times give "
+            f"{' '.join(same)}."
+        )
 
 
 def _named(section: DictConfig, name: str) -> Any:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from glob import glob, has_magic
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 from yaml import YAMLError
 
-from snn_delays.cli.model import build_network
+from snn_delays.cli.model import build_network, instantiate
+from snn_delays.cli.settings import one_of, options
 from snn_delays.cli.sweep import in_order, is_job, why_failed
-from snn_delays.cli.trust import require_data
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError, one_line
 from snn_delays.run_folder import RunFolder
@@ -159,6 +159,48 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     return config
 
 
+def require_data(config: DictConfig, file: Path) -> None:
+    """Refuse a run's configuration that says more than what ``conf/`` has for a run to say.
+
+    Hydra calls whatever ``_target_`` names, at any depth; OmegaConf looks up what ``${…}`` names,
+    in the environment for one. Here nothing is imported, called or looked up.
+
+    Raises:
+        UsageError: naming the first such place.
+    """
+    for place, value in _calls(OmegaConf.to_container(config, resolve=False)):
+        choices = [
+            content["_target_"]
+            for (group, _), content in options().items()
+            if place == (group, "_target_") and "_target_" in content
+        ]
+        if value in choices:
+            continue
+        expected = f"expected {one_of(choices)}" if choices else "a run of ours has no such thing"
+        raise UsageError(
+            f"{file} could run any code: {'.'.join(place)} is "
+            f"{shorten(repr(value), 120, placeholder=' …')}; {expected}. Give trust=true if you "
+            "trust whoever made the run."
+        )
+
+
+def require_no_lookup(config: Any) -> None:
+    """Refuse ``${…}`` in what is about to be saved: it would be read as something to look up."""
+    for place, value in _calls(config):
+        if isinstance(value, str) and "${" in value:
+            raise UsageError(f"{'.'.join(place)} must not contain ${{, got {value!r}.")
+
+
+def _calls(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Place and value of all that Hydra or OmegaConf would do something about."""
+    called = place and place[-1].startswith("_")  # _target_, _args_, _partial_, …
+    if called or (isinstance(node, str) and "${" in node):
+        yield place, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _calls(value, (*place, str(key)))
+
+
 def _holds(content: Any, key: str) -> bool:
     """Whether what a file held, whatever that was, has ``section.name``."""
     for name in key.split("."):
@@ -207,19 +249,3 @@ def input_range(split: Split) -> tuple[bool, int]:
             return True, 0
         largest = max(largest, float(counts.max()))
     return False, int(largest)
-
-
-def instantiate(section: str, settings: DictConfig) -> Any:
-    """The object that a section of the configuration stands for."""
-    try:
-        return hydra.utils.instantiate(settings)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, TypeError | ValueError) or isinstance(
-            error.__cause__, UsageError
-        ):
-            raise
-        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
-        raise UsageError(
-            f"{section}: a setting is unknown or of the wrong kind ({one_line(error.__cause__)}), "
-            f"got {given}. --help shows what each should look like."
-        ) from error

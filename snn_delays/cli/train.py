@@ -21,19 +21,23 @@ from snn_delays import callbacks
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import begun_again, finetuned
-from snn_delays.cli.model import build_network, described, keep_what_is_taken
-from snn_delays.cli.recipe import warn_of_other_steps
+from snn_delays.cli.model import (
+    build_network,
+    described,
+    instantiate,
+    keep_what_is_taken,
+    warn_of_other_steps,
+)
 from snn_delays.cli.runs import (
     dataset_root,
-    instantiate,
     load_config,
     load_data,
+    require_no_lookup,
     run_folder,
     runs_inside,
 )
 from snn_delays.cli.settings import plain, typed
 from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
-from snn_delays.cli.trust import require_no_lookup
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
@@ -247,21 +251,20 @@ def _run_log() -> Iterator[Callable[[RunFolder], None]]:
     """
     root = logging.getLogger()
     held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
-    handlers: list[logging.Handler] = [held]
+    files: list[logging.Handler] = []
 
     def keep(run: RunFolder) -> None:
         file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
         file.setFormatter(logging.Formatter("%(message)s"))
-        handlers.append(file)
+        files.append(file)
         held.setTarget(file)
         held.flush()
-        root.removeHandler(held)
-        root.addHandler(file)
+        held.capacity = 1  # from now on every line at once
 
     root.addHandler(held)
     try:
         yield keep
     finally:
-        for handler in handlers:
-            root.removeHandler(handler)
+        root.removeHandler(held)
+        for handler in (held, *files):
             handler.close()
