@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import MissingMandatoryValue
 
 from snn_delays.cli.settings import no_such_choice, options, unknown_key
-from snn_delays.errors import UsageError, one_line
+from snn_delays.errors import UsageError, cause_of, one_line
 
 # Choices of Hydra's own groups that come with packages of the same project.
 _PLUGINS = {
@@ -23,11 +23,8 @@ _PLUGINS = {
 
 def explain(error: BaseException, config_name: str) -> str:
     """One line for the person who typed the command."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UsageError):
-            return _in_keys(one_line(cause))
-        cause = cause.__cause__ or cause.__context__
+    if cause := cause_of(error, UsageError):
+        return _in_keys(one_line(cause))
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
     typed = error.override if isinstance(error, OverrideParseException) else None
