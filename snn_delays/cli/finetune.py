@@ -36,10 +36,6 @@ def finetuned(
 
     Args:
         sweep: of several runs (-m), the folder of this one.
-
-    Raises:
-        UsageError: no trained run, one that is fine-tuned already, settings that would make it
-            another network, values out of range, a chip that no training of it fits to.
     """
     settings, given = cfg.finetune, typed()
     begun = f"finetune={given.get('finetune')} goes on with"

@@ -88,11 +88,7 @@ def delay_snn(
 
 
 def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
-    """The network of a configuration, for the channels, classes and time step of ``data``.
-
-    Raises:
-        UsageError: nothing of that name, a setting that it does not take, or no network.
-    """
+    """The network of a configuration, for the channels, classes and time step of ``data``."""
     make = _named(config.model, "model")
     sizes, dt_ms = {"n_channels": data.n_channels, "n_classes": data.n_classes}, data.dt_ms
     offered: dict[str, Any] = {**sizes, "dt_ms": dt_ms}

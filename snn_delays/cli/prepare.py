@@ -64,11 +64,7 @@ def _fetch(loader: str, root: str, base_url: str | None) -> None:
 
 
 def _check(loader: str, dataset: DictConfig, folder: Path) -> None:
-    """Print and save what is in the files.
-
-    Raises:
-        UsageError: a file fails, unless its defective recordings are to be skipped.
-    """
+    """Print and save what is in the files; refuse defects that are not to be skipped."""
     if loader not in _HEIDELBERG:
         raise UsageError(
             "dataset.check reads files in SHD's format: expected dataset=shd or dataset=ssc, "

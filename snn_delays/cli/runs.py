@@ -31,9 +31,6 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
     """The runs that ``run=`` names: a run, a folder of runs (a sweep), a pattern, a list of these.
 
     What a folder or a pattern holds without that checkpoint is left out, and said so.
-
-    Raises:
-        UsageError: there is none.
     """
     require_checkpoint(checkpoint)
     found: list[RunFolder] = []
@@ -127,9 +124,6 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
         trust: whether it may name what is to be called or looked up. A run of one's own data set
             needs that; for one that was downloaded it means to run its maker's code.
         network: whether its network is needed, or its data alone.
-
-    Raises:
-        UsageError: no run, or a configuration that lacks what is needed, or says more.
     """
     if not run.config.is_file():
         if inside := runs_inside(run.path):
@@ -164,9 +158,6 @@ def require_data(config: DictConfig, file: Path) -> None:
 
     Hydra calls whatever ``_target_`` names, at any depth; OmegaConf looks up what ``${…}`` names,
     in the environment for one. Here nothing is imported, called or looked up.
-
-    Raises:
-        UsageError: naming the first such place.
     """
     for place, value in _calls(OmegaConf.to_container(config, resolve=False)):
         choices = [

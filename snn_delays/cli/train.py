@@ -67,11 +67,7 @@ def _train(cfg: DictConfig) -> float:
 
 
 def _sweep_folder(arguments: list[str]) -> list[str]:
-    """Of several new runs (-m) ``run=DIR`` is the folder that holds them; Hydra's name for that.
-
-    Raises:
-        UsageError: it holds runs already.
-    """
+    """Of several new runs (-m) ``run=DIR`` is the folder that holds them; Hydra's name for that."""
     several = {"-m", "--multirun"} & set(arguments)
     if not several or any(one.startswith(("resume=", "finetune=")) for one in arguments):
         return arguments
@@ -244,11 +240,8 @@ def _identity(saved: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _run_log() -> Iterator[Callable[[RunFolder], None]]:
-    """What is logged goes to the train.log of the run that the function given is called with.
+    """Keeps a train.log of all that is logged, once told of which run; of a mistake none."""
 
-    What was logged before the call goes there too; without one, as after a mistake, there is no
-    train.log.
-    """
     root = logging.getLogger()
     held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
     files: list[logging.Handler] = []

@@ -100,8 +100,7 @@ def _draw_rasters(
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of the recordings that were looked at: mean spikes per recording in each step, and how many
-    cells of the grid (step × channel) hold 1, 2, … spikes, as a share of all cells."""
+    """Mean spikes per recording in each step; shares of cells (step × channel) by their value."""
 
     per_step: np.ndarray
     values: np.ndarray
