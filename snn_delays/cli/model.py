@@ -24,7 +24,7 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.arguments import shown
-from snn_delays.cli.settings import CONF, config_file, option, plain, typed
+from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
@@ -131,7 +131,7 @@ def keep_what_is_taken(config: DictConfig) -> None:
 
     What was typed, or stands in a file of one's own, stays, to be refused.
     """
-    ours = option("model", "delays")
+    ours = options()["model", "delays"]
     if config.model.get("_target_") == ours["_target_"]:
         return
     make = _named(config.model, "model")

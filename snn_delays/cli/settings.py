@@ -45,11 +45,6 @@ def options() -> dict[tuple[str, str], dict[str, Any]]:
     return {(file.parent.name, file.stem): _content(OmegaConf.load(file)) for file in files}
 
 
-def option(group: str, name: str) -> dict[str, Any]:
-    """One of them."""
-    return options()[group, name]
-
-
 def plain(section: DictConfig) -> dict[str, Any]:
     """A section of the configuration as a dictionary."""
     settings = OmegaConf.to_container(section, resolve=True)
