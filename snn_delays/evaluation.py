@@ -62,6 +62,14 @@ def class_scores(
     Raises:
         UsageError: an output of another shape.
     """
+    v, lengths, how = output_of(net, batch, readout, run)
+    return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
+
+
+def output_of(
+    net: nn.Module, batch: Batch, readout: ReadOut | None = None, run: Any = None
+) -> tuple[Tensor, Tensor, ReadOut]:
+    """What ``class_scores`` are made of: output, steps that count, readout; arguments as there."""
     functional.reset_net(net)
     v = (run or net)(batch.spikes)
     steps, n = batch.spikes.shape[0] + tail(net), batch.spikes.shape[1]
@@ -74,8 +82,7 @@ def class_scores(
         )
     own = getattr(net, "readout", None)
     how = readout or (own if isinstance(own, str) else "spike_count")
-    lengths = batch.lengths + tail(net)
-    return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
+    return v, batch.lengths + tail(net), how
 
 
 def evaluate(

@@ -17,7 +17,6 @@ from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
-from snn_delays.network import DelaySNN
 from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.run_folder import RunFolder
@@ -57,11 +56,6 @@ def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, nn.Module]]) -> Non
     (first, data, _), named = runs[0], []
     kinds = [pictures.kind(net) for *_, net in runs]
     for (run, other, net), kind in zip(runs, kinds, strict=True):
-        if not isinstance(net, DelaySNN):
-            raise UsageError(
-                f"plot={path}: {run.path} has a network of its own kind, {type(net).__name__}, of "
-                "which there is no picture. Leave plot out, or the run."
-            )
         if not pictures.comparable(data, other):
             raise UsageError(
                 f"plot={path}: {run.path} has other test samples than {first.path}. Give runs on "

@@ -90,8 +90,8 @@ def delay_snn(
 def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
     """The network of a configuration, for the channels, classes and time step of ``data``."""
     make = _named(config.model, "model")
-    sizes, dt_ms = {"n_channels": data.n_channels, "n_classes": data.n_classes}, data.dt_ms
-    offered: dict[str, Any] = {**sizes, "dt_ms": dt_ms}
+    names, dt_ms = ("n_channels", "n_classes", "dt_ms"), data.dt_ms
+    offered: dict[str, Any] = {name: getattr(data, name) for name in names}
     if config.get("neuron"):
         node = _named(config.neuron, "neuron")
         offered["neuron"] = partial(node, **_given(config.neuron, "neuron", node, dt_ms))

@@ -43,7 +43,6 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import delay_layers
-from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
 from snn_delays.report import pictures
 from snn_delays.report import run as report
@@ -175,7 +174,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "versions": report.versions(),
     }
     run.save_summary(summary)
-    if isinstance(net, DelaySNN) and isinstance(initial, DelaySNN) and net.max_delay:
+    if summary["delays"] != "none":
         pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
         pictures.draw_readout(net, data, run.path / "readout.png")
     print_accuracies([(run, summary["best"], summary)])
