@@ -1,5 +1,7 @@
 """The one exception a user's own input can cause, and other people's told in one line."""
 
+from typing import TypeVar
+
 # What h5py raises, depending on which byte of a file is damaged.
 HDF5_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError)
 
@@ -29,6 +31,17 @@ def held_elsewhere(error: BaseException) -> str:
             "that program has crashed, h5clear -s takes its mark off the file."
         )
     return ""
+
+
+Kind = TypeVar("Kind", bound=BaseException)
+
+
+def cause_of(error: BaseException, kind: type[Kind]) -> Kind | None:
+    """The first of an exception and its causes that is of a kind; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def one_line(error: BaseException) -> str:

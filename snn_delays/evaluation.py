@@ -62,6 +62,14 @@ def class_scores(
     Raises:
         UsageError: an output of another shape.
     """
+    v, lengths, how = output_of(net, batch, readout, run)
+    return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
+
+
+def output_of(
+    net: nn.Module, batch: Batch, readout: ReadOut | None = None, run: Any = None
+) -> tuple[Tensor, Tensor, ReadOut]:
+    """What ``class_scores`` are made of: output, steps that count, readout; arguments as there."""
     functional.reset_net(net)
     v = (run or net)(batch.spikes)
     steps, n = batch.spikes.shape[0] + tail(net), batch.spikes.shape[1]
@@ -74,8 +82,7 @@ def class_scores(
         )
     own = getattr(net, "readout", None)
     how = readout or (own if isinstance(own, str) else "spike_count")
-    lengths = batch.lengths + tail(net)
-    return losses.score(v, lengths, how) if isinstance(how, str) else how(v, lengths)
+    return v, batch.lengths + tail(net), how
 
 
 def evaluate(
@@ -100,22 +107,15 @@ def evaluate(
     device = next(net.parameters(), torch.empty(0)).device
     training = net.training
     net.train(False)
-    losses_, answers, labels, speakers = [], [], [], []
+    total, found = 0.0, []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
             scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
-            losses_.append(loss(scores, sparse.labels) * len(sparse.labels))
-            answers.append(scores.argmax(1))
-            labels.append(sparse.labels)
-            speakers.append(sparse.speakers)
+            total += loss(scores, sparse.labels) * len(sparse.labels)
+            found.append((scores.argmax(1), sparse.labels, sparse.speakers))
     functional.reset_net(net)
     net.train(training)
-    return Evaluation(
-        loss=float(sum(losses_)) / len(split),
-        predictions=torch.cat(answers),
-        labels=torch.cat(labels),
-        speakers=torch.cat(speakers),
-    )
+    return Evaluation(float(total) / len(split), *map(torch.cat, zip(*found, strict=True)))
 
 
 def warn_of_rounding(where: str, as_trained: float, rounded: float) -> None:

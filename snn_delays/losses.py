@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.arguments import described
+from snn_delays.arguments import choice, described
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense
@@ -76,17 +76,9 @@ def score(
     Raises:
         UsageError: an unknown readout, lengths of another shape.
     """
-    if readout not in _READOUTS:
-        raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}.")
-    return _READOUTS[readout](v, lengths)
-
-
-_READOUTS = {
-    "sum_softmax": sum_softmax,
-    "mean": mean_potential,
-    "max": max_potential,
-    "spike_count": sum_over_steps,
-}
+    functions = (sum_softmax, mean_potential, max_potential, sum_over_steps)
+    of_name = dict(zip(READOUTS, functions, strict=True))
+    return of_name[choice("readout", readout, READOUTS)](v, lengths)
 
 
 def cross_entropy(

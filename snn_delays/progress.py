@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
@@ -20,9 +20,9 @@ from snn_delays.run_folder import Row, RunFolder, Unreadable
 _log = logging.getLogger("snn_delays")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Progress:
-    """A run after some epochs: all that it takes to go on.
+    """A run after some epochs: all that it takes to go on, as ``last.ckpt`` holds it.
 
     Args:
         network: the network's state dict.
@@ -30,7 +30,7 @@ class Progress:
         rows: the metrics of every epoch.
         best: what ``best.ckpt`` holds, the ``network`` of the best ``epoch``.
         config: what the run was configured with, as plain values under nested names.
-        lost: what has become of a later epoch, in one line; not saved.
+        lost: what has become of a later epoch, in one line.
     """
 
     network: dict[str, Any]
@@ -38,11 +38,11 @@ class Progress:
     rows: list[Row]
     best: dict[str, Any]
     config: dict[str, Any]
-    lost: str | None = field(default=None, kw_only=True)
+    lost: str = ""
 
     def save(self, run: RunFolder) -> None:
         """Save the epoch that has just ended."""
-        run.save_checkpoint("last", {name: getattr(self, name) for name in _SAVED})
+        run.save_checkpoint("last", vars(self))
         if self.best["epoch"] == self.rows[-1]["epoch"]:
             run.save_checkpoint("best", self.best)
 
@@ -75,9 +75,9 @@ class Progress:
         """
         now, then = dict(_flat(config)), dict(_flat(self.config))
         changed = [
-            f"{name} is {_shown(now, name)}, was {_shown(then, name)}"
-            for name in dict.fromkeys([*then, *now])
-            if name not in now or name not in then or now[name] != then[name]
+            f"{name} is {now.get(name, 'missing')}, was {then.get(name, 'missing')}"
+            for name in then | now
+            if now.get(name) != then.get(name)
         ]
         if changed:
             more = f", and {len(changed) - 4} more" if changed[4:] else ""
@@ -85,9 +85,6 @@ class Progress:
                 f"{source} is not what the run was trained with: {', '.join(changed[:4])}{more}. "
                 "Restore it, or begin a new run."
             )
-
-
-_SAVED = tuple(one.name for one in fields(Progress) if one.name != "lost")
 
 
 def load_progress(run: RunFolder) -> Progress | None:
@@ -112,40 +109,29 @@ def load_progress(run: RunFolder) -> Progress | None:
     damage: list[str] = []
     for path in (last, previous):
         try:
-            saved = run.load_checkpoint(path.stem)
-            progress = Progress(**{name: saved[name] for name in _SAVED})
+            progress = Progress(**run.load_checkpoint(path.stem))
         except Unreadable:  # it may be whole, and is not to be replaced
             raise
-        except (UsageError, KeyError):  # a checkpoint of another kind is as good as none
+        except (UsageError, TypeError):  # a checkpoint of another kind is as good as none
             damage.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
             continue
-        if not damage:
-            return progress
-        done = len(progress.rows)
-        return replace(
-            progress,
-            lost=f"{last.parent / damage[0]}: going on from {previous.name}, after epoch {done}; "
-            f"epoch {done + 1} is lost and trained again.",
-        )
+        if damage:
+            done = len(progress.rows)
+            progress.lost = (
+                f"{last.parent / damage[0]}: going on from {previous.name}, after epoch {done}; "
+                f"epoch {done + 1} is lost and trained again."
+            )
+        return progress
     raise UsageError(
         f"{last.parent / ' and '.join(damage)}: nothing to go on from. Begin a new run in another "
         "run=DIR. If best.ckpt is whole, checkpoint=best may still be evaluated and exported."
     )
 
 
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    return repr(values[name]) if name in values else "missing"
-
-
-def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every single value under its whole name, such as ``model.hidden.0``."""
-    inside: Any = None
-    if isinstance(node, Mapping) and node:
-        inside = node.items()
-    elif isinstance(node, list | tuple) and node:
-        inside = enumerate(node)
-    if inside is None:
-        yield name, node
+def _flat(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every single value, as it is written, under its whole name, such as ``model.hidden.0``."""
+    if not node or not isinstance(node, Mapping | list | tuple):
+        yield name, repr(node)
         return
-    for key, value in inside:
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
         yield from _flat(value, f"{name}.{key}" if name else str(key))

@@ -89,7 +89,7 @@ class RunFolder:
 
     def results(self) -> list[Path]:
         """What training has left here."""
-        checkpoints = [self.checkpoint(name) for name in ("best", "last", "previous")]
+        checkpoints = map(self.checkpoint, ("best", "last", "previous"))
         return [one for one in (*checkpoints, self.metrics, self.summary) if one.exists()]
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
@@ -101,13 +101,13 @@ class RunFolder:
         Raises:
             UsageError: the run has not ended, or the file is damaged.
         """
-        if not self.summary.is_file():
+        try:
+            return json.loads(self.summary.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
             raise UsageError(
                 f"{self.summary} not found: the run has not ended. "
                 f"Finish it with snn-delays-train run={self.path} resume=true."
-            )
-        try:
-            return json.loads(self.summary.read_text(encoding="utf-8"))
+            ) from error
         except ValueError as error:
             raise UsageError(f"{self.summary} is not readable as JSON ({error}).") from error
 

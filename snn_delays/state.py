@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import torch
@@ -46,10 +46,18 @@ class Stateful:
             return run(*args, **kwargs)
         require_dense(type(self).__name__, args[0])
         if torch._C._is_tracing():
-            self._require_traced()
+            self._refuse_memory(
+                lambda value: not _traced(value),
+                "remembers a sequence from before this trace. Trace a module whose forward calls "
+                "functional.reset_net(net) first.",
+            )
         graded = torch.is_grad_enabled() and readable(args[0])
         if self._last is None and has_numbers(args[0]):
-            self._require_numbers()
+            self._refuse_memory(
+                lambda value: not has_numbers(value) or is_functorch_wrapped_tensor(value),
+                "remembers a sequence without numbers, as traced, transformed or fake. Call "
+                "functional.reset_net(net) before a new one.",
+            )
         elif graded:
             self._go_on()
         y = run(*args, **kwargs)
@@ -64,25 +72,9 @@ class Stateful:
         self.__dict__["_last"] = last
         return y
 
-    def _require_numbers(self) -> None:
-        """Refuse a memory that has no numbers, for an input that has."""
-        for value in self._memories.values():
-            if isinstance(value, Tensor) and (
-                not has_numbers(value) or is_functorch_wrapped_tensor(value)
-            ):
-                raise UsageError(
-                    f"{type(self).__name__}: remembers a sequence without numbers, as traced, "
-                    "transformed or fake. Call functional.reset_net(net) before a new one."
-                )
-
-    def _require_traced(self) -> None:
-        """Refuse a memory that a trace would take for a constant."""
-        for value in self._memories.values():
-            if isinstance(value, Tensor) and not _traced(value):
-                raise UsageError(
-                    f"{type(self).__name__}: remembers a sequence from before this trace. Trace a "
-                    "module whose forward calls functional.reset_net(net) first."
-                )
+    def _refuse_memory(self, wrong: Callable[[Tensor], bool], said: str) -> None:
+        if any(isinstance(value, Tensor) and wrong(value) for value in self._memories.values()):
+            raise UsageError(f"{type(self).__name__}: {said}")
 
     def __prepare_scriptable__(self) -> NoReturn:
         raise UsageError(

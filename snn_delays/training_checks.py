@@ -32,22 +32,13 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def checked_settings(
-    *,
-    epochs: int,
-    batch_size: int,
-    weight_lr: float,
-    weight_decay: float,
-    delay_lr: float,
-    precision: str,
-    accelerator: str,
-    seed: int,
-) -> dict[str, Any]:
+def checked_settings(**given: Any) -> dict[str, Any]:
     """The settings of ``fit`` that are numbers or names, as Python's own; refused out of range."""
-    given = dict(locals())
-    settings = {name: rule(f"fit: {name}", given[name]) for name, rule in _RULES.items()}
+    settings = given | {
+        name: rule(f"fit: {name}", given[name]) for name, rule in _RULES.items() if name in given
+    }
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(accelerator, True):
+    if not there.get(accelerator := settings["accelerator"], True):
         raise UsageError(
             f"fit: accelerator={accelerator}: torch finds no such device here. "
             "Use accelerator=auto."

@@ -8,16 +8,15 @@ from textwrap import shorten
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from snn_delays.cli import console
 from snn_delays.cli.command import entry
-from snn_delays.cli.model import kind_of_delays
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
-from snn_delays.network import DelaySNN
 from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.run_folder import RunFolder
@@ -38,7 +37,7 @@ def _evaluate(cfg: DictConfig) -> None:
                 f"{run.path}: differs from its summary.json, which this command should reproduce. "
                 "Were the data, the versions, the batch size or the number of threads the same?"
             )
-        about = {"delays": kind_of_delays(net), "seed": config.seed}
+        about = {"delays": report.kind_of_delays(net), "seed": config.seed}
         about["clean_split"] = data.clean_split
         rows.append((run, found, about))
         drawn.append((run, data, net))
@@ -52,22 +51,15 @@ def _evaluate(cfg: DictConfig) -> None:
 evaluate = entry(_evaluate)
 
 
-def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, DelaySNN]]) -> None:
+def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, nn.Module]]) -> None:
     """A picture of runs that answer the same questions."""
-    data = runs[0][1]
-    named = []
-    for run, _, net in runs:
-        if not isinstance(net, DelaySNN):
-            raise UsageError(
-                f"plot={path}: {run.path} has a network of its own kind, {type(net).__name__}, of "
-                "which there is no picture. Leave plot out, or the run."
-            )
+    (first, data, _), named = runs[0], []
     kinds = [pictures.kind(net) for *_, net in runs]
     for (run, other, net), kind in zip(runs, kinds, strict=True):
         if not pictures.comparable(data, other):
             raise UsageError(
-                f"plot={path}: {run.path} has other test samples than {runs[0][0].path}. Give runs "
-                "on the same data."
+                f"plot={path}: {run.path} has other test samples than {first.path}. Give runs on "
+                "the same data."
             )
         named.append((kind if kinds.count(kind) == 1 else shorten(run.path.name, 32), net))
     pictures.draw_comparison(named, data, path)
@@ -80,19 +72,18 @@ def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]
     if all(found["test"]["rounded"]["unseen_speakers"] is None for _, found, _ in rows):
         parts = parts[:1]  # all speakers are known, or there are none
     folders = [run.path for run, *_ in rows]
-    names = [path.name for path in folders]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in folders]
+    alike = len({path.name for path in folders}) < len(folders)
     lines = []
-    for name, (_, found, about) in zip(names, rows, strict=True):
+    for run, found, about in rows:
         test = found["test"]
         shares = [
             found["validation"]["rounded"]["accuracy"],
             test["float"]["accuracy"],
             *(test["rounded"][part] for part in parts),
         ]
+        name = str(run.path) if alike else run.path.name
         about_it = [name, about["delays"], str(about["seed"])]
-        lines.append([*about_it, *(console.percent(share) for share in shares)])
+        lines.append([*about_it, *map(console.percent, shares)])
     heads = ["test rounded", "known", "unseen speakers"][: len(parts)]
     console.print_table(
         "accuracy; rounded = integer delays, as exported",

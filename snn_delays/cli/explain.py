@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import MissingMandatoryValue
 
-from snn_delays.cli.keys import in_keys
-from snn_delays.cli.settings import no_such_choice, unknown_key
-from snn_delays.errors import UsageError, one_line
+from snn_delays.cli.settings import no_such_choice, options, unknown_key
+from snn_delays.errors import UsageError, cause_of, one_line
 
 # Choices of Hydra's own groups that come with packages of the same project.
 _PLUGINS = {
@@ -23,11 +23,8 @@ _PLUGINS = {
 
 def explain(error: BaseException, config_name: str) -> str:
     """One line for the person who typed the command."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UsageError):
-            return in_keys(one_line(cause))
-        cause = cause.__cause__ or cause.__context__
+    if cause := cause_of(error, UsageError):
+        return _in_keys(one_line(cause))
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=…; --help shows how."
     typed = error.override if isinstance(error, OverrideParseException) else None
@@ -65,3 +62,35 @@ def _no_such_choice(typed: str, options: list[str]) -> str:
     others = ", ".join(f"{one} ({package})" for one, package in packages.items())
     more = f" Packages have others: {others}." if others else ""
     return no_such_choice(group, option, options) + more
+
+
+def _in_keys(line: str) -> str:
+    """``fit: epochs must …`` as ``trainer.epochs must …``; other lines as they are.
+
+    A line begins with what was called. Of its words those that are names in the section of
+    ``conf/`` that it stands for become keys, if it is clear that they are meant: they have an
+    underscore, or stand before "must" or "=".
+    """
+    called, colon, text = line.partition(": ")
+    if not colon or called not in _sections():
+        return line
+    section, keys = _sections()[called]
+
+    def key(found: re.Match[str]) -> str:
+        name = found[0] if found[0] in keys else f"{found[0]}_ms"
+        meant = "_" in found[0] or re.match(r" must\b|=", text[found.end() :])
+        return f"{section}.{name}" if name in keys and meant else found[0]
+
+    return re.sub(r"(?<![\w.])\w+", key, text)
+
+
+@cache
+def _sections() -> dict[str, tuple[str, set[str]]]:
+    """Section and keys of what its ``_target_`` names, and of what that makes in turn."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for (section, _), content in options().items():
+        called = "fit" if section == "trainer" else content.get("_target_", "")
+        name = called.rpartition(".")[2]
+        keys = {key for key in content if not key.startswith("_")}
+        found[name] = (section, keys | found.get(name, ("", set()))[1])
+    return found | dict.fromkeys(("DelaySNN", "DelayLayer"), found["delay_snn"])

@@ -30,7 +30,7 @@ from snn_delays.evaluation import warn_of_rounding
 from snn_delays.report.deployment import chip_report, deployment_report
 from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table, write_table
-from snn_delays.table.chips import ChipProfile, load_chip
+from snn_delays.table.chips import load_chip
 from snn_delays.table.formats import FORMATS, write_verified
 from snn_delays.table.simulator import predict, simulate
 from snn_delays.table.simulator.nest_check import NestAgreement, compare_with_nest, require_nest
@@ -117,6 +117,7 @@ def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData)
 
 
 def _settings(cfg: DictConfig) -> DeploySettings:
+    """What is typed for the deployed network; what would change nothing is refused."""
     for name, known in _CHOICES.items():
         choice(name, cfg[name], known)
     for name, least in (("calibration", 0), ("verify_samples", 1)):
@@ -124,24 +125,18 @@ def _settings(cfg: DictConfig) -> DeploySettings:
     if cfg.bits is not None:
         require_bits(cfg.bits)
     chip = None if cfg.chip is None else load_chip(str(cfg.chip))
-    _require_used(cfg, chip)
-    given: dict[str, Any] = {field.name: cfg[field.name] for field in fields(DeploySettings)}
-    return DeploySettings(**{**given, "chip": chip})
-
-
-def _require_used(cfg: DictConfig, chip: ChipProfile | None) -> None:
-    """Refuse what was typed and would change nothing."""
-    given = typed().keys()
     if chip is None and cfg.delays != "refuse":
         raise UsageError(f"delays={cfg.delays} is for a chip's limits: give chip=NAME as well.")
     own = chip.membrane if chip and chip.membrane.arithmetic == "integer" else None
-    for name in given & {"leak", "beta_shift", "weight_shift"}:
+    for name in typed().keys() & {"leak", "beta_shift", "weight_shift"}:
         if own is None and not cfg.fixed_point:
             raise UsageError(f"{name}={cfg[name]} is for integer neurons: give fixed_point=true.")
-        if own is not None and getattr(own, name, None) is not None:
+        if getattr(own, name, None) is not None:
             raise UsageError(f"{name}={cfg[name]}: {cfg.chip} has its own. Leave {name} out.")
-    if "verify_samples" in given and cfg.verify != "nest":
+    if "verify_samples" in typed() and cfg.verify != "nest":
         raise UsageError(f"verify_samples={cfg.verify_samples} is for verify=nest.")
+    given: dict[str, Any] = {field.name: cfg[field.name] for field in fields(DeploySettings)}
+    return DeploySettings(**{**given, "chip": chip})
 
 
 def _require_integers(table: DelayTable) -> None:
@@ -191,28 +186,25 @@ def _proof(
         batch_size=batch_size,
         progress=lambda what: log.info(f"measuring: {what}"),
     )
-    print_report(report, data.dt_ms)
+    print_report(report)
     first, second, *_ = report["stages"]
     if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
         warn_of_rounding("test", first["accuracy"], second["accuracy"])
     exact = agreement.membrane_bits is not None
+    ties = " (float ties)" if agreement.spikes_differing else ""
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
-        f"{agreement.spikes_total:,} differ"
-        + (" (float ties)" if agreement.spikes_differing else "")
-        + f", {agreement.predictions_differing} of {agreement.samples} answers."
+        f"{agreement.spikes_total:,} differ{ties}, {agreement.predictions_differing} of "
+        f"{agreement.samples} answers."
     )
-    bits = settings.chip.membrane.bits if settings.chip else None
-    for name, needed in (agreement.membrane_bits or {}).items():
-        if settings.chip and bits is not None and needed > bits:
+    chip, needed = settings.chip, agreement.membrane_bits or {}
+    for name, bits in needed.items():
+        if chip and chip.membrane.bits is not None and bits > chip.membrane.bits:
             raise UsageError(
-                f"v needs {needed} bits in population {name}, {settings.chip.name} has {bits}. Use "
-                "fewer bits for weights: bits=…"
+                f"v needs {bits} bits in population {name}, {chip.name} has {chip.membrane.bits}. "
+                "Use fewer bits for weights: bits=…"
             )
-    limit = 0 if exact else max(1, MAX_DIFFERING * agreement.spikes_total)
-    wrong_readout = exact and agreement.potentials_max_difference > 0
-    if agreement.spikes_differing > limit or agreement.readouts_differing or wrong_readout:
-        raise _disproved("table and network", agreement)
+    _require_agreement("table and network", agreement, MAX_DIFFERING, exact=exact)
     return report
 
 
@@ -226,16 +218,20 @@ def _nest(table: DelayTable, samples: list[NDArray[np.float32]]) -> dict[str, An
         f"NEST's latency of {agreement.latency_steps} steps taken off; "
         f"{agreement.seconds:.1f} s."
     )
-    limit = max(1, MAX_DIFFERING_NEST * agreement.spikes_total)
-    if agreement.spikes_differing > limit or agreement.readouts_differing:
-        raise _disproved("NEST and the table", agreement)
+    _require_agreement("NEST and the table", agreement, MAX_DIFFERING_NEST)
     return asdict(agreement)
 
 
-def _disproved(between: str, agreement: Agreement | NestAgreement) -> UsageError:
-    return UsageError(
-        f"{agreement.spikes_differing} of {agreement.spikes_total:,} spikes differ between "
-        f"{between}, and the readout by up to {agreement.potentials_max_difference:.3g} (in "
-        f"{agreement.readouts_differing} samples whose spikes agree by more than rounding). "
-        "Nothing was written; please report it with the run's config.yaml."
-    )
+def _require_agreement(
+    between: str, found: Agreement | NestAgreement, share: float, *, exact: bool = False
+) -> None:
+    """Refuse to export what differs by more than rounding; by anything, if ``exact``."""
+    limit = 0 if exact else max(1, share * found.spikes_total)
+    inexact = exact and found.potentials_max_difference > 0
+    if found.spikes_differing > limit or found.readouts_differing or inexact:
+        raise UsageError(
+            f"{found.spikes_differing} of {found.spikes_total:,} spikes differ between {between}, "
+            f"and the readout by up to {found.potentials_max_difference:.3g} (in "
+            f"{found.readouts_differing} samples whose spikes agree by more than rounding). "
+            "Nothing was written; please report it with the run's config.yaml."
+        )

@@ -11,50 +11,36 @@ from snn_delays.cli import console
 log = logging.getLogger("snn_delays")
 
 
-def print_report(report: dict[str, Any], dt_ms: float) -> None:
+def print_report(report: dict[str, Any]) -> None:
     """Tables of what ``deployment_report`` found."""
+    stages, populations, projections = (
+        report[name] for name in ("stages", "populations", "projections")
+    )
+    changed = ["–", *(str(row["changed"]) for row in stages[1:])]
     console.print_table(
         f"test accuracy, {report['samples']} samples",
         ["network", "accuracy", "answers changed by this step", "synapses"],
         [
-            [
-                row["name"],
-                console.percent(row["accuracy"]),
-                str(row["changed"]) if index else "–",
-                f"{row['synapses']:,}",
-            ]
-            for index, row in enumerate(report["stages"])
+            [row["name"], console.percent(row["accuracy"]), change, _number(row["synapses"])]
+            for row, change in zip(stages, changed, strict=True)
         ],
     )
-    populations, projections = report["populations"], report["projections"]
     console.print_table(
         "populations; spikes per sample",
         ["population", "model", "neurons", "spikes"],
         [
-            [
-                name,
-                row["model"],
-                f"{row['neurons']:,}",
-                "–" if row["spikes_per_sample"] is None else f"{row['spikes_per_sample']:,.0f}",
-            ]
+            [name, row["model"], _number(row["neurons"]), _number(row["spikes_per_sample"])]
             for name, row in populations.items()
         ],
     )
+    numbers = ("synapses", "synaptic_operations_per_sample", "events_in_flight_max")
+    sizes = ("ring_bytes", "history_bytes")
+    columns = ["synapses", "operations", "events waiting, most", "delay ring", "spike history"]
     console.print_table(
         "projections; operations per sample",
+        ["projection", *columns],
         [
-            *("projection", "synapses", "operations"),
-            *("events waiting, most", "delay ring", "spike history"),
-        ],
-        [
-            [
-                name,
-                f"{row['synapses']:,}",
-                f"{row['synaptic_operations_per_sample']:,.0f}",
-                f"{row['events_in_flight_max']:,}",
-                _bytes(row["ring_bytes"]),
-                _bytes(row["history_bytes"]),
-            ]
+            [name, *(_number(row[key]) for key in numbers), *(_bytes(row[key]) for key in sizes)]
             for name, row in projections.items()
         ],
     )
@@ -98,3 +84,7 @@ def print_chip(chip: dict[str, Any]) -> None:
 
 def _bytes(count: int) -> str:
     return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count} B"
+
+
+def _number(count: float | None) -> str:
+    return "–" if count is None else f"{count:,.0f}"

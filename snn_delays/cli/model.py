@@ -7,29 +7,35 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.arguments import shown
-from snn_delays.cli.settings import CONF, typed
+from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
+from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
-from snn_delays.layers.stored import stored
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.neurons import LeakyReadout
+from snn_delays.report.run import kind_of_delays
 
 log = logging.getLogger("snn_delays")
+# The time step that the settings in steps of conf/model, experiment and augmentation are made for.
+RECIPE_DT_MS = 10.0
 
 
 def delay_snn(
@@ -81,24 +87,43 @@ def delay_snn(
     return net
 
 
-def plain_network(config: DictConfig, data: SpikeData) -> nn.Module:
-    """The network as described, before any fine-tuning changes it.
-
-    Raises:
-        UsageError: nothing of that name, a setting that it does not take, or no network.
-    """
+def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
+    """The network of a configuration, for the channels, classes and time step of ``data``."""
     make = _named(config.model, "model")
-    offered: dict[str, Any] = {"n_channels": data.n_channels, "n_classes": data.n_classes}
-    offered["dt_ms"] = data.dt_ms
+    names, dt_ms = ("n_channels", "n_classes", "dt_ms"), data.dt_ms
+    offered: dict[str, Any] = {name: getattr(data, name) for name in names}
     if config.get("neuron"):
         node = _named(config.neuron, "neuron")
-        settings = _given(config.neuron, "neuron", node, data.dt_ms)
-        offered["neuron"] = partial(node, **settings)
-    taken = {name: value for name, value in offered.items() if name in _names(make)}
-    net = _called(make, "model", {**taken, **_given(config.model, "model", make, data.dt_ms)})
+        offered["neuron"] = partial(node, **_given(config.neuron, "neuron", node, dt_ms))
+    takes = signature(make).parameters
+    given = {name: value for name, value in offered.items() if name in takes}
+    settings = {"_target_": config.model._target_, **_given(config.model, "model", make, dt_ms)}
+    net = instantiate("model", settings, _convert_="all", **given)
     if not isinstance(net, nn.Module):
         raise UsageError(f"model._target_ must name a torch module, got {shown(net)}.")
-    return net
+    return quantisation_aware(net, config) if config.get("finetune") else net
+
+
+def instantiate(section: str, settings: Any, **more: Any) -> Any:
+    """The object that a section of the configuration stands for."""
+    try:
+        return hydra.utils.instantiate(settings, **more)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, TypeError | ValueError) or isinstance(cause, UsageError):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+        raise UsageError(
+            f"{section}: a setting is unknown or of the wrong kind ({one_line(cause)}), got "
+            f"{given}. --help shows what each should look like."
+        ) from error
+
+
+def quantisation_aware(net: nn.Module, config: DictConfig) -> nn.Module:
+    """What a network becomes in fine-tuning."""
+    finetune = config.finetune
+    net = folded(net, finetune.max_delay)
+    return make_quantisation_aware_(net, finetune.bits, finetune.scale)
 
 
 def keep_what_is_taken(config: DictConfig) -> None:
@@ -106,13 +131,12 @@ def keep_what_is_taken(config: DictConfig) -> None:
 
     What was typed, or stands in a file of one's own, stays, to be refused.
     """
-    ours = OmegaConf.load(CONF / "model/delays.yaml")
-    assert isinstance(ours, DictConfig)
-    if config.model.get("_target_") == ours._target_:
+    ours = options()["model", "delays"]
+    if config.model.get("_target_") == ours["_target_"]:
         return
     make = _named(config.model, "model")
-    if "neuron" in _names(make):
-        config.neuron = OmegaConf.to_container(config.neuron, resolve=True)
+    if "neuron" in signature(make).parameters:
+        config.neuron = plain(config.neuron)
     elif given := [key for key in typed() if key.partition(".")[0] == "neuron"]:
         raise UsageError(f"{config.model._target_} takes no neuron, got {', '.join(given)}.")
     else:
@@ -129,13 +153,6 @@ def keep_what_is_taken(config: DictConfig) -> None:
         log.info(f"{config.model._target_} takes no {', '.join(dropped)}: left out.")
 
 
-def kind_of_delays(net: nn.Module) -> str:
-    """``learned``, ``fixed`` or ``none``."""
-    delays = [stored(one, "delay") for one in delay_layers(net)]
-    learned = any(one is None or one.requires_grad for one in delays)
-    return ("learned" if learned else "fixed") if delays else "none"
-
-
 def described(net: nn.Module, dt_ms: float) -> str:
     """A network in a line."""
     name = type(net).__name__
@@ -145,6 +162,32 @@ def described(net: nn.Module, dt_ms: float) -> str:
     longest = max((one.max_delay for one in delay_layers(net)), default=0)
     delays = f"{kind_of_delays(net)} delays up to {longest} steps ({longest * dt_ms:g} ms)"
     return f"{name}, {parameters:,} parameters, {delays if longest else 'no delays'}"
+
+
+def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
+    """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
+    recipe = config_file(f"experiment/{HydraConfig.get().runtime.choices.get('experiment')}")
+    own_recipe = recipe is not None and not recipe.is_relative_to(CONF)
+    in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
+    if dt_ms == RECIPE_DT_MS or own_recipe or in_steps:
+        return
+    delays = cfg.model.get("delays") != "none" and cfg.model.get("max_delay")
+    kept = {
+        "model.max_delay": delays or 0,
+        "augmentation.time_jitter": cfg.augmentation.time_jitter,
+        "augmentation.time_mask": cfg.augmentation.time_mask,
+    }
+    same, given = [], typed()
+    for key, value in kept.items():
+        if value and key not in given:
+            other = value * RECIPE_DT_MS / dt_ms
+            same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
+    if same:
+        log.warning(
+            f"Steps of {dt_ms:g} ms, where the recipe has {RECIPE_DT_MS:g}: what is counted in "
+            f"steps lasts {dt_ms / RECIPE_DT_MS:g} times as long. For the same times give "
+            f"{' '.join(same)}."
+        )
 
 
 def _named(section: DictConfig, name: str) -> Any:
@@ -160,7 +203,7 @@ def _named(section: DictConfig, name: str) -> Any:
             "something that is installed, or lies in this folder."
         ) from error
     try:
-        inspect.signature(found)
+        signature(found)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"{name}._target_ must name a class or function of yours, got {target}."
@@ -171,16 +214,14 @@ def _named(section: DictConfig, name: str) -> Any:
 def _given(section: DictConfig, name: str, make: Any, dt_ms: float) -> dict[str, Any]:
     """The settings of a section as arguments."""
     given: dict[str, Any] = {}
-    settings = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(settings, dict)
-    for key, value in settings.items():
+    for key, value in plain(section).items():
+        argument = _argument(key, make)
         if key == "_target_":
             continue
-        argument = _argument(str(key), make)
         if argument is None:
             raise UsageError(
                 f"no such setting: {name}.{key}; {section._target_} takes "
-                f"{', '.join(inspect.signature(make).parameters)}."
+                f"{', '.join(signature(make).parameters)}."
             )
         if argument != key:
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -192,26 +233,8 @@ def _given(section: DictConfig, name: str, make: Any, dt_ms: float) -> dict[str,
 
 def _argument(key: str, make: Any) -> str | None:
     """The argument that a setting is; None if there is none."""
-    if key.endswith("_ms") and not _names(make) & {key} and key[:-3] in _names(make):
-        return key[:-3]
-    any_name = [p.kind == p.VAR_KEYWORD for p in inspect.signature(make).parameters.values()]
-    return key if key in _names(make) or any(any_name) else None
-
-
-def _names(make: Any) -> set[str]:
-    """Arguments that can be given by name."""
-    parameters = inspect.signature(make).parameters.values()
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {one.name for one in parameters if one.kind in by_name}
-
-
-def _called(make: Any, section: str, settings: dict[str, Any]) -> Any:
-    try:
-        return make(**settings)
-    except UsageError:
-        raise
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{key}={shown(value)}" for key, value in settings.items())
-        raise UsageError(
-            f"{section}: {make.__name__} cannot be made ({one_line(error)}) of {given}."
-        ) from error
+    takes = signature(make).parameters
+    for name in (key, key.removesuffix("_ms")):
+        if name in takes:
+            return name
+    return key if any(one.kind is one.VAR_KEYWORD for one in takes.values()) else None

@@ -64,11 +64,7 @@ def _fetch(loader: str, root: str, base_url: str | None) -> None:
 
 
 def _check(loader: str, dataset: DictConfig, folder: Path) -> None:
-    """Print and save what is in the files.
-
-    Raises:
-        UsageError: a file fails, unless its defective recordings are to be skipped.
-    """
+    """Print and save what is in the files; refuse defects that are not to be skipped."""
     if loader not in _HEIDELBERG:
         raise UsageError(
             "dataset.check reads files in SHD's format: expected dataset=shd or dataset=ssc, "
@@ -146,13 +142,12 @@ def _tell_silence(train: FileReport, pool: int | None) -> None:
     if train.error:
         return
     pool = Grid(1.0, usual_pool(train.n_units) if pool is None else pool).pool
-    silent = np.bincount(np.array(train.silent_units, np.int64) // pool)
-    channels = -(-train.n_units // pool)
-    sizes = np.bincount(np.arange(train.n_units) // pool)
-    n_silent = int((silent == sizes[: len(silent)]).sum())
-    if n_silent:
+    channel = np.arange(train.n_units) // pool
+    channels = int(channel[-1]) + 1
+    firing = np.unique(np.delete(channel, np.array(train.silent_units, np.int64)))
+    if silent := channels - len(firing):
         log.warning(
-            f"{n_silent} of {channels} input channels ({train.n_units} units, pool={pool}) never "
+            f"{silent} of {channels} input channels ({train.n_units} units, pool={pool}) never "
             f"fire in {train.path}."
         )
 

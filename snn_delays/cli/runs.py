@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from glob import glob, has_magic
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 from yaml import YAMLError
 
-from snn_delays.cli.model import plain_network
+from snn_delays.cli.model import build_network, instantiate
+from snn_delays.cli.settings import one_of, options
 from snn_delays.cli.sweep import in_order, is_job, why_failed
-from snn_delays.cli.trust import require_data
 from snn_delays.data import SpikeData, Split
-from snn_delays.deploy.quantised_training import make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
-from snn_delays.network import DelaySNN
 from snn_delays.run_folder import RunFolder
 
 # What every run's configuration has had from the beginning.
-_NEEDED = {
-    "dataset": ("_target_", "root"),
-    "model": ("_target_",),
-    "trainer": ("epochs", "batch_size"),
-}
+_OF_DATA = ("dataset._target_", "dataset.root")
+_OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
 log = logging.getLogger("snn_delays")
 
 
@@ -36,9 +31,6 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
     """The runs that ``run=`` names: a run, a folder of runs (a sweep), a pattern, a list of these.
 
     What a folder or a pattern holds without that checkpoint is left out, and said so.
-
-    Raises:
-        UsageError: there is none.
     """
     require_checkpoint(checkpoint)
     found: list[RunFolder] = []
@@ -48,10 +40,9 @@ def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
         if has_magic(str(path)) and not path.exists():
             matches = in_order(match for name in glob(str(path)) if (match := Path(name)).is_dir())
         folders = [run for match in matches for run in runs_inside(match) or [match]]
-        if folders == [path]:
-            found.append(RunFolder(path))
-            continue
-        whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
+        whole = [RunFolder(path)]
+        if folders != [path]:
+            whole = [run for run in map(RunFolder, folders) if _has(run, checkpoint)]
         if not whole:
             raise UsageError(
                 f"run={one}: no run with a {checkpoint}.ckpt among "
@@ -76,8 +67,9 @@ def runs_inside(folder: Path) -> list[Path]:
     """Runs and jobs one level below a folder that is no run itself."""
     if not folder.is_dir() or RunFolder(folder).config.is_file():
         return []
-    inside = (RunFolder(path) for path in folder.iterdir())
-    return in_order(run.path for run in inside if run.config.is_file() or is_job(run.path))
+    return in_order(
+        path for path in folder.iterdir() if RunFolder(path).config.is_file() or is_job(path)
+    )
 
 
 def _has(run: RunFolder, checkpoint: str) -> bool:
@@ -132,12 +124,7 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
         trust: whether it may name what is to be called or looked up. A run of one's own data set
             needs that; for one that was downloaded it means to run its maker's code.
         network: whether its network is needed, or its data alone.
-
-    Raises:
-        UsageError: no run, or a configuration that lacks what is needed, or says more.
     """
-    if not isinstance(trust, bool):
-        raise UsageError(f"trust must be true or false, got {trust!r}.")
     if not run.config.is_file():
         if inside := runs_inside(run.path):
             raise UsageError(
@@ -154,12 +141,9 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
         raise UsageError(f"{run.config} is not readable as YAML: {one_line(error)}") from error
     if isinstance(config, DictConfig) and not trust:
         require_data(config, run.config)
+    content = OmegaConf.to_container(config, resolve=False)
     missing = [
-        f"{section}.{key}"
-        for section, keys in _NEEDED.items()
-        for key in keys
-        if network or section == "dataset"
-        if key not in _section(config, section)
+        key for key in _OF_DATA + (_OF_NETWORK if network else ()) if not _holds(content, key)
     ]
     if missing or not isinstance(config, DictConfig):
         raise UsageError(
@@ -169,19 +153,52 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     return config
 
 
-def _section(config: Any, name: str) -> DictConfig:
-    """A section of what a file held, whatever that was; empty if there is none."""
-    found = config.get(name) if isinstance(config, DictConfig) else None
-    return found if isinstance(found, DictConfig) else DictConfig({})
+def require_data(config: DictConfig, file: Path) -> None:
+    """Refuse a run's configuration that says more than what ``conf/`` has for a run to say.
+
+    Hydra calls whatever ``_target_`` names, at any depth; OmegaConf looks up what ``${…}`` names,
+    in the environment for one. Here nothing is imported, called or looked up.
+    """
+    for place, value in _calls(OmegaConf.to_container(config, resolve=False)):
+        choices = [
+            content["_target_"]
+            for (group, _), content in options().items()
+            if place == (group, "_target_") and "_target_" in content
+        ]
+        if value in choices:
+            continue
+        expected = f"expected {one_of(choices)}" if choices else "a run of ours has no such thing"
+        raise UsageError(
+            f"{file} could run any code: {'.'.join(place)} is "
+            f"{shorten(repr(value), 120, placeholder=' …')}; {expected}. Give trust=true if you "
+            "trust whoever made the run."
+        )
 
 
-def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
-    """The network of a run's configuration, for the channels, classes and time step of ``data``."""
-    net = plain_network(config, data)
-    if finetune := config.get("finetune"):
-        assert isinstance(net, DelaySNN)
-        make_quantisation_aware_(net, finetune.bits, finetune.scale)
-    return net
+def require_no_lookup(config: Any) -> None:
+    """Refuse ``${…}`` in what is about to be saved: it would be read as something to look up."""
+    for place, value in _calls(config):
+        if isinstance(value, str) and "${" in value:
+            raise UsageError(f"{'.'.join(place)} must not contain ${{, got {value!r}.")
+
+
+def _calls(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Place and value of all that Hydra or OmegaConf would do something about."""
+    called = place and place[-1].startswith("_")  # _target_, _args_, _partial_, …
+    if called or (isinstance(node, str) and "${" in node):
+        yield place, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _calls(value, (*place, str(key)))
+
+
+def _holds(content: Any, key: str) -> bool:
+    """Whether what a file held, whatever that was, has ``section.name``."""
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
 
 
 def dataset_root(dataset: DictConfig) -> None:
@@ -223,26 +240,3 @@ def input_range(split: Split) -> tuple[bool, int]:
             return True, 0
         largest = max(largest, float(counts.max()))
     return False, int(largest)
-
-
-def instantiate(section: str, settings: DictConfig) -> Any:
-    """The object that a section of the configuration stands for."""
-    try:
-        return hydra.utils.instantiate(settings)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, TypeError | ValueError) or isinstance(
-            error.__cause__, UsageError
-        ):
-            raise
-        given = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
-        raise UsageError(
-            f"{section}: a setting is unknown or of the wrong kind ({one_line(error.__cause__)}), "
-            f"got {given}. --help shows what each should look like."
-        ) from error
-
-
-def plain(section: DictConfig) -> dict[str, Any]:
-    """A section of the configuration as a dictionary."""
-    settings = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,20 @@ def config_file(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+@cache
+def options() -> dict[tuple[str, str], dict[str, Any]]:
+    """By group and name, what ``conf/`` offers to choose from."""
+    files = sorted(CONF.glob("*/*.yaml"))
+    return {(file.parent.name, file.stem): _content(OmegaConf.load(file)) for file in files}
+
+
+def plain(section: DictConfig) -> dict[str, Any]:
+    """A section of the configuration as a dictionary."""
+    settings = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
 def typed() -> dict[str, str]:
     """What the user gave for each setting."""
     given = (one.lstrip("+").partition("=") for one in HydraConfig.get().overrides.task)
@@ -59,7 +73,10 @@ def require_known(cfg: DictConfig, config_name: str) -> None:
     """
     known, chosen = _known(config_name), HydraConfig.get().runtime.choices
     sections = {key.partition(".")[0] for key in known}
-    _require_recipe(chosen)
+    recipe = str(chosen.get("experiment"))  # a data set may be without, unless one was typed
+    if "experiment" in typed() and config_file(f"experiment/{recipe}") is None:
+        files = [file for folder in config_folders() for file in folder.glob("experiment/*.yaml")]
+        raise UsageError(no_such_choice("experiment", recipe, {file.stem for file in files}))
     for name, section in _content(cfg).items():
         inside = section if isinstance(section, dict) and name in sections else None
         own = inside is not None and "_target_" in inside and chosen.get(name)
@@ -71,15 +88,6 @@ def require_known(cfg: DictConfig, config_name: str) -> None:
                 value = OmegaConf.select(cfg, key)
                 if not isinstance(value, bool):
                     raise UsageError(f"{key} must be true or false, got {value!r}.")
-
-
-def _require_recipe(chosen: Mapping[str, Any]) -> None:
-    """A data set may be without a recipe of its name; one that was typed must be there."""
-    if "experiment" in typed() and config_file(f"experiment/{chosen['experiment']}") is None:
-        files = [file for folder in config_folders() for file in folder.glob("experiment/*.yaml")]
-        raise UsageError(
-            no_such_choice("experiment", chosen["experiment"], {file.stem for file in files})
-        )
 
 
 def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
@@ -112,18 +120,17 @@ def _meant(key: str, config_name: str) -> list[str]:
             inside = [one for one in found if section and one.startswith(f"{section}.")]
             ready = [one for one in found if groups.get(one.partition(".")[0], "") is not None]
             return inside or ready or found
-    likest = max(known, key=lambda one: _likeness(key, one))
-    return [likest] if _likeness(key, likest) >= 0.6 else []
+
+    def likeness(one: str) -> float:
+        pairs = ((key, one), (last, one.rpartition(".")[2]))
+        return sum(SequenceMatcher(None, *pair).ratio() for pair in pairs) / 2
+
+    likest = max(known, key=likeness)
+    return [likest] if likeness(likest) >= 0.6 else []
 
 
 def _words(name: str) -> set[str]:
     return {word.removesuffix("s") for word in name.split("_")}
-
-
-def _likeness(one: str, other: str) -> float:
-    """0 … 1; half of it for the whole, half for what stands behind the last point."""
-    pairs = ((one, other), (one.rpartition(".")[2], other.rpartition(".")[2]))
-    return sum(SequenceMatcher(None, *pair).ratio() for pair in pairs) / 2
 
 
 @cache
@@ -135,18 +142,19 @@ def _known(config_name: str) -> dict[str, Setting]:
             inside = value if isinstance(value, dict) else {}
             here = {f"{key}.{one}": of for one, of in inside.items()} or {key: value}
             known |= {one: Setting(of, []) for one, of in here.items()}
-    always = set(known)
-    for group, chosen in _groups(config_name).items():
-        for file in sorted((CONF / group).glob("*.yaml")):
-            spread = "@package _global_" in file.read_text(encoding="utf-8")
-            for key, value in _content(OmegaConf.load(file)).items():
-                # A recipe sets keys of other groups: sections, which are theirs.
-                if key in ("defaults", "_target_") or (spread and isinstance(value, dict)):
-                    continue
-                name = key if spread else f"{group}.{key}"
-                setting = known.setdefault(name, Setting(value, []))
-                if name not in always and not (spread and chosen == file.stem):
-                    setting.choices.append(f"{group}={file.stem}")
+    always, groups = set(known), _groups(config_name)
+    for (group, name), content in options().items():
+        if group not in groups:
+            continue
+        spread = group in ("experiment", "export")  # @package _global_
+        for key, value in content.items():
+            # A recipe sets keys of other groups: sections, which are theirs.
+            if key in ("defaults", "_target_") or (spread and isinstance(value, dict)):
+                continue
+            typed_as = key if spread else f"{group}.{key}"
+            setting = known.setdefault(typed_as, Setting(value, []))
+            if typed_as not in always and not (spread and groups[group] == name):
+                setting.choices.append(f"{group}={name}")
     return known
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -37,13 +38,12 @@ def _simulate(cfg: DictConfig) -> None:
     data = load_data(dataset, moved=None if cfg.run is None else "root")
     _require_fit(path, table, data)
     indices = _indices(cfg.samples, len(data.test))
-    recording = Recording(table)
-    total = _Total()
+    recording, total = Recording(table), Counter[str]()
     for trial in trials(table, _samples(data.test, indices)):
-        total.add(trial)
+        total.update(_counted(trial))
         if save is not None:
             recording.add(trial)
-    _print(path, table, total)
+    _print(path, table, total, len(indices))
     if save is not None:
         recording.write(save)
         log.info(f"→ {save}")
@@ -102,42 +102,28 @@ def _samples(split: Split, indices: list[int]) -> Iterator[Sample]:
         yield Sample(index, int(alone.labels[0]), alone.spikes[:, 0].numpy())
 
 
-class _Total:
-    """Sums over all trials."""
-
-    def __init__(self) -> None:
-        self.samples = self.right = self.steps = self.events = 0
-        self.seconds = 0.0
-        self.spikes: Counter[str] = Counter()
-        self.operations: Counter[str] = Counter()
-
-    def add(self, trial: Trial) -> None:
-        self.samples += 1
-        self.right += trial.prediction == trial.sample.label
-        self.steps += trial.steps
-        self.seconds += trial.seconds
-        self.events += int(input_events(trial.sample.counts).sum())
-        self.spikes.update(trial.simulation.spike_counts)
-        self.operations.update(trial.operations)
+def _counted(trial: Trial) -> dict[str, Any]:
+    """What one sample adds to the totals; what is printed per sample by its title."""
+    operations = trial.operations
+    return {
+        "right": int(trial.prediction == trial.sample.label),
+        "steps": trial.steps,
+        "seconds": trial.seconds,
+        "input events per sample": int(input_events(trial.sample.counts).sum()),
+        **{f"spikes per sample, {one}": n for one, n in trial.simulation.spike_counts.items()},
+        **{f"synaptic operations per sample, {one}": n for one, n in operations.items()},
+        "… in all": sum(operations.values()),
+    }
 
 
-def _print(path: Path, table: DelayTable, total: _Total) -> None:
-    n, real = total.samples, total.steps * table.dt_ms / 1000
+def _print(path: Path, table: DelayTable, total: Counter[str], n: int) -> None:
+    right, steps, seconds = (total.pop(name) for name in ("right", "steps", "seconds"))
     rows = [
         ["samples", f"{n:,}"],
-        ["accuracy", console.percent(total.right / n)],
-        ["input events per sample", f"{total.events / n:,.0f}"],
-        *(
-            [f"spikes per sample, {name}", f"{count / n:,.0f}"]
-            for name, count in total.spikes.items()
-        ),
-        *(
-            [f"synaptic operations per sample, {name}", f"{count / n:,.0f}"]
-            for name, count in total.operations.items()
-        ),
-        ["… in all", f"{total.operations.total() / n:,.0f}"],
-        ["steps per sample, with the tail", f"{total.steps / n:.1f}"],
-        ["time per sample, one core", f"{1000 * total.seconds / n:.3f} ms"],
-        ["× real time", f"{real / total.seconds:,.0f}"],
+        ["accuracy", console.percent(right / n)],
+        *([title, f"{count / n:,.0f}"] for title, count in total.items()),
+        ["steps per sample, with the tail", f"{steps / n:.1f}"],
+        ["time per sample, one core", f"{1000 * seconds / n:.3f} ms"],
+        ["× real time", f"{steps * table.dt_ms / 1000 / seconds:,.0f}"],
     ]
     console.print_table(f"{path} on the test set", ["", "in the simulator"], rows)

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 
 from snn_delays.atomic import write_atomically
 from snn_delays.cli.console import print_table
+from snn_delays.errors import cause_of
 from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
@@ -74,9 +75,7 @@ def failures(error: BaseException) -> str | None:
 
     ``None`` if it was no job that failed.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, JobFailed):
-        cause = cause.__cause__ or cause.__context__
+    cause = cause_of(error, JobFailed)
     if cause is None:
         return None
     jobs = in_order(path.parent for path in cause.sweep.rglob(_SETTINGS))

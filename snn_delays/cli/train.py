@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from snn_delays import callbacks
-from snn_delays.cli.begin import (
-    fit_settings,
-    folder_to_train_in,
-    identity,
-    resumed_config,
-    saved_config,
-    sweep_folder,
-)
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
-from snn_delays.cli.finetune import finetuned_config, starting_network
-from snn_delays.cli.model import described, keep_what_is_taken, kind_of_delays
-from snn_delays.cli.recipe import warn_of_other_steps
-from snn_delays.cli.runs import build_network, dataset_root, instantiate, load_data, plain
-from snn_delays.cli.sweep import in_sweep, keep_settings
+from snn_delays.cli.finetune import begun_again, finetuned
+from snn_delays.cli.model import (
+    build_network,
+    described,
+    instantiate,
+    keep_what_is_taken,
+    warn_of_other_steps,
+)
+from snn_delays.cli.runs import (
+    dataset_root,
+    load_config,
+    load_data,
+    require_no_lookup,
+    run_folder,
+    runs_inside,
+)
+from snn_delays.cli.settings import plain, typed
+from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
+from snn_delays.data import SpikeData
+from snn_delays.data.augmentation import Augmentation
+from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.delay_layer import delay_layers
-from snn_delays.network import DelaySNN
 from snn_delays.progress import load_progress
 from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.run_folder import RunFolder
 from snn_delays.terminal import ERRORS
 from snn_delays.training import fit
+from snn_delays.training_checks import checked_settings
 
 log = logging.getLogger("snn_delays")
+# Settings of where a run happens: it may go on elsewhere.
+_ELSEWHERE = {
+    "dataset": ("root", "cache", "download", "base_url"),
+    "trainer": ("accelerator",),
+    "finetune": ("base",),
+}
 
 
 def _train(cfg: DictConfig) -> float:
@@ -48,30 +65,54 @@ def _train(cfg: DictConfig) -> float:
         return _train_run(cfg, keep_log)
 
 
-train = entry(_train, sweep_folder)
+def _sweep_folder(arguments: list[str]) -> list[str]:
+    """Of several new runs (-m) ``run=DIR`` is the folder that holds them; Hydra's name for that."""
+    several = {"-m", "--multirun"} & set(arguments)
+    if not several or any(one.startswith(("resume=", "finetune=")) for one in arguments):
+        return arguments
+    key = "hydra.sweep.dir="
+    if not any(one.startswith(key) for one in arguments):
+        arguments = [
+            key + os.path.expanduser(one.removeprefix("run="))
+            if one.startswith("run=") and "," not in one
+            else one
+            for one in arguments
+        ]
+    for folder in (Path(one.removeprefix(key)) for one in arguments if one.startswith(key)):
+        if taken := [one for one in runs_inside(folder) if RunFolder(one).config.exists()]:
+            raise UsageError(
+                f"{folder} already holds runs, such as {taken[0]}. Choose another run=DIR, or begin"
+                f" a single run in it: without -m, run={folder / 'NAME'}."
+            )
+    return arguments
+
+
+train = entry(_train, _sweep_folder)
 
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     """Accuracy on validation, delays rounded, of the best epoch: what a sweep may optimise."""
-    run = folder_to_train_in(cfg)
-    resumed, trust, chip, progress = bool(cfg.resume), cfg.trust, None, None
+    run = _folder_to_train_in(cfg)
+    resumed, trust, progress = cfg.resume, cfg.trust, None
+    begun: tuple[SpikeData, nn.Module] | None = None
     kept: dict[str, Any] = {}
     if resumed:
-        cfg = resumed_config(run, trust=trust)
-        kept, progress = identity(plain(cfg)), load_progress(run)
-        if progress:
+        cfg = _resumed_config(run, trust=trust)
+        kept = _identity(plain(cfg))
+        if progress := load_progress(run):
             progress.require_config(kept, run.config)
     elif cfg.get("finetune"):
-        overrides = list(HydraConfig.get().overrides.task)
-        chip = cfg.finetune.chip and str(cfg.finetune.chip)
-        cfg, run = finetuned_config(cfg, overrides, run.path if in_sweep() else None)
+        cfg, run, begun = finetuned(cfg, run.path if in_sweep() else None)
     else:
         keep_what_is_taken(cfg)
-    settings = fit_settings(cfg)
+    settings = checked_settings(**plain(cfg.trainer), seed=cfg.seed)
+    settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
     dataset_root(cfg.dataset)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
-    if cfg.get("finetune") and not progress:
-        data, net = starting_network(cfg, chip, trust=trust)
+    if resumed and not progress and cfg.get("finetune"):
+        begun = begun_again(cfg, trust=trust)
+    if begun:
+        data, net = begun
     else:
         data = load_data(cfg.dataset)
         torch.manual_seed(settings["seed"])  # of the initial weights and delays
@@ -82,7 +123,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         cfg.schedule.start = first_sigma(max(1, *longest))
     schedule = instantiate("schedule", cfg.schedule)
     initial = copy.deepcopy(net)
-    saved = saved_config(cfg)
+    saved = {key: of for key, of in plain(cfg).items() if key not in ("run", "resume", "trust")}
+    require_no_lookup(saved)
 
     def begin() -> None:
         if not resumed:
@@ -94,7 +136,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
             warn_of_other_steps(cfg, data.dt_ms)
 
     beside = [
-        _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
+        _Begun(run, begin, resume=resumed, config=kept or _identity(saved)),
         callbacks.TensorBoard(run.tensorboard),
         callbacks.MetricsCsv(run.metrics),
         callbacks.ProgressBar(),
@@ -109,7 +151,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     summary: dict[str, Any] = {
         "split": data.split,
         "clean_split": data.clean_split,
-        "delays": kind_of_delays(net),
+        "delays": report.kind_of_delays(net),
         "seed": settings["seed"],
         "epochs": settings["epochs"],
         "best_epoch": callbacks.best_epoch(rows),
@@ -119,7 +161,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     # On the CPU, as snn-delays-evaluate does it, so that it finds the same numbers.
     net.cpu()
-    for name in ("best", "last"):
+    for name in ("last", "best"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, settings["batch_size"])
     if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
@@ -132,8 +174,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "versions": report.versions(),
     }
     run.save_summary(summary)
-    net.load_state_dict(run.load_checkpoint("best")["network"])
-    if isinstance(net, DelaySNN) and isinstance(initial, DelaySNN) and net.max_delay:
+    if summary["delays"] != "none":
         pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
         pictures.draw_readout(net, data, run.path / "readout.png")
     print_accuracies([(run, summary["best"], summary)])
@@ -152,30 +193,70 @@ class _Begun(callbacks.Checkpoints):
         super().on_start(training)
 
 
+def _folder_to_train_in(cfg: DictConfig) -> RunFolder:
+    """Where the run goes: the folder asked for; of several new runs (-m), the one of this run."""
+    if in_sweep() and not cfg.resume:
+        if "run" in typed() and not cfg.get("finetune"):
+            raise UsageError(
+                f"of several runs (-m) each gets a folder with a number, got run={cfg.run}. Give "
+                "one folder for all of them: hydra.sweep.dir=DIR."
+            )
+        return RunFolder(job_folder())
+    path = run_folder(cfg.run)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # TensorBoard's files have names of text only
+        raise UsageError(
+            f"run={path}: letters that this locale cannot read. Use others, or set LC_ALL=C.UTF-8."
+        ) from error
+    return RunFolder(path.absolute())
+
+
+def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:
+    """The run's own configuration: a resumed run is the run that was interrupted."""
+    given = [
+        one
+        for one in HydraConfig.get().overrides.task
+        if not one.startswith(("run=", "resume=", "trust="))
+    ]
+    if given:
+        raise UsageError(
+            f"resume=true goes on with {run.path} as it was configured, got {' '.join(given)}. "
+            "Leave that out, or start a new run."
+        )
+    return load_config(run, trust=trust)
+
+
+def _identity(saved: dict[str, Any]) -> dict[str, Any]:
+    """What a run goes on with or not at all: its configuration, but for where that happens."""
+    return {
+        name: {key: of for key, of in section.items() if key not in _ELSEWHERE.get(name, ())}
+        if isinstance(section, dict)
+        else section
+        for name, section in saved.items()
+    }
+
+
 @contextmanager
 def _run_log() -> Iterator[Callable[[RunFolder], None]]:
-    """What is logged goes to the train.log of the run that the function given is called with.
+    """Keeps a train.log of all that is logged, once told of which run; of a mistake none."""
 
-    What was logged before the call goes there too; without one, as after a mistake, there is no
-    train.log.
-    """
     root = logging.getLogger()
     held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
-    handlers: list[logging.Handler] = [held]
+    files: list[logging.Handler] = []
 
     def keep(run: RunFolder) -> None:
         file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
         file.setFormatter(logging.Formatter("%(message)s"))
-        handlers.append(file)
+        files.append(file)
         held.setTarget(file)
         held.flush()
-        root.removeHandler(held)
-        root.addHandler(file)
+        held.capacity = 1  # from now on every line at once
 
     root.addHandler(held)
     try:
         yield keep
     finally:
-        for handler in handlers:
-            root.removeHandler(handler)
+        root.removeHandler(held)
+        for handler in (held, *files):
             handler.close()

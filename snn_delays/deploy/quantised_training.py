@@ -28,7 +28,7 @@ from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.layers.stored import stored
 from snn_delays.table.models import MODELS
@@ -42,13 +42,18 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
 
     Args:
         net: any network that ``trace`` takes, normalisation right behind its synapses.
-        max_delay: a smaller range to bring all delays into.
+        max_delay: a smaller range to bring all delays into; layers of a smaller one keep theirs.
 
     Raises:
         UsageError: a connection or normalisation that cannot be folded, a larger range than the
             network's.
     """
     copied = fresh_copy(net)
+    longest = max((layer.max_delay for layer in delay_layers(net)), default=0)
+    if max_delay is not None and not 0 < max_delay <= longest:
+        raise UsageError(
+            f"max_delay must be from 1 to the network's {longest} steps, got {max_delay!r}."
+        )
     found = connections(copied)
     for synapses, norm, _ in found:
         layer = copied.get_submodule(synapses)
@@ -66,12 +71,7 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
             weight.copy_(torch.from_numpy(whole.weight).view_as(weight))
         layer.bias = nn.Parameter(torch.from_numpy(whole.bias).to(weight))
         if max_delay is not None and isinstance(layer, DelayLayer):
-            if not 0 < max_delay <= layer.max_delay:
-                raise UsageError(
-                    f"max_delay must be from 1 to the network's {layer.max_delay} steps, "
-                    f"got {max_delay!r}."
-                )
-            layer.max_delay = max_delay
+            layer.max_delay = min(max_delay, layer.max_delay)
             layer.clamp_delays_()
     if max_delay is not None and hasattr(copied, "max_delay"):
         setattr(copied, "max_delay", max_delay)  # noqa: B010

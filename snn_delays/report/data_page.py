@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,8 +47,9 @@ def draw_page(data: SpikeData, path: Path, *, title: str, seed: int = 0) -> None
         time, bins, duration = middle.subplots(1, 3)
         classes, speakers = bottom.subplots(1, 2, width_ratios=[1.5, 1])
         found = {name: _statistics(split, rng) for name, split in splits.items()}
-        _draw_over_time(time, found, data.dt_ms)
-        _draw_bins(bins, found)
+        what = "spikes" if all(one.counts for one in found.values()) else "input"
+        _draw_over_time(time, found, what, data.dt_ms)
+        _draw_bins(bins, found, what)
         _draw_durations(duration, splits, data.dt_ms)
         _draw_classes(classes, splits, data.class_names)
         _draw_speakers(speakers, splits, data.speaker_sex)
@@ -66,10 +68,8 @@ def _draw_rasters(
 ) -> None:
     """One panel per class: some of its training recordings one after the other, on one scale."""
     labels, lengths = data.train.labels.numpy(), data.train.lengths.numpy()
-    chosen = [
-        rng.permutation(np.flatnonzero(labels == label))[:_PER_CLASS]
-        for label in range(data.n_classes)
-    ]
+    of_class = [np.flatnonzero(labels == label) for label in range(data.n_classes)]
+    chosen = [rng.permutation(one)[:_PER_CLASS] for one in of_class]
     steps = int(lengths[np.concatenate(chosen)].max(initial=1))
     starts = [place * steps for place in range(_PER_CLASS)]
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -93,19 +93,14 @@ def _draw_rasters(
         axis.set(xlim=(0, _PER_CLASS * steps), ylim=(0, data.n_channels))
         axis.set_xticks(starts, ["0"] * _PER_CLASS)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    seconds = steps * data.dt_ms / 1000
-    figure.supxlabel(
-        f"up to {_PER_CLASS} training recordings of each class, each from its own 0 to "
-        f"{seconds:.2f} s",
-        fontsize=9,
-    )
+    what = f"up to {_PER_CLASS} training recordings of each class, each from its own 0 to"
+    figure.supxlabel(f"{what} {steps * data.dt_ms / 1000:.2f} s", fontsize=9)
     figure.supylabel("channel", fontsize=9)
 
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of the recordings that were looked at: mean spikes per recording in each step, and how many
-    cells of the grid (step × channel) hold 1, 2, … spikes, as a share of all cells."""
+    """Mean spikes per recording in each step; shares of cells (step × channel) by their value."""
 
     per_step: np.ndarray
     values: np.ndarray
@@ -135,38 +130,26 @@ def _statistics(split: Split, rng: np.random.Generator) -> _Statistics:
     return _Statistics(per_step / len(some), values, shares)
 
 
-def _draw_over_time(axis: Axes, found: dict[str, _Statistics], dt_ms: float) -> None:
+def _draw_over_time(axis: Axes, found: dict[str, _Statistics], what: str, dt_ms: float) -> None:
     for name, statistics in found.items():
         seconds = (np.arange(len(statistics.per_step)) + 0.5) * dt_ms / 1000
         axis.plot(seconds, statistics.per_step, color=_COLOURS[name], label=name, linewidth=1.4)
-    spikes = all(statistics.counts for statistics in found.values())
-    axis.set(
-        title="when they fire" if spikes else "input over time",
-        xlabel="time (s)",
-        ylabel=f"{'spikes' if spikes else 'input'} per step of {dt_ms:g} ms",
-        xlim=(0, None),
-        ylim=(0 if spikes else None, None),
-    )
+    axis.set(title="when they fire" if what == "spikes" else "input over time")
+    axis.set(xlabel="time (s)", ylabel=f"{what} per step of {dt_ms:g} ms", xlim=(0, None))
+    if what == "spikes":
+        axis.set_ylim(0)
     axis.legend()
 
 
-def _draw_bins(axis: Axes, found: dict[str, _Statistics]) -> None:
+def _draw_bins(axis: Axes, found: dict[str, _Statistics], what: str) -> None:
     for name, statistics in found.items():
-        shares = 100 * statistics.shares
-        axis.plot(
-            *(statistics.values, shares, "o-"),
-            **{"color": _COLOURS[name], "markersize": 3, "linewidth": 1},
-            label=f"{name}: {abs(100 - shares.sum()):.1f} % silent",
-        )
-    spikes = all(statistics.counts for statistics in found.values())
-    what = "spikes" if spikes else "input"
-    axis.set(
-        title=f"{what} per bin (step × channel)",
-        xlabel=f"{what} in a bin",
-        xlim=(0 if spikes else None, None),
-        ylabel="share of bins (%)",
-        yscale="log",
-    )
+        shares, style = 100 * statistics.shares, {"color": _COLOURS[name], "linewidth": 1}
+        label = f"{name}: {abs(100 - shares.sum()):.1f} % silent"
+        axis.plot(statistics.values, shares, "o-", markersize=3, label=label, **style)
+    axis.set(title=f"{what} per bin (step × channel)", xlabel=f"{what} in a bin")
+    axis.set(ylabel="share of bins (%)", yscale="log")
+    if what == "spikes":
+        axis.set_xlim(0)
     whole_numbers(axis.xaxis)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend()
@@ -184,16 +167,16 @@ def _draw_durations(axis: Axes, splits: dict[str, Split], dt_ms: float) -> None:
 
 
 def _draw_classes(axis: Axes, splits: dict[str, Split], class_names: Sequence[str]) -> None:
-    counts = {
-        name: np.bincount(split.labels.numpy(), minlength=len(class_names))
-        for name, split in splits.items()
-    }
-    _stack(axis, counts, list(class_names))
+    labels = {name: split.labels.numpy() for name, split in splits.items()}
+    _stack(axis, labels, np.arange(len(class_names)), list(class_names))
     axis.set(title="recordings per class", ylabel="recordings")
-    axis.legend(
-        [f"{name}: {len(split):,}" for name, split in splits.items()],
-        **{"ncols": 3, "loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0},
-    )
+    above: dict[str, Any] = {
+        "ncols": 3,
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "borderaxespad": 0,
+    }
+    axis.legend([f"{name}: {len(split):,}" for name, split in splits.items()], **above)
 
 
 def _draw_speakers(axis: Axes, splits: dict[str, Split], speaker_sex: dict[int, str]) -> None:
@@ -204,12 +187,8 @@ def _draw_speakers(axis: Axes, splits: dict[str, Split], speaker_sex: dict[int, 
         axis.text(0.5, 0.5, "speakers unknown", ha="center", color="0.5")
         return
     if len(everybody) <= _MOST_SPEAKERS:
-        counts = {
-            name: (of[:, None] == everybody).sum(0) if len(of) else np.zeros(len(everybody))
-            for name, of in known.items()
-        }
         names = [f"{who}{speaker_sex.get(int(who), '')[:1]}" for who in everybody]
-        _stack(axis, counts, names)
+        _stack(axis, known, everybody, names)
         sexes = ", ".join(f"{sex[:1]}: {sex}" for sex in sorted(set(speaker_sex.values())))
         axis.set(title="recordings per speaker", ylabel="recordings")
         axis.set_xlabel(f"speaker ({sexes})" if sexes else "speaker")
@@ -218,23 +197,18 @@ def _draw_speakers(axis: Axes, splits: dict[str, Split], speaker_sex: dict[int, 
         if len(of):
             each = np.unique(of, return_counts=True)[1]
             axis.ecdf(each, complementary=True, color=_COLOURS[name], label=f"{len(each)} speakers")
-    axis.set(
-        title=f"recordings per speaker ({len(everybody):,} speakers)",
-        xlabel="at least so many recordings",
-        ylabel="share of speakers",
-        xscale="log",
-        ylim=(0, 1),
-    )
+    axis.set(title=f"recordings per speaker ({len(everybody):,} speakers)", ylim=(0, 1))
+    axis.set(xlabel="at least so many recordings", ylabel="share of speakers", xscale="log")
     axis.legend()
 
 
-def _stack(axis: Axes, counts: dict[str, np.ndarray], names: list[str]) -> None:
-    """Bars of the splits one upon the other."""
-    places = np.arange(len(names))
-    bottom = np.zeros(len(names))
-    for split, of in counts.items():
-        axis.bar(places, of, 0.8, bottom, color=_COLOURS[split])
-        bottom += of
+def _stack(axis: Axes, found: dict[str, np.ndarray], kinds: np.ndarray, names: list[str]) -> None:
+    """Bars of how many of each kind the splits have, one upon the other."""
+    places, bottom = np.arange(len(names)), np.zeros(len(names))
+    for split, of in found.items():
+        counts = (of[:, None] == kinds).sum(0)
+        axis.bar(places, counts, 0.8, bottom, color=_COLOURS[split])
+        bottom += counts
     whole_numbers(axis.yaxis)
     long = sum(map(len, names)) > 70
     axis.set_xticks(places, names, rotation=90 if long else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +11,23 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from snn_delays import losses
-from snn_delays.data import SpikeData
-from snn_delays.layers.delay_layer import DelayLayer, delay_layers
-from snn_delays.network import DelaySNN
+from snn_delays.data import Batch, SpikeData
+from snn_delays.evaluation import output_of, tail
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers, rounded
+from snn_delays.layers.memory import fresh_copy
 from snn_delays.report.figure import saved_figure, whole_numbers
+from snn_delays.report.run import kind_of_delays
 
 _BATCH = 256
 _RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
 _NETWORKS = ("tab:gray", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
 
-def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> None:
+def draw_delays(net: nn.Module, initial: nn.Module, dt_ms: float, path: Path) -> None:
     """Picture of each layer's delays before and after training.
 
     Left: where the weight lies along the delay axis. Right: every synapse, moved from where to
@@ -53,33 +55,32 @@ def draw_delays(net: DelaySNN, initial: DelaySNN, dt_ms: float, path: Path) -> N
             whole_numbers(left.xaxis, right.xaxis, right.yaxis)
 
 
-def draw_readout(net: DelaySNN, data: SpikeData, path: Path) -> None:
+def draw_readout(net: nn.Module, data: SpikeData, path: Path) -> None:
     """Picture of one test sample: its spikes, and the class scores as they are gathered.
 
     Below, the same network with the same delays shuffled among each layer's synapses: whether
     they were learned or not, the answer depends on which synapse has which delay.
     """
-    deployed = net.rounded().eval()
-    shuffled = copy.deepcopy(deployed)
+    deployed = rounded(net).eval()
+    shuffled = fresh_copy(deployed)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for delay in shuffled.delay_parameters():
-            order = torch.randperm(delay.numel(), generator=generator)
-            delay.copy_(delay.flatten()[order].view_as(delay))
+        for layer in delay_layers(shuffled):
+            if is_parametrized(layer, "delay"):
+                remove_parametrizations(layer, "delay")
+            order = torch.randperm(layer.delay.numel(), generator=generator)
+            layer.delay.copy_(layer.delay.flatten()[order].view_as(layer.delay))
     with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
         _draw_input(raster, data)
-        for axis, title, network in (
-            (panels[0], kind(net), deployed),
-            (panels[1], "the same delays, shuffled", shuffled),
-        ):
-            _draw_scores(axis, title, network, data)
-            axis.sharey(panels[0])
+        _draw_scores(panels[0], kind(net), deployed, data)
+        _draw_scores(panels[1], "the same delays, shuffled", shuffled, data)
+        panels[1].sharey(panels[0])
         _name_lines(panels[0])
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
 
 
-def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, path: Path) -> None:
+def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, path: Path) -> None:
     """Picture of several networks on one test set, delays rounded.
 
     Above, the spikes of one sample and how each network gathers its class scores. Below, all test
@@ -91,9 +92,8 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
         data: what they were trained for and are tested on.
     """
     with saved_figure(path, max(7.5, 2.5 * len(networks)), 6.6) as figure:
-        top, middle, bottom = figure.subfigures(
-            3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3]
-        ).flat
+        rows = figure.subfigures(3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3])
+        top, middle, bottom = rows.flat
         raster = top.subplots()
         _draw_input(raster, data)
         raster.set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
@@ -101,15 +101,12 @@ def draw_comparison(networks: Sequence[tuple[str, DelaySNN]], data: SpikeData, p
         accuracies, leads = bottom.subplots(1, 2)
         colours = itertools.cycle(_NETWORKS)
         for axis, (name, net), colour in zip(panels, networks, colours, strict=False):
-            deployed = net.rounded().eval()
+            deployed = rounded(net).eval()
             _draw_scores(axis, name, deployed, data, between="\n")
             axis.set_xlabel("time (steps)")
             right, lead = _on_all(deployed, data)
-            accuracies.plot(
-                *(np.arange(1, len(right) + 1), 100 * right),
-                color=colour,
-                label=f"{name}: {100 * right[-1]:.1f} %",
-            )
+            label = f"{name}: {100 * right[-1]:.1f} %"
+            accuracies.plot(np.arange(1, len(right) + 1), 100 * right, color=colour, label=label)
             leads.ecdf(lead, color=colour)
         for axis in panels[1:]:
             axis.set_ylabel("")
@@ -142,12 +139,10 @@ def comparable(one: SpikeData, other: SpikeData) -> bool:
     )
 
 
-def kind(net: DelaySNN) -> str:
+def kind(net: nn.Module) -> str:
     """``learned delays``, ``fixed random delays`` or ``no delays``."""
-    if not net.max_delay:
-        return "no delays"
-    learned = any(delay.requires_grad for delay in net.delay_parameters())
-    return "learned delays" if learned else "fixed random delays"
+    words = {"learned": "learned", "fixed": "fixed random", "none": "no"}
+    return f"{words[kind_of_delays(net)]} delays"
 
 
 def _draw_input(axis: Axes, data: SpikeData) -> None:
@@ -169,22 +164,21 @@ def _draw_input(axis: Axes, data: SpikeData) -> None:
 
 
 def _draw_scores(
-    axis: Axes, name: str, net: DelaySNN, data: SpikeData, between: str = ": "
+    axis: Axes, name: str, net: nn.Module, data: SpikeData, between: str = ": "
 ) -> None:
     """Scores of all classes on the first test sample, step by step, and what was answered."""
     batch = data.test.collate([0])
-    with torch.no_grad():
-        scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)[:, 0].cpu()
+    scores = _scores(net, batch)[:, 0]
     label, answer = int(batch.labels[0]), int(scores[-1].argmax())
+    names = [*data.class_names, *map(str, range(data.n_classes, scores.shape[1]))]
     # What matters is drawn last.
-    for index in sorted(range(data.n_classes), key=lambda one: (one == label, one == answer)):
+    for index in sorted(range(len(names)), key=lambda one: (one == label, one == answer)):
         colour = _RIGHT if index == label else _WRONG if index == answer else _OTHER
-        axis.plot(
-            scores[:, index].numpy(), color=colour, linewidth=0.8 if colour == _OTHER else 1.6
-        )
+        width = 0.8 if colour == _OTHER else 1.6
+        axis.plot(scores[:, index].numpy(), color=colour, linewidth=width)
     verdict = "right" if answer == label else "wrong"
     axis.set(
-        title=f"{name}{between}answers {data.class_names[answer]}, {verdict}",
+        title=f"{name}{between}answers {names[answer]}, {verdict}",
         ylabel="score over the mean",
         xlim=(-0.5, len(scores) - 0.5),
     )
@@ -193,25 +187,30 @@ def _draw_scores(
 
 def _name_lines(axis: Axes) -> None:
     named = {"right class": _RIGHT, "answered instead": _WRONG, "other classes": _OTHER}
-    axis.legend(
-        [Line2D([], [], color=colour) for colour in named.values()], list(named), loc="upper left"
-    )
+    lines = [Line2D([], [], color=colour) for colour in named.values()]
+    axis.legend(lines, list(named), loc="upper left")
 
 
-def _on_all(net: DelaySNN, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
+def _on_all(net: nn.Module, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
     """Share of right answers after each step ``[T]``; lead of the right class ``[samples]``."""
-    steps = int(data.test.lengths.max()) + net.tail
+    steps = int(data.test.lengths.max()) + tail(net)
     right, leads = np.zeros(steps), []
     for first in range(0, len(data.test), _BATCH):
         batch = data.test.collate(range(first, min(first + _BATCH, len(data.test))))
-        with torch.no_grad():
-            scores = _gathered(net(batch.spikes), batch.lengths + net.tail, net.readout)
+        scores = _scores(net, batch)
         found = (scores.argmax(2) == batch.labels).sum(1).numpy()
         right += np.pad(found, (0, steps - len(found)), mode="edge")
         own = batch.labels[:, None]
         others = scores[-1].scatter(1, own, -torch.inf).amax(1)
         leads.append((scores[-1].gather(1, own)[:, 0] - others).numpy())
     return right / len(data.test), np.concatenate(leads)
+
+
+def _scores(net: nn.Module, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        v, lengths, readout = output_of(net, batch)
+    assert isinstance(readout, str)
+    return _gathered(v, lengths, readout)
 
 
 def _gathered(
@@ -221,12 +220,9 @@ def _gathered(
 
     Of ``sum_softmax`` that mean is chance. After a sample's own duration its scores stay.
     """
-    scores = torch.stack(
-        [
-            losses.score(v[:steps], durations.clamp(max=steps), readout)
-            for steps in range(1, len(v) + 1)
-        ]
-    )
+    ends = range(1, len(v) + 1)
+    found = [losses.score(v[:end], durations.clamp(max=end), readout) for end in ends]
+    scores = torch.stack(found)
     return scores - scores.mean(2, keepdim=True)
 
 

@@ -12,9 +12,17 @@ from torch import nn
 
 from snn_delays.data import SpikeData
 from snn_delays.evaluation import Evaluation, evaluate
-from snn_delays.layers.delay_layer import rounded
+from snn_delays.layers.delay_layer import delay_layers, rounded
+from snn_delays.layers.stored import stored
 
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
+
+
+def kind_of_delays(net: nn.Module) -> str:
+    """``learned``, ``fixed`` or ``none``."""
+    delays = [stored(one, "delay") for one in delay_layers(net) if one.max_delay]
+    learned = any(one is None or one.requires_grad for one in delays)
+    return ("learned" if learned else "fixed") if delays else "none"
 
 
 def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli.recipe import RECIPE_DT_MS
+from snn_delays.cli.model import RECIPE_DT_MS
 from snn_delays.cli.settings import CONF
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.shd_format import write_events
