@@ -21,10 +21,7 @@ from snn_delays.neurons.described import (
     spiking_step,
     tau_of,
 )
-from snn_delays.neurons.parametric_lif import ParametricLIFNode
 from snn_delays.neurons.swept import Swept, steps
-from snn_delays.ops import lif as scan
-from snn_delays.ops import lif_torch
 
 
 class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
@@ -35,9 +32,15 @@ class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMetho
     def _inverse_tau(self) -> float:
         return 1 / self.tau
 
-    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
-        r = self._inverse_tau()
-        return scan.lif(x, v, [1 - r, r if self.decay_input else 1.0, *firing])
+
+class ParametricLIFNode(Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``Swept``."""
+
+    def __init__(self, init_tau: float = 2.0, *args: Any, **kwargs: Any) -> None:
+        super().__init__(init_tau, *args, **kwargs)
+
+    def _inverse_tau(self) -> Tensor:
+        return self.w.sigmoid()
 
 
 def lif(
