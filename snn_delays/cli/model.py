@@ -24,8 +24,8 @@ from snn_delays.arguments import shown
 from snn_delays.cli.settings import CONF, typed
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError, one_line
+from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
-from snn_delays.layers.stored import stored
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.neurons import LeakyReadout
 

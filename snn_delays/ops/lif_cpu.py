@@ -97,10 +97,19 @@ def backward(
                     bent = bend * (ht[m] - threshold)
                     slope[m] = half / (one + bent * bent)
             # What comes through the reset, then from the spike, then from h itself.
-            for m in range(count):
-                kept = zero if not soft and ht[m] >= threshold else one
-                moved = -threshold if soft else rest - ht[m]
-                g[m] = gv[m] * (kept if detach_reset else kept + moved * slope[m])
+            if soft and detach_reset:
+                for m in range(count):
+                    g[m] = gv[m]
+            elif soft:
+                for m in range(count):
+                    g[m] = gv[m] * (one - threshold * slope[m])
+            elif detach_reset:
+                for m in range(count):
+                    g[m] = zero if ht[m] >= threshold else gv[m]
+            else:
+                for m in range(count):
+                    kept = zero if ht[m] >= threshold else one
+                    g[m] = gv[m] * (kept + (rest - ht[m]) * slope[m])
             if len(gspikes):
                 gst = gspikes[t, first : first + count]
                 for m in range(count):

@@ -118,7 +118,7 @@ def test_spikes_that_fall_silent_equal_the_reference(
 
 
 def test_the_rank_follows_the_width_and_not_the_range():
-    ranks = [lowrank.basis(m / 2, m, 1e-6).rank for m in (24, 49, 99, 199, 399)]
+    ranks = [len(lowrank.basis(m / 2, m, 1e-6)[0]) for m in (24, 49, 99, 199, 399)]
     assert max(ranks) - min(ranks) <= 1
     assert max(ranks) <= 7
 
