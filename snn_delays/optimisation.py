@@ -10,9 +10,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from snn_delays.arguments import described
 from snn_delays.errors import UsageError
+from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.layers.groups import parameter_groups
-from snn_delays.layers.stored import stored
 
 Timed = tuple[Optimizer, LRScheduler | None]
 

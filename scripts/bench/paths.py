@@ -47,7 +47,7 @@ def methods(sigma: float) -> dict[str, int]:
     """Those that make sense at this σ, and how many products each of them makes."""
     products = {"dense": MAX_DELAY + 1}
     if lowrank.worthwhile(sigma, MAX_DELAY):
-        products["lowrank"] = lowrank.basis(sigma, MAX_DELAY, 1e-6).rank
+        products["lowrank"] = len(lowrank.basis(sigma, MAX_DELAY, 1e-6)[0])
     if sigma < 2.5:
         products["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
     return products

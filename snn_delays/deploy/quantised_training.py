@@ -17,9 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
-
 from snn_delays.arguments import choice
 from snn_delays.deploy.connections import Connection, connections
 from snn_delays.deploy.fold import norm_constants, synapses_of_layer
@@ -28,10 +25,12 @@ from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import dense_kernel
+from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.layers.memory import Net, fresh_copy
-from snn_delays.layers.stored import stored
 from snn_delays.table.models import MODELS
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 
 def folded(net: Net, max_delay: int | None = None) -> Net:

@@ -19,10 +19,9 @@ from snn_delays.interpolation import (
     first_sigma,
     require_finite,
 )
+from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
-from snn_delays.layers.present import SynapseMask
 from snn_delays.layers.rest import rest_if_integer
-from snn_delays.layers.sigma import SigmaBuffer
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
@@ -30,7 +29,7 @@ Granularity = Literal["synaptic", "axonal", "dendritic"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 
-class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
+class DelayLayer(Buffers, InputMemory):
     """Fully connected synapses with learnable delays.
 
         y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
@@ -199,13 +198,10 @@ class DelayLayer(SigmaBuffer, SynapseMask, InputMemory):
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
-        settings: dict[str, Any] = {
-            "sigma": sigma,
-            "max_delay": self.max_delay,
-            "interpolation": self.interpolation,
-        }
-        method = plan.method_for(x, weight, **settings, method=self.method)
-        return plan.compute(x, weight, delay, **settings, method=method), method
+        limits = {"max_delay": self.max_delay, "interpolation": self.interpolation}
+        method = plan.method_for(x, weight, sigma, **limits, method=self.method)
+        y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
+        return y, method
 
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._require(x, ("N",))

@@ -19,7 +19,7 @@ from torch.optim.optimizer import (
 from torch.utils.weak import WeakIdKeyDictionary
 
 from snn_delays.eager import readable
-from snn_delays.layers.stored import stored
+from snn_delays.layers.buffers import stored
 
 # What an optimiser changes of a layer's delays → the layer that used it last at σ = 0.
 _layers: Any = WeakIdKeyDictionary()

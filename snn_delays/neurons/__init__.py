@@ -4,8 +4,7 @@ from importlib import import_module
 
 from snn_delays.neurons.described import TorchModel
 from snn_delays.neurons.li import LeakyReadout
-from snn_delays.neurons.lif import LIFNode, lif
-from snn_delays.neurons.parametric_lif import ParametricLIFNode
+from snn_delays.neurons.lif import LIFNode, ParametricLIFNode, lif
 from snn_delays.table.models import NAMES
 
 # The torch side of every model of the table, by the float model's name.

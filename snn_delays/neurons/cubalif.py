@@ -7,17 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_delays.neurons.described import (
-    Built,
-    Parameters,
-    Scalars,
-    TorchModel,
-    Values,
-    common,
-    firing_of,
-    spiking_step,
-    tau_of,
-)
+from snn_delays.neurons import described
+from snn_delays.neurons.described import Parameters, Scalars
+from snn_delays.neurons.li import leaky
 from snn_delays.neurons.lif import LIFNode, checked, published
 from snn_delays.neurons.lif import describe as describe_lif
 from snn_delays.neurons.swept import remembered, steps
@@ -46,14 +38,11 @@ class CuBaLIFNode(LIFNode):
         self.register_memory("i", 0.0)
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
-        alpha, i = 1 - 1 / self.tau_syn, remembered(self, x_seq, x_seq.shape[1:], "i")
-        currents = []
-        for x in x_seq:
-            i = alpha * i + x
-            currents.append(i)
-        self.i = i
-        currents = torch.stack(currents) if currents else x_seq
-        return super().multi_step_forward(currents, *args, **kwargs)
+        self.i = remembered(self, x_seq, x_seq.shape[1:], "i")
+        currents = leaky(x_seq, 1 - 1 / self.tau_syn, self.i)
+        if currents:
+            self.i, x_seq = currents[-1], torch.stack(currents)
+        return super().multi_step_forward(x_seq, *args, **kwargs)
 
     def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
         self.i = (1 - 1 / self.tau_syn) * remembered(self, x, x.shape, "i") + x
@@ -75,26 +64,26 @@ def cubalif(
     return published(CuBaLIFNode, **taus, **settings)
 
 
-def describe(node: CuBaLIFNode) -> Values:
+def describe(node: CuBaLIFNode) -> described.Values:
     """What the node is."""
     same = describe_lif(node)
     return same._replace(parameters={"alpha": 1 - 1 / node.tau_syn, **same.parameters})
 
 
-def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built:
     """A node with one alpha, beta, threshold and reset for all its neurons."""
-    taus = {name: tau_of(common(name, values[name])) for name in ("beta", "alpha")}
-    v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
+    tau, tau_syn = (described.tau_of(name, values) for name in ("beta", "alpha"))
+    v_threshold, v_reset, divisor = described.firing_of(values, scalars, slack)
     node = published(CuBaLIFNode, v_threshold=v_threshold, v_reset=v_reset)
-    node.tau, node.tau_syn = taus["beta"], taus["alpha"]
-    return Built(node, divisor)
+    node.tau, node.tau_syn = tau, tau_syn
+    return described.Built(node, divisor)
 
 
 def step(v, i, current, alpha, beta, v_threshold, v_reset, reset):
     i = alpha * i + current
     h = v_reset + beta * (v - v_reset) + i
-    v, spikes = spiking_step(h, v_threshold, v_reset, reset == 0)
+    v, spikes = described.spiking_step(h, v_threshold, v_reset, reset == 0)
     return v, i, spikes, h
 
 
-TORCH = TorchModel("CuBaLIF", (CuBaLIFNode,), describe, build, step)
+TORCH = described.TorchModel("CuBaLIF", (CuBaLIFNode,), describe, build, step)

@@ -133,9 +133,13 @@ def firing_of(
     return at, float(np.median(v_reset)) if scalars["reset"] == "hard" else None, divisor
 
 
-def tau_of(beta: float) -> float:
-    """The time constant in steps; one step where nothing is kept, infinity where all is."""
-    return 1 / (1 - beta) if beta < 1 else float("inf")
+def tau_of(name: str, values: Parameters) -> float:
+    """The time constant in steps of a share (beta, alpha) that all neurons have in common.
+
+    One step where nothing is kept, infinity where all is.
+    """
+    share = common(name, values[name])
+    return 1 / (1 - share) if share < 1 else float("inf")
 
 
 def spiking_step(

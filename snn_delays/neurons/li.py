@@ -11,15 +11,8 @@ from spikingjelly.activation_based import base
 from torch import Tensor
 
 from snn_delays.errors import UsageError
-from snn_delays.neurons.described import (
-    Built,
-    Parameters,
-    Scalars,
-    TorchModel,
-    Values,
-    common,
-    tau_of,
-)
+from snn_delays.neurons import described
+from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.swept import remembered, steps
 from snn_delays.state import Stateful
 
@@ -59,27 +52,33 @@ class LeakyReadout(Stateful, base.MemoryModule):
     ) -> Float[Tensor, "time batch post"]:
         if x.shape[0] == 0:
             return x
-        beta, v, found = 1 - 1 / self.tau, remembered(self, x, x.shape[1:]), []
-        for step in x:
-            v = beta * v + step
-            found.append(v)
-        self.v = v
+        found = leaky(x, 1 - 1 / self.tau, remembered(self, x, x.shape[1:]))
+        self.v = found[-1]
         return torch.stack(found)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, step_mode={self.step_mode}"
 
 
-def describe(node: LeakyReadout) -> Values:
+def leaky(x: Tensor, beta: float, v: Tensor) -> list[Tensor]:
+    """v[t] = beta · v[t−1] + x[t], of every step."""
+    found = []
+    for step in x:
+        v = beta * v + step
+        found.append(v)
+    return found
+
+
+def describe(node: LeakyReadout) -> described.Values:
     """What the node is."""
-    return Values({"beta": 1 - 1 / node.tau}, {})
+    return described.Values({"beta": 1 - 1 / node.tau}, {})
 
 
-def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built:
     """A ``LeakyReadout``, which has one beta for all its neurons."""
     node = LeakyReadout(2.0)
-    node.tau = tau_of(common("beta", values["beta"]))
-    return Built(node, np.ones_like(values["beta"]))
+    node.tau = described.tau_of("beta", values)
+    return described.Built(node, np.ones_like(values["beta"]))
 
 
 def step(v: Tensor, current: Tensor, beta: Any) -> Any:
@@ -87,4 +86,4 @@ def step(v: Tensor, current: Tensor, beta: Any) -> Any:
     return h, torch.zeros_like(h, dtype=torch.bool), h
 
 
-TORCH = TorchModel("LI", (LeakyReadout,), describe, build, step)
+TORCH = described.TorchModel("LI", (LeakyReadout,), describe, build, step)

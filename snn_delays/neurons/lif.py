@@ -10,21 +10,9 @@ from torch import Tensor
 
 from snn_delays.arguments import real_number
 from snn_delays.errors import UsageError
-from snn_delays.neurons.described import (
-    Built,
-    Parameters,
-    Scalars,
-    TorchModel,
-    Values,
-    common,
-    firing_of,
-    spiking_step,
-    tau_of,
-)
-from snn_delays.neurons.parametric_lif import ParametricLIFNode
+from snn_delays.neurons import described
+from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.swept import Swept, steps
-from snn_delays.ops import lif as scan
-from snn_delays.ops import lif_torch
 
 
 class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
@@ -35,9 +23,15 @@ class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMetho
     def _inverse_tau(self) -> float:
         return 1 / self.tau
 
-    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
-        r = self._inverse_tau()
-        return scan.lif(x, v, [1 - r, r if self.decay_input else 1.0, *firing])
+
+class ParametricLIFNode(Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``Swept``."""
+
+    def __init__(self, init_tau: float = 2.0, *args: Any, **kwargs: Any) -> None:
+        super().__init__(init_tau, *args, **kwargs)
+
+    def _inverse_tau(self) -> Tensor:
+        return self.w.sigmoid()
 
 
 def lif(
@@ -80,7 +74,7 @@ def checked(
     }
 
 
-def describe(node: Any) -> Values:
+def describe(node: Any) -> described.Values:
     """What the node does in evaluation, its input's decay as a gain.
 
     SpikingJelly's ``IFNode`` is a LIF that keeps all of v, and ``ParametricLIFNode`` one of the
@@ -99,16 +93,16 @@ def describe(node: Any) -> Values:
         beta, gain = 1 - inverse_tau, inverse_tau if node.decay_input else 1.0
     hard = node.v_reset is not None
     parameters = {"beta": beta, "v_threshold": node.v_threshold, "v_reset": node.v_reset or 0.0}
-    return Values(parameters, {"reset": "hard" if hard else "soft"}, gain)
+    return described.Values(parameters, {"reset": "hard" if hard else "soft"}, gain)
 
 
-def build(values: Parameters, scalars: Scalars, slack: float) -> Built:
+def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built:
     """A ``LIFNode``, which has one beta, threshold and reset for all its neurons."""
-    tau = tau_of(common("beta", values["beta"]))
-    v_threshold, v_reset, divisor = firing_of(values, scalars, slack)
+    tau = described.tau_of("beta", values)
+    v_threshold, v_reset, divisor = described.firing_of(values, scalars, slack)
     node = published(LIFNode, decay_input=False, v_threshold=v_threshold, v_reset=v_reset)
     node.tau = tau  # 1 or inf, refused as a user's setting, is a table's beta of 0 or 1
-    return Built(node, divisor)
+    return described.Built(node, divisor)
 
 
 def published(node: Callable[..., Any], *, surrogate_alpha: float = 5.0, **settings: Any) -> Any:
@@ -121,8 +115,8 @@ def published(node: Callable[..., Any], *, surrogate_alpha: float = 5.0, **setti
 
 def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, reset: int) -> Any:
     h = v_reset + beta * (v - v_reset) + current
-    return *spiking_step(h, v_threshold, v_reset, reset == 0), h
+    return *described.spiking_step(h, v_threshold, v_reset, reset == 0), h
 
 
 NODES = (LIFNode, ParametricLIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode)
-TORCH = TorchModel("LIF", NODES, describe, build, step)
+TORCH = described.TorchModel("LIF", NODES, describe, build, step)

@@ -13,7 +13,6 @@ from snn_delays.arguments import real_number
 from snn_delays.eager import differentiated, for_loops, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
-from snn_delays.ops import lif_torch
 from snn_delays.state import Stateful, trainable
 
 _KNOWN = (surrogate.ATan, surrogate.Sigmoid)
@@ -36,8 +35,6 @@ class Swept(Stateful):
     _neuron_precision: object
     _modules: dict[str, Any]
     surrogate_function: surrogate.SurrogateFunctionBase
-    # Whether the compiled sweep has a form that torch.compile can call.
-    compilable = True
 
     def __init__(
         self,
@@ -90,7 +87,7 @@ class Swept(Stateful):
             return None
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-            return self._sweep if scan.AVAILABLE and known and self.compilable else None
+            return self._sweep if scan.AVAILABLE and known else None
         if scan.AVAILABLE and for_loops(x):
             return self._sweep
         return None if readable(x) else self._loop
@@ -106,25 +103,22 @@ class Swept(Stateful):
 
     def _loop(self, x_seq: Tensor) -> Tensor:
         """``_sweep`` in torch alone."""
-        r = self._inverse_tau()
-        gain = r if self.decay_input else 1.0
         v = remembered(self, x_seq, x_seq.shape[1:])
-        spikes, _, v = lif_torch.scan(x_seq, v, 1 - r, gain, self._firing())
+        settings = self._inverse_tau(), self.decay_input, self._firing()
+        spikes, _, v = scan.scan(x_seq, v, *settings)
         self._remember(v)
         return spikes
 
     def _sweep(self, x_seq: Tensor) -> Tensor:
-        v = remembered(self, x_seq, x_seq.shape[1:])
+        v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), self._inverse_tau()
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
-            r = float(self._inverse_tau())
-            gain = r if self.decay_input else 1.0
-            spikes, _, self.v = scan.sweep(x_seq, v, 1 - r, gain, *self._reset())
+            settings = float(inverse_tau), self.decay_input, *self._reset()
+            spikes, _, self.v = scan.sweep(x_seq, v, *settings)
             return spikes
-        firing = self._firing()
-        spikes, h = self._scan(x_seq.flatten(1), v.flatten(), firing)
-        spikes, h = spikes.view_as(x_seq), h.view_as(x_seq)
+        firing, number = self._firing(), torch.as_tensor(inverse_tau, dtype=torch.float64)
+        spikes, h = scan.lif(x_seq, v, number, self.decay_input, list(firing))
         kept = slice(None) if self.store_v_seq else slice(-1, None)
-        self._remember(lif_torch.after_reset(h[kept], spikes[kept], firing))
+        self._remember(scan.after_reset(h[kept], spikes[kept], firing))
         return spikes
 
     def _remember(self, v: Tensor) -> None:
@@ -138,8 +132,8 @@ class Swept(Stateful):
         v_reset = self.v_reset
         return self.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
 
-    def _firing(self) -> lif_torch.Firing:
-        return lif_torch.Firing(
+    def _firing(self) -> scan.Firing:
+        return scan.Firing(
             *self._reset(),
             detach_reset=self.detach_reset,
             sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
@@ -148,10 +142,6 @@ class Swept(Stateful):
 
     def _inverse_tau(self) -> Tensor | float:
         """1 / τ."""
-        raise NotImplementedError
-
-    def _scan(self, x: Tensor, v: Tensor, firing: lif_torch.Firing) -> tuple[Tensor, Tensor]:
-        """Spikes and potentials, with gradients."""
         raise NotImplementedError
 
 

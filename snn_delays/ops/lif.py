@@ -17,151 +17,219 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.ops import lif_torch
 from snn_delays.ops.compiled import loops, use_torch_threads
-from snn_delays.ops.lif_torch import Firing
 
 lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
 AVAILABLE = lif_cpu is not None
 
 
-@torch.library.custom_op("snn_delays::lif", mutates_args=())
-def lif(x: Tensor, v_first: Tensor, settings: list[float]) -> tuple[Tensor, Tensor]:
-    """Spikes and the potentials h that fired them, from the input currents; CPU only.
+class Firing(NamedTuple):
+    """When a neuron fires, what it falls back to, and what stands in for the step's slope.
 
     Args:
-        settings: beta, gain, and those of :class:`Firing`, as numbers, which is what torch takes.
-
-    Shape:
-        x ``[T, M]``, v_first ``[M]`` → spikes ``[T, M]``, h ``[T, M]``.
+        soft: the reset subtracts the threshold; v_reset is 0 then.
+        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
     """
-    spikes, h, _ = sweep(x, v_first, *_typed(settings)[:5])
-    return spikes, h
+
+    v_threshold: float
+    v_reset: float
+    soft: bool
+    detach_reset: bool
+    sigmoid: bool
+    alpha: float
 
 
-def _typed(settings: Sequence[float]) -> list[float]:
-    """beta and gain, and what :class:`Firing` takes, with its switches as such."""
-    return [*settings[:4], *map(bool, settings[4:7]), *settings[7:]]
+def scan(
+    x: Tensor, v: Tensor, inverse_tau: float | Tensor, decay_input: bool, firing: Firing
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The equations as a loop in torch alone: the reference, for tracers and ``torch.func``.
 
-
-def sweep(x: Tensor, v_first: Tensor, *settings: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``lif`` without gradients, of settings up to ``soft``: also v after the last reset.
+    Args:
+        inverse_tau: 1 / τ, with which beta is 1 − 1 / τ.
+        decay_input: whether the gain is 1 / τ, or 1.
 
     Shape:
-        x ``[T, ...]``, v_first ``[...]`` → spikes ``[T, ...]``, h ``[T, ...]``, v ``[...]``.
+        x ``[T, ...]``, v ``[...]`` → spikes, h, and v after the reset, each ``[T, ...]``.
+    """
+    beta, gain = _factors(inverse_tau, decay_input)
+    found = []
+    for current in x.unbind(0):
+        h = firing.v_reset + beta * (v - firing.v_reset) + gain * current
+        spikes = _fire(h, firing)
+        v = after_reset(h, spikes, firing)
+        found.append((spikes, h, v))
+    spikes, h, v = (torch.stack(steps) for steps in zip(*found, strict=True))
+    return spikes, h, v
+
+
+def _factors(inverse_tau: float | Tensor, decay_input: bool) -> tuple[float | Tensor, ...]:
+    """beta and gain."""
+    return 1 - inverse_tau, inverse_tau if decay_input else 1.0
+
+
+def _fire(h: Tensor, firing: Firing) -> Tensor:
+    """1 where h ≥ v_threshold, else 0, with the surrogate's slope."""
+    above = h - firing.v_threshold
+    spikes = (above >= 0).to(h.dtype)
+    if firing.sigmoid:
+        smooth = torch.sigmoid(firing.alpha * above)
+    else:
+        smooth = torch.atan(math.pi / 2 * firing.alpha * above) / math.pi
+    return spikes + (smooth - smooth.detach())
+
+
+def after_reset(h: Tensor, spikes: Tensor, firing: Firing) -> Tensor:
+    """v from h and the spikes."""
+    if firing.detach_reset:
+        spikes = spikes.detach()
+    if firing.soft:
+        return h - firing.v_threshold * spikes
+    return (1 - spikes) * h + spikes * firing.v_reset
+
+
+def sweep(
+    x: Tensor, v_first: Tensor, inverse_tau: float, decay_input: bool, *reset: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``scan`` in compiled loops, without gradients: spikes, h, and v after the last reset.
+
+    Args:
+        reset: v_threshold, v_reset and soft of ``Firing``.
+
+    Shape:
+        x ``[T, ...]``, v_first ``[...]`` → ``[T, ...]``, ``[T, ...]``, ``[...]``.
     """
     x, v_first = x.detach().contiguous(), v_first.detach().contiguous()
     spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
-    row, rows = (v_first.numel(),), (len(x), v_first.numel())
     use_torch_threads()
-    # Arrays take a new shape in less time than tensors.
     lif_cpu.forward(
-        *(one.numpy().reshape(rows) for one in (spikes, h)),
-        v_last.numpy().reshape(row),
-        x.numpy().reshape(rows),
-        v_first.numpy().reshape(row),
-        *settings,
+        *(_rows(spikes, x), _rows(h, x), v_last.numpy().reshape(-1)),
+        *(_rows(x, x), v_first.numpy().reshape(-1)),
+        *_factors(inverse_tau, decay_input),
+        *reset,
     )
     return spikes, h, v_last
 
 
+def _rows(x: Tensor | None, like: Tensor) -> np.ndarray:
+    """``[T, …] → [T, M]`` as an array; where there is no tensor, one of no steps."""
+    x = like.new_empty(0, *like.shape[1:]) if x is None else x.contiguous()
+    # Arrays take a new shape in less time than tensors.
+    return x.numpy().reshape(len(x), like.numel() // len(like))
+
+
+@torch.library.custom_op("snn_delays::lif", mutates_args=())
+def lif(
+    x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Spikes and h of ``scan``, with gradients; CPU only.
+
+    Args:
+        inverse_tau: 1 / τ, which may be learned; see ``scan``.
+        firing: what ``Firing`` has, as numbers, which is what torch takes.
+
+    Reference:
+        Fang et al., "Incorporating learnable membrane time constant to enhance learning of
+        spiking neural networks" (2021, arXiv:2007.05785).
+    """
+    spikes, h, _ = sweep(x, v_first, float(inverse_tau), decay_input, *_typed(firing)[:3])
+    return spikes, h
+
+
+def _typed(firing: list[float]) -> Firing:
+    return Firing(*firing[:2], *map(bool, firing[2:5]), firing[5])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 @torch.library.custom_op("snn_delays::lif_backward", mutates_args=())
 def _lif_backward(
-    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, settings: list[float]
+    gspikes: Tensor | None,
+    gh: Tensor | None,
+    h: Tensor,
+    inverse_tau: Tensor,
+    decay_input: bool,
+    firing: list[float],
 ) -> tuple[Tensor, Tensor]:
     gx, gv_first = torch.empty_like(h), h.new_zeros(h.shape[1:])
     use_torch_threads()
-    outputs, inputs = (gx.numpy(), gv_first.numpy()), (_rows(gspikes, h), _rows(gh, h), h.numpy())
-    lif_cpu.backward(*outputs, *inputs, *_typed(settings))
+    lif_cpu.backward(
+        *(_rows(gx, h), gv_first.numpy().reshape(-1)),
+        *(_rows(gspikes, h), _rows(gh, h), _rows(h, h)),
+        *_factors(float(inverse_tau), decay_input),
+        *_typed(firing),
+    )
     return gx, gv_first
 
 
-def _rows(grad: Tensor | None, like: Tensor) -> np.ndarray:
-    """A gradient as an array; where there is none, one of no steps."""
-    return (like.new_empty(0, *like.shape[1:]) if grad is None else grad.contiguous()).numpy()
-
-
 @lif.register_fake
-def _(x: Tensor, v_first: Tensor, settings: list[float]) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(x)
+def _(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    like = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return like, torch.empty_like(like)
 
 
 @_lif_backward.register_fake
-def _(
-    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, settings: list[float]
-) -> tuple[Tensor, Tensor]:
+def _(gspikes: Tensor | None, gh: Tensor | None, h: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(h), h.new_empty(h.shape[1:])
 
 
 def _setup(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.settings = inputs[2]
+    x, v_first, inverse_tau, ctx.decay_input, ctx.firing = inputs
+    learned = (x, v_first, output[0]) if ctx.needs_input_grad[2] else ()
+    ctx.save_for_backward(output[1], inverse_tau, *learned)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
-    (h,) = ctx.saved_tensors
+    """With ∂L/∂h as above, ∂L/∂(1/τ) = Σ_t ∂L/∂h[t] · (v_reset − v[t−1] (+ x[t]))."""
+    h, inverse_tau, *learned = ctx.saved_tensors
+    _, gain = _factors(inverse_tau, ctx.decay_input)
+    firing = _typed(ctx.firing)
     if torch.is_grad_enabled():
-        beta, gain, *firing = _typed(ctx.settings)
-        g, gv_first = lif_torch.gradients(gspikes, gh, h, beta, Firing(*firing))  # pyright: ignore[reportArgumentType]
-        return gain * g, gv_first, None
-    return *_lif_backward(gspikes, gh, h, ctx.settings), None
+        g, gv_first = gradients(gspikes, gh, h, 1 - inverse_tau, firing)
+        gx = gain * g
+    else:
+        settings = (inverse_tau, ctx.decay_input, ctx.firing)
+        gx, gv_first = _lif_backward(gspikes, gh, h, *settings)
+        g = gx / gain if learned else gx
+    ginverse_tau = None
+    if learned:
+        x, v_first, spikes = learned
+        after = after_reset(h, spikes, firing)
+        before = torch.cat([v_first.unsqueeze(0), after[:-1]])
+        inflow = firing.v_reset - before + (x if ctx.decay_input else 0)
+        ginverse_tau = (g * inflow).sum().to(inverse_tau.dtype).view_as(inverse_tau)
+    return gx, gv_first, ginverse_tau, None, None
 
 
 lif.register_autograd(_backward, setup_context=_setup)
 lif.register_autocast("cpu", torch.float32)
 
 
-class _Parametric(torch.autograd.Function):
-    """``lif`` with beta 1 − r and gain r (or 1) for a learnable number r = 1 / τ.
-
-    With ∂L/∂h as above, ∂L/∂r = Σ_t ∂L/∂h[t] · (v_reset − v[t−1] (+ x[t])).
-    """
-
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: Firing
-    ) -> tuple[Tensor, Tensor]:
-        r = float(inverse_tau)
-        ctx.beta, ctx.gain = 1 - r, r if decay_input else 1.0
-        ctx.decay_input, ctx.firing = decay_input, firing
-        spikes, h, _ = sweep(x, v_first, ctx.beta, ctx.gain, *firing[:3])
-        ctx.save_for_backward(x, v_first, inverse_tau, spikes, h)
-        ctx.set_materialize_grads(False)
-        return spikes, h
-
-    @staticmethod
-    def backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, v_first, inverse_tau, spikes, h = ctx.saved_tensors
-        firing: Firing = ctx.firing
-        if torch.is_grad_enabled():
-            g, gv_first = lif_torch.gradients(gspikes, gh, h, 1 - inverse_tau, firing)
-            gx = g * inverse_tau if ctx.decay_input else g
-        else:
-            gx, gv_first = _lif_backward(gspikes, gh, h, [ctx.beta, ctx.gain, *firing])
-            g = gx / ctx.gain
-        ginverse_tau = None
-        if ctx.needs_input_grad[2]:
-            after = lif_torch.after_reset(h, spikes, firing)
-            before = torch.cat([v_first.unsqueeze(0), after[:-1]])
-            inflow = firing.v_reset - before + (x if ctx.decay_input else 0)
-            ginverse_tau = (g * inflow).sum().to(inverse_tau.dtype).view_as(inverse_tau)
-        return gx, gv_first, ginverse_tau, None, None
-
-
-def parametric_lif(
-    x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: Firing
+def gradients(
+    gspikes: Tensor | None, gh: Tensor | None, h: Tensor, beta: Tensor, firing: Firing
 ) -> tuple[Tensor, Tensor]:
-    """``lif`` with a learnable 1 / τ.
+    """∂L/∂h of every step and ∂L/∂v of the first, in torch, with a graph to all arguments.
 
-    Reference:
-        Fang et al., "Incorporating learnable membrane time constant to enhance learning of
-        spiking neural networks" (2021, arXiv:2007.05785).
+    Shape:
+        gspikes, gh, h ``[T, ...]`` → ``[T, ...]``, ``[...]``.
     """
-    return _Parametric.apply(x, v_first, inverse_tau, decay_input, firing)  # pyright: ignore[reportReturnType]
+    spikes = _fire(h, firing)
+    slope, through_reset = (
+        torch.autograd.grad(y, h, torch.ones_like(y), create_graph=True)[0]
+        for y in (spikes, after_reset(h, spikes, firing))
+    )
+    arriving = torch.zeros_like(h) if gh is None else gh
+    if gspikes is not None:
+        arriving = arriving + gspikes * slope
+    found: list[Tensor] = []
+    gv = torch.zeros_like(h[0])
+    backwards = (reversed(steps.unbind(0)) for steps in (arriving, through_reset))
+    for come, through in zip(*backwards, strict=True):
+        found.append(come + gv * through)
+        gv = beta * found[-1]
+    return torch.stack(found[::-1]), gv

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,22 +31,14 @@ from snn_delays.ops.twice import gradients, in_torch
 BLOCK = 8
 
 
-class Basis(NamedTuple):
-    """Shapes φ ``[rank, taps]`` and the Chebyshev coefficients of each ψ_r ``[terms, rank]``."""
-
-    shapes: np.ndarray
-    series: np.ndarray
-
-    @property
-    def rank(self) -> int:
-        return len(self.shapes)
-
-
 @functools.lru_cache(maxsize=256)
-def basis(sigma: float, max_delay: int, tolerance: float) -> Basis:
+def basis(sigma: float, max_delay: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Basis of the Gaussians of width ``sigma``, exact to ``tolerance`` of their largest tap.
 
     Delays are mapped to u = 2d / max_delay − 1 in [−1, 1], the Chebyshev polynomials' range.
+
+    Shape:
+        shapes φ ``[rank, taps]``, Chebyshev coefficients of each ψ_r ``[terms, rank]``.
     """
     fine = np.linspace(-1, 1, 4 * (max_delay + 1) + 1)
     check = _gaussians(fine, sigma, max_delay)
@@ -61,7 +52,7 @@ def basis(sigma: float, max_delay: int, tolerance: float) -> Basis:
         fitted = chebyshev.chebvander(fine, terms - 1) @ series
     _, singular, shapes = np.linalg.svd(check, full_matrices=False)
     rank = max(int((singular > tolerance * singular[0]).sum()), 1)
-    return Basis(shapes[:rank], series @ shapes[:rank].T)
+    return shapes[:rank], series @ shapes[:rank].T
 
 
 def worthwhile(sigma: float, max_delay: int) -> bool:
@@ -159,9 +150,8 @@ class _FilteredProduct(torch.autograd.Function):
         rank, post, pre = mixed.shape
         ahead = grad.to(x.dtype).flatten(1)
         gx = torch.empty_like(x) if of_x else None
-        gmatrices = (
-            mixed.new_zeros(rank, pre, post, dtype=at_least_single(x.dtype)) if of_mixed else None
-        )
+        single = at_least_single(x.dtype)
+        gmatrices = mixed.new_zeros(rank, pre, post, dtype=single) if of_mixed else None
         counts = spikes.per_block(x, BLOCK)
         sparse = of_mixed and spikes.fits(post) and spikes.few(x, counts)
         channels = spikes.Channels(x, BLOCK) if sparse else None

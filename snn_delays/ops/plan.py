@@ -5,7 +5,7 @@ The choice depends on its arguments alone, so that equal runs take equal methods
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,7 @@ def choose(
     cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
-        rank = lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype)).rank
+        rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
         costs["lowrank"] = cost["lowrank"] * rank
     if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
@@ -60,7 +60,6 @@ def choose(
 def method_for(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre k"],
-    *,
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
@@ -68,7 +67,9 @@ def method_for(
 ) -> str:
     """The method to take for these arguments: the one that is asked for, or the fastest.
 
-    A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense.
+    A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense. Of
+    tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``) every
+    method but ``reference`` makes the dense kernel, in torch alone.
 
     Raises:
         UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
@@ -81,12 +82,11 @@ def method_for(
     if method == "reference":
         return method
     if isinstance(sigma, Tensor) or not readable(x, weight):
-        # In torch alone; and one graph for every sigma, where a count needs one for each.
-        return "dense"
-    if method != "auto" and not (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
-        return method
-    dtype = lowrank.product_dtype(weight)
-    return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device_class(x))
+        return "dense"  # one graph for every sigma, where a count needs one for each
+    if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
+        dtype = lowrank.product_dtype(weight)
+        return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device_class(x))
+    return method
 
 
 def delay_convolution(
@@ -94,39 +94,21 @@ def delay_convolution(
     weight: Float[Tensor, "post pre k"],
     delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     *,
-    method: str = "auto",
-    **settings: Any,
-) -> Float[Tensor, "time batch post"]:
-    """``compute`` by the method that ``method_for`` chooses, of which the settings are."""
-    return compute(
-        x, weight, delay, **settings, method=method_for(x, weight, method=method, **settings)
-    )
-
-
-def compute(
-    x: Float[Tensor, "time batch pre"],
-    weight: Float[Tensor, "post pre k"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
-    *,
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
-    method: str,
+    method: str = "auto",
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py``; x is silent before t = 0.
 
-    The result has the precision of ``weight``, under autocast too: only products are in half. Of
-    tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``) every
-    method but ``reference`` makes the dense kernel, in torch alone.
-
-    In single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
+    The result has the precision of ``weight``, under autocast too: only products are in half. In
+    single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
-
-    Args:
-        method: one that ``method_for`` has chosen for these arguments.
     """
+    kernel = (sigma, max_delay, interpolation)
+    method = method_for(x, weight, *kernel, method)
     if method == "dense":
-        y = dense.convolve(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
+        y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
     elif method == "lowrank":
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:
@@ -134,7 +116,7 @@ def compute(
         single = at_least_single(weight.dtype)
         inputs = (x.to(single), weight.to(single), delay.to(single))
         if method == "reference":
-            y = reference.delay_convolution(*inputs, sigma, max_delay, interpolation)
+            y = reference.delay_convolution(*inputs, *kernel)
         else:
             y = taps.convolve(*inputs, float(sigma), max_delay, interpolation)
     return y.to(weight.dtype)

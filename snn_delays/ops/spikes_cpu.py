@@ -7,7 +7,7 @@ runs at the machine's peak.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import loop
@@ -18,7 +18,7 @@ from snn_delays.ops.vectors import (
     add_one_tap,
     load_strip,
     load_tile,
-    store_tile,
+    store,
 )
 
 WIDE, NARROW = TILE * LANES, STRIP * LANES  # columns summed in registers
@@ -46,7 +46,7 @@ def multiply(out: NDArray, x: NDArray, matrices: NDArray) -> None:
         found = 0
         for m in range(first, last):
             for c in range(pre):
-                place[found] = c * post
+                place[found] = c
                 value[found] = x[m, c]
                 if x[m, c] != 0:
                     found += 1
@@ -57,17 +57,9 @@ def multiply(out: NDArray, x: NDArray, matrices: NDArray) -> None:
                 base = r * pre * post + column
                 wide = post - column >= WIDE
                 for m in range(first, last):
+                    begin, end = start[m - first], start[m - first + 1]
                     at = (r * rows + m) * post + column
-                    if wide:
-                        a = load_tile(silence, 0)
-                        for i in range(start[m - first], start[m - first + 1]):
-                            a = add_one_tap(a, value, i, w, base + place[i])
-                        store_tile(y, at, a)
-                    else:
-                        b = load_strip(silence, 0)
-                        for i in range(start[m - first], start[m - first + 1]):
-                            b = add_one_tap(b, value, i, w, base + place[i])
-                        store_tile(y, at, b)
+                    _add_rows(y, at, wide, silence, 0, value, place, begin, end, w, base, post)
                 column += WIDE if wide else NARROW
 
 
@@ -176,16 +168,8 @@ def convolve(
                 for m in range(max(first, j * stride), last):
                     source = m - j * stride
                     at = m * post + column
-                    if wide:
-                        a = load_tile(y, at)
-                        for i in range(start[source], start[source + 1]):
-                            a = add_one_tap(a, value, i, w, base + place[i] * post)
-                        store_tile(y, at, a)
-                    else:
-                        b = load_strip(y, at)
-                        for i in range(start[source], start[source + 1]):
-                            b = add_one_tap(b, value, i, w, base + place[i] * post)
-                        store_tile(y, at, b)
+                    begin, end = start[source], start[source + 1]
+                    _add_rows(y, at, wide, y, at, value, place, begin, end, w, base, post)
                 column += WIDE if wide else NARROW
 
 
@@ -224,14 +208,20 @@ def add_correlation(
                 until = start[c + 1]
                 while until > start[c] and ahead + place[until - 1] >= rows:
                     until -= 1
-                if wide:
-                    a = load_tile(y, at)
-                    for i in range(start[c], until):
-                        a = add_one_tap(a, value, i, x, base + place[i] * post)
-                    store_tile(y, at, a)
-                else:
-                    b = load_strip(y, at)
-                    for i in range(start[c], until):
-                        b = add_one_tap(b, value, i, x, base + place[i] * post)
-                    store_tile(y, at, b)
+                _add_rows(y, at, wide, y, at, value, place, start[c], until, x, base, post)
             column += WIDE if wide else NARROW
+
+
+@njit(forceinline=True)
+def _add_rows(y, at, wide, before, begin_at, value, place, begin, end, w, base, post):
+    """y[at …] = before[begin_at …] + Σ_i value[i] · w[base + post · place[i] …], begin … end."""
+    if wide:
+        a = load_tile(before, begin_at)
+        for i in range(begin, end):
+            a = add_one_tap(a, value, i, w, base + place[i] * post)
+        store(y, at, a)
+    else:
+        b = load_strip(before, begin_at)
+        for i in range(begin, end):
+            b = add_one_tap(b, value, i, w, base + place[i] * post)
+        store(y, at, b)

@@ -92,22 +92,12 @@ class Stream:
         """The currents of one step, and the history of the next; no tensor is written to."""
         out, following = x.new_empty(x.shape[0], weight.shape[0]), torch.empty_like(history)
         weight, delay = weight.detach().contiguous(), delay.detach().contiguous()
-        arrays = (
-            (
-                out.numpy(),
-                following.numpy(),
-                x.detach().contiguous().numpy(),
-                history.detach().numpy(),
-            ),
-            (weight.numpy(), delay.numpy()),
-        )
+        flows = (out, following, x.detach().contiguous(), history.detach())
+        flows, learned = [one.numpy() for one in flows], (weight.numpy(), delay.numpy())
         settings = (sigma, interpolation, history.shape[0], weight.dtype, weight.shape, delay.shape)
-        if self._last is None or self._last[0] != settings or not _step(arrays, self._last[1]):
+        known, table = self._last if self._last is not None else (None, ())
+        if known != settings or not streaming_cpu.step(*flows, *table, *learned):
             table = synapses(weight, delay, sigma, history.shape[0], interpolation)
             self._last = settings, table
-            _step(arrays, table)
+            streaming_cpu.step(*flows, *table, *learned)
         return out, following
-
-
-def _step(arrays: tuple[tuple, tuple], table: Synapses) -> bool:
-    return streaming_cpu.step(*arrays[0], *table, *arrays[1])

@@ -10,7 +10,7 @@ made by ``ops/taps_cpu.py`` with shifted, contiguous rows; elsewhere from the de
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from snn_delays.interpolation import interpolate_window
-from snn_delays.ops import dense, twice
+from snn_delays.ops import dense
 from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.twice import gradients, in_torch
 
 taps_cpu = loops("taps_cpu")  # None: the dense kernel serves.
 # Taps that the loops add up at once.
@@ -58,130 +59,69 @@ def convolve(
     """The equation of ``ops/reference.py`` with the taps of each delay's neighbourhood alone."""
     taps = width(sigma, max_delay, interpolation, weight.dtype)
     first, spread = interpolate_window(delay, sigma, max_delay, interpolation, taps)
-    coefficients = weight.unsqueeze(-1) * spread
-    return shifted_sum(x, coefficients, first.expand(weight.shape), max_delay)
+    inputs = x, weight.unsqueeze(-1) * spread, first.expand(weight.shape), max_delay
+    if taps_cpu is None or not x.is_cpu:
+        return _product(*inputs)
+    return _ShiftedSum.apply(*inputs)  # pyright: ignore[reportReturnType]
 
 
-@torch.library.custom_op("snn_delays::shifted_sum", mutates_args=())
-def shifted_sum(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
-    """y[t, post] = Σ c[post, pre, k, q] · x[t − first[post, pre, k] − q, pre].
-
-    Shape:
-        x ``[T, N, pre]``, coefficients ``[post, pre, K, Q]``, first ``[post, pre, K]`` (whole
-        numbers with first + Q − 1 ≤ max_delay) → ``[T, N, post]``.
-    """
-    if taps_cpu is None or x.device.type != "cpu":
-        return dense.convolve(x, _dense(coefficients, first, max_delay)).contiguous()
-    # Delays look back, rows are read forwards: the last tap first.
-    parts, offsets = _parts(coefficients.flip(-1))
-    back = _table(parts)
-    behind = _table(offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1))
-    out = x.new_empty(*x.shape[:2], coefficients.shape[0])
-    for samples in _groups(x):
-        _accumulate(out, _to_lanes(x, samples), samples, behind, back)
-    return out
-
-
-@torch.library.custom_op("snn_delays::shifted_sum_backward", mutates_args=())
-def _gradients(
-    grad: Tensor,
-    x: Tensor,
-    coefficients: Tensor,
-    first: Tensor,
+def _product(
+    x: Float[Tensor, "time batch pre"],
+    coefficients: Float[Tensor, "post pre k width"],
+    first: Int[Tensor, "post pre k"],
     max_delay: int,
-    of_x: bool,
-    of_coefficients: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of ``shifted_sum``; one that is not asked for is empty.
+) -> Float[Tensor, "time batch post"]:
+    """y[t, post] = Σ c[post, pre, k, q] · x[t − first[post, pre, k] − q, pre], in torch alone."""
+    index = first.long().unsqueeze(-1) + torch.arange(coefficients.shape[-1], device=first.device)
+    kernel = coefficients.new_zeros(*coefficients.shape[:2], max_delay + 1)
+    kernel = kernel.scatter_add(-1, index.flatten(2), coefficients.flatten(2))
+    return dense.product(x, kernel)
+
+
+class _ShiftedSum(torch.autograd.Function):
+    """``_product`` by compiled loops.
 
     gx[t, pre] = Σ c[post, pre, k, q] · grad[t + first[post, pre, k] + q, post],
     gc[post, pre, k, q] = Σ_t Σ_n grad[t, n, post] · x[t − first[post, pre, k] − q, n, pre].
     """
-    gx, gc = x.new_empty(0), coefficients.new_empty(0)
-    if taps_cpu is None or grad.device.type != "cpu":
-        if of_x:
-            # The same sum with time and the direction of the synapses turned round.
-            kernel = _dense(coefficients, first, max_delay).transpose(0, 1)
-            gx = dense.convolve(grad.flip(0), kernel).flip(0).contiguous()
-        if of_coefficients:
-            kernel = _kernel_gradient(grad, x, max_delay)
-            taps = torch.arange(coefficients.shape[-1], device=x.device)
-            index = first.long().unsqueeze(-1) + taps
-            gc = kernel.unsqueeze(2).expand(*first.shape, -1).gather(-1, index)
-        return gx, gc
-    taps = coefficients.shape[-1]
-    parts, offsets = _parts(coefficients)
-    ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
-    behind = _table(offsets - first.unsqueeze(-1) - (taps - 1))
-    forth = _table(parts.transpose(0, 1))
-    turned = torch.zeros_like(parts)
-    sums = _table(turned)
-    if of_x:
-        gx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for samples in _groups(x):
-        lanes = _to_lanes(grad, samples)
-        if of_x:
-            _accumulate(gx, lanes, samples, ahead, forth)
-        if of_coefficients:
-            source = _to_lanes(x, samples)
-            taps_cpu.correlate(
-                sums.numpy(),
-                lanes.rows,
-                source.rows,
-                source.begin,
-                source.end,
-                behind.numpy(),
-                torch.get_num_threads(),
-            )
-    if of_coefficients:
-        gc = turned.flatten(-2)[..., :taps].flip(-1)
-    return gx, gc
 
+    @staticmethod
+    def forward(ctx, x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
+        ctx.max_delay = max_delay
+        ctx.save_for_backward(x, coefficients, first)
+        # Delays look back, rows are read forwards: the last tap first.
+        parts, offsets = _parts(coefficients.flip(-1))
+        back, behind = _table(parts), _behind(first, coefficients, offsets)
+        out = x.new_empty(*x.shape[:2], coefficients.shape[0])
+        for samples in _groups(x):
+            _accumulate(out, _to_lanes(x, samples), samples, behind, back)
+        return out
 
-@shifted_sum.register_fake
-def _(x: Tensor, coefficients: Tensor, first: Tensor, max_delay: int) -> Tensor:
-    return x.new_empty(x.shape[0], x.shape[1], coefficients.shape[0])
-
-
-@_gradients.register_fake
-def _(grad: Tensor, x: Tensor, coefficients: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
-    of_x, of_coefficients = settings[-2:]
-    gx = torch.empty_like(x, memory_format=torch.contiguous_format) if of_x else x.new_empty(0)
-    return gx, coefficients.new_empty(coefficients.shape if of_coefficients else (0,))
-
-
-def _setup(ctx, inputs: tuple, output: Tensor) -> None:
-    x, coefficients, first, ctx.max_delay = inputs
-    ctx.save_for_backward(x, coefficients, first)
-
-
-def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, coefficients, first = ctx.saved_tensors
-    of_x, of_coefficients = ctx.needs_input_grad[:2]
-    if torch.is_grad_enabled():
-
-        def product(x: Tensor, coefficients: Tensor) -> Tensor:
-            return dense.product(x, _dense(coefficients, first, ctx.max_delay))
-
-        needed = (of_x, of_coefficients)
-        return *twice.gradients(product, (x, coefficients), needed, grad), None, None
-    gx, gc = _gradients(
-        grad.contiguous(), x, coefficients, first, ctx.max_delay, of_x, of_coefficients
-    )
-    return gx if of_x else None, gc if of_coefficients else None, None, None
-
-
-shifted_sum.register_autograd(_backward, setup_context=_setup)
-# The loops know single and double precision; mixed precision keeps the sums in single.
-shifted_sum.register_autocast("cpu", torch.float32)
-
-
-class _Lanes(NamedTuple):
-    """A group of samples as ``ops/taps_cpu.py`` reads it."""
-
-    rows: np.ndarray
-    begin: np.ndarray
-    end: np.ndarray
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, coefficients, first = ctx.saved_tensors
+        if in_torch(grad):
+            product = partial(_product, first=first, max_delay=ctx.max_delay)
+            needed = ctx.needs_input_grad[:2]
+            return *gradients(product, (x, coefficients), needed, grad), None, None
+        of_x, of_coefficients = ctx.needs_input_grad[:2]
+        parts, offsets = _parts(coefficients)
+        ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
+        behind = _behind(first, coefficients, offsets)
+        forth = _table(parts.transpose(0, 1))
+        turned = torch.zeros_like(parts)
+        sums = _table(turned)
+        gx = torch.empty_like(x, memory_format=torch.contiguous_format) if of_x else None
+        for samples in _groups(x):
+            lanes = _to_lanes(grad, samples)
+            if gx is not None:
+                _accumulate(gx, lanes, samples, ahead, forth)
+            if of_coefficients:
+                source, threads = _to_lanes(x, samples), torch.get_num_threads()
+                taps_cpu.correlate(sums.numpy(), lanes[0], *source, behind.numpy(), threads)
+        taps = coefficients.shape[-1]
+        gc = turned.flatten(-2)[..., :taps].flip(-1) if of_coefficients else None
+        return gx, gc, None, None
 
 
 def _groups(x: Tensor) -> list[np.ndarray]:
@@ -192,34 +132,26 @@ def _groups(x: Tensor) -> list[np.ndarray]:
     if not x.numel():
         return []
     use_torch_threads()
-    order = np.argsort(taps_cpu.last_steps(x.contiguous().numpy()), kind="stable")
+    order = np.argsort(taps_cpu.last_steps(x.detach().contiguous().numpy()), kind="stable")
     return [order[i : i + taps_cpu.LANES] for i in range(0, len(order), taps_cpu.LANES)]
 
 
-def _to_lanes(x: Tensor, samples: np.ndarray) -> _Lanes:
+def _to_lanes(x: Tensor, samples: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A group of samples as the loops read it: rows, begin and end."""
     steps, _, channels = x.shape
     # An odd number of vectors a row: even ones would share few sets of the cache.
     length = ((steps | 1) + 2 * taps_cpu.MARGIN) * taps_cpu.LANES
-    rows = x.new_empty(channels, length).numpy()
-    begin, end = np.empty((2, channels), np.int64)
+    lanes = x.new_empty(channels, length).numpy(), *np.empty((2, channels), np.int64)
     use_torch_threads()
-    taps_cpu.to_lanes(rows, begin, end, x.contiguous().numpy(), samples)
-    return _Lanes(rows, begin, end)
+    taps_cpu.to_lanes(*lanes, x.detach().contiguous().numpy(), samples)
+    return lanes
 
 
 def _accumulate(
-    out: Tensor, lanes: _Lanes, samples: np.ndarray, shift: Tensor, parts: Tensor
+    out: Tensor, lanes: tuple, samples: np.ndarray, shift: Tensor, parts: Tensor
 ) -> None:
-    taps_cpu.accumulate(
-        out.numpy(),
-        lanes.rows,
-        lanes.begin,
-        lanes.end,
-        samples,
-        shift.numpy(),
-        parts.numpy(),
-        torch.get_num_threads(),
-    )
+    threads = torch.get_num_threads()
+    taps_cpu.accumulate(out.numpy(), *lanes, samples, shift.numpy(), parts.numpy(), threads)
 
 
 def _table(values: Tensor) -> Tensor:
@@ -239,21 +171,6 @@ def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     return padded.unflatten(-1, (-1, size)), offsets
 
 
-def _dense(
-    coefficients: Float[Tensor, "post pre k width"],
-    first: Int[Tensor, "post pre k"],
-    max_delay: int,
-) -> Float[Tensor, "post pre taps"]:
-    kernel = coefficients.new_zeros(*coefficients.shape[:2], max_delay + 1)
-    index = first.long().unsqueeze(-1) + torch.arange(coefficients.shape[-1], device=first.device)
-    return kernel.scatter_add(-1, index.flatten(2), coefficients.flatten(2))
-
-
-def _kernel_gradient(grad: Tensor, x: Tensor, max_delay: int) -> Float[Tensor, "post pre taps"]:
-    """Gradient of the whole dense kernel, one matrix product per tap."""
-    steps = grad.shape[0]
-    taps = [
-        torch.einsum("tno,tni->oi", grad[min(j, steps) :], x[: max(steps - j, 0)])
-        for j in range(max_delay + 1)
-    ]
-    return torch.stack(taps, -1)
+def _behind(first: Tensor, coefficients: Tensor, offsets: Tensor) -> Tensor:
+    """Shifts at which the parts of a sum over the past begin."""
+    return _table(offsets - first.unsqueeze(-1) - (coefficients.shape[-1] - 1))

@@ -22,7 +22,7 @@ from snn_delays.ops.vectors import (
     load,
     load_tile,
     splat,
-    store_tile,
+    store,
     total,
 )
 
@@ -143,7 +143,7 @@ def accumulate(
                                 y = add_one_tap(y, c, at + j, x, s)
                             else:
                                 y = add_five_taps(y, c, (at + j) * PASS, x, s)
-                        store_tile(sums, o, y)
+                        store(sums, o, y)
             for t in range(t_count):
                 for lane in range(len(samples)):
                     sample = out[t_first + t, samples[lane]]

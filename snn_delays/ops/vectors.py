@@ -20,179 +20,157 @@ TILE = 16  # vectors of a tile: with a few more for what is added to it, they fi
 STRIP = 4  # vectors of a small tile
 
 
-class Vector(types.Type):
-    """``LANES`` numbers of type ``element``."""
+class Vectors(types.Type):
+    """``count`` vectors of numbers of type ``element``, one after the other in memory."""
 
-    def __init__(self, element: types.Float) -> None:
+    def __init__(self, element: types.Float, count: int = 1) -> None:
         self.element = element
-        super().__init__(name=f"Vector({element})")
+        self.count = count
+        super().__init__(name=f"Vectors({element}, {count})")
 
 
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, vector: Vector) -> None:
-        element = manager.lookup(vector.element).get_value_type()
-        super().__init__(manager, vector, ir.VectorType(element, LANES))
+@register_model(Vectors)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, vectors: Vectors) -> None:
+        vector = ir.VectorType(manager.lookup(vectors.element).get_value_type(), LANES)
+        super().__init__(manager, vectors, ir.ArrayType(vector, vectors.count))
 
 
-class Tile(types.Type):
-    """Several vectors of numbers of type ``element``, one after the other in memory."""
+def _loader(count: int) -> Any:
+    @intrinsic
+    def load(_typing, array, index):
+        """array[index : index + count · LANES]; no check of bounds."""
 
-    def __init__(self, element: types.Float, vectors: int) -> None:
-        self.element = element
-        self.vectors = vectors
-        super().__init__(name=f"Tile({element}, {vectors})")
+        def code(context, builder, _, arguments):
+            places = _places(context, builder, array, arguments, count)
+            return _packed(builder, [_read(builder, place) for place in places])
+
+        return Vectors(array.dtype, count)(array, types.intp), code
+
+    return load
 
 
-@register_model(Tile)
-class _TileModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, tile: Tile) -> None:
-        vector = manager.lookup(Vector(tile.element)).get_value_type()
-        super().__init__(manager, tile, ir.ArrayType(vector, tile.vectors))
+load, load_strip, load_tile = _loader(1), _loader(STRIP), _loader(TILE)
 
 
 @intrinsic
-def load(_typing, array, index):
-    """array[index : index + LANES]; no check of bounds."""
-    vector = Vector(array.dtype)
+def store(_typing, array, index, vectors):
+    """array[index : index + count · LANES] = vectors; no check of bounds."""
 
-    def code(context, builder, signature, arguments):
-        value = builder.load(_pointer(context, builder, signature, arguments, vector))
-        value.align = array.dtype.bitwidth // 8
-        return value
+    def code(context, builder, _, arguments):
+        places = _places(context, builder, array, arguments[:2], vectors.count)
+        for place, vector in zip(places, _unpacked(builder, arguments[2]), strict=True):
+            builder.store(vector, place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
 
-    return vector(array, types.intp), code
+    return types.void(array, types.intp, vectors), code
 
 
 @intrinsic
 def splat(_typing, number):
     """A vector of equal numbers."""
-    vector = Vector(number)
 
-    def code(context, builder, signature, arguments):
-        form = context.get_value_type(vector)
-        nothing = ir.Constant(form, ir.Undefined)
-        first = builder.insert_element(nothing, arguments[0], ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return builder.shuffle_vector(first, nothing, zeros)
+    def code(_context, builder, _, arguments):
+        return _packed(builder, [_broadcast(builder, arguments[0])])
 
-    return vector(number), code
+    return Vectors(number)(number), code
 
 
 @intrinsic
 def fma(_typing, a, b, c):
-    """a · b + c."""
+    """a · b + c, of one vector each."""
 
-    def code(context, builder, signature, arguments):
-        form = context.get_value_type(a)
-        kind = ir.FunctionType(form, (form, form, form))
-        return builder.call(_llvm(builder, kind, "llvm.fma", a), arguments)
+    def code(_context, builder, _, arguments):
+        (x,), (y,), (z,) = (_unpacked(builder, argument) for argument in arguments)
+        return _packed(builder, [_fma(builder, x, y, z)])
 
     return a(a, a, a), code
 
 
 @intrinsic
 def total(_typing, a):
-    """The sum of a vector's numbers, pairwise."""
+    """The sum of one vector's numbers, pairwise."""
 
-    def code(context, builder, signature, arguments):
-        form, number = context.get_value_type(a), context.get_value_type(a.element)
-        kind = ir.FunctionType(number, (number, form))
-        reduce = _llvm(builder, kind, "llvm.vector.reduce.fadd", a)
-        zero = ir.Constant(number, 0.0)
-        return builder.call(reduce, [zero, arguments[0]], fastmath=("reassoc",))
+    def code(_context, builder, _, arguments):
+        (vector,) = _unpacked(builder, arguments[0])
+        number = vector.type.element
+        reduce = _llvm(builder, "vector.reduce.fadd", number, number, vector.type)
+        return builder.call(reduce, [ir.Constant(number, 0.0), vector], fastmath=("reassoc",))
 
     return a.element(a), code
-
-
-def _tile_loader(vectors: int) -> Any:
-    @intrinsic
-    def load_tile(_typing, array, index):
-        """array[index : index + vectors · LANES]; no check of bounds."""
-        tile = Tile(array.dtype, vectors)
-
-        def code(context, builder, signature, arguments):
-            pointer = _pointer(context, builder, signature, arguments, Vector(array.dtype))
-            value = ir.Constant(context.get_value_type(tile), ir.Undefined)
-            for i in range(vectors):
-                vector = builder.load(builder.gep(pointer, [ir.IntType(32)(i)]))
-                vector.align = array.dtype.bitwidth // 8
-                value = builder.insert_value(value, vector, i)
-            return value
-
-        return tile(array, types.intp), code
-
-    return load_tile
-
-
-load_tile = _tile_loader(TILE)
-load_strip = _tile_loader(STRIP)
-
-
-@intrinsic
-def store_tile(_typing, array, index, tile):
-    """array[index : index + vectors · LANES] = tile; no check of bounds."""
-
-    def code(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments, Vector(array.dtype))
-        for i in range(tile.vectors):
-            vector = builder.extract_value(arguments[2], i)
-            into = builder.gep(pointer, [ir.IntType(32)(i)])
-            builder.store(vector, into).align = array.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, tile), code
 
 
 def _adder(taps: int) -> Any:
     @intrinsic
     def add_taps(_typing, tile, coefficients, q, array, index):
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · LANES …], p < ``taps``."""
-        vector = Vector(tile.element)
-        size = tile.element.bitwidth // 8
 
-        def code(context, builder, signature, arguments):
-            form = context.get_value_type(vector)
-            kind = ir.FunctionType(form, (form, form, form))
-            fma = _llvm(builder, kind, "llvm.fma", vector)
+        def code(context, builder, _, arguments):
             numbers = context.make_array(coefficients)(context, builder, arguments[1]).data
-            nothing = ir.Constant(form, ir.Undefined)
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            first = arguments[2]
             factors = []
             for p in range(taps):
-                place = builder.gep(numbers, [builder.add(arguments[2], arguments[2].type(p))])
-                one = builder.insert_element(nothing, builder.load(place), ir.IntType(32)(0))
-                factors.append(builder.shuffle_vector(one, nothing, zeros))
-            sums = [builder.extract_value(arguments[0], i) for i in range(tile.vectors)]
-            number = context.make_array(array)(context, builder, arguments[3]).data
-            number = builder.gep(number, [arguments[4]])
-            pointer = builder.bitcast(number, form.as_pointer())
-            for j in range(tile.vectors + taps - 1):
-                value = builder.load(builder.gep(pointer, [ir.IntType(32)(j)]))
-                value.align = size
+                place = builder.gep(numbers, [builder.add(first, first.type(p))])
+                factors.append(_broadcast(builder, builder.load(place)))
+            sums = _unpacked(builder, arguments[0])
+            places = _places(context, builder, array, arguments[3:], tile.count + taps - 1)
+            for j, place in enumerate(places):
+                value = _read(builder, place)
                 for p in range(taps):
-                    if 0 <= j - p < tile.vectors:
-                        sums[j - p] = builder.call(fma, [factors[p], value, sums[j - p]])
-            result = ir.Constant(context.get_value_type(tile), ir.Undefined)
-            for i, value in enumerate(sums):
-                result = builder.insert_value(result, value, i)
-            return result
+                    if 0 <= j - p < tile.count:
+                        sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
+            return _packed(builder, sums)
 
         return tile(tile, coefficients, types.intp, array, types.intp), code
 
     return add_taps
 
 
-add_one_tap = _adder(1)
-add_five_taps = _adder(5)
+add_one_tap, add_five_taps = _adder(1), _adder(5)
 
 
-def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, vector: Vector) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    number = builder.gep(array.data, [arguments[1]])
-    return builder.bitcast(number, context.get_value_type(vector).as_pointer())
+def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
+    """Where ``count`` vectors of an array begin, from a number on."""
+    of, index = given
+    data = context.make_array(array)(context, builder, of).data
+    vector = ir.VectorType(data.type.pointee, LANES)
+    first = builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+    return [builder.gep(first, [ir.IntType(32)(i)]) for i in range(count)]
 
 
-def _llvm(builder: Any, kind: ir.FunctionType, name: str, vector: Vector) -> Any:
-    name = f"{name}.v{LANES}f{vector.element.bitwidth}"
-    return cgutils.get_or_insert_function(builder.module, kind, name)
+def _read(builder: Any, place: Any) -> Any:
+    return builder.load(place, align=_bits(place.type.pointee.element) // 8)
+
+
+def _bits(number: Any) -> int:
+    return 64 if isinstance(number, ir.DoubleType) else 32
+
+
+def _broadcast(builder: Any, number: Any) -> Any:
+    form, index = ir.VectorType(number.type, LANES), ir.VectorType(ir.IntType(32), LANES)
+    nothing = ir.Constant(form, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(index, [0] * LANES))
+
+
+def _fma(builder: Any, *abc: Any) -> Any:
+    form = abc[0].type
+    return builder.call(_llvm(builder, "fma", form, form, form, form), abc)
+
+
+def _llvm(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """LLVM's own function of this name for vectors."""
+    kind = ir.FunctionType(result, arguments)
+    whole_name = f"llvm.{name}.v{LANES}f{_bits(arguments[-1].element)}"
+    return cgutils.get_or_insert_function(builder.module, kind, whole_name)
+
+
+def _unpacked(builder: Any, vectors: Any) -> list[Any]:
+    return [builder.extract_value(vectors, i) for i in range(vectors.type.count)]
+
+
+def _packed(builder: Any, vectors: list[Any]) -> Any:
+    whole = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
+    for i, vector in enumerate(vectors):
+        whole = builder.insert_value(whole, vector, i)
+    return whole

@@ -233,13 +233,13 @@ def test_networks_stream_as_they_are_trained() -> None:
 
 @pytest.mark.parametrize("method", ["dense", "taps", "lowrank", "reference"])
 def test_the_layers_method_is_taken(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, original = [], plan.compute
+    taken, original = [], plan.delay_convolution
 
     def seen(*args: Any, **settings: Any) -> Tensor:
         taken.append((settings["sigma"], settings["method"]))
         return original(*args, **settings)
 
-    monkeypatch.setattr(plan, "compute", seen)
+    monkeypatch.setattr(plan, "delay_convolution", seen)
     layer, x = aware_layer(method), torch.rand(12, 3, 5, dtype=torch.float64)
     layer.sigma = 1.5
     with torch.no_grad():

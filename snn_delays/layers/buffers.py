@@ -1,0 +1,134 @@
+"""What a layer stores beside its weights and delays: the width σ, and which synapses there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from snn_delays.arguments import real_number, shown
+from snn_delays.eager import readable
+from snn_delays.errors import UsageError
+
+
+def stored(module: nn.Module, name: str) -> Tensor | None:
+    """The tensor that an optimiser changes and a state dict holds of an attribute.
+
+    None if a parametrisation makes it of several.
+    """
+    if not is_parametrized(module, name):
+        return getattr(module, name)
+    return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)
+
+
+class Buffers(nn.Module):
+    """A layer with a width ``sigma`` and a ``weight`` whose synapses need not all be there.
+
+    In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
+    are cast, so that σ is what a schedule said; it is in single precision where a device has no
+    other (MPS). If some synapses are missing, ``present`` (as ``weight``) has 1 or 0 of each;
+    numbers, since averages of models take no booleans.
+    """
+
+    weight: Tensor
+    _sigma: Tensor
+    present: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("present", None)  # None has no place in the state dict
+        self._read: tuple[Tensor, int, float] | None = None
+
+    @property
+    def sigma(self) -> float:
+        """True standard deviation of the interpolation kernel, in steps.
+
+        A GPU is asked for it only after the buffer was written to.
+        """
+        buffer: Any = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        if buffer.is_cpu or buffer.is_inference():
+            return buffer.item()
+        if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
+            self._read = buffer, buffer._version, buffer.item()
+        return self._read[2]
+
+    @sigma.setter
+    def sigma(self, value: Any) -> None:
+        number = real_number(f"{type(self).__name__}: sigma", value, 0, unit="steps")
+        if self._sigma.is_inference() and not torch.is_inference_mode_enabled():
+            self._sigma = self._sigma.clone()  # which cannot be written to out here
+        with torch.no_grad():
+            self._sigma.fill_(number)
+
+    def _width(self) -> float | Tensor:
+        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        buffer: Any = self._buffers["_sigma"]
+        return self.sigma if readable(buffer) else buffer
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        exact = self._sigma
+        single = fn(exact.new_empty(0, dtype=torch.float32)).device.type == "mps"
+        if single:
+            self._sigma = exact.float()
+        super()._apply(fn)  # SpikingJelly's modules know no `recurse`
+        if self._sigma.dtype != exact.dtype and not single:
+            self._sigma = exact.to(self._sigma.device)
+        return self
+
+    @torch.no_grad()
+    def set_present(self, present: Bool[Tensor, "post pre k"] | None) -> None:
+        """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
+
+        Saved and loaded with the layer; a state dict without ``present`` has every synapse. Set it
+        before a copy is made that averages buffers (``AveragedModel``).
+
+        Args:
+            present: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
+
+        Raises:
+            UsageError: no mask, or one of another shape.
+        """
+        if present is None:
+            self.present = None
+            return
+        shape = list(self.weight.shape)
+        if not (isinstance(present, Tensor) and present.dtype == torch.bool):
+            got = present.dtype if isinstance(present, Tensor) else shown(present)
+            raise UsageError(f"set_present: needs a bool tensor {shape}, got {got}.")
+        try:
+            self.present = present.to(self.weight.device).expand(shape).to(torch.uint8)
+        except RuntimeError:
+            raise UsageError(
+                f"set_present: needs the shape of weight, {shape}, got {list(present.shape)}."
+            ) from None
+        self.clear_absent_()
+
+    @torch.no_grad()
+    def clear_absent_(self) -> None:
+        """Store 0 for the weights of synapses that are not there, where weights are stored."""
+        if self.present is not None and (weight := stored(self, "weight")) is not None:
+            weight.masked_fill_(self.present == 0, 0)
+
+    def acting_weight(self) -> Float[Tensor, "post pre k"]:
+        """``weight`` where there is a synapse, 0 elsewhere."""
+        present = self._buffers["present"]
+        return self.weight if present is None else torch.where(present != 0, self.weight, 0)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        sigma = state_dict.get(f"{prefix}_sigma")
+        if isinstance(sigma, Tensor) and readable(sigma):
+            real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
+        # A state without a mask has all synapses; one without weights says nothing of them.
+        names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
+        if any(name in state_dict for name in names):
+            if f"{prefix}present" not in state_dict:
+                self.present = None
+            elif self.present is None:
+                self.present = torch.ones_like(self.weight, dtype=torch.uint8)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
