@@ -41,16 +41,3 @@ def bushy_spikes(counts: NDArray) -> NDArray:
             v = 0.0
             able = t + REFRACTORY_STEPS
     return found[:n]
-
-
-def naive_bushy_spikes(counts: NDArray) -> list[NDArray]:
-    """All cells side by side, ``[cells, steps]``: for each the steps at which it fires."""
-    current, v, able = (np.zeros(len(counts), kind) for kind in (float, float, int))
-    fired = np.zeros(counts.shape, bool)
-    for t, arriving in enumerate(counts.T):
-        current = current * KEEP_SYN + arriving
-        v = np.where(t >= able, v * KEEP_MEM + WEIGHT * DT * current, 0.0)
-        fired[:, t] = v >= 1.0
-        v[fired[:, t]] = 0.0
-        able[fired[:, t]] = t + REFRACTORY_STEPS
-    return [np.flatnonzero(row) for row in fired]

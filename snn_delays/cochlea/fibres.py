@@ -60,16 +60,3 @@ def fibre_spikes(
             counts[low] += 1
             able = low + dead_steps
     return counts
-
-
-def naive_fibre_spikes(
-    probability: NDArray, fibres: int, dead_steps: int, rng: np.random.Generator
-) -> NDArray:
-    """The same by a draw for every step and fibre."""
-    counts = np.zeros(len(probability), np.int32)
-    able = np.zeros(fibres, int)
-    for t, p in enumerate(probability):
-        fire = (rng.random(fibres) < p) & (able <= t)
-        able[fire] = t + dead_steps
-        counts[t] = fire.sum()
-    return counts

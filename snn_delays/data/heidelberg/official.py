@@ -16,7 +16,7 @@ from typing import Literal, TypedDict, Unpack, get_args
 from snn_delays.arguments import choice, whole_number
 from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import Cache, CacheChoice, cache_folders
-from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
+from snn_delays.data.download import alone_in, fetch_file
 from snn_delays.data.events.binned import BinnedFile, data_of, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
 from snn_delays.data.events.reading import OnBad
@@ -212,5 +212,5 @@ def fetch_official(
         with alone_in(root, by_hand):
             if not path.exists():  # Another process may have been quicker.
                 fetch_file(url, archive, f"md5:{MD5[file_name]}", by_hand=by_hand)
-                unzip_member(archive, file_name, path, max_bytes=MOST_BYTES)
+                unzip_member(archive, file_name, path)
                 archive.unlink()
