@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from snn_delays.data import Batch, SparseBatch, SpikeData, SpikeSplit
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.binning import Grid
-from snn_delays.data.events.reading import Events
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.gsc.log_mel import LogMel
 from snn_delays.data.gsc.split import FeatureBatch, FeatureSplit, Scale
@@ -57,16 +56,6 @@ BATCH: dict[str, Any] = {
     "labels": N,
     "lengths": N + 1,
     "speakers": N,
-}
-EVENTS: dict[str, Any] = {
-    "times": np.array([0.0, 0.5, 0.2]),
-    "units": np.array([0, 3, 3]),
-    "offsets": np.array([0, 1, 3]),
-    "labels": np.array([0, 1]),
-    "speakers": np.array([0, -1]),
-    "class_names": ("a", "b"),
-    "n_units": 4,
-    "invalid_events": 0,
 }
 SCALE: dict[str, Any] = {"mean": torch.zeros(3), "inverse": torch.ones(3)}
 FEATURES: dict[str, Any] = {
@@ -230,12 +219,6 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
         (data, {}, {"valid": [1, 2]}, "valid must be a Split, got [1, 2]"),
         (data, {}, {"dt_ms": 0}, "dt_ms must be a number of ms > 0, got 0"),
         (data, {}, {"test": SpikeSplit(**COLUMNS | {"n_channels": 5})}, "got 5 in test"),
-        (Events, EVENTS, {"times": np.array([0.0, 0.5, -0.2])}, "of shape [3] from -0.2 s"),
-        (Events, EVENTS, {"times": np.array([0.0, 0.5, np.nan])}, "finite numbers >= 0, got"),
-        (Events, EVENTS, {"times": np.array([0, 5, 2])}, "times must be seconds, a float array"),
-        (Events, EVENTS, {"units": np.array([0, 4, 3])}, "must be 0 to 3 (4 units), got 4"),
-        (Events, EVENTS, {"offsets": np.array([0, 1, 2])}, "offsets must go from 0 to the number"),
-        (Events, EVENTS, {"labels": np.array([0, 2])}, "must be 0 to 1 (2 class_names), got 2"),
         (Grid, {"dt_ms": 1, "pool": 1}, {"dt_ms": "10"}, "dt_ms must be a number of ms > 0, got"),
         (Grid, {"dt_ms": 1, "pool": 1}, {"pool": True}, "pool must be a whole number of units"),
         (SyntheticTask, {}, {"dt_ms": None}, "dt_ms must be a number of ms > 0, got None"),

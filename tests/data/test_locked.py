@@ -71,7 +71,8 @@ def written(tmp_path: Path) -> Path:
 )
 def test_every_reader_says_so(written: Path, how: str, expected: str) -> None:
     def spikes(path: Path) -> None:
-        official_file(path.parent, path.name, "SHD").open()
+        with official_file(path.parent, path.name, "SHD").opened():
+            pass
 
     def sonata(path: Path) -> None:
         with opened(path, "SONATA file"):

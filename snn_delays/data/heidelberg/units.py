@@ -7,25 +7,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from snn_delays.arguments import whole_number
-from snn_delays.data.cache import Cache
-from snn_delays.data.events.reading import stream_units
-from snn_delays.data.events.spike_file import SpikeFile, read_header
+from snn_delays.data.cache import About, Arrays, Cache
+from snn_delays.data.events.reading import stream_recordings
+from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 from snn_delays.shd_format import MOST_UNITS
 
 N_UNITS = 700  # of the published files
 
 _log = logging.getLogger("snn_delays")
-
-
-class Units(NamedTuple):
-    """How many a file has, and whether it says so; else the last is the largest that fires."""
-
-    number: int
-    said: bool
 
 
 def usual_pool(n_units: int) -> int:
@@ -44,30 +36,28 @@ def with_units(
     if n_units is not None:
         must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
         return whole_number("n_units", n_units, 1, MOST_UNITS, must=must), list(sources)
-    found: dict[Path, Units] = {}
+    units = []
     for source in sources:
         with suppress(UsageError):  # whoever reads the file next is told
-            found[source.path] = _kept(cache, source)
-    said = {path: units.number for path, units in found.items() if units.said}
-    if len(set(said.values())) > 1:
-        what = ", ".join(f"{count} units in {path}" for path, count in said.items())
+            units.append(_known(cache, source))
+    said = [(path, number) for path, number, told in units if told]
+    if len({number for _, number in said}) > 1:
+        what = ", ".join(f"{number} units in {path}" for path, number in said)
         raise UsageError(
             f"{cache.owner}: files must have one number of units, got {what}. They are not of one "
             "data set, or dataset.n_units sets the number."
         )
-    largest = max((units.number for units in found.values()), default=N_UNITS)
-    for path, n_units in said.items():
-        _log.info(f"{cache.owner}: {n_units} units, as {path} says.")
-        break
-    else:
-        n_units = min(largest, N_UNITS)
-        if len(found) < len(sources):
-            return N_UNITS, list(sources)
-        if largest < N_UNITS:
-            _log.warning(
-                f"{cache.owner}: {largest} units, as the largest that fires is {largest - 1} and "
-                f"no file says how many there are (published: {N_UNITS}). dataset.n_units sets it."
-            )
+    largest = max((number for _, number, _ in units), default=N_UNITS)
+    n_units = said[0][1] if said else min(largest, N_UNITS)
+    if said:
+        _log.info(f"{cache.owner}: {n_units} units, as {said[0][0]} says.")
+    elif len(units) < len(sources):
+        return N_UNITS, list(sources)
+    elif largest < N_UNITS:
+        _log.warning(
+            f"{cache.owner}: {largest} units, as the largest that fires is {largest - 1} and "
+            f"no file says how many there are (published: {N_UNITS}). dataset.n_units sets it."
+        )
     if largest <= n_units:
         return n_units, list(sources)
     _log.info(
@@ -80,25 +70,22 @@ def with_units(
     return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
 
 
-def _kept(cache: Cache, source: SpikeFile) -> Units:
-    """As :func:`count_units`, but quicker the second time."""
+def _known(cache: Cache, source: SpikeFile) -> tuple[Path, int, bool]:
     return cache.of_file(
         source.path,
         "units",
         make=lambda: count_units(source),
-        dump=lambda units: (units._asdict(), {}),
-        load=lambda about, _: Units(**about),
+        load=lambda about, _: (source.path, about["units"], about["said"]),
     )
 
 
-def count_units(source: SpikeFile) -> Units:
-    """Of one file; where it does not say, all its lists of units are read."""
-    with source.open() as file:
-        header = read_header(file, source)
+def count_units(source: SpikeFile) -> tuple[About, Arrays]:
+    """How many a file has, and whether it says so; else the last is the largest that fires."""
+    with source.opened() as (file, header):
         if header.n_units is not None:
-            return Units(header.n_units, said=True)
-        pieces = stream_units(file, source, len(header.labels))
-        largest = max((int(units.max()) for units in pieces if units.size), default=None)
+            return {"units": header.n_units, "said": True}, {}
+        lists = (one for some in stream_recordings(file, source, header) for one in some.units)
+        largest = max((int(units.max()) for units in lists if units.size), default=None)
     if largest is None:
         raise source.error("has no events: expected at least 1, got 0")
-    return Units(max(largest, 0) + 1, said=False)
+    return {"units": max(largest, 0) + 1, "said": False}, {}

@@ -85,7 +85,7 @@ def recordings(
         numbers = numbered(its_labels, known)
         speakers = _groups(groups if name == "recording" else None, len(numbers))
         settings = {"n_units": n_units, "time_unit": time_unit, "grid": grid, "name": name}
-        spikes, valid, invalid = binned(some, numbers, speakers, names, **settings)
+        spikes, valid, invalid = binned(some, numbers, speakers, **settings)
         files.append(BinnedFile(Path(name), clip_counts(spikes, max_count), names, valid, invalid))
     whole, rest = files[0].split, np.arange(len(own))
     grouped = groups is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snn_delays.arguments import described, plain, require
 from snn_delays.data.events.binning import Grid, bin_events, merge_equal
-from snn_delays.data.events.reading import Recordings, events_of
+from snn_delays.data.events.reading import Recordings
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.errors import UsageError
 
@@ -56,7 +56,6 @@ def binned(
     events: Any,
     labels: Int64[np.ndarray, " n"],
     groups: Int64[np.ndarray, " n"],
-    class_names: tuple[str, ...],
     *,
     n_units: int,
     time_unit: TimeUnit | None,
@@ -85,9 +84,7 @@ def binned(
             "too coarse. Give them in float32 or float64."
         )
     times = [times.astype(np.float64) / _PER_SECOND[unit] for times, _ in found]
-    together = events_of(
-        Recordings(0, times, [units for _, units in found], labels, groups),
-        class_names=class_names,
+    together = Recordings(0, times, [units for _, units in found], labels, groups).events(
         n_units=n_units,
         time_type=kind if kind.kind == "f" else np.dtype(np.float64),
     )
