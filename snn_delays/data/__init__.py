@@ -2,7 +2,7 @@
 
 from snn_delays.data.gsc.loader import load_gsc
 from snn_delays.data.heidelberg.official import load_shd, load_ssc
-from snn_delays.data.recordings.loader import recordings
+from snn_delays.data.recordings import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.interface import SpikeData, Split
 from snn_delays.data.splits.spike_split import SpikeSplit
