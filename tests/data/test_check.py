@@ -15,7 +15,7 @@ import torch
 
 from snn_delays.data import load_shd, load_ssc
 from snn_delays.data.events.check import Report, check_files
-from snn_delays.data.heidelberg.official import official_file
+from snn_delays.data.heidelberg import official_file
 from snn_delays.errors import UsageError
 
 WriteFile = Callable[..., Path]

@@ -18,7 +18,7 @@ from snn_delays.data.events.binning import Grid
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.gsc.log_mel import LogMel
 from snn_delays.data.gsc.split import FeatureBatch, FeatureSplit, Scale
-from snn_delays.data.synthetic.task import SyntheticTask
+from snn_delays.data.synthetic import SyntheticTask
 from snn_delays.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("unchecked")

@@ -14,7 +14,7 @@ import pytest
 
 from snn_delays.data import load_shd
 from snn_delays.data.events.check import check_files
-from snn_delays.data.heidelberg.official import official_file
+from snn_delays.data.heidelberg import official_file
 from snn_delays.errors import UsageError
 from snn_delays.hdf5.opened import opened
 from snn_delays.table.formats.nir_file import read_nir
