@@ -18,8 +18,8 @@ import requests
 from filelock import FileLock
 from rich.progress import DownloadColumn
 
-from snn_delays.data.bar import bar
 from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.terminal import bar
 
 # Seconds without a connection, or without a byte, after which a server counts as gone.
 TIMEOUT_S = 30.0

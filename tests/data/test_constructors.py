@@ -17,7 +17,6 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.gsc.log_mel import LogMel
-from snn_delays.data.gsc.split import FeatureBatch, FeatureSplit, Scale
 from snn_delays.data.synthetic import SyntheticTask
 from snn_delays.errors import UsageError
 
@@ -31,15 +30,6 @@ COLUMNS: dict[str, Any] = {
     "labels": torch.tensor([0, 1, 0]),
     "speakers": torch.tensor([4, -1, 4]),
     "n_channels": 4,
-    "name": "train",
-}
-PARTS: dict[str, Any] = {
-    "parts": [np.zeros((2, 5, 3), np.float16), np.zeros((1, 5, 3), np.float16)],
-    "places": np.array([[0, 1], [1, 0]]),
-    "labels": torch.tensor([0, 1]),
-    "speakers": torch.tensor([-1, -1]),
-    "scale": Scale(torch.zeros(3), torch.ones(3)),
-    "encoder": Encoder("none", 0.5),
     "name": "train",
 }
 N = torch.zeros(2, dtype=torch.int64)
@@ -57,15 +47,6 @@ BATCH: dict[str, Any] = {
     "lengths": N + 1,
     "speakers": N,
 }
-SCALE: dict[str, Any] = {"mean": torch.zeros(3), "inverse": torch.ones(3)}
-FEATURES: dict[str, Any] = {
-    "features": torch.zeros(2, 5, 3, dtype=torch.float16),
-    "scale": Scale(torch.zeros(3), torch.ones(3)),
-    "encoder": Encoder("none", 0.5),
-    "labels": N,
-    "speakers": N,
-}
-
 WHOLE = "a one-dimensional array or CPU tensor of whole numbers"
 
 
@@ -177,28 +158,6 @@ def test_parts_of_different_channels_are_not_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({"parts": []}, "expected at least 1 part, got none"),
-        ({"parts": [np.zeros((2, 5, 3), np.float32)]}, "got float32 of shape [2, 5, 3]"),
-        ({"parts": [PARTS["parts"][0], PARTS["parts"][1][:, :4]]}, "of shape [1, 4, 3] at place 1"),
-        ({"scale": Scale(torch.zeros(4), torch.ones(4))}, "5 steps, 4 bands], got float16"),
-        ({"places": np.array([0, 1])}, "places must be an array [n, 2], got int64 of shape [2]"),
-        ({"places": np.array([[0, 1], [2, 0]])}, "places[:, 0] must be 0 to 1, got 2"),
-        ({"places": np.array([[0, 1], [1, 1]])}, "places[:, 1] must be rows of their part, 1 in"),
-        ({"places": np.array([[0, -1], [1, 0]])}, "places[:, 1] must be 0 to 2147483647, got -1"),
-        ({"labels": int64(0, -1)}, "labels must be 0 to"),
-        ({"labels": int64(0)}, "labels must be 2 numbers, got 1"),
-        ({"name": None}, "name must be text"),
-    ],
-)
-def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> None:
-    message = refused(FeatureSplit, PARTS, **changed)
-    assert message.startswith("FeatureSplit")
-    assert expected in message
-
-
-@pytest.mark.parametrize(
     ("make", "settings", "changed", "expected"),
     [
         (SparseBatch, SPARSE, {"shape": (1, 2)}, "shape must be (T, N, C), got (1, 2)"),
@@ -210,10 +169,6 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
         (Batch, BATCH, {"spikes": torch.ones(1, 2, 4).to_sparse()}, "got sparse float32 of shape"),
         (Batch, BATCH, {"labels": int64(1, 2, 3)}, "labels must be a tensor of 2 whole numbers"),
         (Batch, BATCH, {"speakers": [0, 0]}, "speakers must be a tensor of 2 whole numbers"),
-        (FeatureBatch, FEATURES, {"labels": int64(1)}, "labels must be a tensor of 2"),
-        (FeatureBatch, FEATURES, {"features": torch.zeros(2, 5)}, "must be a tensor [N, T, bands]"),
-        (Scale, SCALE, {"mean": [0.0]}, "mean must be"),
-        (Scale, SCALE, {"inverse": torch.ones(2)}, "of"),
         (data, {}, {"class_names": ("a",)}, "train must be 0 to 0 (1 class_names), got 1"),
         (data, {}, {"class_names": "ab"}, "class_names must be a tuple of str, got 'ab'"),
         (data, {}, {"valid": [1, 2]}, "valid must be a Split, got [1, 2]"),
