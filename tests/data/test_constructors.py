@@ -146,15 +146,7 @@ def test_integers_of_any_width_make_the_same_batches(
     ):
         assert mine.dtype == theirs.dtype
         assert torch.equal(mine, theirs)
-    assert SpikeSplit.concatenate([made, made], "twice").collate([3]).spikes.sum() == 1
-
-
-def test_parts_of_different_channels_are_not_joined() -> None:
-    wide = SpikeSplit(**COLUMNS | {"n_channels": 5, "name": "wide"})
-    with pytest.raises(UsageError, match="one number of channels, got train: 4, wide: 5"):
-        SpikeSplit.concatenate([SpikeSplit(**COLUMNS), wide], "both")
-    with pytest.raises(UsageError, match="got no parts"):
-        SpikeSplit.concatenate([], "none")
+    assert SpikeSplit.join([made, made], "twice").collate([3]).spikes.sum() == 1
 
 
 @pytest.mark.parametrize(
