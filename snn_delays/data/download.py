@@ -61,27 +61,25 @@ def fetch_file(url: str, path: Path, known_hash: str, *, by_hand: str) -> None:
     if path.exists() and _has_hash(path, known_hash):
         return
     _log.info("downloading %s", url)
-    part, again = path.with_name(f".{path.name}.part"), False
+    part = path.with_name(f".{path.name}.part")
     try:
         with bar(path.name, None, DownloadColumn()) as progress:
-            while True:
-                resumed = _attempts(url, part, progress)
+            for attempt in range(2):
+                resumed = _fill_up(url, part, progress)
                 if _has_hash(part, known_hash):
                     part.replace(path)
                     return
                 with part.open("rb") as file:
                     got = f"{_size(part):,} bytes that start with {file.read(16)!r}"
                 part.unlink()
-                if not resumed or again:
-                    break
-                again = True
+                if attempt or not resumed:
+                    raise UsageError(
+                        f"{url} is not the file expected ({known_hash}): got {got}. Another server "
+                        f"may have it: dataset.base_url=URL. {by_hand}"
+                    )
                 _log.warning("%s: what was resumed does not match. From the start.", url)
     except (requests.RequestException, _BrokenOffError) as error:
         raise UsageError(f"cannot download {url}: {_reason(error)}. {by_hand}") from error
-    raise UsageError(
-        f"{url} is not the file expected ({known_hash}): got {got}. Another server may have it: "
-        f"dataset.base_url=URL. {by_hand}"
-    )
 
 
 @contextmanager
@@ -102,8 +100,8 @@ def alone_in(folder: Path, by_hand: str) -> Iterator[None]:
         ) from error
 
 
-def _attempts(url: str, part: Path, progress: Callable[..., None]) -> bool:
-    """Fill ``part`` up; whether the last attempt appended to what was there."""
+def _fill_up(url: str, part: Path, progress: Callable[..., None]) -> bool:
+    """Whether the last attempt appended to what was there."""
     idle = 0
     while True:
         before = _size(part)

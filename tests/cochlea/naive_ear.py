@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.cochlea.bushy_cell import DT as STEP
-from snn_delays.cochlea.bushy_cell import KEEP_MEM, KEEP_SYN, REFRACTORY_STEPS, WEIGHT
 from snn_delays.cochlea.filters import RATE
 from snn_delays.cochlea.hair_cell import (
     CAPACITY,
@@ -22,6 +20,8 @@ from snn_delays.cochlea.hair_cell import (
     resting_state,
 )
 from snn_delays.cochlea.membrane import membrane_velocity, places
+from snn_delays.cochlea.nerve import DT as STEP
+from snn_delays.cochlea.nerve import KEEP_MEM, KEEP_SYN, REFRACTORY_STEPS, WEIGHT
 
 
 def naive_velocities(
