@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from snn_delays.arguments import choice, whole_number
-from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import About, Arrays, Cache, CacheChoice, cache_folders
-from snn_delays.data.download import alone_in, fetch_file
+from snn_delays.data.download import alone_in, fetch_file, unzip_member
 from snn_delays.data.events.binned import BinnedFile, data_of, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
 from snn_delays.data.events.reading import OnBad, stream_recordings

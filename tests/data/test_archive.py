@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_delays.data.archive import untar, unzip_member
+from snn_delays.data.download import untar, unzip_member
 from snn_delays.errors import UsageError
 
 CONTENT = np.random.default_rng(0).bytes(50_000)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.archive import untar
-from snn_delays.data.download import alone_in, fetch_file
+from snn_delays.data.download import alone_in, fetch_file, untar
 from snn_delays.data.gsc import clips
 from snn_delays.data.gsc.clips import ARCHIVE, URL
 from snn_delays.errors import UsageError
