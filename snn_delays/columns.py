@@ -75,23 +75,6 @@ def offsets_of(name: str, values: Any, n_events: int) -> Int64[Tensor, " n_plus_
     return offsets
 
 
-def check_events(
-    owner: str, times: Any, units: Any, offsets: Any, labels: Any, *, n_units: int, n_classes: int
-) -> int:
-    """Refuse events that are not those of recordings; how many recordings there are."""
-    real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
-    # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
-    if not real or not (times.min(initial=0) >= 0 and times.max(initial=0) < np.inf):
-        raise UsageError(
-            f"{owner}: times must be seconds, a float array [E] of finite numbers >= 0, "
-            f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
-        )
-    column(f"{owner}: units", units, len(times), 0, n_units - 1, why=f"{n_units} units")
-    n = len(offsets_of(f"{owner}: offsets", offsets, len(times))) - 1
-    column(f"{owner}: labels", labels, n, 0, n_classes - 1, why=f"{n_classes} class_names")
-    return n
-
-
 def check_columns(owner: str, n: int | None, **columns: Any) -> None:
     """Refuse columns of a batch that are no integer tensors of ``n`` entries; None for any number.
 

@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from snn_delays.arguments import whole_number
+from snn_delays.arguments import described, whole_number
 from snn_delays.atomic import replacing
-from snn_delays.columns import check_events, column
+from snn_delays.columns import column, offsets_of
 from snn_delays.errors import UsageError
 
 MOST_UNITS = 65_536  # units are uint16 in what is published
@@ -51,8 +51,17 @@ def write_events(
     """
     if n_units is not None:
         n_units = whole_number("write_events: n_units", n_units, 1, MOST_UNITS)
-    most = {"n_units": n_units or MOST_UNITS, "n_classes": len(class_names)}
-    n = check_events("write_events", times, units, offsets, labels, **most)
+    real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
+    # NaN is neither; and no copy of times, which may be mapped from a file larger than memory.
+    if not real or not (times.min(initial=0) >= 0 and times.max(initial=0) < np.inf):
+        raise UsageError(
+            "write_events: times must be seconds, a float array [E] of finite numbers >= 0, "
+            f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
+        )
+    most, classes = n_units or MOST_UNITS, len(class_names)
+    column("write_events: units", units, len(times), 0, most - 1, why=f"{most} units")
+    n = len(offsets_of("write_events: offsets", offsets, len(times))) - 1
+    column("write_events: labels", labels, n, 0, classes - 1, why=f"{classes} class_names")
     if isinstance(speakers, np.ndarray):
         column("write_events: speakers", speakers, n, 0, 65_535, why="None: unknown")
     elif speakers is not None and len(speakers) != n:

@@ -24,14 +24,6 @@ class BadAudioError(Exception):
     """A file that holds no sound one could use; the message reads on after the path."""
 
 
-class UnreadableAudioError(BadAudioError):
-    """What libsndfile refuses."""
-
-    def __init__(self, path: Path, error: Exception) -> None:
-        why = one_line(error).removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
-        super().__init__(f"cannot be read as audio: {why}")
-
-
 def read_audio(
     path: Path, rate: int, samples: int, *, start: int = 0
 ) -> Float32[np.ndarray, " samples"]:
@@ -53,18 +45,16 @@ def read_sound(path: Path, rate: int = 48_000) -> Float64[np.ndarray, " samples"
 def check_sound(path: Path) -> float:
     """Duration in s, from the header alone."""
     try:
-        info = _info(path)
-        if info.format == "WAV":  # cut within its samples it would pass for a shorter one
-            _require_whole(path)
+        samples, rate = length(path)
     except BadAudioError as damage:
         raise _refused(path, damage) from damage
-    if info.frames <= 0 or info.samplerate <= 0:
-        raise _refused(path, f"is empty: expected sound, got {info.frames} samples")
-    seconds = info.frames / info.samplerate
+    if samples <= 0 or rate <= 0:
+        raise _refused(path, f"is empty: expected sound, got {samples} samples")
+    seconds = samples / rate
     if seconds > LONGEST:
         raise UsageError(
             f"{path} is too long: expected at most {LONGEST:g} s, got {seconds:.1f} s "
-            f"(at {info.samplerate} Hz). Cut it into words."
+            f"(at {rate} Hz). Cut it into words."
         )
     return seconds
 
@@ -72,7 +62,10 @@ def check_sound(path: Path) -> float:
 def length(path: Path) -> tuple[int, int]:
     """Number of samples in a file, and how many there are per second."""
     _require_whole(path)
-    info = _info(path)
+    try:
+        info = soundfile.info(path)
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
     return info.frames, info.samplerate
 
 
@@ -94,7 +87,7 @@ def _read_mono(
                 file.seek(min(start, file.frames))
             sound = file.read(wanted, dtype=dtype, always_2d=True)
     except _DAMAGE as error:
-        raise UnreadableAudioError(path, error) from error
+        raise _unreadable(path, error) from error
     if samples is None and len(sound) < promised - start:
         raise BadAudioError(f"is cut short: expected {promised - start} samples, got {len(sound)}")
     if not len(sound):
@@ -103,13 +96,6 @@ def _read_mono(
     if not np.isfinite(mono).all():
         raise BadAudioError("holds samples that are NaN or infinite")
     return mono if own_rate == rate else soxr.resample(mono, own_rate, rate, quality="HQ")
-
-
-def _info(path: Path) -> soundfile._SoundFileInfo:
-    try:
-        return soundfile.info(path)
-    except _DAMAGE as error:
-        raise UnreadableAudioError(path, error) from error
 
 
 def _require_whole(path: Path) -> None:
@@ -132,9 +118,12 @@ def _require_whole(path: Path) -> None:
         )
 
 
+def _unreadable(path: Path, error: Exception) -> BadAudioError:
+    why = one_line(error).removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
+    return BadAudioError(f"cannot be read as audio: {why}")
+
+
 def _refused(path: Path, damage: BadAudioError | str) -> UsageError:
     if not path.exists():
         return UsageError(f"{path} not found: expected a wav or flac file. Correct the path.")
-    unreadable = isinstance(damage, UnreadableAudioError)
-    size = f"({path.stat().st_size:,} bytes) " if unreadable else ""
-    return UsageError(f"{path} {size}{damage}. Replace it, or leave it out.")
+    return UsageError(f"{path} {damage}. Replace it, or leave it out.")

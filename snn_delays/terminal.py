@@ -6,12 +6,13 @@ import codecs
 import io
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 # The signs that commands print, for terminals and files that have no more than letters.
@@ -70,6 +71,18 @@ def terminal_bar(*columns: ProgressColumn, console: Console | None = None) -> Pr
         disable=not console.is_terminal,
         redirect_stderr=sys.stderr.isatty(),
     )
+
+
+@contextmanager
+def bar(name: str, total: float | None, *more: ProgressColumn) -> Iterator[Callable[..., None]]:
+    """A bar on stderr while a data set is fetched, unpacked or computed; nothing in a file.
+
+    What is yielded takes ``advance``, or ``completed`` and ``total``; ``more`` columns are such as
+    of bytes.
+    """
+    columns = TextColumn(name), BarColumn(bar_width=None), *more, TimeRemainingColumn()
+    with terminal_bar(*columns, console=Console(stderr=True)) as progress:
+        yield partial(progress.update, progress.add_task(name, total=total))
 
 
 def print_line(console: Console, *fields: str) -> None:

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from snn_delays.cochlea import Ear, FilterBank, filter_table, find_recordings, presented
-from snn_delays.cochlea.bushy_cell import bushy_spikes
-from snn_delays.cochlea.fibres import DEAD_STEPS, FIBRES, fibre_spikes
 from snn_delays.cochlea.filters import SOUND_RATE
 from snn_delays.cochlea.hair_cell import release_probability
+from snn_delays.cochlea.nerve import DEAD_STEPS, FIBRES, bushy_spikes, fibre_spikes
 from snn_delays.sound import read_sound
 
 

@@ -18,13 +18,18 @@ from snn_delays.data.cache import Cache, cache_folders
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.check import FileReport, Report, check_files
 from snn_delays.data.gsc.download import fetch_gsc
-from snn_delays.data.heidelberg.official import SHD_FILES, SSC_FILES, fetch_official, official_file
-from snn_delays.data.heidelberg.units import usual_pool, with_units
+from snn_delays.data.heidelberg import (
+    FILES,
+    fetch_official,
+    official_file,
+    usual_pool,
+    with_units,
+)
 from snn_delays.errors import UsageError
 
 log = logging.getLogger("snn_delays")
 
-_HEIDELBERG = {"load_shd": ("SHD", SHD_FILES), "load_ssc": ("SSC", SSC_FILES)}
+_HEIDELBERG = {"load_shd": "SHD", "load_ssc": "SSC"}
 
 
 def _prepare(cfg: DictConfig) -> None:
@@ -56,7 +61,7 @@ prepare = entry(_prepare)
 def _fetch(loader: str, root: str, base_url: str | None) -> None:
     """Get what is missing; a data set that makes its own files needs nothing."""
     if loader in _HEIDELBERG:
-        fetch_official(root, _HEIDELBERG[loader][1], base_url)
+        fetch_official(root, _HEIDELBERG[loader], base_url)
     elif loader == "load_gsc":
         fetch_gsc(root, base_url)
     elif base_url is not None:
@@ -70,9 +75,9 @@ def _check(loader: str, dataset: DictConfig, folder: Path) -> None:
             "dataset.check reads files in SHD's format: expected dataset=shd or dataset=ssc, "
             f"got {loader.removeprefix('load_')}. Leave it out."
         )
-    name, file_names = _HEIDELBERG[loader]
+    name = _HEIDELBERG[loader]
     root = Path(dataset.root)
-    sources = [official_file(root, file_name, name) for file_name in file_names]
+    sources = [official_file(root, file_name, name) for file_name in FILES[name]]
     store = Cache(cache_folders(root, dataset.get("cache")), name)
     dataset.n_units, sources = with_units(dataset.get("n_units"), sources, store)
     n_units = dataset.n_units

@@ -6,10 +6,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from snn_delays.arguments import require
-from snn_delays.cochlea.bushy_cell import bushy_spikes
-from snn_delays.cochlea.fibres import DEAD_STEPS, FIBRES, fibre_spikes
 from snn_delays.cochlea.filters import RATE, FilterBank, check_pressure
 from snn_delays.cochlea.hair_cell import release_probability
+from snn_delays.cochlea.nerve import DEAD_STEPS, FIBRES, bushy_spikes, fibre_spikes
 
 LOUDNESS = 0.3  # root mean square of a clip, before its window
 

@@ -136,16 +136,3 @@ def _folded(y: np.ndarray) -> np.ndarray:
     """Y_k for k = 0 … K/2, then Y_{K−k} conjugated, side by side."""
     index = np.arange(HALF)
     return np.concatenate([y[..., index], y[..., -index].conj()], axis=-1)
-
-
-def naive_velocities(
-    sound: np.ndarray, channels: int, *, bins: int | None = None, causal: bool = False
-) -> Float[np.ndarray, "channels bins"]:
-    """As published, in double precision: Re IFFT(v · FFT(sound)).
-
-    What does not fit into the clip is wrapped round. ``bins`` pads the clip to a grid of so many.
-    """
-    padded, bins = bins and 2 * bins, bins or len(sound) // 2 + 1
-    spectrum = np.fft.fft(sound, padded)[:bins]
-    v = membrane_velocity(places(channels), np.linspace(1.0, float(RATE), bins))
-    return np.fft.ifft((v.conj() if causal else v) * spectrum).real

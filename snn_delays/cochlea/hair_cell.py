@@ -65,17 +65,3 @@ def _release(velocity: NDArray, q: float, c: float, w: float) -> NDArray:
 def release_probability(velocity: NDArray) -> NDArray:
     """P at every step of one hair cell at ``RATE``, from rest; ``[steps]`` both."""
     return _release(velocity, *resting_state())
-
-
-def naive_release_probability(velocity: NDArray) -> NDArray:
-    """The equations as they stand, all cells side by side; ``[cells, steps]`` both."""
-    q, c, w = (np.full(len(velocity), state) for state in resting_state())
-    found = np.empty(velocity.shape)
-    for t, b in enumerate(velocity.T.astype(np.float64)):
-        k = np.where(b + OFFSET > 0, RELEASE * (b + OFFSET) / (b + OFFSET + HALF), 0.0)
-        dq = REPLENISH * np.maximum(CAPACITY - q, 0) - k * q + REPROCESS * w
-        dc = k * q - (LOSS + RETURN) * c
-        dw = RETURN * c - REPROCESS * w
-        q, c, w = (np.maximum(s + DT * d, 0) for s, d in ((q, dq), (c, dc), (w, dw)))
-        found[:, t] = FIRING * c * DT
-    return found

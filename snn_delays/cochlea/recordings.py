@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from snn_delays.arguments import choice, shown, tuple_of
+from snn_delays.arguments import choice, require, tuple_of
 from snn_delays.errors import UsageError, one_line
 
 SUFFIXES = (".wav", ".flac")
 Parts = Literal["shd", "ssc"]
+_COLUMNS = ("path", "label", "speaker")
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Recording:
     speaker: str | None
 
     def __post_init__(self) -> None:
-        for name, kind in (("path", Path), ("name", str), ("label", str), ("speaker", str)):
+        require(isinstance(self.path, Path), "Recording: path", "be a Path", self.path)
+        for name in ("name", "label", "speaker"):
             value = getattr(self, name)
-            if not (isinstance(value, kind) and value) and (name, value) != ("speaker", None):
-                what = f"must be a {'Path' if kind is Path else 'text'}, got {shown(value)}."
-                raise UsageError(f"Recording {shown(self.name)}: {name} {what}")
+            fits = (isinstance(value, str) and value) or (name, value) == ("speaker", None)
+            require(fits, f"Recording: {name}", "be a text", value)
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,15 @@ class Collection:
             tuple_of(f"Collection: {name}", getattr(self, name), kind, least=1)
         names = [one.name for one in self.recordings]
         for what, all_ in (("class_names", self.class_names), ("names of recordings", names)):
-            if len(set(all_)) < len(all_):
-                twice = next(one for place, one in enumerate(all_) if one in all_[:place])
-                raise UsageError(f"Collection: {what} must differ, got {twice!r} twice.")
-        known = set(self.class_names)
-        if strangers := [one for one in self.recordings if one.label not in known]:
-            raise UsageError(
-                f"Collection: labels must be among {', '.join(self.class_names)}, "
-                f"got {strangers[0].label!r} of {strangers[0].name}."
-            )
+            for twice, number in Counter(all_).items():
+                if number > 1:
+                    raise UsageError(f"Collection: {what} must differ, got {twice!r} twice.")
+        for one in self.recordings:
+            if one.label not in self.class_names:
+                raise UsageError(
+                    f"Collection: labels must be among {', '.join(self.class_names)}, "
+                    f"got {one.label!r} of {one.name}."
+                )
 
 
 def find_recordings(
@@ -98,8 +100,20 @@ def find_recordings(
         )
     if speaker is not None:
         found = _with_speakers(found, speaker)
-    names = _class_names(audio, found, classes)
-    return Collection(root, tuple(one for one in found if one.label in names), names)
+    present = {one.label for one in found}
+    if classes is None:
+        numbers = all(label.isdecimal() for label in present)
+        names = sorted(present, key=lambda label: (int(label) if numbers else 0, label))
+    elif isinstance(classes, str):
+        raise UsageError(f"classes must be a list of names, got {classes!r}.")
+    else:
+        names = [str(name) for name in classes]
+        if missing := [name for name in names if name not in present]:
+            raise UsageError(
+                f"{audio}: no recordings of {', '.join(missing)}; "
+                f"there are {', '.join(sorted(present))}."
+            )
+    return Collection(root, tuple(one for one in found if one.label in names), tuple(names))
 
 
 def official_parts(collection: Collection, parts: Parts) -> dict[str, Collection]:
@@ -113,16 +127,21 @@ def official_parts(collection: Collection, parts: Parts) -> dict[str, Collection
         UsageError: a list is missing or unreadable, or leaves a file without recordings.
     """
     choice("parts", parts, get_args(Parts))
-    validation, testing = (
-        _names(collection.root / f"{name}_list.txt") for name in ("validation", "testing")
-    )
-    valid = "train" if parts == "shd" else "valid"
-    files: dict[str, list[Recording]] = {
-        f"{parts}_{name}.h5": [] for name in ("train", valid, "test")
-    }
+    listed = {}
+    for name, part in (("validation", "train" if parts == "shd" else "valid"), ("testing", "test")):
+        path = collection.root / f"{name}_list.txt"
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{path} cannot be read: expected one name per line, such as "
+                "zero/1a2b_nohash_0.wav. Leave parts out to write one file of all recordings."
+            ) from error
+        listed |= {line.strip(): f"{parts}_{part}.h5" for line in lines}
+    names = ("train", "test") if parts == "shd" else ("train", "valid", "test")
+    files: dict[str, list[Recording]] = {f"{parts}_{name}.h5": [] for name in names}
     for one in collection.recordings:
-        part = "test" if one.name in testing else valid if one.name in validation else "train"
-        files[f"{parts}_{part}.h5"].append(one)
+        files[listed.get(one.name, f"{parts}_train.h5")].append(one)
     if empty := [name for name, recordings in files.items() if not recordings]:
         raise UsageError(
             f"{collection.root}: the official lists leave no recordings for {', '.join(empty)}. "
@@ -152,30 +171,33 @@ def _in_csv(path: Path) -> list[Recording]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
             columns = [column.strip() for column in reader.fieldnames or ()]
-            if sorted(columns) not in (["label", "path"], ["label", "path", "speaker"]):
-                raise UsageError(
-                    f"{path}: expected the columns path,label or path,label,speaker in the first "
-                    f"line, got {','.join(columns) or 'none'}."
-                )
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise UsageError(
             f"{path} cannot be read as a CSV file in UTF-8: {one_line(error)}."
         ) from error
+    if sorted(columns) not in (["label", "path"], ["label", "path", "speaker"]):
+        raise UsageError(
+            f"{path}: expected the columns path,label or path,label,speaker in the first line, "
+            f"got {','.join(columns) or 'none'}."
+        )
     found: dict[str, Recording] = {}
     for line, row in rows:
-        where = f"{path}, line {line}"
-        if None in row or None in row.values() or not row["path"].strip() or not row["label"]:
-            got = ",".join(str(value) for value in row.values())
-            raise UsageError(f"{where}: expected {','.join(columns)}, got {got}.")
-        name, label = row["path"].strip(), row["label"].strip()
-        if name in found:
-            raise UsageError(f"{where}: {name} is listed twice. Keep one of the rows.")
+        name, label, speaker = ((row.get(key) or "").strip() for key in _COLUMNS)
         clip = path.parent / Path(name).expanduser()
-        if not clip.is_file():
-            raise UsageError(f"{where}: {clip} not found. Correct the path.")
-        found[name] = Recording(clip, name, label, (row.get("speaker") or "").strip() or None)
+        whole, got = ",".join(columns), ",".join(map(str, row.values()))
+        for wrong, problem in (
+            (
+                None in (*row, *row.values()) or not name or not label,
+                f"expected {whole}, got {got}.",
+            ),
+            (name in found, f"{name} is listed twice. Keep one of the rows."),
+            (not clip.is_file(), f"{clip} not found. Correct the path."),
+        ):
+            if wrong:
+                raise UsageError(f"{path}, line {line}: {problem}")
+        found[name] = Recording(clip, name, label, speaker or None)
     nameless = [one.name for one in found.values() if not one.speaker]
     if 0 < len(nameless) < len(found):
         raise UsageError(f"{path}: {nameless[0]} has no speaker, others have. Name all or none.")
@@ -202,33 +224,3 @@ def _with_speakers(found: list[Recording], pattern: str) -> list[Recording]:
             raise UsageError(f"speaker={pattern} {none}")
         named.append(replace(one, speaker=match[1]))
     return named
-
-
-def _class_names(
-    audio: Path, found: list[Recording], classes: Sequence[str] | None
-) -> tuple[str, ...]:
-    present = {one.label for one in found}
-    if classes is None:
-        numbers = all(label.isdecimal() for label in present)
-        return tuple(sorted(present, key=lambda label: (int(label) if numbers else 0, label)))
-    if isinstance(classes, str):
-        raise UsageError(f"classes must be a list of names, got {classes!r}.")
-    wanted = tuple(str(name) for name in classes)
-    if not wanted or len(set(wanted)) != len(wanted):
-        raise UsageError(f"classes must name each class once, got {list(wanted)}.")
-    if missing := [name for name in wanted if name not in present]:
-        raise UsageError(
-            f"{audio}: no recordings of {', '.join(missing)}; "
-            f"there are {', '.join(sorted(present))}."
-        )
-    return wanted
-
-
-def _names(path: Path) -> set[str]:
-    try:
-        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read: expected one name per line, such as zero/1a2b_nohash_0.wav. "
-            "Leave parts out to write one file of all recordings."
-        ) from error

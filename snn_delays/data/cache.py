@@ -119,25 +119,24 @@ class Cache:
         path: Path,
         kind: str,
         *,
-        make: Callable[[], T],
-        dump: Callable[[T], tuple[About, Arrays]],
+        make: Callable[[], tuple[About, Arrays]],
         load: Callable[[About, Arrays], T],
         **settings: Any,
     ) -> T:
-        """What ``make`` makes of a file with these settings, but quicker the second time."""
+        """What is made of a file with these settings, but quicker the second time."""
         at = _stamp(path)
         content = self._content(path) if self.folders else None
         if content is None:  # Where the file cannot be read, this says why.
-            return make()
+            return load(*make())
         entry = Entry(path.stem, kind, {"source_sha256": content, **settings})
         found = self.find(entry, load)
         if found is not None:
             return found
-        made = make()
+        about, arrays = make()
         # Not if another file has taken its place meanwhile: its hash would be the wrong one.
-        if _stamp(path) == at and (written := self.keep(entry, *dump(made))):
+        if _stamp(path) == at and (written := self.keep(entry, about, arrays)):
             _log.info(f"{self.owner}: what was made of {path} is kept as {written}.")
-        return made
+        return load(about, arrays)
 
     def _content(self, path: Path) -> str | None:
         """SHA-256 of a file's content; None if it cannot be read.

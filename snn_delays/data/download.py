@@ -1,4 +1,4 @@
-"""Getting one file whose hash is known: resumed where it broke off, and never there in part.
+"""Getting one archive whose hash is known, and unpacking it: resumed, and never there in part.
 
 What has arrived is kept as ``.<name>.part`` beside the file, so that the next attempt, or the next
 run, asks the server for the rest alone. Only what has the right hash gets the file's name. The hash
@@ -7,19 +7,26 @@ also answers whether the rest that a server sent belonged to what was there.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
+import shutil
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 import requests
 from filelock import FileLock
 from rich.progress import DownloadColumn
 
-from snn_delays.data.bar import bar
+from snn_delays.atomic import replacing
 from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.terminal import bar
 
 # Seconds without a connection, or without a byte, after which a server counts as gone.
 TIMEOUT_S = 30.0
@@ -27,6 +34,7 @@ TIMEOUT_S = 30.0
 _IDLE_ATTEMPTS = 2
 # What is lost when a connection breaks off is less than this.
 _PIECE = 1 << 16
+_BLOCK = 1 << 20  # of an archive
 # The largest file in use has 2.4 GB; who sends more than this sends something else.
 MOST_BYTES = 20 * 2**30
 
@@ -37,6 +45,9 @@ class _BrokenOffError(Exception):
     """A connection that ended before the file did; the message says why."""
 
 
+# What readers of archives raise, depending on which byte is damaged; BadGzipFile is an OSError.
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_DAMAGE += (NotImplementedError, RuntimeError, UnicodeError, ValueError)
 # Worth another attempt; a wrong address is not.
 _TRANSIENT = (
     requests.ConnectionError,
@@ -61,27 +72,25 @@ def fetch_file(url: str, path: Path, known_hash: str, *, by_hand: str) -> None:
     if path.exists() and _has_hash(path, known_hash):
         return
     _log.info("downloading %s", url)
-    part, again = path.with_name(f".{path.name}.part"), False
+    part = path.with_name(f".{path.name}.part")
     try:
         with bar(path.name, None, DownloadColumn()) as progress:
-            while True:
-                resumed = _attempts(url, part, progress)
+            for attempt in range(2):
+                resumed = _fill_up(url, part, progress)
                 if _has_hash(part, known_hash):
                     part.replace(path)
                     return
                 with part.open("rb") as file:
                     got = f"{_size(part):,} bytes that start with {file.read(16)!r}"
                 part.unlink()
-                if not resumed or again:
-                    break
-                again = True
+                if attempt or not resumed:
+                    raise UsageError(
+                        f"{url} is not the file expected ({known_hash}): got {got}. Another server "
+                        f"may have it: dataset.base_url=URL. {by_hand}"
+                    )
                 _log.warning("%s: what was resumed does not match. From the start.", url)
     except (requests.RequestException, _BrokenOffError) as error:
         raise UsageError(f"cannot download {url}: {_reason(error)}. {by_hand}") from error
-    raise UsageError(
-        f"{url} is not the file expected ({known_hash}): got {got}. Another server may have it: "
-        f"dataset.base_url=URL. {by_hand}"
-    )
 
 
 @contextmanager
@@ -102,8 +111,8 @@ def alone_in(folder: Path, by_hand: str) -> Iterator[None]:
         ) from error
 
 
-def _attempts(url: str, part: Path, progress: Callable[..., None]) -> bool:
-    """Fill ``part`` up; whether the last attempt appended to what was there."""
+def _fill_up(url: str, part: Path, progress: Callable[..., None]) -> bool:
+    """Whether the last attempt appended to what was there."""
     idle = 0
     while True:
         before = _size(part)
@@ -169,3 +178,65 @@ def _has_hash(path: Path, known: str) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def unzip_member(archive: Path, name: str, path: Path) -> None:
+    """Unpack the one file called ``name`` of a zip as ``path``, whole or not at all."""
+    with (
+        replacing(path) as unfinished,
+        unfinished.open("wb") as target,
+        _reading(archive),
+        zipfile.ZipFile(archive) as file,
+    ):
+        files = [one for one in file.infolist() if not one.is_dir()]
+        found = [one for one in files if PurePosixPath(one.filename).name == name]
+        if len(found) != 1:
+            raise ValueError(f"expected one file called {name}, got {len(found)}")
+        _log.info("unpacking %s", name)
+        with file.open(found[0]) as member, bar(f"unpacking {name}", found[0].file_size) as bar_:
+            # The declared size bounds what is read, the checksum is compared at the end.
+            while piece := member.read(_BLOCK):
+                target.write(piece)
+                bar_(advance=len(piece))
+
+
+def untar(archive: Path, folder: Path) -> None:
+    """Unpack a .tar.gz as the new folder ``folder``, whole or not at all."""
+    unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}.tmp")
+    _log.info("unpacking %s", archive.name)
+    try:
+        unfinished.mkdir(parents=True)
+        with (
+            _reading(archive),
+            archive.open("rb") as raw,
+            gzip.open(raw) as unpacked,
+            bar(f"unpacking {archive.name}", archive.stat().st_size) as bar_,
+        ):
+            # As a stream, since a search through a compressed file would read it again and again.
+            with tarfile.open(fileobj=unpacked, mode="r|") as file:
+                for member in file:
+                    file.extract(member, unfinished, filter="data")
+                    bar_(completed=raw.tell())
+            # To the end, where gzip keeps its checksum: truncated files would pass for short ones.
+            while unpacked.read(_BLOCK):
+                pass
+        unfinished.rename(folder)
+    except OSError as error:
+        raise UsageError(
+            f"cannot unpack {archive} into {folder.parent}: {refusal(error)}. Make room, or "
+            "choose a folder that can be written to."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
+    except _DAMAGE as error:
+        raise UsageError(
+            f"{archive} is not unpacked: {one_line(error)}. Delete it and get it again."
+        ) from error

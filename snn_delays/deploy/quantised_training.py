@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
 from snn_delays.arguments import choice
 from snn_delays.deploy.connections import Connection, connections
 from snn_delays.deploy.fold import norm_constants, synapses_of_layer
@@ -29,8 +32,6 @@ from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.table.models import MODELS
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 
 def folded(net: Net, max_delay: int | None = None) -> Net:

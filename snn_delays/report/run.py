@@ -8,11 +8,12 @@ import platform
 from typing import Any
 
 import torch
+from torch import nn
+
 from snn_delays.data import SpikeData
 from snn_delays.evaluation import Evaluation, evaluate
 from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers, rounded
-from torch import nn
 
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
 

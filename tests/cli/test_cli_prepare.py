@@ -16,7 +16,7 @@ import pytest
 from matplotlib.image import imread
 
 from snn_delays.cli import prepare as cli_prepare
-from snn_delays.data.heidelberg import official
+from snn_delays.data import heidelberg as official
 from snn_delays.shd_format import write_events
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 from scipy import stats
-from whole_events import read_events
+from whole_events import WholeEvents, read_events
 
 from snn_delays.cochlea import Ear, FilterBank, filter_table, presented
-from snn_delays.data.events.reading import Events
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLIPS = 4  # of each
@@ -48,18 +47,18 @@ def ours(shared_data: Path, table: np.ndarray) -> list[tuple[float, Spikes]]:
 
 
 @pytest.fixture(scope="module")
-def theirs(shared_data: Path) -> Events:
+def theirs(shared_data: Path) -> WholeEvents:
     path = shared_data / "fsdd_shd" / "shd_train.h5"
     return read_events(path, dataset_name="FSDD spikes", how_to_get="")
 
 
-def duration(events: Events, i: int) -> float:
+def duration(events: WholeEvents, i: int) -> float:
     """To the last spike: the file does not tell the length of the sound."""
     return float(events.times[events.offsets[i] : events.offsets[i + 1]].max())
 
 
 @pytest.mark.slow
-def test_rates_agree(ours: list[tuple[float, Spikes]], theirs: Events) -> None:
+def test_rates_agree(ours: list[tuple[float, Spikes]], theirs: WholeEvents) -> None:
     seconds = sum(length for length, _ in ours)
     mine = np.bincount(np.concatenate([units for _, (_, units) in ours]) // 70, minlength=10)
     mine = mine / 70 / seconds
@@ -77,7 +76,9 @@ def test_rates_agree(ours: list[tuple[float, Spikes]], theirs: Events) -> None:
 
 
 @pytest.mark.slow
-def test_every_digit_has_its_own_profile(ours: list[tuple[float, Spikes]], theirs: Events) -> None:
+def test_every_digit_has_its_own_profile(
+    ours: list[tuple[float, Spikes]], theirs: WholeEvents
+) -> None:
     """Shares of 14 groups of channels: a digit resembles itself more than the others do."""
     share = np.zeros((2, 10, 14))
     for index, (_, (_, units)) in enumerate(ours):
@@ -109,7 +110,7 @@ def lead(spikes: list[Spikes], low: int, high: int) -> float:
 
 @pytest.mark.slow
 def test_latencies_run_the_published_way(
-    ours: list[tuple[float, Spikes]], theirs: Events, table: np.ndarray, shared_data: Path
+    ours: list[tuple[float, Spikes]], theirs: WholeEvents, table: np.ndarray, shared_data: Path
 ) -> None:
     """Low tones early, as in SHD's format; with ``causal=True`` late, as in an ear."""
     other = []

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from whole_events import pieces
 
 from snn_delays.data.events.check import check_files
-from snn_delays.data.events.reading import stream_events
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
@@ -52,7 +52,7 @@ def read_all(path: Path) -> str:
         for on_bad in ("skip", "refuse"):
             message = ""
             try:
-                for _ in stream_events(source, on_bad=on_bad):
+                for _ in pieces(source, on_bad=on_bad):
                     pass
             except UsageError as error:
                 message = str(error)

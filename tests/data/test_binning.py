@@ -27,7 +27,6 @@ def events_of(recordings: list[list[tuple[float, int]]]) -> Events:
         offsets=np.cumsum([0, *map(len, recordings)], dtype=np.int64),
         labels=np.zeros(n, dtype=np.int64),
         speakers=np.full(n, -1, dtype=np.int64),
-        class_names=("only",),
         n_units=N_UNITS,
         invalid_events=0,
     )

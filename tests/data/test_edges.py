@@ -43,7 +43,6 @@ def steps_of(times: np.ndarray, dt_ms: float, **settings: Any) -> list[int]:
         offsets=np.array([0, len(times)]),
         labels=np.zeros(1, np.int64),
         speakers=np.zeros(1, np.int64),
-        class_names=("only",),
         n_units=1,
         invalid_events=0,
         time_type=times.dtype,

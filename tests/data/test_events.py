@@ -10,17 +10,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from whole_events import read_events
+from whole_events import WholeEvents, pieces, read_events
 
 from snn_delays.data.events import reading as recordings_module
-from snn_delays.data.events.reading import Events, stream_events
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
 HOW_TO_GET = "Download it from example.org."
 
 
-def read(path: Path) -> Events:
+def read(path: Path) -> WholeEvents:
     return read_events(path, dataset_name="SHD", how_to_get=HOW_TO_GET)
 
 
@@ -117,8 +116,8 @@ def test_pieces_make_the_whole(write_file: Any, monkeypatch: pytest.MonkeyPatch)
     )
     whole = read(path)
     monkeypatch.setattr(recordings_module, "_RECORDINGS_PER_CHUNK", 4)
-    pieces = list(stream_events(SpikeFile(path, "SHD", HOW_TO_GET)))
-    assert [len(piece) for piece in pieces] == [4, 4, 4, 4, 4, 3]
+    parts = list(pieces(SpikeFile(path, "SHD", HOW_TO_GET)))
+    assert [len(part) for part in parts] == [4, 4, 4, 4, 4, 3]
     again = read(path)
     for name in ("times", "units", "offsets", "labels", "speakers"):
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from server import Server, serving, truncated
 
+from snn_delays.data import heidelberg as official
 from snn_delays.data import load_shd, load_ssc
 from snn_delays.data.gsc import download as gsc_download
 from snn_delays.data.gsc.download import ARCHIVE, fetch_gsc
-from snn_delays.data.heidelberg import official
-from snn_delays.data.heidelberg.official import SHD_FILES, SSC_FILES, fetch_official
+from snn_delays.data.heidelberg import FILES, fetch_official
 from snn_delays.errors import UsageError
 
 GSC = {
@@ -34,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch, shd_root: Path) -> Iterator[Server]:
     """Has the files of ``shd_root`` as both data sets, and a small Speech Commands."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
-        for name in (*SHD_FILES, *SSC_FILES):
+        for name in (*FILES["SHD"], *FILES["SSC"]):
             content = io.BytesIO()
             with zipfile.ZipFile(content, "w") as file:
                 file.write(shd_root / ("shd_train.h5" if "train" in name else "shd_test.h5"), name)
@@ -56,7 +56,7 @@ def visible(root: Path) -> set[str]:
 
 
 def test_the_sums_are_those_of_all_files() -> None:
-    assert set(official.MD5) == {*SHD_FILES, *SSC_FILES}
+    assert set(official.MD5) == {*FILES["SHD"], *FILES["SSC"]}
     assert len(set(official.MD5.values())) == 5
     assert all(len(bytes.fromhex(md5)) == 16 for md5 in official.MD5.values())
     assert len(bytes.fromhex(gsc_download.SHA256)) == 32
@@ -66,8 +66,8 @@ def test_a_loader_downloads_on_first_use(server: Server, shd_root: Path, tmp_pat
     server.answers = [truncated]
     data = load_shd(tmp_path / "new", download=True, base_url=f"{server.url}/", cache=False)
     assert len(data.train) + len(data.valid) == 120
-    assert visible(tmp_path / "new") == set(SHD_FILES)
-    for name in SHD_FILES:
+    assert visible(tmp_path / "new") == set(FILES["SHD"])
+    for name in FILES["SHD"]:
         assert (tmp_path / "new" / name).read_bytes() == (shd_root / name).read_bytes()
     asked = len(server.asked)
     load_shd(tmp_path / "new", download=True, base_url=server.url, cache=False)
@@ -78,17 +78,17 @@ def test_a_loader_downloads_on_first_use(server: Server, shd_root: Path, tmp_pat
 def test_only_what_is_missing_is_downloaded(server: Server, shd_root: Path) -> None:
     (shd_root / "shd_test.h5").unlink()
     (shd_root / "shd_train.h5").write_bytes(b"mine")
-    fetch_official(shd_root, SHD_FILES, server.url)
+    fetch_official(shd_root, "SHD", server.url)
     assert [path for path, _ in server.asked] == ["/shd_test.h5.zip"]
     assert (shd_root / "shd_train.h5").read_bytes() == b"mine"
 
 
 def test_a_zip_that_was_brought_by_hand_needs_no_network(server: Server, tmp_path: Path) -> None:
-    for name in SHD_FILES:
+    for name in FILES["SHD"]:
         (tmp_path / "new").mkdir(exist_ok=True)
         (tmp_path / "new" / f"{name}.zip").write_bytes(server.files[f"/{name}.zip"])
-    fetch_official(tmp_path / "new", SHD_FILES, "http://127.0.0.1:9")
-    assert visible(tmp_path / "new") == set(SHD_FILES)
+    fetch_official(tmp_path / "new", "SHD", "http://127.0.0.1:9")
+    assert visible(tmp_path / "new") == set(FILES["SHD"])
     assert not server.asked
 
 

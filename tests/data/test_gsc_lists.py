@@ -20,7 +20,10 @@ def write_lists(root: Path, valid: str, test: str) -> None:
 
 def test_what_no_list_names_is_for_training(tmp_path: Path) -> None:
     write_lists(tmp_path, "bed/b_nohash_0.wav\r\n\n", "  yes/a_nohash_1.wav\ngone/x.wav\n")
-    assert official_parts(tmp_path, NAMES) == (["train", "valid", "test"], "official")
+    assert official_parts(tmp_path, NAMES) == (
+        dict(zip(NAMES, ["train", "valid", "test"], strict=True)),
+        "official",
+    )
 
 
 @pytest.mark.parametrize("there", ["validation_list.txt", "testing_list.txt", None])
@@ -32,7 +35,7 @@ def test_without_both_lists_the_rule_decides_and_the_log_says_so(
     with caplog.at_level(logging.INFO, logger="snn_delays"):
         parts, how = official_parts(tmp_path, NAMES)
     assert how == "hash"
-    assert parts == [hashed_part(name) for name in NAMES]
+    assert parts == {name: hashed_part(name) for name in NAMES}
     (line,) = caplog.messages
     assert "split by the hash of their names" in line
     assert ("validation_list.txt" in line) == (there != "validation_list.txt")
@@ -67,4 +70,4 @@ def test_the_rule_gives_the_official_lists(gsc_mini: Path) -> None:
         assert {hashed_part(recording) for recording in listed} == {part}
     names = [str(path.relative_to(gsc_mini)) for path in gsc_mini.glob("*/*.wav")]
     assert len(names) == 300
-    assert official_parts(gsc_mini, names)[0] == [hashed_part(name) for name in names]
+    assert official_parts(gsc_mini, names)[0] == {name: hashed_part(name) for name in names}

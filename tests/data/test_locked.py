@@ -14,7 +14,7 @@ import pytest
 
 from snn_delays.data import load_shd
 from snn_delays.data.events.check import check_files
-from snn_delays.data.heidelberg.official import official_file
+from snn_delays.data.heidelberg import official_file
 from snn_delays.errors import UsageError
 from snn_delays.hdf5.files import opened
 from snn_delays.table.formats.nir_file import read_nir
@@ -71,7 +71,8 @@ def written(tmp_path: Path) -> Path:
 )
 def test_every_reader_says_so(written: Path, how: str, expected: str) -> None:
     def spikes(path: Path) -> None:
-        official_file(path.parent, path.name, "SHD").open()
+        with official_file(path.parent, path.name, "SHD").opened():
+            pass
 
     def sonata(path: Path) -> None:
         with opened(path, "SONATA file"):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from snn_delays.data import SpikeSplit, load_synthetic
-from snn_delays.data.synthetic.task import SyntheticTask, generate_synthetic
+from snn_delays.data.synthetic import SyntheticTask, generate_synthetic
 from snn_delays.errors import UsageError
 
 QUIET: dict[str, Any] = {"jitter": 0.0, "spurious": 0.0, "deletion": 0.0}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from snn_delays.data import heidelberg as units_module
 from snn_delays.data import load_shd, load_ssc
-from snn_delays.data.heidelberg import units as units_module
 from snn_delays.errors import UsageError
 
 Write = Callable[..., Path]

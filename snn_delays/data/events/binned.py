@@ -7,6 +7,7 @@ import logging
 import mmap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from snn_delays.errors import UsageError
 
 # Part of every key: raise it when the same file and settings come to mean other arrays.
 _VERSION = 5
-_SAID = ("class_names", "valid_events", "invalid_events", "skipped")
 _COLUMNS = ("steps", "channels", "counts", "offsets", "labels", "speakers")
 
 _log = logging.getLogger("snn_delays")
@@ -42,53 +42,64 @@ class BinnedFile:
     """The recordings that were left out, and why: "recording 7 is ragged: …"."""
 
 
-def read_binned(
-    source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad = "refuse"
+def read_kept(
+    cache: Cache,
+    source: SpikeFile,
+    *,
+    n_units: int,
+    grid: Grid,
+    name: str,
+    on_bad: OnBad = "refuse",
 ) -> BinnedFile:
-    """Read and bin a file piece by piece, so that only the binned form is ever held in full."""
+    """A file's recordings on the grid, read and binned piece by piece, or as the cache has them."""
+
+    def load(about: About, arrays: Arrays) -> BinnedFile:
+        columns = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
+        split = SpikeSplit(**columns, n_channels=about["n_channels"], name=name)
+        return BinnedFile(
+            source.path,
+            split,
+            tuple(about["class_names"]),
+            about["valid_events"],
+            about["invalid_events"],
+            dict(about["speaker_sex"]),
+            tuple(about["skipped"]),
+        )
+
+    make = partial(read_binned, source, n_units=n_units, grid=grid, on_bad=on_bad)
+    settings = {"version": _VERSION, "n_units": n_units, "on_bad": on_bad, **asdict(grid)}
+    return cache.of_file(source.path, "events", make=make, load=load, **settings)
+
+
+def read_binned(
+    source: SpikeFile, *, n_units: int, grid: Grid, on_bad: OnBad
+) -> tuple[About, Arrays]:
+    """What is kept of a file, of which only the binned form is ever held in full."""
     parts: list[SpikeSplit] = []
-    class_names: tuple[str, ...] = ()
-    speaker_sex: dict[int, str] = {}
     skipped: list[str] = []
     valid = invalid = 0
-    for events in stream_events(source, n_units=n_units, on_bad=on_bad):
-        parts.append(_apart(merge_equal(bin_events(events, **asdict(grid), name=f"{source.path}"))))
-        class_names, speaker_sex = events.class_names, events.speaker_sex
-        skipped += events.skipped
-        valid += len(events.times)
-        invalid += events.invalid_events
-    split = SpikeSplit.join(parts, name)
+    with source.opened() as (file, header):
+        for events in stream_events(file, source, header, n_units=n_units, on_bad=on_bad):
+            binned = bin_events(events, **asdict(grid), name=f"{source.path}")
+            parts.append(_apart(merge_equal(binned)))
+            skipped += events.skipped
+            valid += len(events.times)
+            invalid += events.invalid_events
+    split = SpikeSplit.join(parts, source.path.stem)
     if not len(split):
         raise source.error(f"has no sound recording: expected at least 1, got {skipped[0]}")
     if not len(split.steps):
         limit = "" if grid.max_time_ms is None else f" before max_time_ms = {grid.max_time_ms:g}"
         raise source.error(f"has no valid events{limit}: expected at least 1, got 0")
-    return BinnedFile(source.path, split, class_names, valid, invalid, speaker_sex, tuple(skipped))
-
-
-def read_kept(
-    cache: Cache, source: SpikeFile, *, n_units: int, grid: Grid, name: str, on_bad: OnBad
-) -> BinnedFile:
-    """As :func:`read_binned`, but quicker the second time."""
-
-    def dump(made: BinnedFile) -> tuple[About, Arrays]:
-        about = {key: getattr(made, key) for key in _SAID}
-        about |= {"n_channels": made.split.n_channels, "speaker_sex": [*made.speaker_sex.items()]}
-        return about, {key: getattr(made.split, key).numpy() for key in _COLUMNS}
-
-    def load(about: About, arrays: Arrays) -> BinnedFile:
-        columns = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
-        split = SpikeSplit(**columns, n_channels=about.pop("n_channels"), name=name)
-        about["speaker_sex"] = dict(about["speaker_sex"])
-        for key in ("class_names", "skipped"):
-            about[key] = tuple(about[key])
-        return BinnedFile(source.path, split, **about)
-
-    def make() -> BinnedFile:
-        return read_binned(source, n_units=n_units, grid=grid, name=name, on_bad=on_bad)
-
-    settings = {"version": _VERSION, "n_units": n_units, "on_bad": on_bad, **asdict(grid)}
-    return cache.of_file(source.path, "events", make=make, dump=dump, load=load, **settings)
+    about = {
+        "n_channels": split.n_channels,
+        "class_names": header.class_names,
+        "valid_events": valid,
+        "invalid_events": invalid,
+        "speaker_sex": [*header.speaker_sex.items()],
+        "skipped": skipped,
+    }
+    return about, {key: getattr(split, key).numpy() for key in _COLUMNS}
 
 
 def _apart(split: SpikeSplit) -> SpikeSplit:
@@ -134,9 +145,19 @@ def data_of(
                 f"{dataset_name}: on_bad=skip left out {out} of {out + len(file.split)} recordings "
                 f"of {file.path}, at first: {file.skipped[0]}."
             )
+    # One without names may know only the first classes.
+    longest = max(files, key=lambda file: len(file.class_names))
+    for file in files:
+        both = zip(file.class_names, longest.class_names, strict=False)
+        for label, (name, other) in enumerate(both):
+            if name != other:
+                raise UsageError(
+                    f"{file.path} calls label {label} {name!r}, {longest.path} calls it {other!r}: "
+                    "they are not of one data set."
+                )
     return SpikeData(
         *splits,
-        class_names=_shared_class_names(files),
+        class_names=longest.class_names,
         dt_ms=dt_ms,
         split=split,
         invalid_events=invalid,
@@ -144,16 +165,3 @@ def data_of(
         # What any of the files says of a speaker; the first one's word counts.
         speaker_sex={who: s for file in reversed(files) for who, s in file.speaker_sex.items()},
     )
-
-
-def _shared_class_names(files: Sequence[BinnedFile]) -> tuple[str, ...]:
-    """The class names that all files agree on; one without names may know only the first."""
-    longest = max(files, key=lambda file: len(file.class_names))
-    for file in files:
-        for label, name in enumerate(file.class_names):
-            if name != longest.class_names[label]:
-                raise UsageError(
-                    f"{file.path} calls label {label} {name!r}, {longest.path} calls it "
-                    f"{longest.class_names[label]!r}: they are not of one data set."
-                )
-    return longest.class_names

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from snn_delays.data.events.reading import Recordings, sizes, stream_recordings
-from snn_delays.data.events.spike_file import Header, SpikeFile, read_header
+from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
 # How many defects, and how many pairs of equal recordings, are listed one by one.
@@ -100,10 +101,9 @@ def check_files(sources: Sequence[SpikeFile], *, n_units: int) -> Report:
     """Read all recordings of all files, whatever is wrong with some of them."""
     checked = [_check_file(source, n_units) for source in sources]
     shared: list[Shared] = []
-    for i, (first, mine) in enumerate(checked):
-        for second, theirs in checked[i + 1 :]:
-            pairs = [(mine[digest], theirs[digest]) for digest in mine if digest in theirs]
-            shared.append(Shared(first.path, second.path, len(pairs), pairs[:_LISTED]))
+    for (first, mine), (second, theirs) in combinations(checked, 2):
+        pairs = [(mine[digest], theirs[digest]) for digest in mine if digest in theirs]
+        shared.append(Shared(first.path, second.path, len(pairs), pairs[:_LISTED]))
     return Report([file for file, _ in checked], shared)
 
 
@@ -111,35 +111,30 @@ def _check_file(source: SpikeFile, n_units: int) -> tuple[FileReport, Digests]:
     """Also the hash of every recording that is not empty, with the number of its first one."""
     report = FileReport(path=str(source.path), n_units=n_units)
     digests: Digests = {}
-    silent = np.ones(n_units, dtype=bool)
+    fires = np.zeros(n_units, dtype=bool)
     try:
-        with source.open() as file:
-            header = read_header(file, source)
-            _describe(report, header)
+        with source.opened() as (file, header):
+            report.class_names = header.class_names
+            named = header.labels[header.labels_in_range]
+            counts = np.bincount(named, minlength=len(header.class_names))
+            report.per_class = tuple(counts.tolist())
+            report.labels_out_of_range = len(header.labels) - len(named)
+            speakers, counts = np.unique(header.speakers, return_counts=True)
+            report.per_speaker = dict(zip(speakers.tolist(), counts.tolist(), strict=True))
+            known = header.speaker_sex.items()
+            report.speaker_sex = {who: sex for who, sex in known if who in report.per_speaker}
             for some in stream_recordings(file, source, header):
-                _check_some(report, digests, some, silent)
-            report.silent_units = tuple(np.flatnonzero(silent).tolist())
+                _check_some(report, digests, some, fires)
+            report.silent_units = tuple(np.flatnonzero(~fires).tolist())
     except UsageError as error:
         report.error = str(error)
     return report, digests
 
 
-def _describe(report: FileReport, header: Header) -> None:
-    report.class_names = header.class_names
-    named = header.labels[header.labels_in_range]
-    report.per_class = tuple(np.bincount(named, minlength=len(header.class_names)).tolist())
-    report.labels_out_of_range = len(header.labels) - len(named)
-    speakers, counts = np.unique(header.speakers, return_counts=True)
-    report.per_speaker = dict(zip(speakers.tolist(), counts.tolist(), strict=True))
-    known = header.speaker_sex.items()
-    report.speaker_sex = {who: sex for who, sex in known if who in report.per_speaker}
-
-
 def _check_some(
-    report: FileReport, digests: Digests, some: Recordings, silent: Bool[np.ndarray, " units"]
+    report: FileReport, digests: Digests, some: Recordings, fires: Bool[np.ndarray, " units"]
 ) -> None:
     """Adds what there is of these recordings to the report, and to the units that fire."""
-    n_units = len(silent)
     counts = sizes(some.times)
     times = np.concatenate(some.times).astype(np.float64)
     units = np.concatenate(some.units)
@@ -150,25 +145,20 @@ def _check_some(
     report.infinite_times += int(np.isinf(times).sum())
     report.negative_times += int((times[finite] < 0).sum())
     report.longest_s = max(report.longest_s, float(times[finite].max(initial=0)))
-    possible = (units >= 0) & (units < n_units)
+    possible = (units >= 0) & (units < len(fires))
     report.units_out_of_range += int((~possible).sum())
-    silent[units[possible].astype(np.int64)] = False
+    fires[units[possible].astype(np.int64)] = True
     report.ragged_recordings += int((counts != sizes(some.units)).sum())
     report.empty_recordings += int((counts == 0).sum())
     # A step back counts if both events are of one recording and both times are some.
     owners = np.repeat(np.arange(len(some)), counts)
     back = (times[1:] < times[:-1]) & (owners[1:] == owners[:-1]) & finite[1:] & finite[:-1]
     report.unsorted_recordings += len(np.unique(owners[1:][back]))
-    found = some.defects(n_units, len(report.class_names))
+    found = some.defects(len(fires), len(report.class_names)).values()
     report.defective_recordings += len(found)
-    room = _LISTED - len(report.defects)
-    report.defects += [
-        f"recording {some.start + i} {reason}" for i, reason in list(found.items())[:room]
-    ]
+    report.defects += [*found][: _LISTED - len(report.defects)]
     for i in np.flatnonzero(counts).tolist():
         digest = hashlib.blake2b(some.times[i].tobytes(), digest_size=16)
         digest.update(some.units[i].astype(np.int64).tobytes())
-        if digest.digest() in digests:
-            report.repeated_recordings += 1
-        else:
-            digests[digest.digest()] = some.start + i
+        first = digests.setdefault(digest.digest(), some.start + i)
+        report.repeated_recordings += first != some.start + i

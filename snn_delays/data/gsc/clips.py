@@ -24,21 +24,12 @@ from snn_delays.sound import BadAudioError, length
 URL = "http://download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 NOISE = "_background_noise_"
-# The words of version 0.02.
-# fmt: off
-WORDS = frozenset((
-    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward",
-    "four", "go", "happy", "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one",
-    "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "visual", "wow",
-    "yes", "zero",
-))
-# fmt: on
+_WORDS = 35  # of version 0.02
 Part = Literal["train", "valid", "test"]
 LISTS: dict[Part, str] = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 Task = Literal["v2_35", "v2_12"]
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-UNKNOWN, SILENCE = "unknown", "silence"
 # Of unknown words, and of silence, for every ten commands.
 _SHARE = 0.1
 # Which stretch of every noise file is heard in which part, so that none is heard in two.
@@ -79,6 +70,14 @@ class Clip:
         except ValueError:
             return -1
 
+    def is_as_listed(self, root: Path) -> bool:
+        """Whether the file has not changed since."""
+        try:
+            now = (root / self.name).stat()
+        except OSError:
+            return False
+        return (now.st_size, now.st_mtime_ns) == (self.size, self.modified_ns)
+
 
 def find_clips(root: Path) -> dict[str, list[Clip]]:
     """The recordings of every word there is, words and recordings in alphabetical order."""
@@ -97,16 +96,9 @@ def find_clips(root: Path) -> dict[str, list[Clip]]:
             f"GSC: {root} has no recordings: expected wav files in one folder per word, such as "
             f"yes/0a7c2a8d_nohash_0.wav. {how_to_get}"
         )
-    if strange := sorted(set(found) - WORDS):
-        _log.info(f"GSC: not words of version 0.02, but taken as classes: {', '.join(strange)}.")
-    if (known := len(WORDS & set(found))) < len(WORDS):
-        _log.info(f"GSC: {known} of the {len(WORDS)} words of version 0.02 are here.")
+    if len(found) != _WORDS:
+        _log.info(f"GSC: {len(found)} words are here, version 0.02 has {_WORDS}.")
     return found
-
-
-def noise_clips(root: Path) -> list[Clip]:
-    """The files of background noise; none where there is no such folder."""
-    return _clips(root, NOISE) if (root / NOISE).is_dir() else []
 
 
 def _clips(root: Path, folder: str) -> list[Clip]:
@@ -120,7 +112,7 @@ def _clips(root: Path, folder: str) -> list[Clip]:
     return [Clip(f"{folder}/{name}", at.st_size, at.st_mtime_ns) for name, at in wavs]
 
 
-def official_parts(root: Path, names: Sequence[str]) -> tuple[list[Part], str]:
+def official_parts(root: Path, names: Sequence[str]) -> tuple[dict[str, Part], str]:
     """The part that every recording belongs to, and how it was told: "official" or "hash".
 
     Told by the two lists in ``root``: what neither names is for training. Where a list is missing,
@@ -132,19 +124,27 @@ def official_parts(root: Path, names: Sequence[str]) -> tuple[list[Part], str]:
             f"GSC: no {' and no '.join(missing)} in {root}: recordings are split by the hash of "
             "their names, the rule that the official lists were made with."
         )
-        return [hashed_part(name) for name in names], "hash"
+        return {name: hashed_part(name) for name in names}, "hash"
     listed: dict[str, Part] = {}
     for part, file in LISTS.items():
-        for name in _read_list(root / file):
-            if listed.setdefault(name, part) != part:
+        try:
+            lines = (root / file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"GSC: {root / file} cannot be read as a list of recordings: {one_line(error)}. "
+                "Restore it from the data set's archive."
+            ) from error
+        for line in lines:
+            name = line.strip().replace("\\", "/").removeprefix("./")
+            if listed.setdefault(name, part) != part and name:
                 raise UsageError(
                     f"GSC: {name} is in both {' and '.join(LISTS.values())} of {root}: expected it "
                     "in one. Restore the official lists."
                 )
-    return [listed.get(name, "train") for name in names], "official"
+    return {name: listed.get(name, "train") for name in names}, "official"
 
 
-def hashed_part(name: str, *, valid_percent: float = 10, test_percent: float = 10) -> Part:
+def hashed_part(name: str) -> Part:
     """The part of a recording by the official rule, which keeps a speaker in one part.
 
         h = SHA1(file name without ``_nohash_…``) mod 2²⁷,  p = 100 h / (2²⁷ − 1)
@@ -154,20 +154,7 @@ def hashed_part(name: str, *, valid_percent: float = 10, test_percent: float = 1
     speaker = re.sub(r"_nohash_.*$", "", name.rpartition("/")[2])
     hashed = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = hashed % (_MANY + 1) * (100 / _MANY)
-    if percent < valid_percent:
-        return "valid"
-    return "test" if percent < valid_percent + test_percent else "train"
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"GSC: {path} cannot be read as a list of recordings: {one_line(error)}. "
-            "Restore it from the data set's archive."
-        ) from error
-    return [line.strip().replace("\\", "/").removeprefix("./") for line in lines if line.strip()]
+    return "valid" if percent < 10 else "test" if percent < 20 else "train"
 
 
 @dataclass(frozen=True)
@@ -183,9 +170,9 @@ class Noise:
 class Chosen:
     """The recordings of a task, those of one folder together, and part and label of each."""
 
-    clips: list[Clip]
-    parts: list[Part]
-    labels: list[int]
+    clips: Sequence[Clip]
+    parts: Sequence[Part]
+    labels: Sequence[int]
     class_names: tuple[str, ...]
 
 
@@ -220,7 +207,7 @@ def ten_commands(
             f"GSC: task=v2_12 draws silence from wav files in {NOISE}: expected at least 1, got 0. "
             "Unpack the whole archive, or use task=v2_35."
         )
-    names = (*COMMANDS, UNKNOWN, SILENCE)
+    names = (*COMMANDS, "unknown", "silence")
     commands = [clip for word in COMMANDS for clip in found[word]]
     chosen = [(clip, parts[clip.name], names.index(clip.word)) for clip in commands]
     for number, part in enumerate(_STRETCH):
@@ -228,25 +215,27 @@ def ten_commands(
         wanted = math.ceil(_SHARE * sum(parts[clip.name] == part for clip in commands))
         pool = [clip for clip in others if parts[clip.name] == part]
         drawn = sorted(rng.permutation(len(pool))[:wanted].tolist())
-        chosen += [(pool[index], part, names.index(UNKNOWN)) for index in drawn]
+        chosen += [(pool[index], part, names.index("unknown")) for index in drawn]
         silence = _silence(noise, part, wanted, rng)
-        chosen += [(clip, part, names.index(SILENCE)) for clip in silence]
+        chosen += [(clip, part, names.index("silence")) for clip in silence]
     # Kept features are in files of one folder each.
     chosen.sort(key=lambda row: row[0].word)
-    return Chosen(*(list(column) for column in zip(*chosen, strict=True)), class_names=names)
+    clips, own_parts, labels = zip(*chosen, strict=True)
+    return Chosen(clips, own_parts, labels, names)
 
 
-def measure_noise(root: Path, clips: Sequence[Clip]) -> tuple[list[Noise], dict[Clip, str]]:
+def measure_noise(root: Path) -> tuple[list[Noise], dict[str, str]]:
     """How long each noise file is, and what is wrong with those that will not do."""
     good, bad = [], {}
-    for clip in clips:
+    for clip in _clips(root, NOISE) if (root / NOISE).is_dir() else []:
         try:
             samples, rate = length(root / clip.name)
         except BadAudioError as error:
-            bad[clip] = str(error)
+            bad[clip.name] = str(error)
             continue
         if min(end - begin for begin, end in _STRETCH.values()) * samples < rate:
-            bad[clip] = f"is too short: expected at least 10 s of noise, got {samples / rate:.3g} s"
+            got = f"{samples / rate:.3g} s"
+            bad[clip.name] = f"is too short: expected at least 10 s of noise, got {got}"
         else:
             good.append(Noise(clip, samples, rate))
     return good, bad

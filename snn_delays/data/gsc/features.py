@@ -21,12 +21,12 @@ import numpy as np
 from jaxtyping import Float16, Float64, Int64
 from rich.progress import MofNCompleteColumn
 
-from snn_delays.data.bar import bar
 from snn_delays.data.cache import About, Arrays, Cache, Entry, T
 from snn_delays.data.gsc.clips import Clip
 from snn_delays.data.gsc.log_mel import LogMel
 from snn_delays.loop import cores
 from snn_delays.sound import BadAudioError, read_audio
+from snn_delays.terminal import bar
 
 # A second's work for one core, and 15 MB at 140 bands.
 CLIPS_PER_PART = 512
@@ -78,36 +78,36 @@ def read_features(
         for first in range(0, len(of_word), CLIPS_PER_PART)
     ]
     parts = _all_parts(root, groups, front_end, Cache(folders, "GSC"))
-    sizes = [len(group) for group in groups]
-    which, rows = np.repeat(np.arange(len(sizes)), sizes), [np.arange(n) for n in sizes]
-    starts = np.cumsum([0, *sizes]).tolist()
-    named = zip(starts, parts, strict=False)
+    places = [(which, row) for which, group in enumerate(groups) for row in range(len(group))]
+    bad = [(which, row, why) for which, part in enumerate(parts) for row, why in part.bad.items()]
+    starts = np.cumsum([0, *map(len, groups)]).tolist()
     return Features(
         [part.features for part in parts],
-        np.stack([which, np.concatenate(rows)], axis=1),
+        np.array(places),
         np.concatenate([part.sums for part in parts]),
         np.concatenate([part.squares for part in parts]),
-        {start + row: bad for start, part in named for row, bad in part.bad.items()},
+        {starts[which] + row: why for which, row, why in bad},
     )
 
 
 def _all_parts(root: Path, groups: list[list[Clip]], front_end: LogMel, cache: Cache) -> list[Part]:
     entries = [_entry(group, front_end) for group in groups]
-    kept_in: set[Path | None] = set()
+    kept_in: set[Path] = set()
 
-    def find(index: int) -> Part | None:
-        return cache.find(entries[index], _load)
+    def find(index: int, *, quiet: bool = False) -> Part | None:
+        return cache.find(entries[index], _load, quiet=quiet)
 
     def find_or_make(index: int) -> Part:
         # Another process may have been quicker.
-        if (kept := cache.find(entries[index], _load, quiet=True)) is not None:
+        if (kept := find(index, quiet=True)) is not None:
             return kept
         part = compute_part(root, groups[index], front_end)
         # A file that has changed since it was listed would be kept under the wrong name.
-        if all(_unchanged(root, clip) for clip in groups[index]):
-            kept_in.add(keep_part(cache, entries[index], part))
+        unchanged = all(clip.is_as_listed(root) for clip in groups[index])
+        if unchanged and (written := keep_part(cache, entries[index], part)):
+            kept_in.add(written.parent)
         # The mapped one, so that memory is free for the next.
-        return cache.find(entries[index], _load, quiet=True) or part
+        return find(index, quiet=True) or part
 
     # What is kept is checked byte by byte, which several threads do at once.
     found = {index: part for index, part in _run(find, range(len(groups))) if part is not None}
@@ -123,7 +123,7 @@ def _all_parts(root: Path, groups: list[list[Clip]], front_end: LogMel, cache: C
                 found[index] = part
                 progress(advance=len(groups[index]))
         seconds = time.perf_counter() - began
-        where = "".join(f", kept in {folder}" for folder in kept_in if folder)
+        where = "".join(f", kept in {folder}" for folder in kept_in)
         _log.info(f"GSC: features of {to_do} recordings in {seconds:.1f} s{where}.")
     return [found[index] for index in range(len(groups))]
 
@@ -142,15 +142,14 @@ def compute_part(root: Path, clips: Sequence[Clip], front_end: LogMel) -> Part:
     features = np.zeros((len(clips), front_end.steps(rate), front_end.n_mels), np.float16)
     bad: dict[int, str] = {}
     for first in range(0, len(clips), _BATCH):
-        rows, sounds = [], []
+        sounds: dict[int, np.ndarray] = {}
         for row, clip in enumerate(clips[first : first + _BATCH], start=first):
             try:
-                sounds.append(read_audio(root / clip.name, rate, rate, start=clip.start))
-                rows.append(row)
+                sounds[row] = read_audio(root / clip.name, rate, rate, start=clip.start)
             except BadAudioError as error:
                 bad[row] = str(error)
-        if rows:
-            features[rows] = front_end(np.stack(sounds))
+        if sounds:
+            features[[*sounds]] = front_end(np.stack([*sounds.values()]))
     # Of the rounded numbers, which are what is normalised.
     exact = features.astype(np.float32)
     sums = exact.sum(axis=1, dtype=np.float64)
@@ -158,26 +157,15 @@ def compute_part(root: Path, clips: Sequence[Clip], front_end: LogMel) -> Part:
 
 
 def keep_part(cache: Cache, entry: Entry, part: Part) -> Path | None:
-    """Keep it as :func:`_load` takes it; the folder that took it."""
+    """Keep it as :func:`_load` takes it."""
     about = {"shape": part.features.shape, "bad": list(part.bad.items())}
-    arrays = {name: getattr(part, name).ravel() for name in _ARRAYS}
-    written = cache.keep(entry, about, arrays)
-    return written and written.parent
+    return cache.keep(entry, about, {name: getattr(part, name).ravel() for name in _ARRAYS})
 
 
 def _load(about: About, arrays: Arrays) -> Part:
     n, steps, bands = about["shape"]
-    features, sums, squares = (arrays[name] for name in _ARRAYS)
-    features = features.reshape(n, steps, bands)
-    return Part(features, sums.reshape(n, bands), squares.reshape(n, bands), dict(about["bad"]))
-
-
-def _unchanged(root: Path, clip: Clip) -> bool:
-    try:
-        now = (root / clip.name).stat()
-    except OSError:
-        return False
-    return (now.st_size, now.st_mtime_ns) == (clip.size, clip.modified_ns)
+    sums, squares = (arrays[name].reshape(n, bands) for name in _ARRAYS[1:])
+    return Part(arrays["features"].reshape(n, steps, bands), sums, squares, dict(about["bad"]))
 
 
 def _run(task: Callable[[int], T], order: Sequence[int]) -> Iterator[tuple[int, T]]:

@@ -14,11 +14,11 @@ from snn_delays.arguments import choice, whole_number
 from snn_delays.data.cache import CacheChoice, cache_folders
 from snn_delays.data.events.reading import OnBad
 from snn_delays.data.gsc import clips
-from snn_delays.data.gsc.clips import Chosen, Task
+from snn_delays.data.gsc.clips import Task
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
-from snn_delays.data.gsc.split import FeatureSplit, Scale
+from snn_delays.data.gsc.split import FeatureSplit, scale_of
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
@@ -83,11 +83,19 @@ def load_gsc(
     )
     root = Path(root).expanduser()
     folders = cache_folders(root, cache)
-    chosen, split = _choose(root, task, seed, on_bad)
+    found = clips.find_clips(root)
+    names = [clip.name for of_word in found.values() for clip in of_word]
+    told, split = clips.official_parts(root, names)
+    if task == "v2_35":
+        chosen = clips.every_word(found, told)
+    else:
+        noise, unfit = clips.measure_noise(root)
+        _settle(unfit, root, on_bad)
+        chosen = clips.ten_commands(found, told, noise, seed)
     features = read_features(root, chosen.clips, front_end, folders)
+    _settle({chosen.clips[i].name: why for i, why in features.bad.items()}, root, on_bad)
     good = np.ones(len(chosen.clips), bool)
     good[list(features.bad)] = False
-    _settle({chosen.clips[i].name: why for i, why in features.bad.items()}, root, on_bad)
 
     parts = np.array(chosen.parts)
     where = {part: np.flatnonzero(good & (parts == part)) for part in ("train", "valid", "test")}
@@ -98,13 +106,14 @@ def load_gsc(
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
     heard, steps = where["train"], front_end.steps(front_end.rate)
-    scale = Scale.of(features.sums[heard], features.squares[heard], steps=steps)
+    mean, inverse = scale_of(features.sums[heard], features.squares[heard], steps)
     whole = FeatureSplit(
         features.parts,
         places=features.places,
         labels=torch.tensor(chosen.labels),
         speakers=torch.tensor([clip.speaker for clip in chosen.clips]),
-        scale=scale,
+        mean=mean,
+        inverse=inverse,
         encoder=encode,
         name="all",
     )
@@ -113,32 +122,20 @@ def load_gsc(
     return SpikeData(**splits, **about, invalid_events=0)
 
 
-def _choose(root: Path, task: Task, seed: int, on_bad: OnBad) -> tuple[Chosen, str]:
-    """The recordings of the task, and where their parts come from."""
-    found = clips.find_clips(root)
-    names = [clip.name for of_word in found.values() for clip in of_word]
-    told, split = clips.official_parts(root, names)
-    parts = dict(zip(names, told, strict=True))
-    if task == "v2_35":
-        return clips.every_word(found, parts), split
-    noise, bad = clips.measure_noise(root, clips.noise_clips(root))
-    _settle({clip.name: reason for clip, reason in bad.items()}, root, on_bad)
-    return clips.ten_commands(found, parts, noise, seed), split
-
-
 def _settle(bad: Mapping[str, str], root: Path, on_bad: OnBad) -> None:
     """Say one line for each file that will not do; refuse, or say how many are skipped."""
-    if not bad:
+    lines = [f"{root / name} {reason}" for name, reason in bad.items()]
+    if not lines:
         return
-    first, *others = [f"{root / name} {reason}" for name, reason in bad.items()]
-    number = f"{len(bad)} recordings" if others else "1 recording"
+    more = len(lines) - 1
+    number = f"{len(lines)} recordings" if more else "1 recording"
     if on_bad == "refuse":
-        for line in others[: _NAMED - 1]:
+        for line in lines[1:_NAMED]:
             _log.warning("GSC: %s.", line)
         raise UsageError(
-            f"GSC: {first}{f' ({len(others)} more like it)' if others else ''}. Restore or delete "
-            f"{'it' if not others else 'them'}, or set on_bad=skip to do without {number}."
+            f"GSC: {lines[0]}{f' ({more} more like it)' if more else ''}. Restore or delete "
+            f"{'them' if more else 'it'}, or set on_bad=skip to do without {number}."
         )
-    for line in [first, *others][:_NAMED]:
+    for line in lines[:_NAMED]:
         _log.warning("GSC: left out: %s.", line)
     _log.warning("GSC: left out %s that cannot be used (on_bad=skip).", number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -83,9 +83,6 @@ class Split(Dataset[Item], ABC):
         spikes = self.collate([place]).spikes[:, 0]
         silence = int(self.lengths.max()) - len(spikes)
         return F.pad(spikes, (0, 0, 0, silence)), int(self.labels[place])
-
-    def __iter__(self) -> Iterator[Item]:
-        return (self[index] for index in range(len(self)))
 
     def __getitems__(self, indices: Sequence[int]) -> Items:
         """What a ``DataLoader`` hands to its collate function."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from snn_delays.arguments import whole_number
 from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
 from snn_delays.data.splits.interface import Indices, Split
-from snn_delays.errors import UsageError
 
 _TOGETHER = 1024  # recordings
 
@@ -74,9 +72,10 @@ class SpikeSplit(Split):
         cells += np.repeat(np.arange(len(chosen), dtype=cells.dtype), sizes)
         cells *= self.n_channels
         cells += self.channels.numpy().take(events)
+        counts = self.counts
         return SparseBatch(
             cells=torch.from_numpy(cells),
-            counts=_taken(self.counts, events),
+            counts=None if counts is None else torch.from_numpy(counts.numpy().take(events)),
             shape=(n_steps, len(chosen), self.n_channels),
             labels=self.labels[chosen],
             lengths=lengths,
@@ -93,49 +92,19 @@ class SpikeSplit(Split):
         return np.flatnonzero(~fires)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
-        """One split of all recordings of ``parts``, one or more of the same channels."""
-        if len({part.n_channels for part in parts}) != 1:
-            found = ", ".join(f"{part.name}: {part.n_channels}" for part in parts) or "no parts"
-            raise UsageError(
-                f"SpikeSplit {name}: parts must have one number of channels, got {found}."
-            )
-        return cls.join([part._own() for part in parts], name)
-
-    @classmethod
     def join(cls, parts: list[SpikeSplit], name: str) -> SpikeSplit:
-        """As :meth:`concatenate`, for parts that are no subsets, and emptying the list.
+        """One split of all recordings of parts with counts, none a subset, emptying the list.
 
         Of what the parts hold, if nobody else does, only a third is ever there twice.
         """
-        columns = {
-            key: [getattr(part, key) for part in parts]
-            for key in ("steps", "channels", "counts", "labels", "speakers")
-        }
-        if all(counts is None for counts in columns["counts"]):
-            del columns["counts"]
-        else:
-            columns["counts"] = [
-                torch.ones(len(steps), dtype=torch.uint8) if counts is None else counts
-                for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
-            ]
-        offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
+        names = ("steps", "channels", "counts", "labels", "speakers")
+        columns: dict[str, Any] = {key: [getattr(part, key) for part in parts] for key in names}
+        sizes = torch.cat([part.offsets.diff() for part in parts])
         n_channels = parts[0].n_channels
         parts.clear()
-        whole = {key: torch.cat(columns.pop(key)) for key in list(columns)}
+        whole = {key: torch.cat(columns.pop(key)) for key in names}
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         return cls(**whole, offsets=offsets, n_channels=n_channels, name=name)
-
-    def _own(self) -> SpikeSplit:
-        """This split with a list of its own events; itself if it has one."""
-        if self._places is None:
-            return self
-        events, sizes = self._events(torch.arange(len(self)))
-        return self.holding(
-            steps=self.steps.numpy().take(events),
-            channels=self.channels.numpy().take(events),
-            counts=_taken(self.counts, events),
-            offsets=_offsets(torch.from_numpy(sizes)),
-        )
 
     def holding(self, **events: Any) -> SpikeSplit:
         """The same recordings, holding other events."""
@@ -151,14 +120,6 @@ class SpikeSplit(Split):
         events = np.repeat(first - (sizes.cumsum() - sizes), sizes)
         events += np.arange(len(events))
         return events, sizes
-
-
-def _taken(counts: Tensor | None, events: np.ndarray) -> Tensor | None:
-    return None if counts is None else torch.from_numpy(counts.numpy().take(events))
-
-
-def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _lengths(steps: Tensor, offsets: Tensor) -> Int64[Tensor, " n"]:

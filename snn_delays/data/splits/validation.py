@@ -109,6 +109,6 @@ def stratified(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def check_fraction(fraction: float) -> None:
+def check_fraction(fraction: float, name: str = "valid_fraction") -> None:
     """Refuse a share that is none, before a large file is read for it."""
-    real_number("valid_fraction", fraction, above=0, below=1, must="be > 0 and < 1")
+    real_number(name, fraction, above=0, below=1, must="be > 0 and < 1")

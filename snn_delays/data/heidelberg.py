@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, get_args
 
 from snn_delays.arguments import choice, whole_number
-from snn_delays.data.archive import unzip_member
-from snn_delays.data.cache import Cache, CacheChoice, cache_folders
-from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
+from snn_delays.data.cache import About, Arrays, Cache, CacheChoice, cache_folders
+from snn_delays.data.download import alone_in, fetch_file, unzip_member
 from snn_delays.data.events.binned import BinnedFile, data_of, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
-from snn_delays.data.events.reading import OnBad
+from snn_delays.data.events.reading import OnBad, stream_recordings
 from snn_delays.data.events.spike_file import SpikeFile
-from snn_delays.data.heidelberg.units import usual_pool, with_units
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
+from snn_delays.shd_format import MOST_UNITS
 
 ShdSplit = Literal["speaker", "stratified", "paper"]
 
@@ -37,22 +37,10 @@ MD5 = {
     "ssc_valid.h5": "b4eee3516a4a90dd0c71a6ac23a8ae43",
     "ssc_test.h5": "a35ff1e9cffdd02a20eb850c17c37748",
 }
-SHD_FILES, SSC_FILES = (tuple(f for f in MD5 if f.startswith(of)) for of in ("shd", "ssc"))
+FILES = {of: [name for name in MD5 if name.startswith(of.lower())] for of in ("SHD", "SSC")}
+N_UNITS = 700  # of the published files
 
 _log = logging.getLogger("snn_delays")
-
-
-class Reading(TypedDict, total=False):
-    """What :func:`read_official` takes by name."""
-
-    n_units: int | None
-    pool: int | None
-    max_time_ms: float | None
-    cache: CacheChoice
-    max_count: int | None
-    on_bad: OnBad
-    download: bool
-    base_url: str | None
 
 
 def load_shd(
@@ -63,7 +51,7 @@ def load_shd(
     valid_fraction: float = 0.1,
     valid_speakers: Sequence[int] | None = None,
     seed: int = 0,
-    **reading: Unpack[Reading],
+    **reading: Any,
 ) -> SpikeData:
     """Load SHD, or other data in its format, from ``root/shd_train.h5`` and ``root/shd_test.h5``.
 
@@ -107,18 +95,11 @@ def load_shd(
 
 
 def load_ssc(
-    root: Path | str,
-    *,
-    dt_ms: float = 10.0,
-    split: str = "official",
-    **reading: Unpack[Reading],
+    root: Path | str, *, dt_ms: float = 10.0, split: str = "official", **reading: Any
 ) -> SpikeData:
     """Load SSC from ``ssc_train.h5``, ``ssc_valid.h5`` and ``ssc_test.h5`` in ``root``.
 
-    ``split`` is only "official", one file for each; ``reading`` as in :func:`load_shd`.
-
-    Raises:
-        UsageError: a setting out of range; a file missing, damaged or not in the format.
+    ``split`` is only "official", one file for each; all else as in :func:`load_shd`.
     """
     if split != "official":
         raise UsageError(f"SSC has an official split: split must be 'official', got {split!r}.")
@@ -127,13 +108,13 @@ def load_ssc(
     return data_of(files, splits, split=split, dataset_name="SSC", dt_ms=dt_ms)
 
 
-def official_file(root: Path, file_name: str, dataset_name: str) -> SpikeFile:
-    """``root/file_name``, whose errors end with where to download it."""
+def official_file(root: Path, name: str, dataset_name: str) -> SpikeFile:
+    """``root/name``, whose errors end with where to download it."""
     how_to_get = (
-        f"Download {URL}/{file_name}.zip and unzip it into {root} (see datasets/README.md), or "
+        f"Download {URL}/{name}.zip and unzip it into {root} (see datasets/README.md), or "
         "let snn-delays-prepare or dataset.download=true do it."
     )
-    return SpikeFile(root / file_name, dataset_name, how_to_get)
+    return SpikeFile(root / name, dataset_name, how_to_get)
 
 
 def read_official(
@@ -169,11 +150,10 @@ def read_official(
     check_max_count(max_count)
     choice("on_bad", on_bad, get_args(OnBad))
     root = Path(root).expanduser()
-    names = SHD_FILES if dataset_name == "SHD" else SSC_FILES
     if download:
-        fetch_official(root, names, base_url)
+        fetch_official(root, dataset_name, base_url)
     kept = Cache(cache_folders(root, cache), dataset_name)
-    sources = [official_file(root, name, dataset_name) for name in names]
+    sources = [official_file(root, name, dataset_name) for name in FILES[dataset_name]]
     n_units, sources = with_units(n_units, sources, kept)
     if pool is None:
         grid = replace(grid, pool=usual_pool(n_units))
@@ -184,33 +164,99 @@ def read_official(
     return files
 
 
-def fetch_official(
-    root: Path | str, file_names: Sequence[str], base_url: str | None = None
-) -> None:
-    """Download and unpack those of the files that are missing in ``root``.
+def fetch_official(root: Path | str, dataset_name: str, base_url: str | None = None) -> None:
+    """Download and unpack those of the files of "SHD" or "SSC" that are missing in ``root``.
 
     A file that is there is left alone, whatever is in it. A zip that lies in ``root`` is used if
-    it is the right one; it goes once it is unpacked.
-
-    Args:
-        file_names: some of ``SHD_FILES`` and ``SSC_FILES``.
-        base_url: the folder of a server that has ``<file_name>.zip``; None for the official one.
+    it is the right one; it goes once it is unpacked. ``base_url`` is the folder of a server that
+    has the zips; None for the official one.
 
     Raises:
         UsageError: no network, other content than expected, no room or no permission.
     """
     root = Path(root).expanduser()
-    for file_name in file_names:
-        path, archive = root / file_name, root / f"{file_name}.zip"
+    for name in FILES[dataset_name]:
+        path, archive = root / name, root / f"{name}.zip"
         if path.exists():
             continue
         by_hand = (
-            f"Without a network: get {URL}/{file_name}.zip elsewhere (md5 {MD5[file_name]}) and "
-            f"put it into {root}."
+            f"Without a network: get {URL}/{name}.zip elsewhere (md5 {MD5[name]}) and put it into "
+            f"{root}."
         )
-        url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
         with alone_in(root, by_hand):
             if not path.exists():  # Another process may have been quicker.
-                fetch_file(url, archive, f"md5:{MD5[file_name]}", by_hand=by_hand)
-                unzip_member(archive, file_name, path, max_bytes=MOST_BYTES)
+                url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
+                fetch_file(url, archive, f"md5:{MD5[name]}", by_hand=by_hand)
+                unzip_member(archive, name, path)
                 archive.unlink()
+
+
+def usual_pool(n_units: int) -> int:
+    """How many neighbouring units make a channel: 5 of SHD's 700, each its own of others."""
+    return 5 if n_units == N_UNITS else 1
+
+
+def with_units(
+    n_units: int | None, sources: Sequence[SpikeFile], cache: Cache
+) -> tuple[int, list[SpikeFile]]:
+    """The number of units of some files, and the files, whose errors may now speak of it.
+
+    Files that say nothing are never taken to have more than ``N_UNITS``, so that a damaged unit
+    is refused instead of making an input of its own. ``n_units`` is what the user says.
+    """
+    if n_units is not None:
+        must = f"be a whole number from 1 to {MOST_UNITS}, or None for what the files say"
+        return whole_number("n_units", n_units, 1, MOST_UNITS, must=must), list(sources)
+    units = []
+    for source in sources:
+        with suppress(UsageError):  # whoever reads the file next is told
+            units.append(_known(cache, source))
+    said = [(path, number) for path, number, told in units if told]
+    if len({number for _, number in said}) > 1:
+        what = ", ".join(f"{number} units in {path}" for path, number in said)
+        raise UsageError(
+            f"{cache.owner}: files must have one number of units, got {what}. They are not of one "
+            "data set, or dataset.n_units sets the number."
+        )
+    largest = max((number for _, number, _ in units), default=N_UNITS)
+    n_units = said[0][1] if said else min(largest, N_UNITS)
+    if said:
+        _log.info(f"{cache.owner}: {n_units} units, as {said[0][0]} says.")
+    elif len(units) < len(sources):
+        return N_UNITS, list(sources)
+    elif largest < N_UNITS:
+        _log.warning(
+            f"{cache.owner}: {largest} units, as the largest that fires is {largest - 1} and "
+            f"no file says how many there are (published: {N_UNITS}). dataset.n_units sets it."
+        )
+    if largest <= n_units:
+        return n_units, list(sources)
+    _log.info(
+        f"{cache.owner}: units of {n_units} and more count as defects, and unit {largest - 1} "
+        f"fires. If there are so many, set dataset.n_units={largest}."
+    )
+    # A download would replace a file that may be the user's own.
+    remedy = f"If there are so many units, set dataset.n_units={largest}. "
+    remedy += "If this should be the published file:"
+    return n_units, [replace(one, how_to_get=f"{remedy} {one.how_to_get}") for one in sources]
+
+
+def _known(cache: Cache, source: SpikeFile) -> tuple[Path, int, bool]:
+    return cache.of_file(
+        source.path,
+        "units",
+        make=lambda: count_units(source),
+        load=lambda about, _: (source.path, about["units"], about["said"]),
+    )
+
+
+def count_units(source: SpikeFile) -> tuple[About, Arrays]:
+    """How many a file has, and whether it says so; else the last is the largest that fires."""
+    with source.opened() as (file, header):
+        if header.n_units is not None:
+            return {"units": header.n_units, "said": True}, {}
+        lists = (one for some in stream_recordings(file, source, header) for one in some.units)
+        largest = max((int(units.max()) for units in lists if units.size), default=None)
+    if largest is None:
+        raise source.error("has no events: expected at least 1, got 0")
+    return {"units": max(largest, 0) + 1, "said": False}, {}

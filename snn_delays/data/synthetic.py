@@ -25,7 +25,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from snn_delays.arguments import real, settle, whole, whole_number
-from snn_delays.data.events.binned import data_of, read_binned
+from snn_delays.data.cache import Cache
+from snn_delays.data.events.binned import data_of, read_kept
 from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.interface import SpikeData
@@ -191,7 +192,9 @@ def load_synthetic(
     for part, (name, size) in enumerate(sizes.items()):
         path = folder / f"{stem}_{name}.h5"
         source = SpikeFile(path, "synthetic", f"Delete {path} to have it made again.")
-        read = partial(read_binned, source, n_units=task.n_channels, grid=grid, name=name)
+        read = partial(
+            read_kept, Cache((), "synthetic"), source, n_units=task.n_channels, grid=grid, name=name
+        )
         try:
             if path.exists():
                 files.append(read())

@@ -1,1 +1,0 @@
-"""The Heidelberg data sets: SHD and SSC."""

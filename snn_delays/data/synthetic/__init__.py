@@ -1,1 +1,0 @@
-"""A task that only delays can solve, made from a seed."""
