@@ -24,11 +24,11 @@ from snn_delays.table.formats.network_json import (
     whole,
 )
 from snn_delays.table.formats.nir_graph import METADATA, to_nir
+from snn_delays.table.formats.nir_order import in_order
 from snn_delays.table.formats.nir_walk import (
     READERS,
     Network,
     Rows,
-    in_order,
     network_of,
     numbers,
     vector,

@@ -69,7 +69,7 @@ def network_of(graph: nir.NIRGraph, dt_ms: float) -> Network:
         following[before].append(after)
     back = [(after, before) for before, after in edges]
     for start, ways in ((source, edges), (output, back)):
-        if missed := nodes.keys() - _reached(start, ways) - {start}:
+        if missed := nodes.keys() - reached(start, ways) - {start}:
             raise UsageError(f"node {min(missed)!r} is on no way from the input to the output.")
     paths = {name: list(_paths(nodes, following, ends, [name])) for name in nodes if name in ends}
     channels = _channels(source, nodes, paths[source])
@@ -145,7 +145,7 @@ def _flat(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, Any], Edges, str,
     return nodes, edges, *only
 
 
-def _reached(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
+def reached(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
     """Where edges lead from a node; that is itself only where they lead back."""
     following: dict[str, list[str]] = {}
     for before, after in edges:
@@ -270,44 +270,3 @@ def _batched(got: int, expected: int) -> str:
     if expected and got > expected and got % expected == 0:
         return f" A batch of {got // expected}? Export with a single sample."
     return ""
-
-
-def in_order(met: Iterable[str], output: str, edges: Edges, instant: Edges) -> list[str]:
-    """In which order populations take their step, so that the least of it waits a step.
-
-    Within a step a spike without delay reaches only those that come later. Who sends comes first,
-    then, wherever that can be; a cycle in which every delay is at least one step needs no more. A
-    cycle without any Delay is read as other programs run one (NIRTorch, and through it Norse and
-    snnTorch): what leads back to neurons that have taken their step arrives in the next.
-
-    Args:
-        met: their names; of those that might be next the first is. The output comes last.
-        edges: (source, target) of all projections between them.
-        instant: of those that have a synapse with a delay of 0.
-    """
-    found: list[str] = []
-    left = [name for name in met if name != output]
-    while left:
-        cycles = [_ahead(edges, left), _ahead(instant, left)]
-        # Nothing leads there but what it leads to as well.
-        free = (
-            name
-            for name in left
-            if all(ahead[name] >= {one for one in left if name in ahead[one]} for ahead in cycles)
-        )
-        found.append(next(free))
-        left.remove(found[-1])
-    ahead = _ahead(instant, [*found, output])
-    for source, target in sorted(instant):
-        if source == output and source not in ahead[target]:
-            raise UsageError(
-                f"node {source!r} is read out and leads to {target!r} without a Delay, and must "
-                "come before it; the last population of a table is read out. Put a Delay between."
-            )
-    return [*found, output]
-
-
-def _ahead(edges: Edges, among: list[str]) -> dict[str, set[str]]:
-    """Where each of some populations leads, by way of no others."""
-    inner = [(a, b) for a, b in edges if a in among and b in among]
-    return {name: _reached(name, inner) for name in among}
