@@ -43,9 +43,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def called(function: Callable[..., Any]) -> Any:
+def called(function: Callable[..., Any], *, inline: bool = False) -> Any:
     """A function that loops call, compiled into them and kept with them."""
-    return njit(function)
+    return njit(forceinline=inline)(function)
 
 
 def use_threads(threads: int) -> None:

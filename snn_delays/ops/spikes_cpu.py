@@ -6,11 +6,13 @@ runs at the machine's peak.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
     STRIP,
@@ -212,7 +214,7 @@ def add_correlation(
             column += WIDE if wide else NARROW
 
 
-@njit(forceinline=True)
+@partial(called, inline=True)
 def _add_rows(y, at, wide, before, begin_at, value, place, begin, end, w, base, post):
     """y[at …] = before[begin_at …] + Σ_i value[i] · w[base + post · place[i] …], begin … end."""
     if wide:
