@@ -1,4 +1,4 @@
-"""How the interpolation width σ shrinks during training: one value for each epoch.
+"""How the interpolation width σ shrinks during training: pure functions of progress in [0, 1].
 
 Wide kernels let a delay feel gradients from far away; a narrow one at the end makes the trained
 network close to the deployed one, whose delays are integers. All values are true σ, in steps.
@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from snn_delays.arguments import real, settle, whole, whole_number
+from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET
 
@@ -44,6 +44,14 @@ class Schedule(ABC):
     @abstractmethod
     def shape(self, x: float) -> float:
         """σ at the share ``x`` in [0, 1) of the way from ``start`` to ``end``."""
+
+    def __call__(self, progress: float) -> float:
+        """σ (steps) at ``progress`` in [0, 1] of training; ``epochs`` is what training follows."""
+        name = f"{type(self).__name__}: progress"
+        progress = real_number(name, progress, 0, 1, must="lie in [0, 1]")
+        if self.integer_from < 1 and progress >= self.integer_from:
+            return 0.0
+        return self.annealed(progress / self.until)
 
     def epochs(self, count: int) -> list[float]:
         """σ of each of ``count`` epochs; the shares of training are cut to whole epochs.

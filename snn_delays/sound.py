@@ -24,10 +24,22 @@ class BadAudioError(Exception):
     """A file that holds no sound one could use; the message reads on after the path."""
 
 
+class UnreadableAudioError(BadAudioError):
+    """What libsndfile refuses."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        why = one_line(error).removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
+        super().__init__(f"cannot be read as audio: {why}")
+
+
 def read_audio(
     path: Path, rate: int, samples: int, *, start: int = 0
 ) -> Float32[np.ndarray, " samples"]:
-    """Sound from sample ``start`` of a file on, mono at ``rate``, cut or filled to ``samples``."""
+    """Read a stretch of sound as mono at ``rate``, cut or filled up with silence to ``samples``.
+
+    Args:
+        start: where to begin, in samples of the file.
+    """
     _require_whole(path)
     mono = _read_mono(path, rate, "float32", start, samples)[:samples]
     return np.pad(mono, (0, samples - len(mono)))
@@ -45,16 +57,18 @@ def read_sound(path: Path, rate: int = 48_000) -> Float64[np.ndarray, " samples"
 def check_sound(path: Path) -> float:
     """Duration in s, from the header alone."""
     try:
-        samples, rate = length(path)
+        info = _info(path)
+        if info.format == "WAV":  # cut within its samples it would pass for a shorter one
+            _require_whole(path)
     except BadAudioError as damage:
         raise _refused(path, damage) from damage
-    if samples <= 0 or rate <= 0:
-        raise _refused(path, f"is empty: expected sound, got {samples} samples")
-    seconds = samples / rate
+    if info.frames <= 0 or info.samplerate <= 0:
+        raise _refused(path, f"is empty: expected sound, got {info.frames} samples")
+    seconds = info.frames / info.samplerate
     if seconds > LONGEST:
         raise UsageError(
             f"{path} is too long: expected at most {LONGEST:g} s, got {seconds:.1f} s "
-            f"(at {rate} Hz). Cut it into words."
+            f"(at {info.samplerate} Hz). Cut it into words."
         )
     return seconds
 
@@ -62,10 +76,7 @@ def check_sound(path: Path) -> float:
 def length(path: Path) -> tuple[int, int]:
     """Number of samples in a file, and how many there are per second."""
     _require_whole(path)
-    try:
-        info = soundfile.info(path)
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+    info = _info(path)
     return info.frames, info.samplerate
 
 
@@ -76,18 +87,23 @@ def _read_mono(
     start: int = 0,
     samples: int | None = None,
 ) -> Float[np.ndarray, " samples"]:
-    """At least ``samples`` of the result, fewer where the file ends; None: all that it promises."""
+    """At least ``samples`` of the result, fewer where the file ends; None: all that it promises.
+
+    Depths from 8 to 32 bits and floats all become −1 … 1. Another rate than the file's is reached
+    with the band-limited resampler that librosa uses too, soxr.
+    """
     try:
         with soundfile.SoundFile(path) as file:
             promised, own_rate = file.frames, file.samplerate
-            wanted = -1 if samples is None else samples
-            if samples is not None and own_rate != rate:
-                wanted = -(-samples * own_rate // rate) + 1
+            if samples is None:
+                wanted = -1
+            else:
+                wanted = samples if own_rate == rate else -(-samples * own_rate // rate) + 1
             if start:
                 file.seek(min(start, file.frames))
             sound = file.read(wanted, dtype=dtype, always_2d=True)
     except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise UnreadableAudioError(path, error) from error
     if samples is None and len(sound) < promised - start:
         raise BadAudioError(f"is cut short: expected {promised - start} samples, got {len(sound)}")
     if not len(sound):
@@ -96,6 +112,13 @@ def _read_mono(
     if not np.isfinite(mono).all():
         raise BadAudioError("holds samples that are NaN or infinite")
     return mono if own_rate == rate else soxr.resample(mono, own_rate, rate, quality="HQ")
+
+
+def _info(path: Path) -> soundfile._SoundFileInfo:
+    try:
+        return soundfile.info(path)
+    except _DAMAGE as error:
+        raise UnreadableAudioError(path, error) from error
 
 
 def _require_whole(path: Path) -> None:
@@ -118,12 +141,9 @@ def _require_whole(path: Path) -> None:
         )
 
 
-def _unreadable(path: Path, error: Exception) -> BadAudioError:
-    why = one_line(error).removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
-    return BadAudioError(f"cannot be read as audio: {why}")
-
-
 def _refused(path: Path, damage: BadAudioError | str) -> UsageError:
     if not path.exists():
         return UsageError(f"{path} not found: expected a wav or flac file. Correct the path.")
-    return UsageError(f"{path} {damage}. Replace it, or leave it out.")
+    unreadable = isinstance(damage, UnreadableAudioError)
+    size = f"({path.stat().st_size:,} bytes) " if unreadable else ""
+    return UsageError(f"{path} {size}{damage}. Replace it, or leave it out.")

@@ -66,12 +66,13 @@ def test_from_start_to_end_without_a_step_back(
     kind: type[Schedule], start: float, end: float, until: float, data: st.DataObject
 ) -> None:
     schedule = kind(start, end, until)
-    assert schedule.annealed(0) == pytest.approx(start, rel=1e-12)
-    assert schedule.annealed(1) == end
-    assert schedule.annealed(data.draw(st.floats(1, 1 / until))) == end
+    assert schedule(0) == pytest.approx(start, rel=1e-12)
+    assert schedule(until) == end
+    assert schedule(1) == end
+    assert schedule(data.draw(st.floats(until, 1))) == end
 
-    way = sorted(data.draw(st.lists(st.floats(0, 1 / until), min_size=2, max_size=20)))
-    sigmas = [schedule.annealed(x) for x in way]
+    progress = sorted(data.draw(st.lists(st.floats(0, 1), min_size=2, max_size=20)))
+    sigmas = [schedule(p) for p in progress]
     slack = 1e-12 * max(start, end)
     assert all(min(start, end) - slack <= s <= max(start, end) + slack for s in sigmas)
     direction = math.copysign(1, end - start)
@@ -93,12 +94,10 @@ def test_epochs_keep_the_bounds(
 
 @given(start=st.floats(0, 30), end=st.floats(0, 30), x=st.floats(0, 1, exclude_max=True))
 def test_linear_and_cosine_are_their_formulas(start: float, end: float, x: float) -> None:
-    assert Linear(start, end, 1.0).annealed(x) == pytest.approx(
-        (1 - x) * start + x * end, abs=1e-12
-    )
+    assert Linear(start, end, 1.0)(x) == pytest.approx((1 - x) * start + x * end, abs=1e-12)
     half_turn = math.cos(math.pi * x / 2) ** 2  # (1 + cos πx) / 2, by the half-angle formula
     expected = half_turn * start + (1 - half_turn) * end
-    assert Cosine(start, end, 1.0).annealed(x) == pytest.approx(expected, abs=1e-12)
+    assert Cosine(start, end, 1.0)(x) == pytest.approx(expected, abs=1e-12)
 
 
 def test_step_takes_equal_ratios_on_equal_plateaus() -> None:
@@ -107,9 +106,9 @@ def test_step_takes_equal_ratios_on_equal_plateaus() -> None:
     assert got == pytest.approx([16, 16, 8, 8, 4, 4, 2, 2])
 
 
-@given(start=st.floats(0, 30), x=st.floats(0, 100), count=st.integers(1, 50))
-def test_constant_is_constant(start: float, x: float, count: int) -> None:
-    assert Constant(start).annealed(x) == start
+@given(start=st.floats(0, 30), progress=st.floats(0, 1), count=st.integers(1, 50))
+def test_constant_is_constant(start: float, progress: float, count: int) -> None:
+    assert Constant(start)(progress) == start
     assert Constant(start).epochs(count) == [start] * count
 
 
@@ -145,6 +144,9 @@ def test_impossible_values_are_named(
         (lambda: Step(12.0, 0.0), r"above 0, got 12 and 0"),
         (lambda: Step(12.0, steps=0), r"steps must be a whole number >= 1, got 0"),
         (lambda: Step(12.0, steps=1.5), r"steps must be a whole number >= 1, got 1.5"),
+        (lambda: Linear(12.0)(1.01), r"progress must lie in \[0, 1\], got 1.01"),
+        (lambda: Constant(12.0)(-0.1), r"progress must lie in \[0, 1\], got -0.1"),
+        (lambda: Cosine(12.0)(math.nan), r"progress must lie in \[0, 1\], got nan"),
     ],
 )
 def test_each_kind_names_its_own_limits(make: object, said: str) -> None:

@@ -1,9 +1,9 @@
 """Spikes on their way into a file: kept beside it clip by clip, so that nothing is done twice.
 
-A folder ``.NAME.unfinished`` holds ``clips``: first a line with the plan, which tells apart the
-clips of another command; then of every clip a count, a checksum, times (float16) and units
-(uint16). A lock keeps other processes out. What a crash has left half-written is noticed and cut
-off.
+A folder ``.NAME.unfinished`` holds ``times`` (float16) and ``units`` (uint16) of all clips so far,
+end to end, ``clips`` (a count and a checksum each), and ``plan``, which tells apart the clips of
+another command. A lock keeps other processes out. What a crash has left half-written is noticed
+and cut off.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from snn_delays.errors import UsageError, refusal
 
 _CLIP = np.dtype([("count", "<i8"), ("checksum", "<u4")])
+_KINDS = {"times": np.dtype("<f2"), "units": np.dtype("<u2")}
 
 
 class Spool:
@@ -29,13 +30,12 @@ class Spool:
 
     Args:
         output: the file that shall be written in the end.
-        plan: what the clips are, in one line; a spool of another plan is started anew.
+        plan: what the clips are; a spool of another plan is started anew.
     """
 
     def __init__(self, output: Path, plan: str) -> None:
-        self.output, self._plan = output, plan.encode() + b"\n"
+        self.output, self.plan = output, plan
         self.folder = output.with_name(f".{output.name}.unfinished")
-        self._path = self.folder / "clips"
         self._lock = FileLock(self.folder / "lock", timeout=0)
         self._counts: list[int] = []
 
@@ -62,25 +62,24 @@ class Spool:
 
     def append(self, times: Float[np.ndarray, " E"], units: Int[np.ndarray, " E"]) -> None:
         """Keep the spikes of the next clip."""
-        data = times.astype("<f2").tobytes() + units.astype("<u2").tobytes()
-        clip = np.array([(len(times), zlib.crc32(data))], _CLIP).tobytes()
+        both = zip((times, units), _KINDS.values(), strict=True)
+        data = [values.astype(kind).tobytes() for values, kind in both]
+        clip = np.array([(len(times), _checksum(*data))], _CLIP).tobytes()
         try:
-            with self._path.open("ab") as file:
-                file.write(clip + data)
+            for name, content in zip((*_KINDS, "clips"), (*data, clip), strict=True):
+                with (self.folder / name).open("ab") as file:
+                    file.write(content)
         except OSError as error:
             raise self._refused(error) from error
         self._counts.append(len(times))
 
     def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``times``, ``units`` and ``offsets`` of all clips."""
+        """``times``, ``units`` (both mapped, not read) and ``offsets`` of all clips."""
         offsets = np.concatenate([[0], np.cumsum(self._counts, dtype=np.int64)])
-        times, units = np.empty(offsets[-1], np.float16), np.empty(offsets[-1], np.uint16)
-        with self._path.open("rb") as file:
-            file.seek(len(self._plan))
-            for first, count in zip(offsets, self._counts, strict=False):
-                file.seek(_CLIP.itemsize, os.SEEK_CUR)
-                for values, kind in ((times, "<f2"), (units, "<u2")):
-                    values[first : first + count] = np.frombuffer(file.read(2 * count), kind)
+        times, units = (
+            np.memmap(self.folder / name, kind, mode="r") if offsets[-1] else np.zeros(0, kind)
+            for name, kind in _KINDS.items()
+        )
         return times, units, offsets
 
     def remove(self) -> None:
@@ -88,24 +87,30 @@ class Spool:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open(self) -> None:
-        self._path.touch()
-        with self._path.open("r+b") as file:
-            if file.readline() != self._plan:
-                file.truncate(0)
-                file.seek(0)
-                file.write(self._plan)
-            whole = file.tell()
-            while len(start := file.read(_CLIP.itemsize)) == _CLIP.itemsize:
-                (count, checksum) = np.frombuffer(start, _CLIP)[0].tolist()
-                data = file.read(4 * count) if count >= 0 else b""
-                if len(data) != 4 * count or zlib.crc32(data) != checksum:
+        plan = self.folder / "plan"
+        if not plan.is_file() or plan.read_text(encoding="utf-8") != self.plan:
+            plan.unlink(missing_ok=True)
+            for name in (*_KINDS, "clips"):
+                (self.folder / name).write_bytes(b"")
+            plan.write_text(self.plan, encoding="utf-8")
+        whole = (self.folder / "clips").read_bytes()
+        whole = whole[: len(whole) // _CLIP.itemsize * _CLIP.itemsize]
+        with (self.folder / "times").open("rb") as times, (self.folder / "units").open("rb") as u:
+            for clip in np.frombuffer(whole, _CLIP):
+                data = times.read(2 * clip["count"]), u.read(2 * clip["count"])
+                if len(data[1]) != 2 * clip["count"] or _checksum(*data) != clip["checksum"]:
                     break
-                self._counts.append(count)
-                whole = file.tell()
-            file.truncate(whole)
+                self._counts.append(int(clip["count"]))
+        for name in _KINDS:
+            os.truncate(self.folder / name, 2 * sum(self._counts))
+        os.truncate(self.folder / "clips", len(self._counts) * _CLIP.itemsize)
 
     def _refused(self, error: OSError) -> UsageError:
         return UsageError(
             f"cannot write {self.folder}: {refusal(error)}. Choose an output in a folder that "
             "can be written to, with 32 KB of space for each word."
         )
+
+
+def _checksum(times: bytes, units: bytes) -> int:
+    return zlib.crc32(units, zlib.crc32(times))

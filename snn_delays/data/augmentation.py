@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.arguments import real, settle, whole
+from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch, laid_out
 from snn_delays.errors import UsageError
@@ -147,6 +147,7 @@ def event_drop(events: Events, probability: float) -> Events:
     Reference:
         "Random drop" of EventDrop: Gu, Sng, Hu, Yu (2021, arXiv:2106.05836).
     """
+    probability = real_number("event_drop", probability, 0, below=1)
     device = events.steps.device
     kept = (torch.rand(len(events.steps), device=device) >= probability).nonzero().squeeze(1)
     return Events(*(part.index_select(0, kept) for part in events))
@@ -167,7 +168,7 @@ def speed(
         Log-uniform factor: the code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which
         takes f from 0.9 to 1.1.
     """
-    device = lengths.device
+    strength, device = real_number("speed", strength, 0), lengths.device
     exponents = 2 * torch.rand(len(lengths), device=device) - 1
     changed = (lengths * (1 + strength) ** exponents).round().long().clamp(min=1)
     ratios = (changed / lengths).index_select(0, events.recordings)
@@ -183,6 +184,7 @@ def time_jitter(events: Events, lengths: Int64[Tensor, " N"], sigma: float) -> E
 
     What would leave a recording at its first or last step is reflected there.
     """
+    sigma = real_number("time_jitter", sigma, 0)
     sizes = lengths.int().index_select(0, events.recordings)
     return events._replace(steps=_jittered(events.steps, sizes, sigma))
 
@@ -194,6 +196,7 @@ def channel_jitter(events: Events, n_channels: int, sigma: float) -> Events:
         The code of Nowotny, Turner, Knight (2022, arXiv:2212.01232), which drops what leaves,
         after Cramer et al. (2020, arXiv:1910.07407).
     """
+    sigma = real_number("channel_jitter", sigma, 0)
     return events._replace(channels=_jittered(events.channels, n_channels, sigma))
 
 
@@ -219,6 +222,7 @@ def channel_shift(spikes: Spikes, limit: int) -> Spikes:
         Nowotny, Turner, Knight (2022, arXiv:2212.01232), up to 40 of 700 channels.
     """
     batch, channels = spikes.shape[1:]
+    limit = whole_number("channel_shift", limit, 0, unit="channels")
     if limit >= channels:
         raise UsageError(
             f"channel_shift must be less than the input's {channels} channels, got {limit}: "
@@ -239,12 +243,14 @@ def time_mask(spikes: Spikes, lengths: Int64[Tensor, " batch"], limit: int) -> S
     Reference:
         SpecAugment: Park et al. (2019, arXiv:1904.08779).
     """
+    limit = whole_number("time_mask", limit, 0, unit="steps")
     hidden = _random_spans(lengths, (lengths // 2).clamp(max=limit), spikes.shape[0])
     return spikes * (~hidden).T[:, :, None].to(spikes)
 
 
 def channel_mask(spikes: Spikes, limit: int) -> Spikes:
     """Silence one span of channels of each recording; as :func:`time_mask`, length = C."""
+    limit = whole_number("channel_mask", limit, 0, unit="channels")
     batch, channels = spikes.shape[1:]
     sizes = torch.full((batch,), channels, device=spikes.device)
     hidden = _random_spans(sizes, (sizes // 2).clamp(max=limit), channels)
@@ -266,6 +272,8 @@ def cutmix(batch: Batch, n_classes: int, probability: float) -> tuple[Batch, Ten
         CutMix: Yun et al. (2019, arXiv:1905.04899) with α = 1; along time and with a neighbour as
         in the code of Hammouamri et al. (2024, arXiv:2306.17670).
     """
+    probability = real_number("cutmix", probability, 0, 1)
+    n_classes = whole_number("cutmix: n_classes", n_classes, 1)
     spikes, labels, lengths = batch.spikes, batch.labels, batch.lengths
     if labels.device.type == "cpu":
         column("cutmix: labels", labels, None, 0, n_classes - 1, why=f"{n_classes} classes")

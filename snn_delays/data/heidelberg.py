@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from snn_delays.arguments import choice, whole_number
+from snn_delays.data.archive import unzip_member
 from snn_delays.data.cache import About, Arrays, Cache, CacheChoice, cache_folders
-from snn_delays.data.download import alone_in, fetch_file, unzip_member
+from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
 from snn_delays.data.events.binned import BinnedFile, data_of, read_kept
 from snn_delays.data.events.binning import Grid, check_max_count, clip_counts
 from snn_delays.data.events.reading import OnBad, stream_recordings
@@ -187,7 +188,7 @@ def fetch_official(root: Path | str, dataset_name: str, base_url: str | None = N
             if not path.exists():  # Another process may have been quicker.
                 url = f"{(base_url or URL).rstrip('/')}/{archive.name}"
                 fetch_file(url, archive, f"md5:{MD5[name]}", by_hand=by_hand)
-                unzip_member(archive, name, path)
+                unzip_member(archive, name, path, max_bytes=MOST_BYTES)
                 archive.unlink()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from naive_ear import naive_bushy_spikes, naive_fibre_spikes
 from scipy import stats
 
 from snn_delays.cochlea.nerve import DEAD_STEPS, REFRACTORY_STEPS, bushy_spikes, fibre_spikes
+from snn_delays.cochlea.reference import naive_bushy_spikes, naive_fibre_spikes
 
 STEPS = 240
 

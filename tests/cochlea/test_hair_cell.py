@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from naive_ear import naive_release_probability
 
 from snn_delays.cochlea.filters import RATE
 from snn_delays.cochlea.hair_cell import release_probability
+from snn_delays.cochlea.reference import naive_release_probability
 
 
 def test_it_rests_at_65_hz_and_stays_there():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from naive_ear import naive_velocities
 
 from snn_delays.cochlea import membrane
 from snn_delays.cochlea.filters import BLOCK, RATE, FilterBank, filter_table
+from snn_delays.cochlea.reference import naive_velocities
 
 
 @pytest.mark.parametrize(("unit", "best"), [(0, 22_500), (300, 2_400), (500, 525), (699, 110)])

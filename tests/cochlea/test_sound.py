@@ -60,8 +60,8 @@ def test_wrong_files_are_told_apart(write_tone: WriteTone, tmp_path: Path):
 
     assert "not found" in wrong(tmp_path / "missing.wav")
     assert "cannot be read" in wrong(tmp_path)
-    assert "got 0 bytes" in wrong(broken("zero.wav", b""))
-    assert "is not audio" in wrong(broken("page.wav", b"<html>404</html>" * 20))
+    assert "(0 bytes)" in wrong(broken("zero.wav", b""))
+    assert "cannot be read" in wrong(broken("page.wav", b"<html>404</html>" * 20))
     assert "cannot be read" in wrong(broken("header.wav", b"RIFX" + good[4:12] + b"????" * 40))
     assert "is empty" in wrong(write_tone("empty.wav", seconds=0.0))
     assert "too long" in wrong(write_tone("long.wav", seconds=31.0, rate=8_000))

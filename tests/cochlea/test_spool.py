@@ -47,8 +47,9 @@ def test_another_plan_starts_anew(tmp_path: Path):
         assert len(spool.read()[0]) == 0
 
 
-def test_a_crash_costs_what_it_left_half_written(tmp_path: Path):
-    file = fill(tmp_path / "a.h5") / "clips"
+@pytest.mark.parametrize("name", ["times", "units", "clips"])
+def test_a_crash_costs_what_it_left_half_written(tmp_path: Path, name: str):
+    file = fill(tmp_path / "a.h5") / name
     whole = file.read_bytes()
     for size in range(len(whole)):
         file.write_bytes(whole[:size])
@@ -61,7 +62,7 @@ def test_a_crash_costs_what_it_left_half_written(tmp_path: Path):
 
 
 def test_changed_bytes_are_noticed(tmp_path: Path):
-    file = fill(tmp_path / "a.h5") / "clips"
+    file = fill(tmp_path / "a.h5") / "units"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +187,41 @@ def test_strengths_are_numbers_of_any_kind(name: str, unchecked: None):
     assert torch.equal(results[0], results[2])
 
 
+def test_single_changes_take_numbers_of_any_kind_and_no_others(unchecked: None):
+    batch = batch_on("cpu")
+    events, lengths = list_events(batch.spikes), batch.lengths
+    real: dict[str, Callable[[Any], Any]] = {
+        "event_drop": lambda strength: event_drop(events, strength),
+        "speed": lambda strength: speed(events, lengths, strength)[0],
+        "time_jitter": lambda strength: time_jitter(events, lengths, strength),
+        "channel_jitter": lambda strength: channel_jitter(events, batch.spikes.shape[2], strength),
+        "cutmix": lambda strength: cutmix(batch, np.int64(CLASSES), strength)[1],  # pyright: ignore
+    }
+    whole: dict[str, Callable[[Any], Any]] = {
+        "channel_shift": lambda limit: channel_shift(batch.spikes, limit),
+        "time_mask": lambda limit: time_mask(batch.spikes, lengths, limit),
+        "channel_mask": lambda limit: channel_mask(batch.spikes, limit),
+    }
+    for functions, right, wrong in (
+        (real, 0.5, (-0.1, math.nan, math.inf, "much", None, True)),
+        (whole, 2, (-1, 2.5, math.nan, "much", None, True)),
+    ):
+        for name, change in functions.items():
+            results = []
+            for kind in (
+                float if right < 1 else int,
+                np.float32 if right < 1 else np.int16,
+                tensor,
+            ):
+                torch.manual_seed(1)
+                results.append(torch.stack(list(change(kind(right)))))
+            assert torch.equal(results[0], results[1]), name
+            assert torch.equal(results[0], results[2]), name
+            for value in wrong:
+                with pytest.raises(UsageError, match=f"^{name} must be .*, got {value!r}"):
+                    change(value)
+
+
 def test_labels_that_are_no_classes_are_not_mixed():
     batch = batch_on("cpu")
     with pytest.raises(UsageError, match=r"labels must be 0 to 2 \(3 classes\), got 3 at place 3"):
@@ -337,9 +374,10 @@ def test_what_leaves_at_one_edge_does_not_come_back_at_the_other():
     assert 0 < moved.sum() < spikes.sum()
 
 
-def test_a_shift_out_of_all_channels_is_refused():
-    with pytest.raises(UsageError, match="less than the input's 4 channels, got 4"):
-        channel_shift(torch.zeros(1, 1, 4), 4)
+@pytest.mark.parametrize("limit", [-1, 1.5, "far", 4])
+def test_an_impossible_limit_is_refused(limit: object, unchecked: None):
+    with pytest.raises(UsageError, match=f"got {limit!r}"):
+        channel_shift(torch.zeros(1, 1, 4), limit)  # pyright: ignore[reportArgumentType]
 
 
 def is_one_span(hidden: Tensor) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn_delays.data.download import alone_in, fetch_file, untar
+from snn_delays.data.archive import untar
+from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
 from snn_delays.data.gsc import clips
 from snn_delays.data.gsc.clips import ARCHIVE, URL
 from snn_delays.errors import UsageError
@@ -44,7 +45,7 @@ def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:
             _refuse(root, [path.name for path in root.iterdir() if path != archive])
             url = f"{(base_url or URL).rstrip('/')}/{ARCHIVE}"
             fetch_file(url, archive, f"sha256:{SHA256}", by_hand=by_hand)
-            untar(archive, unpacked)
+            untar(archive, unpacked, max_bytes=MOST_BYTES)
         archive.unlink(missing_ok=True)
         # One rename each; who is stopped in between finds the rest in `unpacked` and goes on.
         members = sorted(unpacked.iterdir(), key=lambda path: (path.name in LISTS, path.name))
