@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from snn_delays.data import Batch, SparseBatch, SpikeData, SpikeSplit
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.events.binning import Grid
+from snn_delays.data.events.reading import Events
 from snn_delays.data.gsc.encoders import Encoder
 from snn_delays.data.gsc.log_mel import LogMel
+from snn_delays.data.gsc.split import FeatureBatch, FeatureSplit, Scale
 from snn_delays.data.synthetic import SyntheticTask
 from snn_delays.errors import UsageError
 
@@ -30,6 +32,15 @@ COLUMNS: dict[str, Any] = {
     "labels": torch.tensor([0, 1, 0]),
     "speakers": torch.tensor([4, -1, 4]),
     "n_channels": 4,
+    "name": "train",
+}
+PARTS: dict[str, Any] = {
+    "parts": [np.zeros((2, 5, 3), np.float16), np.zeros((1, 5, 3), np.float16)],
+    "places": np.array([[0, 1], [1, 0]]),
+    "labels": torch.tensor([0, 1]),
+    "speakers": torch.tensor([-1, -1]),
+    "scale": Scale(torch.zeros(3), torch.ones(3)),
+    "encoder": Encoder("none", 0.5),
     "name": "train",
 }
 N = torch.zeros(2, dtype=torch.int64)
@@ -47,6 +58,24 @@ BATCH: dict[str, Any] = {
     "lengths": N + 1,
     "speakers": N,
 }
+EVENTS: dict[str, Any] = {
+    "times": np.array([0.0, 0.5, 0.2]),
+    "units": np.array([0, 3, 3]),
+    "offsets": np.array([0, 1, 3]),
+    "labels": np.array([0, 1]),
+    "speakers": np.array([0, -1]),
+    "n_units": 4,
+    "invalid_events": 0,
+}
+SCALE: dict[str, Any] = {"mean": torch.zeros(3), "inverse": torch.ones(3)}
+FEATURES: dict[str, Any] = {
+    "features": torch.zeros(2, 5, 3, dtype=torch.float16),
+    "scale": Scale(torch.zeros(3), torch.ones(3)),
+    "encoder": Encoder("none", 0.5),
+    "labels": N,
+    "speakers": N,
+}
+
 WHOLE = "a one-dimensional array or CPU tensor of whole numbers"
 
 
@@ -146,7 +175,37 @@ def test_integers_of_any_width_make_the_same_batches(
     ):
         assert mine.dtype == theirs.dtype
         assert torch.equal(mine, theirs)
-    assert SpikeSplit.join([made, made], "twice").collate([3]).spikes.sum() == 1
+    assert SpikeSplit.concatenate([made, made], "twice").collate([3]).spikes.sum() == 1
+
+
+def test_parts_of_different_channels_are_not_joined() -> None:
+    wide = SpikeSplit(**COLUMNS | {"n_channels": 5, "name": "wide"})
+    with pytest.raises(UsageError, match="one number of channels, got train: 4, wide: 5"):
+        SpikeSplit.concatenate([SpikeSplit(**COLUMNS), wide], "both")
+    with pytest.raises(UsageError, match="got no parts"):
+        SpikeSplit.concatenate([], "none")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"parts": []}, "expected at least 1 part, got none"),
+        ({"parts": [np.zeros((2, 5, 3), np.float32)]}, "got float32 of shape [2, 5, 3]"),
+        ({"parts": [PARTS["parts"][0], PARTS["parts"][1][:, :4]]}, "of shape [1, 4, 3] at place 1"),
+        ({"scale": Scale(torch.zeros(4), torch.ones(4))}, "5 steps, 4 bands], got float16"),
+        ({"places": np.array([0, 1])}, "places must be an array [n, 2], got int64 of shape [2]"),
+        ({"places": np.array([[0, 1], [2, 0]])}, "places[:, 0] must be 0 to 1, got 2"),
+        ({"places": np.array([[0, 1], [1, 1]])}, "places[:, 1] must be rows of their part, 1 in"),
+        ({"places": np.array([[0, -1], [1, 0]])}, "places[:, 1] must be 0 to 2147483647, got -1"),
+        ({"labels": int64(0, -1)}, "labels must be 0 to"),
+        ({"labels": int64(0)}, "labels must be 2 numbers, got 1"),
+        ({"name": None}, "name must be text"),
+    ],
+)
+def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> None:
+    message = refused(FeatureSplit, PARTS, **changed)
+    assert message.startswith("FeatureSplit")
+    assert expected in message
 
 
 @pytest.mark.parametrize(
@@ -161,11 +220,21 @@ def test_integers_of_any_width_make_the_same_batches(
         (Batch, BATCH, {"spikes": torch.ones(1, 2, 4).to_sparse()}, "got sparse float32 of shape"),
         (Batch, BATCH, {"labels": int64(1, 2, 3)}, "labels must be a tensor of 2 whole numbers"),
         (Batch, BATCH, {"speakers": [0, 0]}, "speakers must be a tensor of 2 whole numbers"),
+        (FeatureBatch, FEATURES, {"labels": int64(1)}, "labels must be a tensor of 2"),
+        (FeatureBatch, FEATURES, {"features": torch.zeros(2, 5)}, "must be a tensor [N, T, bands]"),
+        (Scale, SCALE, {"mean": [0.0]}, "mean must be"),
+        (Scale, SCALE, {"inverse": torch.ones(2)}, "of"),
         (data, {}, {"class_names": ("a",)}, "train must be 0 to 0 (1 class_names), got 1"),
         (data, {}, {"class_names": "ab"}, "class_names must be a tuple of str, got 'ab'"),
         (data, {}, {"valid": [1, 2]}, "valid must be a Split, got [1, 2]"),
         (data, {}, {"dt_ms": 0}, "dt_ms must be a number of ms > 0, got 0"),
         (data, {}, {"test": SpikeSplit(**COLUMNS | {"n_channels": 5})}, "got 5 in test"),
+        (Events, EVENTS, {"times": np.array([0.0, 0.5, -0.2])}, "of shape [3] from -0.2 s"),
+        (Events, EVENTS, {"times": np.array([0.0, 0.5, np.nan])}, "finite numbers >= 0, got"),
+        (Events, EVENTS, {"times": np.array([0, 5, 2])}, "times must be seconds, a float array"),
+        (Events, EVENTS, {"units": np.array([0, 4, 3])}, "must be 0 to 3 (n_units = 4), got 4"),
+        (Events, EVENTS, {"offsets": np.array([0, 1, 2])}, "offsets must go from 0 to the number"),
+        (Events, EVENTS, {"labels": np.array([0, -2])}, "labels must be 0 to"),
         (Grid, {"dt_ms": 1, "pool": 1}, {"dt_ms": "10"}, "dt_ms must be a number of ms > 0, got"),
         (Grid, {"dt_ms": 1, "pool": 1}, {"pool": True}, "pool must be a whole number of units"),
         (SyntheticTask, {}, {"dt_ms": None}, "dt_ms must be a number of ms > 0, got None"),

@@ -66,14 +66,18 @@ def test_collate_equals_a_loop(events: list[Recording], data: st.DataObject) -> 
 
 @settings(deadline=None)
 @given(recordings, st.data())
-def test_a_subset_keeps_every_recording(events: list[Recording], data: st.DataObject) -> None:
+def test_subset_and_concatenate_keep_every_recording(
+    events: list[Recording], data: st.DataObject
+) -> None:
     order = data.draw(st.permutations(range(len(events))))
     cut = data.draw(st.integers(0, len(events)))
     split = split_of(events)
-    for part, places in ((split.subset(order[:cut], "a"), order[:cut]), (split, range(len(split)))):
-        batches = zip(part.collate(range(len(part))), split.collate(places), strict=True)
-        for got, expected in batches:
-            torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    parts = [split.subset(order[:cut], "a"), split.subset(order[cut:], "b")]
+    joined = SpikeSplit.concatenate(parts, "both")
+    for got, expected in zip(joined.collate(range(len(joined))), split.collate(order), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    assert joined.name == "both"
+    assert joined.steps.dtype == torch.int16
 
 
 def test_works_in_a_shuffling_data_loader() -> None:
@@ -224,11 +228,11 @@ def test_counts_stand_for_equal_events(events: list[Recording], data: st.DataObj
     indices = data.draw(st.lists(st.integers(0, len(events) - 1), min_size=1, max_size=8))
     expected = naive(repeated, indices)
     assert torch.equal(counted.collate(indices).spikes, expected)
-    joined = SpikeSplit.join([counted, counted], "all")
-    assert joined.name == "all"
-    assert joined.steps.dtype == torch.int16
-    places = [len(events) + index for index in indices]
+    # With and without counts, whole and in part: all may be put together.
+    joined = SpikeSplit.concatenate([plain, counted.subset(indices, "some"), counted], "all")
+    places = range(len(events), len(events) + len(indices))
     assert torch.equal(joined.collate(places).spikes, expected)
+    assert torch.equal(joined.collate(range(len(events))).spikes, naive(events, range(len(events))))
 
 
 def test_a_subset_copies_no_events() -> None:

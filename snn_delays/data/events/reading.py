@@ -13,7 +13,10 @@ import h5py
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from snn_delays.arguments import described, whole_number
+from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.events.spike_file import Header, SpikeFile
+from snn_delays.errors import UsageError
 
 OnBad = Literal["refuse", "skip"]
 
@@ -26,6 +29,9 @@ class Events:
 
     ``times`` are seconds, finite and >= 0; recording ``i`` owns the events from ``offsets[i]`` up
     to ``offsets[i + 1]``; ``speakers`` are -1 where unknown.
+
+    Raises:
+        UsageError: columns of another kind, length or range.
     """
 
     times: Float64[np.ndarray, " E"]
@@ -40,6 +46,21 @@ class Events:
     """What the file stores times in: how far each is rounded."""
     skipped: tuple[str, ...] = ()
     """The recordings that were left out, and why: "recording 7 is ragged: …"."""
+
+    def __post_init__(self) -> None:
+        times = self.times
+        real = isinstance(times, np.ndarray) and times.dtype.kind == "f" and times.ndim == 1
+        if not real or not (np.isfinite(times).all() and times.min(initial=0) >= 0):
+            raise UsageError(
+                "Events: times must be seconds, a float array [E] of finite numbers >= 0, "
+                f"got {described(times)}{f' from {times.min(initial=0)} s' if real else ''}."
+            )
+        last = whole_number("Events: n_units", self.n_units, 1) - 1
+        why = f"n_units = {self.n_units}"
+        column("Events: units", self.units, len(times), 0, last, why=why)
+        n = len(offsets_of("Events: offsets", self.offsets, len(times))) - 1
+        column("Events: labels", self.labels, n, 0, MOST)
+        column("Events: speakers", self.speakers, n)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,7 +18,7 @@ from snn_delays.data.gsc.clips import Task
 from snn_delays.data.gsc.encoders import Encoder, EncoderName
 from snn_delays.data.gsc.features import read_features
 from snn_delays.data.gsc.log_mel import Frontend, log_mel
-from snn_delays.data.gsc.split import FeatureSplit, scale_of
+from snn_delays.data.gsc.split import FeatureSplit, Scale
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
 
@@ -106,14 +106,13 @@ def load_gsc(
                 "expected at least 1. The official lists, or the hash of file names, say which are."
             )
     heard, steps = where["train"], front_end.steps(front_end.rate)
-    mean, inverse = scale_of(features.sums[heard], features.squares[heard], steps)
+    scale = Scale.of(features.sums[heard], features.squares[heard], steps)
     whole = FeatureSplit(
         features.parts,
         places=features.places,
         labels=torch.tensor(chosen.labels),
         speakers=torch.tensor([clip.speaker for clip in chosen.clips]),
-        mean=mean,
-        inverse=inverse,
+        scale=scale,
         encoder=encode,
         name="all",
     )

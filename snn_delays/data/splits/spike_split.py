@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,17 @@ from snn_delays.arguments import whole_number
 from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
 from snn_delays.data.splits.interface import Indices, Split
+from snn_delays.errors import UsageError
 
 _TOGETHER = 1024  # recordings
 
 
 class SpikeSplit(Split):
     """The recordings of one split as a flat list of binned events.
+
+    Laying out a batch is one vectorised operation instead of one per recording. With
+    ``collate_fn=split.sparse`` a batch can be moved to a device before it is laid out; see
+    :class:`~snn_delays.data.splits.batch.SparseBatch`.
 
     Args:
         steps: time step of every event, recording after recording; in any order within one.
@@ -32,9 +38,10 @@ class SpikeSplit(Split):
             out of range.
 
     Shape:
-        ``steps``, ``channels``, ``counts`` ``[E]``; ``offsets`` ``[n + 1]``; ``labels``,
-        ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset` the first four
-        stay those of the whole list, which may be a file mapped into memory.
+        ``steps``, ``channels``, ``counts`` ``[E]`` for E events; ``offsets`` ``[n + 1]``;
+        ``labels``, ``speakers`` and the derived ``lengths`` (steps) ``[n]``. In a :meth:`subset`
+        the first four stay those of the whole list, which may be a file mapped into memory, and
+        ``n`` is its own number of recordings in the rest.
     """
 
     def __init__(
@@ -72,10 +79,9 @@ class SpikeSplit(Split):
         cells += np.repeat(np.arange(len(chosen), dtype=cells.dtype), sizes)
         cells *= self.n_channels
         cells += self.channels.numpy().take(events)
-        counts = self.counts
         return SparseBatch(
             cells=torch.from_numpy(cells),
-            counts=None if counts is None else torch.from_numpy(counts.numpy().take(events)),
+            counts=_taken(self.counts, events),
             shape=(n_steps, len(chosen), self.n_channels),
             labels=self.labels[chosen],
             lengths=lengths,
@@ -92,26 +98,62 @@ class SpikeSplit(Split):
         return np.flatnonzero(~fires)
 
     @classmethod
+    def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
+        """One split of all recordings of ``parts``, which have the same channels.
+
+        Raises:
+            UsageError: no parts, or parts of different numbers of channels.
+        """
+        if len({part.n_channels for part in parts}) != 1:
+            found = ", ".join(f"{part.name}: {part.n_channels}" for part in parts) or "no parts"
+            raise UsageError(
+                f"SpikeSplit {name}: parts must have one number of channels, got {found}."
+            )
+        return cls.join([part._own() for part in parts], name)
+
+    @classmethod
     def join(cls, parts: list[SpikeSplit], name: str) -> SpikeSplit:
-        """One split of all recordings of parts with counts, none a subset, emptying the list.
+        """As :meth:`concatenate`, for parts that are no subsets, and emptying the list.
 
         Of what the parts hold, if nobody else does, only a third is ever there twice.
         """
-        names = ("steps", "channels", "counts", "labels", "speakers")
-        columns: dict[str, Any] = {key: [getattr(part, key) for part in parts] for key in names}
-        sizes = torch.cat([part.offsets.diff() for part in parts])
+        columns = {
+            key: [getattr(part, key) for part in parts]
+            for key in ("steps", "channels", "counts", "labels", "speakers")
+        }
+        if all(counts is None for counts in columns["counts"]):
+            del columns["counts"]
+        else:
+            columns["counts"] = [
+                torch.ones(len(steps), dtype=torch.uint8) if counts is None else counts
+                for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
+            ]
+        offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
         n_channels = parts[0].n_channels
         parts.clear()
-        whole = {key: torch.cat(columns.pop(key)) for key in names}
-        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        whole = {key: torch.cat(columns.pop(key)) for key in list(columns)}
         return cls(**whole, offsets=offsets, n_channels=n_channels, name=name)
+
+    def _own(self) -> SpikeSplit:
+        """This split with a list of its own events; itself if it has one."""
+        if self._places is None:
+            return self
+        events, sizes = self._events(torch.arange(len(self)))
+        return self.holding(
+            steps=self.steps.numpy().take(events),
+            channels=self.channels.numpy().take(events),
+            counts=_taken(self.counts, events),
+            offsets=_offsets(torch.from_numpy(sizes)),
+        )
 
     def holding(self, **events: Any) -> SpikeSplit:
         """The same recordings, holding other events."""
         recordings = {name: getattr(self, name) for name in ("labels", "speakers", "n_channels")}
         return SpikeSplit(**events, **recordings, name=self.name)
 
-    def _events(self, chosen: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _events(
+        self, chosen: Int64[Tensor, " N"]
+    ) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " N"]]:
         """Where in the list the events of the chosen recordings stand, and how many each has."""
         places, offsets = self._standing(chosen).numpy(), self.offsets.numpy()
         first = offsets[places]
@@ -122,7 +164,19 @@ class SpikeSplit(Split):
         return events, sizes
 
 
-def _lengths(steps: Tensor, offsets: Tensor) -> Int64[Tensor, " n"]:
+def _taken(
+    counts: Integer[Tensor, " all"] | None, events: Int64[np.ndarray, " E"]
+) -> Integer[Tensor, " E"] | None:
+    return None if counts is None else torch.from_numpy(counts.numpy().take(events))
+
+
+def _offsets(sizes: Int64[Tensor, " n"]) -> Int64[Tensor, " n_plus_1"]:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _lengths(
+    steps: Integer[Tensor, " E"], offsets: Int64[Tensor, " n_plus_1"]
+) -> Int64[Tensor, " n"]:
     """Last step + 1 of every recording; 1 for a recording without events."""
     lengths = torch.ones(len(offsets) - 1, dtype=torch.int64)
     occupied = offsets.diff() > 0
