@@ -1,12 +1,16 @@
 """Writing spike recordings in the file format of SHD and SSC.
 
-spikes/times   [n] variable-length float (float16 as published), seconds
-spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
-               units are 0 … n_units − 1
-labels         [n] integer
-extra/speaker  [n] integer or text, optional
-extra/keys     [classes] names of the labels, optional
-extra/meta_info/gender  [speakers] text, optional
+    spikes/times   [n] variable-length float (float16 as published), seconds
+    spikes/units   [n] variable-length integer, the unit that fired; optional attribute n_units:
+                   units are 0 … n_units − 1
+    labels         [n] integer
+    extra/speaker  [n] integer or text, optional
+    extra/keys     [classes] names of the labels, optional
+    extra/meta_info/gender  [speakers] text, optional
+
+Reference:
+    Cramer, Stradmann, Schemmel, Zenke, "The Heidelberg Spiking Data Sets for the Systematic
+    Evaluation of Spiking Neural Networks" (2020, arXiv:1910.07407).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from snn_delays.data.events.binned import BinnedFile, data_of
 from snn_delays.data.events.binning import Grid, bin_events, clip_counts, merge_equal
 from snn_delays.data.events.reading import Recordings
 from snn_delays.data.splits.interface import SpikeData
+from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
 
@@ -87,12 +88,18 @@ def recordings(
     for (some, own), name in zip(parts, ("recording", "test recording"), strict=False):
         numbers = _numbered(own, names if isinstance(own[0], str) else range(len(names)))
         speakers = _groups(groups if name == "recording" else None, len(own))
-        lists = _lists(some, n_units, time_unit, grid, name)
-        together = Recordings(0, *lists[:2], numbers, speakers).events(
-            n_units=n_units, time_type=lists[2]
-        )
-        split = merge_equal(bin_events(together, **asdict(grid), name=f"recordings: {name}"))
-        told = len(together.times), together.invalid_events
+        owner = f"recordings: {name}"
+        if _dense(some):
+            about = {"labels": numbers, "speakers": speakers, "name": owner}
+            split = _counted(some, n_units, time_unit, grid, **about)
+            told = int(split.counts.sum()) if split.counts is not None else 0, 0
+        else:
+            times, units, kind = _lists(some, n_units, time_unit, owner)
+            together = Recordings(0, times, units, numbers, speakers).events(
+                n_units=n_units, time_type=kind
+            )
+            split = merge_equal(bin_events(together, **asdict(grid), name=owner))
+            told = len(together.times), together.invalid_events
         files.append(BinnedFile(Path(name), clip_counts(split, max_count), names, *told))
     whole, rest = files[0].split, np.arange(len(parts[0][1]))
     grouped = groups is not None
@@ -180,20 +187,10 @@ def _numbered(values: Sequence[Any], names: Sequence[Any]) -> Int64[np.ndarray, 
 
 
 def _lists(
-    events: Any, n_units: int, time_unit: TimeUnit | None, grid: Grid, name: str
+    events: Any, n_units: int, time_unit: TimeUnit | None, owner: str
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.dtype]:
     """Times (s) and units of every recording, and the type that times had."""
-    if _dense(events):
-        if grid.max_time_ms is not None or time_unit is not None:
-            raise UsageError(
-                "recordings: time_unit and max_time_ms are for events, got an array [n, T, C], "
-                "whose steps are those of dt_ms. Leave them out, and cut the array."
-            )
-        events, time_unit = _counted(events, n_units, grid.dt_ms), "s"
-    found = [
-        _events(one, n_units, time_unit, f"recordings: {name} {at}")
-        for at, one in enumerate(events)
-    ]
+    found = [_events(one, n_units, time_unit, f"{owner} {at}") for at, one in enumerate(events)]
     kind = np.result_type(*{times.dtype for times, _ in found})
     unit = time_unit or "s"
     if kind == np.float16 and unit != "s":
@@ -206,8 +203,15 @@ def _lists(
     return seconds, units, kind if kind.kind == "f" else np.dtype(np.float64)
 
 
-def _counted(counts: np.ndarray, n_units: int, dt_ms: float) -> list[tuple[Any, Any]]:
-    """The events that arrays of spike counts stand for, each in the middle of its step."""
+def _counted(
+    counts: np.ndarray, n_units: int, time_unit: TimeUnit | None, grid: Grid, **about: Any
+) -> SpikeSplit:
+    """Spikes of an array that counts them."""
+    if grid.max_time_ms is not None or time_unit is not None:
+        raise UsageError(
+            "recordings: time_unit and max_time_ms are for events, got an array [n, T, C], whose "
+            "steps are those of dt_ms. Leave them out, and cut the array."
+        )
     if counts.shape[2] != n_units:
         raise UsageError(
             f"recordings: an array [n, T, C] must have n_units = {n_units} channels, got "
@@ -219,8 +223,16 @@ def _counted(counts: np.ndarray, n_units: int, dt_ms: float) -> list[tuple[Any, 
             "recordings: an array [n, T, C] must count spikes in whole numbers >= 0, got "
             f"{described(counts)} with others. For currents make a Split of your own."
         )
-    cells = [np.argwhere(one).repeat(one[one != 0].astype(np.int64), axis=0).T for one in counts]
-    return [((steps + 0.5) * dt_ms / 1000, units) for steps, units in cells]
+    pooled = np.add.reduceat(counts.astype(np.int64), np.arange(0, n_units, grid.pool), axis=2)
+    recordings, steps, channels = np.nonzero(pooled)
+    return SpikeSplit(
+        steps=steps,
+        channels=channels,
+        counts=pooled[recordings, steps, channels],
+        offsets=np.searchsorted(recordings, np.arange(len(counts) + 1)),
+        n_channels=pooled.shape[2],
+        **about,
+    )
 
 
 def _events(

@@ -87,6 +87,16 @@ def test_every_form_is_the_same_data_set():
     assert dense.n_channels == UNITS
 
 
+def test_counts_may_be_long_and_large():
+    counts = np.zeros((8, 60_000, 1), np.int64)
+    counts[:, [0, -1]] = 10**9
+    data = recordings(counts, [0, 1] * 4, n_units=1, dt_ms=1.0, valid_fraction=0.25, test=0.25)
+    batch = data.train.collate([0])
+    assert batch.spikes.shape == (60_000, 1, 1)
+    assert batch.spikes.flatten().nonzero().flatten().tolist() == [0, 59_999]
+    assert float(batch.spikes.max()) == 1e9
+
+
 def test_times_on_the_grid_belong_to_the_step_that_begins():
     times = [np.arange(20) * 10, np.arange(20) * 10.0]
     units = np.zeros(20, dtype=int)

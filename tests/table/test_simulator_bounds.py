@@ -15,6 +15,7 @@ from snn_delays.table import schema
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
 from snn_delays.table.simulator import Simulator
+from snn_delays.table.simulator import events as module
 from snn_delays.table.simulator.bounds import STATE
 from snn_delays.table.simulator.reference import ReferenceSimulator
 from snn_delays.table.table import DelayTable
@@ -146,3 +147,9 @@ def test_refused_input_leaves_the_network_where_it_was() -> None:
         with pytest.raises(UsageError, match="finite"):
             simulator.step(np.array([1, 1, 1, 1, np.nan]))
         np.testing.assert_array_equal(found, undisturbed.step(np.ones(5))[1])
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "loops", None)
+    with pytest.raises(UsageError, match="pip install numba.*ReferenceSimulator"):
+        Simulator(random_table(9, (5, 3)))

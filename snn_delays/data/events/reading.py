@@ -100,10 +100,7 @@ class Recordings:
                 got = int(units[wrong.argmax()])
                 defect = f"has a unit out of range: expected 0 to {n_units - 1}, got {got}"
             elif not 0 <= label < n_classes:
-                defect = (
-                    f"has a label out of range: expected 0 to {n_classes - 1} "
-                    f"({n_classes} class names), got {label}"
-                )
+                defect = _label_defect(label, n_classes)
             else:
                 continue
             found[i] = f"recording {self.start + i} {defect}"
@@ -129,6 +126,14 @@ class Recordings:
             invalid_events=int(np.count_nonzero(~valid)),
             **about,
         )
+
+
+def _label_defect(label: int, n_classes: int) -> str:
+    """The words for a label that is none."""
+    return (
+        f"has a label out of range: expected 0 to {n_classes - 1} "
+        f"({n_classes} class names), got {label}"
+    )
 
 
 def sizes(lists: Sequence[np.ndarray]) -> Int64[np.ndarray, " n"]:
@@ -164,8 +169,14 @@ def stream_events(
     Raises:
         UsageError: the path and what is wrong: damaged, or a defect.
     """
+    n_classes = len(header.class_names)
+    wrong_labels = np.flatnonzero(~header.labels_in_range)
+    if on_bad == "refuse" and wrong_labels.size:  # before gigabytes are read
+        i = int(wrong_labels[0])
+        defect = _label_defect(int(header.labels[i]), n_classes)
+        raise source.error(f"recording {i} {defect}")
     for some in stream_recordings(file, source, header):
-        bad = some.defects(n_units, len(header.class_names))
+        bad = some.defects(n_units, n_classes)
         if bad and on_bad == "refuse":
             raise source.error(next(iter(bad.values())))
         yield (some.without([*bad]) if bad else some).events(

@@ -14,14 +14,21 @@ order, and projections in the table's order:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.simulator import bounds
-from snn_delays.table.simulator.events_cpu import advance, check_counts, pack
 from snn_delays.table.simulator.simulation import Bools, Float64, Simulation
 from snn_delays.table.table import DelayTable
+
+loops: Any
+try:
+    from snn_delays.table.simulator import events_cpu as loops
+except ImportError:  # numba
+    loops = None
 
 
 def simulate(table: DelayTable, counts: NDArray[np.generic]) -> Simulation:
@@ -43,10 +50,16 @@ class Simulator:
 
     Raises:
         UsageError: no table; input of another shape than the table's, or not finite; for models in
-            whole numbers input that is not whole numbers, or currents and states beyond ±2^53.
+            whole numbers input that is not whole numbers, or currents and states beyond ±2^53. Or
+            numba is not installed.
     """
 
     def __init__(self, table: DelayTable) -> None:
+        if loops is None:
+            raise UsageError(
+                "Simulator needs numba: pip install numba. Without it "
+                "snn_delays.table.simulator.reference.ReferenceSimulator does the same, slowly."
+            )
         if not isinstance(table, DelayTable):
             raise UsageError(
                 f"Simulator takes a DelayTable, got {type(table).__name__}. read_table(path) gives "
@@ -54,7 +67,7 @@ class Simulator:
             )
         self.table = table
         self._largest = bounds.largest_count(table)
-        self._packed = pack(table)
+        self._packed = loops.pack(table)
         self._rest = self._packed.state.copy()
         ends = np.cumsum([one.size for one in table.populations])
         self._neurons = int(ends[-1])
@@ -109,11 +122,11 @@ class Simulator:
         return self.advance(counts, self.table.tail_steps)
 
     def _go(self, x: Float64, steps: int) -> tuple[Float64, Bools]:
-        if not check_counts(x, self._largest):
+        if not loops.check_counts(x, self._largest):
             bounds.require_counts(self.table, x, self._largest)
         potentials = np.empty((steps, self.table.output.size))
         fired = np.zeros((steps, self._neurons), np.bool_)
-        left = advance(potentials, fired, x, *self._packed)
+        left = loops.advance(potentials, fired, x, *self._packed)
         if left >= 0:
             raise bounds.out_of_range(self.table.populations[left].name)
         return potentials, fired
