@@ -1,4 +1,4 @@
-"""The table's room works where torch is not installed."""
+"""The table's room works where torch is not installed, and reads tables without numba."""
 
 from __future__ import annotations
 
@@ -52,3 +52,46 @@ def test_a_table_is_read_run_and_written_in_every_format_without_torch(tmp_path:
     np.testing.assert_array_equal(np.load(tmp_path / "potentials.npy"), expected)
     assert {path.name for path in (tmp_path / "formats").iterdir()} == set(FORMATS)
     assert read_table(found).class_names == table.class_names
+
+
+WITHOUT_NUMBA = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "numba":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from snn_delays.errors import UsageError
+from snn_delays.table import read_table
+from snn_delays.table.simulator import Simulator
+from snn_delays.table.simulator.reference import ReferenceSimulator
+
+table = read_table(sys.argv[1])
+np.save(sys.argv[3], ReferenceSimulator(table).run(np.load(sys.argv[2])).potentials)
+try:
+    Simulator(table)
+except UsageError as error:
+    print(error)
+"""
+
+
+def test_without_numba_the_reference_runs_a_table(tmp_path: Path) -> None:
+    table = random_table(3, (5, 7, 3))
+    counts = np.random.default_rng(3).integers(0, 3, (20, table.input_channels))
+    write_table(table, tmp_path / "delays.h5")
+    np.save(tmp_path / "counts.npy", counts)
+    there = ("delays.h5", "counts.npy", "potentials.npy")
+    said = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMBA, *(str(tmp_path / name) for name in there)],
+        cwd=ROOT,
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert said.startswith("Simulator needs numba: pip install numba. Without it")
+    found = np.load(tmp_path / "potentials.npy")
+    np.testing.assert_array_equal(found, simulate(table, counts).potentials)

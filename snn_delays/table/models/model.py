@@ -12,11 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numba import extending
 from numpy.typing import NDArray
 
 from snn_delays.arguments import choice, whole_number
 from snn_delays.errors import UsageError
+
+try:
+    from numba import extending
+except ImportError:  # steps then run in Python alone
+    extending = None
 
 MAX_SHIFT = 24
 
@@ -196,7 +200,7 @@ def whole_form(model: Model) -> Model:
 
 def inlined(function: Any) -> Any:
     """A function that steps may call, compiled with them."""
-    return extending.register_jitable(function)
+    return function if extending is None else extending.register_jitable(function)
 
 
 @inlined
