@@ -53,8 +53,8 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     The network is left as it is. A neuron node named ``1`` becomes the population ``lif_1``, one
     named ``block.lif`` becomes ``block_lif``, unless the network's ``population_names`` has another
     name for it. A network whose forward cannot be followed may have a method ``signals``, which
-    does the same without resets and padding, or ``traced``, which
-    is its answer to this.
+    does the same without resets and padding, or ``traced``, which is its answer to this. What is
+    found is tried with random spikes (``probe.py``) before it is given back.
 
     Args:
         module: any network of known parts, its forward of one tensor.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays import losses
 from snn_delays.data import Batch, SpikeData
@@ -66,10 +66,11 @@ def draw_readout(net: nn.Module, data: SpikeData, path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in delay_layers(shuffled):
-            if is_parametrized(layer, "delay"):
-                remove_parametrizations(layer, "delay")
             order = torch.randperm(layer.delay.numel(), generator=generator)
-            layer.delay.copy_(layer.delay.flatten()[order].view_as(layer.delay))
+            if is_parametrized(layer, "delay"):
+                register_parametrization(layer, "delay", _Shuffled(order), unsafe=True)
+            else:
+                layer.delay.copy_(_Shuffled(order)(layer.delay))
     with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
         _draw_input(raster, data)
@@ -78,6 +79,17 @@ def draw_readout(net: nn.Module, data: SpikeData, path: Path) -> None:
         panels[1].sharey(panels[0])
         _name_lines(panels[0])
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
+
+
+class _Shuffled(nn.Module):
+    """Delays in another order, of the parameter or of what a parametrisation makes."""
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, delay: Tensor) -> Tensor:
+        return delay.flatten()[self.order].view_as(delay)
 
 
 def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, path: Path) -> None:

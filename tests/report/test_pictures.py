@@ -12,11 +12,13 @@ from drawn_networks import delay_snn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from torch.nn.utils.parametrize import register_parametrization
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays import DelaySNN, losses
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.evaluation import evaluate
+from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.report import pictures
 
 
@@ -155,3 +157,25 @@ def test_runs_on_other_data_are_not_drawn_together(there: Path, shell: Shell):
     assert "plot=both.png: runs/other has other test samples than runs/none" in line
     assert not (there / "both.png").exists()
     assert "NAME.png, got 'both'" in shell.fails("evaluate", "run=runs/none", "plot=both")
+
+
+class Within(torch.nn.Module):
+    """A range of one's own for delays."""
+
+    def forward(self, delay: torch.Tensor) -> torch.Tensor:
+        return delay.clamp(0, 5)
+
+
+def test_pictures_leave_delays_that_a_parametrisation_makes_as_they_are(
+    data: SpikeData, tmp_path: Path
+) -> None:
+    net, start = network(data), network(data)
+    for one in (net, start):
+        for layer in delay_layers(one):
+            register_parametrization(layer, "delay", Within(), unsafe=True)
+    before = [layer.delay.clone() for layer in delay_layers(net)]
+    pictures.draw_delays(net, start, data.dt_ms, tmp_path / "delays.png")
+    pictures.draw_readout(net, data, tmp_path / "readout.png")
+    assert (tmp_path / "readout.png").stat().st_size > 1000
+    for layer, delay in zip(delay_layers(net), before, strict=True):
+        assert torch.equal(layer.delay, delay)
