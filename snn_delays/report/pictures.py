@@ -77,6 +77,7 @@ def draw_readout(net: nn.Module, data: SpikeData, path: Path) -> None:
         _draw_scores(panels[0], kind(net), deployed, data)
         _draw_scores(panels[1], "the same delays, shuffled", shuffled, data)
         panels[1].sharey(panels[0])
+        panels[0].autoscale()  # over the scores of both
         _name_lines(panels[0])
         panels[-1].set_xlabel(f"time (steps of {data.dt_ms:g} ms)")
 

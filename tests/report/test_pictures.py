@@ -179,3 +179,20 @@ def test_pictures_leave_delays_that_a_parametrisation_makes_as_they_are(
     assert (tmp_path / "readout.png").stat().st_size > 1000
     for layer, delay in zip(delay_layers(net), before, strict=True):
         assert torch.equal(layer.delay, delay)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_of_both_orders_of_delays_fit_into_the_picture(
+    data: SpikeData, tmp_path: Path, drawn: list[Figure], seed: int
+) -> None:
+    net = network(data)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for layer in delay_layers(net):
+            layer.weight.normal_()
+    pictures.draw_readout(net, data, tmp_path / "readout.png")
+    for axis in drawn[0].axes[1:]:
+        scores = np.array([line.get_ydata() for line in axis.get_lines()], float)
+        low, high = axis.get_ylim()
+        assert low <= scores.min()
+        assert scores.max() <= high
