@@ -109,7 +109,10 @@ class RunFolder:
                 f"Finish it with snn-delays-train run={self.path} resume=true."
             ) from error
         except ValueError as error:
-            raise UsageError(f"{self.summary} is not readable as JSON ({error}).") from error
+            raise UsageError(
+                f"{self.summary} is not readable as JSON ({error}). "
+                f"Write it anew: snn-delays-train run={self.path} resume=true."
+            ) from error
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         """Save a checkpoint; of ``"last"`` the one before is kept, as ``"previous"``."""

@@ -29,6 +29,7 @@ def wait_passively() -> None:
 
 train = _command("train")
 evaluate = _command("evaluate")
+compare = _command("compare")
 export = _command("export")
 prepare = _command("prepare")
 encode = _command("encode")

@@ -23,7 +23,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     table = Table(title=printable(console, title), title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(printable(console, column), justify="left" if index == 0 else "right")
+        justify = "left" if index == 0 else "right"
+        table.add_column(printable(console, column), justify=justify, overflow="fold")
     for row in rows:
         # A cell may hold brackets, which are no markup.
         table.add_row(*(Text(printable(console, cell)) for cell in row))

@@ -24,6 +24,12 @@ from snn_delays.run_folder import RunFolder
 # What every run's configuration has had from the beginning.
 _OF_DATA = ("dataset._target_", "dataset.root")
 _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
+# Settings of where a run happens: it may go on elsewhere.
+ELSEWHERE = {
+    "dataset": ("root", "cache", "download", "base_url"),
+    "trainer": ("accelerator",),
+    "finetune": ("base",),
+}
 log = logging.getLogger("snn_delays")
 
 
@@ -151,6 +157,16 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
             "Restore the file that snn-delays-train wrote there."
         )
     return config
+
+
+def identity(saved: dict[str, Any]) -> dict[str, Any]:
+    """What a run goes on with or not at all: its configuration, but for where that happens."""
+    return {
+        name: {key: of for key, of in section.items() if key not in ELSEWHERE.get(name, ())}
+        if isinstance(section, dict)
+        else section
+        for name, section in saved.items()
+    }
 
 
 def require_data(config: DictConfig, file: Path) -> None:

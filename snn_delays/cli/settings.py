@@ -38,6 +38,12 @@ def config_file(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+def recipes() -> set[str]:
+    """Names of all experiments there are, of one's own, too."""
+    files = (file for folder in config_folders() for file in folder.glob("experiment/*.yaml"))
+    return {file.stem for file in files}
+
+
 @cache
 def options() -> dict[tuple[str, str], dict[str, Any]]:
     """By group and name, what ``conf/`` offers to choose from."""
@@ -75,8 +81,7 @@ def require_known(cfg: DictConfig, config_name: str) -> None:
     sections = {key.partition(".")[0] for key in known}
     recipe = str(chosen.get("experiment"))  # a data set may be without, unless one was typed
     if "experiment" in typed() and config_file(f"experiment/{recipe}") is None:
-        files = [file for folder in config_folders() for file in folder.glob("experiment/*.yaml")]
-        raise UsageError(no_such_choice("experiment", recipe, {file.stem for file in files}))
+        raise UsageError(no_such_choice("experiment", recipe, recipes()))
     for name, section in _content(cfg).items():
         inside = section if isinstance(section, dict) and name in sections else None
         own = inside is not None and "_target_" in inside and chosen.get(name)

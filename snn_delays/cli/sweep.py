@@ -46,8 +46,22 @@ def job_folder() -> Path:
 
 def keep_settings(folder: Path) -> None:
     """Write down what was typed for the run that begins in a folder."""
-    typed = "".join(f"{one}\n" for one in HydraConfig.get().overrides.task)
+    keep_typed(folder, HydraConfig.get().overrides.task)
+
+
+def keep_typed(folder: Path, settings: Iterable[str]) -> None:
+    """Write down settings as typed; what failed in the folder before is forgotten."""
+    typed = "".join(f"{one}\n" for one in settings)
     write_atomically(folder / _SETTINGS, typed.encode(errors="backslashreplace"))
+    forget_failure(folder)
+
+
+def keep_failure(folder: Path, line: str) -> None:
+    """Write down why a job failed."""
+    write_atomically(folder / _ERROR, line.encode(errors="backslashreplace"))
+
+
+def forget_failure(folder: Path) -> None:
     (folder / _ERROR).unlink(missing_ok=True)
 
 
@@ -64,7 +78,7 @@ def run_job(task: Callable[[], Any], explain: Callable[[BaseException], str]) ->
         return task()
     except Exception as error:
         line = explain(error)
-        write_atomically(folder / _ERROR, line.encode(errors="backslashreplace"))
+        keep_failure(folder, line)
         log.error(f"{folder} failed: {line}")
         sweep = Path(HydraConfig.get().sweep.dir)
         raise JobFailed(str(sweep.absolute()), line) from error
@@ -102,19 +116,20 @@ def why_failed(job: Path) -> str | None:
 
 def what_differs(folders: list[Path]) -> list[str]:
     """What was typed for each of some runs, but not for all; nothing where that is not known."""
-    typed = [_settings(folder) for folder in folders]
+    typed = [list(typed_in(folder).values()) for folder in folders]
     common = set.intersection(*map(set, typed)) if typed[1:] else set()
     return [" ".join(one for one in mine if one not in common) for mine in typed]
 
 
-def _settings(folder: Path) -> list[str]:
+def typed_in(folder: Path) -> dict[str, str]:
+    """What was typed for the job of a folder, by key, as it was typed; empty if not known."""
     if not is_job(folder):
-        return []
+        return {}
     typed = (folder / _SETTINGS).read_text(encoding="utf-8").splitlines()
     last = {one.partition("=")[0]: one for one in typed}  # of a key typed twice that counts
     if RunFolder(folder).config.exists():
         last.pop("run", None)  # the folder itself
-    return list(last.values())
+    return last
 
 
 def in_order(folders: Iterable[Path]) -> list[Path]:

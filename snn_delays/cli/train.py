@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from snn_delays.cli.model import (
 )
 from snn_delays.cli.runs import (
     dataset_root,
+    identity,
     load_config,
     load_data,
     require_no_lookup,
@@ -52,12 +54,6 @@ from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
 
 log = logging.getLogger("snn_delays")
-# Settings of where a run happens: it may go on elsewhere.
-_ELSEWHERE = {
-    "dataset": ("root", "cache", "download", "base_url"),
-    "trainer": ("accelerator",),
-    "finetune": ("base",),
-}
 
 
 def _train(cfg: DictConfig) -> float:
@@ -98,7 +94,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     kept: dict[str, Any] = {}
     if resumed:
         cfg = _resumed_config(run, trust=trust)
-        kept = _identity(plain(cfg))
+        kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
     elif cfg.get("finetune"):
@@ -136,7 +132,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
             warn_of_other_steps(cfg, data.dt_ms)
 
     beside = [
-        _Begun(run, begin, resume=resumed, config=kept or _identity(saved)),
+        _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
         callbacks.TensorBoard(run.tensorboard),
         callbacks.MetricsCsv(run.metrics),
         callbacks.ProgressBar(),
@@ -149,6 +145,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         raise
 
     summary: dict[str, Any] = {
+        "test_set": report.test_set(data),
         "split": data.split,
         "clean_split": data.clean_split,
         "delays": report.kind_of_delays(net),
@@ -161,14 +158,16 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     # On the CPU, as snn-delays-evaluate does it, so that it finds the same numbers.
     net.cpu()
+    summary["exported_synapses"] = {}
     for name in ("last", "best"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, settings["batch_size"])
+        summary["exported_synapses"][name] = report.exported_synapses(net, data.dt_ms)
     if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
         warn_if_rounding_costs("best epoch", summary["best"])
-    seconds = sorted(row["seconds"] for row in rows)
+    seconds = [row["seconds"] for row in rows]
     summary |= {
-        "seconds_per_epoch": seconds[len(seconds) // 2],
+        "seconds_per_epoch": statistics.median(seconds),
         "wall_time_s": sum(seconds),
         "threads": torch.get_num_threads(),
         "versions": report.versions(),
@@ -225,16 +224,6 @@ def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:
             "Leave that out, or start a new run."
         )
     return load_config(run, trust=trust)
-
-
-def _identity(saved: dict[str, Any]) -> dict[str, Any]:
-    """What a run goes on with or not at all: its configuration, but for where that happens."""
-    return {
-        name: {key: of for key, of in section.items() if key not in _ELSEWHERE.get(name, ())}
-        if isinstance(section, dict)
-        else section
-        for name, section in saved.items()
-    }
 
 
 @contextmanager

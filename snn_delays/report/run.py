@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import math
 import platform
 from typing import Any
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 
 from snn_delays.data import SpikeData
+from snn_delays.deploy import integer_table
+from snn_delays.errors import UsageError
 from snn_delays.evaluation import Evaluation, evaluate
 from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers, rounded
@@ -51,6 +55,25 @@ def by_speaker(evaluation: Evaluation, data: SpikeData) -> dict[str, float | Non
         "known_speakers": _number(evaluation.accuracy_where(known & named)),
         "unseen_speakers": _number(evaluation.accuracy_where(~known & named)),
     }
+
+
+def exported_synapses(net: nn.Module, dt_ms: float) -> int | None:
+    """How many synapses the delay table has; ``None`` for a network that cannot be exported."""
+    try:
+        return integer_table(net, dt_ms=dt_ms).synapses
+    except UsageError:
+        return None
+
+
+def test_set(data: SpikeData) -> dict[str, Any]:
+    """What tells test sets apart: number of recordings, digest of classes, labels and speakers.
+
+    The digest depends neither on ``dt_ms`` nor on how channels are pooled.
+    """
+    split = data.test
+    asked = [list(data.class_names), split.labels.tolist(), split.speakers.tolist()]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return {"samples": len(split), "sha256": digest}
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""Trainings one after the other, each in a process of its own: what ends one ends no other.
+
+A run that is finished is left as it is, one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from snn_delays.cli.runs import ELSEWHERE
+from snn_delays.cli.sweep import forget_failure, keep_failure, keep_typed, typed_in
+from snn_delays.errors import UsageError
+from snn_delays.run_folder import RunFolder
+
+log = logging.getLogger("snn_delays")
+_PROGRAM = "from snn_delays.cli.commands import train; train()"
+_LAST_WORDS_S = 10.0  # for a training to end by itself after Ctrl-C
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run to be: its folder, and what is typed for it beside that."""
+
+    path: Path
+    settings: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        return RunFolder(self.path).summary.exists()
+
+    @property
+    def begun(self) -> bool:
+        return RunFolder(self.path).config.exists()
+
+    def require_same(self) -> None:
+        """Refuse to take a run with other settings for this one.
+
+        Raises:
+            UsageError: the folder holds one.
+        """
+        if not self.begun:
+            return
+        there, asked = (_kept(one) for one in (typed_in(self.path), _by_key(self.settings)))
+        if there == asked:
+            return
+        told = [
+            f"{key} was {there[key].partition('=')[2] if key in there else 'not typed'}, "
+            f"now {asked[key].partition('=')[2] if key in asked else 'not typed'}"
+            for key in sorted(there.keys() | asked.keys())
+            if there.get(key) != asked.get(key)
+        ]
+        raise UsageError(
+            f"{self.path} holds a run with other settings: {'; '.join(told)}. Choose another "
+            "folder=DIR, or type what it was trained with."
+        )
+
+
+def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
+    """Run what is not finished; a failure is written down in the run's folder, and told.
+
+    Args:
+        flags: for Hydra, such as ``--config-dir=DIR``.
+        trust: for interrupted runs, see ``load_config``.
+
+    Raises:
+        UsageError: as ``Training.require_same``, before anything has run.
+    """
+    for one in trainings:
+        one.require_same()
+    for number, one in enumerate(trainings, start=1):
+        where = f"[{number}/{len(trainings)}] {one.path}"
+        if one.finished:
+            log.info(f"{where}: finished before")
+            continue
+        log.info(f"{where}: {'going on' if one.begun else ' '.join(one.settings)}")
+        typed = [f"run={one.path}"]
+        if one.begun:
+            typed += ["resume=true", f"trust={str(trust).lower()}"]
+            forget_failure(one.path)
+        else:
+            typed += one.settings
+            keep_typed(one.path, one.settings)  # makes the folder, too
+        if failure := _run([*flags, *typed]):
+            keep_failure(one.path, failure)
+            log.error(f"{where} failed: {failure}")
+
+
+def _run(arguments: Sequence[str]) -> str | None:
+    """Train; one line if that fails. What the training prints appears as it is printed."""
+    environment = {key: of for key, of in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    last = ""
+    with (
+        _ended_by_a_signal(),
+        subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process,
+    ):
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                sys.stderr.write(line)
+                last = line.strip() or last
+            code = process.wait()
+        except KeyboardInterrupt:  # a terminal's Ctrl-C goes to both
+            try:
+                process.wait(_LAST_WORDS_S)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+            log.info("Interrupted. The same command goes on from here.")
+            raise
+        except BaseException:
+            process.terminate()
+            raise
+    if code == 0:
+        return None
+    error = last.removeprefix("snn-delays-train: error: ")
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}: was there memory enough? {error}".rstrip()
+    return error or f"ended with exit code {code}"
+
+
+@contextmanager
+def _ended_by_a_signal() -> Iterator[None]:
+    """SIGTERM ends the training as well, not this process alone."""
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _by_key(settings: Sequence[str]) -> dict[str, str]:
+    return {one.partition("=")[0]: one for one in settings}
+
+
+def _kept(typed: dict[str, str]) -> dict[str, str]:
+    """What makes a run what it is, of what was typed."""
+    return {key: of for key, of in typed.items() if not elsewhere(key)}
+
+
+def elsewhere(key: str) -> bool:
+    """Whether a setting says where a run happens, not what it is."""
+    section, _, name = key.lstrip("+").rpartition(".")
+    own = ("run", "resume", "trust")
+    return name in (ELSEWHERE.get(section, ()) if section else own)

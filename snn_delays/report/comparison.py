@@ -1,0 +1,282 @@
+"""Settings beside each other, over seeds: mean and standard deviation, as CSV and Markdown.
+
+All numbers are of the last epoch: none is chosen on the test set. Standard deviations are those of
+a sample (n − 1); of a single seed there is none. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snn_delays.atomic import write_atomically
+from snn_delays.errors import UsageError
+
+Numbers = dict[str, float | None]
+DASH = "–"
+ACCURACY = (
+    "test accuracy after the last epoch with σ-kernels (float) and with delays rounded; loss: "
+    "points that rounding costs; mean ± sample standard deviation over seeds"
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is told of every run, and how it is written.
+
+    Args:
+        name: in the CSV file, where accuracies are shares.
+        title: in tables, with its unit.
+        place: keys of ``summary.json``, one inside the other.
+        share: it lies in [0, 1] and is shown in percent; else it is a number >= 0.
+        optional: not every run has it: a speaker is known or not, a network exported or not.
+        digits: behind the point, as shown.
+    """
+
+    name: str
+    title: str
+    place: tuple[str, ...]
+    share: bool = False
+    optional: bool = False
+    digits: int = 1
+
+    def of(self, summary: Mapping[str, Any]) -> float | None:
+        """The number in a run's summary.
+
+        Raises:
+            UsageError: it is missing, or no such number.
+        """
+        found: Any = summary
+        for key in self.place:
+            if not isinstance(found, Mapping) or key not in found:
+                raise UsageError(f"{'.'.join(self.place)} is missing")
+            found = found[key]
+        if found is None and self.optional:
+            return None
+        most = 1.0 if self.share else sys.float_info.max
+        number = found if isinstance(found, int | float) and not isinstance(found, bool) else None
+        if number is None or not 0 <= number <= most:
+            expected = "a share in [0, 1]" if self.share else "a number >= 0"
+            raise UsageError(f"{'.'.join(self.place)} must be {expected}, got {found!r}")
+        return number
+
+
+_TEST = ("last", "test")
+MEASURES = (
+    Measure("test_float", "float %", (*_TEST, "float", "accuracy"), share=True),
+    Measure("test_rounded", "rounded %", (*_TEST, "rounded", "accuracy"), share=True),
+    Measure("rounding_loss", "loss", (), share=True),
+    *(
+        Measure(name, f"{name.partition('_')[0]} %", (*_TEST, "rounded", name), True, True)
+        for name in ("known_speakers", "unseen_speakers")
+    ),
+    Measure("parameters", "parameters", ("parameters",), digits=0),
+    Measure("synapses", "synapses", ("exported_synapses", "last"), False, True, 0),
+    Measure("seconds_per_epoch", "s/epoch", ("seconds_per_epoch",), digits=2),
+)
+
+
+def numbers_of(summary: Mapping[str, Any]) -> Numbers:
+    """A run's measures, from the contents of its ``summary.json``.
+
+    Raises:
+        UsageError: something is missing, or no such number.
+    """
+    found = {one.name: one.of(summary) for one in MEASURES if one.place}
+    loss = (found["test_float"] or 0.0) - (found["test_rounded"] or 0.0)  # a missing one is refused
+    return {one.name: found.get(one.name, loss) for one in MEASURES}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers of one finished run."""
+
+    run: str
+    seed: int
+    epochs: int
+    threads: int
+    numbers: Numbers
+
+
+@dataclass
+class Group:
+    """Runs that differ in their seed alone.
+
+    Args:
+        asked: how many runs there should be; those without a result count.
+    """
+
+    name: str
+    asked: int = 0
+    results: list[Result] = field(default_factory=list)
+
+    def values(self, measure: str) -> list[float]:
+        """Of every seed, or none at all."""
+        found = [one.numbers[measure] for one in self.results]
+        return [] if None in found else [one for one in found if one is not None]
+
+    def mean(self, measure: str) -> float | None:
+        values = self.values(measure)
+        return statistics.fmean(values) if values else None
+
+    def std(self, measure: str) -> float | None:
+        """Sample standard deviation (n − 1); ``None`` of less than two seeds."""
+        values = self.values(measure)
+        return statistics.stdev(values) if values[1:] else None
+
+
+@dataclass
+class TestSet:
+    """Groups that answered the same questions: what may be compared."""
+
+    __test__ = False  # not for pytest
+
+    title: str
+    groups: list[Group] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)  # how the same recordings differ, a line each
+
+    def columns(self, measures: Sequence[Measure]) -> list[str]:
+        return ["setting", "seeds", *(one.title for one in measures)]
+
+    def rows(self, measures: Sequence[Measure]) -> list[list[str]]:
+        """One line of text per group."""
+        return [
+            [one.name, _seeds(one), *(_cell(one, measure) for measure in measures)]
+            for one in self.groups
+        ]
+
+    def shown(self, *, share: bool | None = None) -> list[Measure]:
+        """Measures that any of the groups has: accuracies (``share``), others, or all.
+
+        Known speakers are told apart only where there are others.
+        """
+        has = {one.name for one in MEASURES if any(of.values(one.name) for of in self.groups)}
+        if "unseen_speakers" not in has:
+            has -= {"known_speakers"}
+        wanted = [one for one in MEASURES if share is None or one.share == share]
+        return [one for one in wanted if one.name in has or not one.optional]
+
+    def notes(self) -> list[str]:
+        """What makes the groups less comparable than they look, a line each."""
+        told = [f"{self.title}: not all have the same {one}." for one in self.prepared]
+        about: tuple[tuple[str, Callable[[Result], int]], ...] = (
+            ("seeds", lambda one: one.seed),
+            ("epochs", lambda one: one.epochs),
+            ("threads (and with them the time per epoch)", lambda one: one.threads),
+        )
+        for what, of in about:
+            seen = {
+                group.name: " ".join(map(str, sorted({of(one) for one in group.results})))
+                for group in self.groups
+                if group.results
+            }
+            several = what != "seeds" and any(" " in one for one in seen.values())
+            if several or len(set(seen.values())) > 1:
+                listed = "; ".join(f"{name}: {values}" for name, values in seen.items())
+                told.append(f"{self.title}: not all have the same {what}: {listed}.")
+        return told
+
+
+def write_comparison(
+    folder: Path, test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]
+) -> None:
+    """``comparison.csv`` and ``comparison.md``.
+
+    Args:
+        missing: runs that are not among the numbers, and why.
+
+    Raises:
+        UsageError: the file system refuses.
+    """
+    for name, text in (
+        ("comparison.csv", _csv(test_sets)),
+        ("comparison.md", _markdown(test_sets, missing)),
+    ):
+        # A path that is no text is escaped.
+        write_atomically(folder / name, text.encode(errors="backslashreplace"))
+
+
+def _csv(test_sets: Sequence[TestSet]) -> str:
+    """A line per group; accuracies are shares, an empty cell is no number."""
+    text = io.StringIO()
+    numbers = [f"{one.name}_{which}" for one in MEASURES for which in ("mean", "std")]
+    head = ["test_set", "setting", "runs_asked", "n", "seeds", "epochs", *numbers]
+    writer = csv.DictWriter(text, head, lineterminator="\n")
+    writer.writeheader()
+    for test_set in test_sets:
+        for group in test_set.groups:
+            row: dict[str, Any] = {"test_set": test_set.title, "setting": group.name}
+            row |= {"runs_asked": group.asked, "n": len(group.results)}
+            row["seeds"] = " ".join(str(one.seed) for one in group.results)
+            row["epochs"] = " ".join(map(str, sorted({one.epochs for one in group.results})))
+            for one in MEASURES:
+                row[f"{one.name}_mean"] = group.mean(one.name)
+                row[f"{one.name}_std"] = group.std(one.name)
+            writer.writerow(row)
+    return text.getvalue()
+
+
+def _markdown(test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]) -> str:
+    """The table that is printed, every single run, and what is not in it."""
+    lines = [f"{ACCURACY[0].upper()}{ACCURACY[1:]}.", ""]
+    for test_set in test_sets:
+        shown = test_set.shown()
+        table = _table(test_set.columns(shown), test_set.rows(shown))
+        lines += [f"## {test_set.title}", "", *table, *(f"- {one}" for one in test_set.notes())]
+        single = [
+            [
+                group.name,
+                str(one.seed),
+                *(_shown(measure, one.numbers) for measure in shown),
+                one.run,
+            ]
+            for group in test_set.groups
+            for one in group.results
+        ]
+        head = ["setting", "seed", *(one.title for one in shown), "run"]
+        lines += ["", "Single runs:", "", *_table(head, single)]
+    if missing:
+        lines += [
+            "## Not in the tables",
+            "",
+            *_table(["run", "why"], [list(one) for one in missing]),
+        ]
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    return [line(head), line(["---"] * len(head)), *map(line, rows), ""]
+
+
+def _seeds(group: Group) -> str:
+    n = len(group.results)
+    return str(n) if n == group.asked else f"{n} of {group.asked}"
+
+
+def _cell(group: Group, measure: Measure) -> str:
+    """``mean ± std``; the mean alone of one seed, and of counts that are the same for all."""
+    mean, std = group.mean(measure.name), group.std(measure.name)
+    text = _shown(measure, {measure.name: mean})
+    if std is None or (std == 0 and measure.digits == 0):
+        return text
+    return f"{text} ± {_number(measure, std)}"
+
+
+def _shown(measure: Measure, numbers: Mapping[str, float | None]) -> str:
+    value = numbers[measure.name]
+    return DASH if value is None else _number(measure, value, signed=not measure.place)
+
+
+def _number(measure: Measure, value: float, *, signed: bool = False) -> str:
+    text = f"{100 * value if measure.share else value:{'+' if signed else ''},.{measure.digits}f}"
+    # Of what rounds to 0 the sign says nothing.
+    return text.lstrip("+-") if not text.strip("+-0.") else text
