@@ -116,8 +116,8 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         run = read_run(path)
         if twice := next((one for one in found if _twice(one, run)), None):
             why = (
-                f"{path} has the settings and the seed of {twice.path}, which counts once. Leave it "
-                "out, or train it with another seed."
+                f"{path} has the settings and the seed of {twice.path}, which counts once. Leave "
+                "it out, or train it with another seed."
             )
             run = Run(path, run.config, run.typed, problem=why)
         found.append(run)

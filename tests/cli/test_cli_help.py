@@ -13,7 +13,7 @@ from typed_commands import Shell
 
 from snn_delays.cli.settings import CONF
 
-COMMANDS = ["train", "evaluate", "export", "prepare", "encode", "simulate"]
+COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate"]
 HEADING = "== Configuration (override with key=value) ==\n"
 
 
@@ -38,6 +38,7 @@ def comments(*files: str) -> set[str]:
             ["train", "schedule=linear", "finetune=quantise", "augmentation=standard"],
             ["schedule/linear", "finetune/quantise", "augmentation/standard", "dataset/synthetic"],
         ),
+        (["compare"], ["compare"]),
         (["export"], ["export/table", "export"]),
         (["prepare", "dataset=gsc"], ["dataset/gsc", "prepare"]),
         *((["evaluate"], ["evaluate"]), (["encode"], ["encode"]), (["simulate"], ["simulate"])),
