@@ -27,6 +27,7 @@ from snn_delays.cli.model import (
     described,
     instantiate,
     keep_what_is_taken,
+    warn_of_other_data,
     warn_of_other_steps,
 )
 from snn_delays.cli.runs import (
@@ -129,6 +130,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         keep_log(run)
         log.info(f"{described(net, data.dt_ms)} → {run.path}")
         if not resumed and not cfg.get("finetune"):
+            warn_of_other_data(data)
             warn_of_other_steps(cfg, data.dt_ms)
 
     beside = [

@@ -1,0 +1,108 @@
+"""Every recipe of conf/experiment makes a network that learns from data of its kind."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from typed_commands import SHORT, SMALL, Shell
+
+from snn_delays.cli.model import build_network, instantiate
+from snn_delays.cli.settings import CONF, plain
+from snn_delays.data import recordings
+from snn_delays.data.augmentation import Augmentation
+from snn_delays.interpolation import first_sigma
+from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.training import fit
+
+FILES = sorted((CONF / "experiment").glob("*.yaml"))
+# Classes of each data set; its channels are 140, as spikes in five neighbouring units or mel bands.
+CLASSES = {"shd": 20, "ssc": 35, "gsc": 35}
+OF_A_SET = [file for file in FILES if re.fullmatch(r"(shd|ssc|gsc)_(?!mini)\w+", file.stem)]
+
+
+def composed(name: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"experiment={name}"])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_recipe_takes_a_training_step(file, unchecked: None):
+    cfg = composed(file.stem)
+    classes = CLASSES.get(file.stem.partition("_")[0], 8)
+    counts = np.random.default_rng(0).poisson(0.2, (6, 12, 140)).astype(np.float32)
+    data = recordings(
+        *(counts, [0, 1, 0, 1, 0, 1]),
+        n_units=140,
+        dt_ms=cfg.dataset.dt_ms,
+        class_names=[str(one) for one in range(classes)],
+        valid_fraction=0.34,
+        test=0.34,
+    )
+    torch.manual_seed(0)
+    net = build_network(cfg, data)
+    longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.max_delay]
+    if cfg.schedule.start is None:
+        cfg.schedule.start = first_sigma(max(longest))
+    schedule = instantiate("schedule", cfg.schedule)
+    schedule.epochs(cfg.trainer.epochs)  # as the recipe has them
+    settings = {**plain(cfg.trainer), "epochs": 1, "batch_size": 2, "accelerator": "cpu"}
+    settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
+    before = [one.detach().clone() for one in net.parameters()]
+    (row,) = fit(net, data, schedule=schedule, seed=0, **settings)
+    assert np.isfinite(row["loss"])
+    learned = [one for one, was in zip(net.parameters(), before, strict=True) if (one != was).any()]
+    assert learned
+
+
+@pytest.mark.parametrize("file", OF_A_SET, ids=lambda file: file.stem)
+def test_a_recipe_says_where_it_comes_from_and_chooses_its_data(file):
+    text = file.read_text(encoding="utf-8")
+    name = file.stem.partition("_")[0]
+    assert text.startswith(
+        f"# @package _global_\n# snn-delays-train experiment={file.stem} dataset.root=DIR\n"
+    )
+    for said in ("et al. (20", "Published accuracy", "Measured here: "):
+        assert said in text or (said == "et al. (20" and "arXiv:" in text)
+    assert composed(file.stem).dataset._target_ == f"snn_delays.data.load_{name}"
+
+
+def test_there_is_a_recipe_of_every_kind_for_every_data_set():
+    kinds = {name: {file.stem.partition("_")[2] for file in OF_A_SET} for name in CLASSES}
+    assert {frozenset(one) for one in kinds.values()} == {frozenset(kinds["shd"])}
+    assert kinds["shd"] >= {"none", "fixed", "synaptic", "axonal", "dendritic"}
+
+
+def test_what_the_recipes_differ_in_is_what_they_are_called():
+    for name in CLASSES:
+        assert composed(f"{name}_none").model.delays == "none"
+        assert composed(f"{name}_fixed").model.delays == "fixed"
+        for kind in ("axonal", "dendritic"):
+            found = composed(f"{name}_{kind}")
+            assert (found.model.granularity, found.model.delays) == (kind, "learned")
+            assert found.trainer == composed(name).trainer
+
+
+def test_the_published_figures_are_those_of_networks_of_the_published_size():
+    """0.2 M parameters on SHD; 2.5 M on SSC, with two delayed synapses per pair of neurons."""
+    for name, millions in (("shd", 0.2), ("ssc", 2.5), ("gsc", 2.5)):
+        cfg = composed(f"{name}_synaptic")
+        sizes = [140, *cfg.model.hidden, CLASSES[name]]
+        pairs = sum(pre * post for pre, post in itertools.pairwise(sizes))
+        assert round(2 * pairs * cfg.model.kernel_count / 1e6, 1) == millions
+
+
+def test_a_recipe_on_other_data_is_said(tmp_path, shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    typed = (*SMALL, *SHORT, "trainer.epochs=1")
+    out = shell("train", *typed, "experiment=shd_axonal", "dataset=synthetic", "run=one")
+    assert (
+        "experiment=shd_axonal is a recipe for dataset=shd, got dataset=synthetic (12 channels, 8 "
+        "classes, steps of 10 ms): what is published of it says nothing about this run."
+    ) in out
+    assert "is a recipe for" not in shell("train", *typed, "run=two")
