@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays.arguments import whole_number
 from snn_delays.cli.command import entry
@@ -16,14 +16,13 @@ from snn_delays.cli.console import print_table
 from snn_delays.cli.explain import explain
 from snn_delays.cli.finished import grouped, read_runs, runs_below
 from snn_delays.cli.runs import run_folder
-from snn_delays.cli.settings import config_file, no_such_choice, path_of, recipes, typed
+from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
 from snn_delays.cli.trainings import Training, train_all
 from snn_delays.errors import UsageError
 from snn_delays.report.comparison import ACCURACY, TestSet, write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
 
 log = logging.getLogger("snn_delays")
-_OWN = ("experiments", "seeds", "runs", "folder", "trust")
 _TAKEN = {
     **{"experiment": "experiments=[…]", "seed": "seeds=[…]", "run": "folder=DIR"},
     **{"resume": "the same command again", "finetune": "snn-delays-train, and runs=[…] afterwards"},
@@ -36,13 +35,13 @@ def compare() -> None:
     flags: list[str] = []
 
     def read(arguments: list[str]) -> list[str]:
-        own = []
+        own, keys = [], set(OmegaConf.load(CONF / "compare.yaml"))
         for index, one in enumerate(arguments):
             key = one.partition("=")[0]
             after = arguments[index - 1] if index else ""
             if one.startswith(("--config-dir", "-cd")) or after in ("--config-dir", "-cd"):
                 flags.append(one)
-            is_own = key in _OWN or key.startswith(("-", "hydra")) or "=" not in one
+            is_own = key in keys or key.startswith(("-", "hydra")) or "=" not in one
             (own if is_own else of_training).append(one)
         return own
 
