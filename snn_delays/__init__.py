@@ -27,6 +27,7 @@ __all__ = [
     "DelayLayer",
     "DelaySNN",
     "LIFNode",
+    "RecurrentDelayLayer",
     "UsageError",
     "callbacks",
     "clamp_delays_",

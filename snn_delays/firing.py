@@ -7,6 +7,7 @@ from typing import Any
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
+from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.losses import count_spikes
 
 
@@ -18,7 +19,11 @@ class Firing:
 
     def __init__(self, net: nn.Module) -> None:
         self.spikes = self.cells = 0
-        self.nodes = [node for node in net.modules() if isinstance(node, neuron.BaseNode)]
+        # Neurons that hear themselves give their spikes through the layer that has them.
+        layers = [one for one in delay_layers(net) if one.neuron is not None]
+        inside = {part for one in layers for part in one.children()}
+        nodes = [part for part in net.modules() if isinstance(part, neuron.BaseNode)]
+        self.nodes = [*layers, *(node for node in nodes if node not in inside)]
 
     def __enter__(self) -> Firing:
         self._hooks = [node.register_forward_hook(self._count) for node in self.nodes]

@@ -16,7 +16,7 @@ from snn_delays import losses
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
-from snn_delays.layers.delay_layer import DelayLayer, rounded
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.state import deep_copy
 
@@ -46,6 +46,7 @@ def plain_synapses(pre: int, post: int, *, bias: bool = False) -> nn.Module:
     return linear
 
 
+Recurrent = Callable[[int, nn.Module], nn.Module]
 PUBLISHED_SYNAPSES = partial(DelayLayer, max_delay=24)
 PUBLISHED_NEURON = partial(lif, tau=1.005)
 
@@ -58,12 +59,15 @@ class DelaySNN(nn.Module, base.StepModule):
 
         DelaySNN([140, 256, 256, 20])
         DelaySNN(sizes, partial(DelayLayer, max_delay=30), partial(lif, tau=2.0))
+        DelaySNN(sizes, recurrent=partial(RecurrentDelayLayer, max_delay=30))
         DelaySNN(sizes, plain_synapses, neuron.IFNode, output=partial(LeakyReadout, tau=5.0))
 
     Args:
         sizes: neurons of the input, of each hidden layer, and classes.
         synapses: makes the synapses of (pre, post) neurons, such as a ``DelayLayer``.
         neuron: makes the neurons of a hidden layer.
+        recurrent: makes a hidden layer's neurons hear their own spikes: of (size, neuron), such as a
+            ``RecurrentDelayLayer``. One for all hidden layers, or one for each; ``None`` is none.
         norm: makes what normalises the current of so many neurons over time and batch; ``None`` is
             nothing.
         dropout: share of spiking neurons silenced per sample for its whole duration, in training.
@@ -91,6 +95,7 @@ class DelaySNN(nn.Module, base.StepModule):
         synapses: Callable[[int, int], nn.Module] = PUBLISHED_SYNAPSES,
         neuron: Callable[[], nn.Module] = PUBLISHED_NEURON,
         *,
+        recurrent: Recurrent | None | Sequence[Recurrent | None] = None,
         norm: Callable[[int], nn.Module] | None = layer.BatchNorm1d,
         dropout: float = 0.4,
         output: Callable[[], nn.Module] | None = None,
@@ -112,12 +117,14 @@ class DelaySNN(nn.Module, base.StepModule):
         self.sizes = sizes
         self.readout = readout
         self.blocks = nn.ModuleList()
-        for pre, post in itertools.pairwise(sizes[:-1]):
+        back = _of_each("recurrent", recurrent, len(sizes) - 2)
+        for (pre, post), onto_itself in zip(itertools.pairwise(sizes[:-1]), back, strict=True):
+            nodes = _made("neuron", neuron)
             self.blocks.append(
                 Block(
                     _made("synapses", synapses, pre, post),
                     _made("norm", norm, post) if norm else nn.Identity(),
-                    _made("neuron", neuron),
+                    _made("recurrent", onto_itself, post, nodes) if onto_itself else nodes,
                     layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
                 )
             )
@@ -166,16 +173,26 @@ class DelaySNN(nn.Module, base.StepModule):
 
     def delay_parameters(self) -> list[Tensor]:
         """The delays of every layer, in order; none in a network without delays."""
-        return [
-            block.synapses.delay for block in self.blocks if isinstance(block.synapses, DelayLayer)
-        ]
+        return [one.delay for one in delay_layers(self)]
 
     def rounded(self) -> DelaySNN:
         """A copy as deployed: integer delays, σ = 0."""
         return rounded(self)
 
 
-def _made(name: str, make: Callable[..., Any], *sizes: int) -> nn.Module:
+def _of_each(name: str, given: Any, layers: int) -> list[Any]:
+    """One for each hidden layer, of one for all or a list."""
+    if not isinstance(given, Sequence):
+        return [given] * layers
+    if len(given) != layers:
+        raise UsageError(
+            f"DelaySNN: {name} must be one for all or one for each of {layers} hidden layers, got "
+            f"{len(given)}."
+        )
+    return list(given)
+
+
+def _made(name: str, make: Callable[..., Any], *sizes: Any) -> nn.Module:
     """What a factory makes."""
     if not callable(make) or isinstance(make, nn.Module):
         raise UsageError(

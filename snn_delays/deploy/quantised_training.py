@@ -103,11 +103,10 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
     Args:
         bits: 2 (ternary) … 16, as in ``quantised``.
         scale: one per ``"population"`` or per ``"neuron"``; a readout that never spikes always has
-            one.
+            one. Layers into one population share theirs.
 
     Raises:
-        UsageError: bits or scale out of range, a network with normalisation, or several layers of
-            synapses into one population.
+        UsageError: bits or scale out of range, or a network with normalisation.
     """
     require_bits(bits)
     choice("scale", scale, SCALES)
@@ -115,31 +114,33 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
     found = connections(net)
     if any(one.norm is not None for one in found):
         raise UsageError("normalisation must be folded before weights are quantised.")
-    for one in found:
-        _require_alone(one, found)
-        layer = net.get_submodule(one.synapses)
-        if isinstance(layer, DelayLayer):
-            layer = StraightThroughDelayLayer.of(layer)
-            net.set_submodule(one.synapses, layer)
-        by_neuron = scale == "neuron" and _spikes(net, one)
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        parametrize.register_parametrization(
-            layer, "weight", QuantisedWeight(weight, levels, by_neuron=by_neuron)
-        )
+    for group in _by_population(found):
+        layers: dict[str, Any] = {}
+        for one in group:
+            layers[one.synapses] = layer = net.get_submodule(one.synapses)
+            if isinstance(layer, DelayLayer):
+                layers[one.synapses] = StraightThroughDelayLayer.of(layer)
+                net.set_submodule(one.synapses, layers[one.synapses])
+        by_neuron = scale == "neuron" and all(_spikes(net, one) for one in group)
+        rows = torch.cat([layer.weight.detach().flatten(1) for layer in layers.values()], 1)
+        first_scale = QuantisedWeight(rows, levels, by_neuron=by_neuron).log_scale
+        for layer in layers.values():
+            quantised = QuantisedWeight(rows, levels, by_neuron=by_neuron)
+            quantised.log_scale = first_scale
+            parametrize.register_parametrization(layer, "weight", quantised)
     return net
 
 
-def _require_alone(one: Connection, found: list[Connection]) -> None:
-    """Refuse several layers of synapses into one population, which share a scale in a table."""
-    for other in found:
-        if other is not one and (
-            set(other.targets) & set(one.targets) or not (one.targets or other.targets)
-        ):
-            raise UsageError(
-                f"{one.synapses} and {other.synapses} lead into one population, whose weights have "
-                "one scale. Quantise after training instead: bits=…"
-            )
+def _by_population(found: list[Connection]) -> list[list[Connection]]:
+    """Layers of synapses that lead into the same populations, whose weights share a scale."""
+    groups: list[tuple[set[str], list[Connection]]] = []
+    for one in found:
+        targets, together = set(one.targets) or {""}, [one]
+        for group in [group for group in groups if group[0] & targets]:
+            groups.remove(group)
+            targets, together = targets | group[0], group[1] + together
+        groups.append((targets, together))
+    return [together for _, together in groups]
 
 
 def _spikes(net: nn.Module, one: Connection) -> bool:
@@ -185,7 +186,7 @@ class QuantisedWeight(nn.Module):
     """w → scale · clamp(round(w / scale), −L, L), with gradients for w and log scale.
 
     Args:
-        weight: to start from: the scale of least squared error.
+        weight: to start from, ``[post, …]``: the scale of least squared error.
         levels: L.
         by_neuron: one scale per row instead of one in all.
 
@@ -198,14 +199,13 @@ class QuantisedWeight(nn.Module):
         self.levels = levels
         rows = weight.detach().flatten(1).double().cpu().numpy()
         scale = least_error_scale(rows if by_neuron else rows.reshape(1, -1), levels)
-        shape = (-1, *[1] * (weight.dim() - 1))
         # Its logarithm: a step of Adam, which has the learning rate's size whatever the gradient's,
         # is then a share of the scale, which stays positive. So the gradient needs no factor, as
         # the paper's has; but no decay of weights either, which would pull the scale towards 1.
-        self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).view(shape))
+        self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).flatten())
 
     def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        scale = self.log_scale.exp()
+        scale = self.log_scale.exp().view(-1, *[1] * (weight.dim() - 1))
         number = (weight / scale).clamp(-self.levels, self.levels)
         return scale * (number + (number.round() - number).detach())
 

@@ -73,6 +73,7 @@ class DelayLayer(Buffers, InputMemory):
 
     interpolation: Interpolation
     min_delay = 0  # the shortest delay, in steps
+    neuron: nn.Module | None  # those that its synapses lead from and to, if they are its own
 
     def __init__(
         self,
@@ -110,6 +111,7 @@ class DelayLayer(Buffers, InputMemory):
         post, pre = 1 if granularity == "axonal" else post, 1 if granularity == "dendritic" else pre
         self.delay = nn.Parameter(torch.empty(post, pre, k))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
+        self.register_module("neuron", None)
         self._stream = streaming.Stream()
         self.reset_parameters()
 

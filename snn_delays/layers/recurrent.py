@@ -31,8 +31,8 @@ class RecurrentDelayLayer(DelayLayer):
 
     Args:
         size: number of neurons.
-        max_delay: largest delay, in steps; the shortest is 1, so the kernel has ``max_delay`` taps.
         neuron: the neurons, a module of spiking neurons such as ``lif(…)``.
+        max_delay: largest delay, in steps; the shortest is 1, so the kernel has ``max_delay`` taps.
         dropout: share of recurrent currents left out in training, per neuron and sample for its
             whole duration.
         kernel_count, granularity, interpolation, sigma, method: as for ``DelayLayer``. ``sigma``
@@ -56,8 +56,8 @@ class RecurrentDelayLayer(DelayLayer):
     def __init__(
         self,
         size: int,
-        max_delay: int,
         neuron: nn.Module,
+        max_delay: int,
         *,
         dropout: float = 0.0,
         kernel_count: int = 1,
@@ -91,7 +91,7 @@ class RecurrentDelayLayer(DelayLayer):
         self.dropout = real_number(
             f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)"
         )
-        self.neuron = neuron
+        self.neuron: nn.Module = neuron
         self.register_memory("kept", None)
 
     def reset_parameters(self) -> None:
