@@ -14,8 +14,9 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer, Granularity
 from snn_delays.layers.rest import rest_if_integer
-from snn_delays.ops import recurrent
+from snn_delays.ops import recurrent, recurrent_scan
 from snn_delays.ops.plan import Method
+from snn_delays.ops.recurrent_scan import Cell, Synapses
 
 
 class RecurrentDelayLayer(DelayLayer):
@@ -105,15 +106,28 @@ class RecurrentDelayLayer(DelayLayer):
         self._require(x, ("T", "N"))
         rest_if_integer(self)
         history = self._context(x.shape[1], x)
-        inputs = (x, history, self._kept(x[0]) if len(x) else None)
-        synapses = (self.acting_weight(), *self._acting(), self.reach, self.interpolation)
-        scan = recurrent.compiled(self.neuron, *inputs, *synapses)
-        self.method_used = "loop" if scan is None else "scan"
-        if scan is None:
+        kept = self._kept(x[0]) if len(x) else None
+        weight, (delay, sigma) = self.acting_weight(), self._acting()
+        inputs = (x, history, kept, weight, delay)
+        if cell := self._cell(x, history, weight, delay, sigma):
+            settings = Synapses(float(sigma), self.reach, self.interpolation)
+            spikes, *states = recurrent_scan.scan(cell, *inputs, settings)
+            self.neuron.settle(*states)  # pyright: ignore[reportCallIssue]
+        else:
             functional.set_step_mode(self.neuron, "s")
-            scan = recurrent.loop(self.neuron, *inputs, *synapses)
-        self._remember(torch.cat([history, scan]))
-        return scan
+            settings = (sigma, self.reach, self.interpolation)
+            spikes = recurrent.loop(self.neuron, *inputs, *settings)
+        self.method_used = "scan" if cell else "loop"
+        self._remember(torch.cat([history, spikes]))
+        return spikes
+
+    def _cell(self, x: Tensor, *synapses: Any) -> Cell | None:
+        """The neurons as the compiled scan takes them; None for the loop over time."""
+        node, make = self.neuron, getattr(self.neuron, "cell", None)
+        hooked = node._forward_hooks or node._forward_pre_hooks or node._backward_hooks
+        if make is None or hooked or self.method == "reference":
+            return None
+        return make(x[0]) if recurrent_scan.covers(x, *synapses) else None
 
     def single_step_forward(self, x: Float[Tensor, "batch size"]) -> Float[Tensor, "batch size"]:
         self._require(x, ("N",))

@@ -13,6 +13,7 @@ from snn_delays.arguments import real_number
 from snn_delays.eager import differentiated, for_loops, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
+from snn_delays.ops.recurrent_scan import Cell
 from snn_delays.state import Stateful, trainable
 
 _KNOWN = (surrogate.ATan, surrogate.Sigmoid)
@@ -120,6 +121,19 @@ class Swept(Stateful):
         kept = slice(None) if self.store_v_seq else slice(-1, None)
         self._remember(scan.after_reset(h[kept], spikes[kept], firing))
         return spikes
+
+    def cell(self, like: Tensor) -> Cell | None:
+        """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``."""
+        if self._runner(like) != self._sweep or self.store_v_seq:
+            return None
+        inverse_tau = torch.as_tensor(self._inverse_tau(), dtype=torch.float64)
+        beta, gain = 1 - inverse_tau, inverse_tau if self.decay_input else torch.ones(())
+        v, none = remembered(self, like, like.shape), torch.zeros(())
+        return Cell(beta, gain, none, none, none, v, none, self._firing(), adapts=False)
+
+    def settle(self, v: Tensor, w: Tensor) -> None:
+        """Remember what such a scan has left."""
+        self.v = v
 
     def _remember(self, v: Tensor) -> None:
         """Keep the last of the potentials after each step, or all."""

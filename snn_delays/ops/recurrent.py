@@ -75,7 +75,3 @@ def _current(
 
     return synaptic
 
-
-def compiled(neuron: nn.Module, *inputs: Any) -> Tensor | None:
-    """``loop`` in one compiled scan; None where that does not serve."""
-    return None

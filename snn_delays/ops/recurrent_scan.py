@@ -1,0 +1,239 @@
+"""``ops/recurrent.py`` in one compiled scan, neurons included, forward and backward.
+
+Delays that do not differ between neurons post hold each neuron's spikes back once and multiply them
+with one matrix; else every synapse looks at the few taps around its own delay. Backward,
+
+    ∂L/∂s[u, pre] = … + Σ_post Σ_k w · Σ_j g_σ(j − d) · ∂L/∂r[u + 1 + j, post]
+
+is the same window over the steps that follow. Spikes and ∂L/∂r once known, the gradients of weights
+and delays are those of a delay convolution, which ``ops/plan.py`` computes by its quickest method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snn_delays.eager import for_loops
+from snn_delays.errors import UsageError
+from snn_delays.interpolation import interpolate_window
+from snn_delays.ops import plan, taps
+from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.lif import Firing
+from snn_delays.ops.twice import in_torch
+
+recurrent_cpu = loops("recurrent_cpu")  # None: the loop in torch serves.
+
+
+class Cell(NamedTuple):
+    """Neurons as the scan takes them.
+
+        h[t] = v_reset + alpha · (v[t−1] − v_reset) + gain · (I[t] − w[t−1])
+        w[t] = beta · w[t−1] + a · (h[t] or v[t]) + b · s[t]
+
+    Args:
+        alpha, gain, beta, a, b: of each neuron ``[C]``, or one for all.
+        v, w: what they remember ``[N, C]``.
+        firing: when they fire, and how v comes out of h.
+        before: whether a meets h, before the reset, or v.
+        adapts: whether there is any w at all.
+    """
+
+    alpha: Tensor
+    gain: Tensor
+    beta: Tensor
+    a: Tensor
+    b: Tensor
+    v: Tensor
+    w: Tensor
+    firing: Firing
+    before: bool = False
+    adapts: bool = True
+
+
+class Synapses(NamedTuple):
+    """The last of ``ops/recurrent.py``'s arguments."""
+
+    sigma: float
+    max_delay: int
+    interpolation: str
+
+
+def covers(x: Tensor, history: Tensor, weight: Tensor, delay: Tensor, sigma: Any) -> bool:
+    """Whether ``scan`` can take these."""
+    there = recurrent_cpu is not None and not isinstance(sigma, Tensor) and x.numel() > 0
+    return there and for_loops(x, history, weight, delay)
+
+
+def scan(
+    cell: Cell,
+    x: Tensor,
+    history: Tensor,
+    kept: Tensor | None,
+    weight: Tensor,
+    delay: Tensor,
+    synapses: Synapses,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes ``[T, N, C]``, and v and w ``[N, C]`` after the last step, with gradients to all."""
+    size = x.shape[2]
+    constants = [one.to(x).expand(size) for one in cell[:5]]
+    states = [one.to(x).expand(x.shape[1:]) for one in cell[5:7]]
+    kept = x.new_empty(0, size) if kept is None else kept
+    settings = (cell.firing, cell.before, cell.adapts, synapses)
+    return _Scan.apply(x, history, kept, weight, delay, *states, *constants, *settings)  # pyright: ignore[reportReturnType]
+
+
+class _Tables(NamedTuple):
+    """Synapses as ``_product`` and ``_filtered``, or else ``_windowed``, take them."""
+
+    matrix: Tensor
+    first: Tensor
+    taps: Tensor
+    strip_first: Tensor
+    strip_taps: Tensor
+    each: int
+
+    def numpy(self) -> tuple[Any, ...]:
+        return *(one.detach().contiguous().numpy() for one in self[:5]), self.each
+
+
+def _strips(rows: Tensor) -> Tensor:
+    """``[A, J, …] → [A / STRIP, J, STRIP, …]``, A filled up with zeros."""
+    size = recurrent_cpu.STRIP
+    padded = rows.new_zeros(-len(rows) % size, *rows.shape[1:])
+    whole = torch.cat([rows, padded])
+    return whole.unflatten(0, (-1, size)).transpose(1, 2)
+
+
+def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tuple[_Tables, ...]:
+    """Of the window over past spikes, and of that over later gradients."""
+    width = taps.width(synapses.sigma, synapses.max_delay, synapses.interpolation, weight.dtype)
+    first, spread = interpolate_window(delay, *synapses, width)
+    back = heard - width - first  # rows are read forwards: the last tap first
+    post, pre, each = weight.shape
+    none, no_first = weight.new_empty(0, 0, recurrent_cpu.STRIP), first.new_empty(0)
+    if delay.shape[0] == 1:  # J = pre · k
+        spread = spread[0].expand(pre, -1, -1).flatten(0, 1)
+        ahead, behind = (one[0].expand(pre, -1).flatten() for one in (first, back))
+        rows, empty = weight.flatten(1), (no_first.view(0, 0, 0), none.unsqueeze(-1))
+        return (
+            _Tables(_strips(rows), behind, spread.flip(-1), *empty, each),
+            _Tables(_strips(rows.T), ahead, spread, *empty, each),
+        )
+    coefficients = weight.unsqueeze(-1) * spread
+    ahead, behind = (one.expand(weight.shape) for one in (first, back))
+    empty = none, no_first, weight.new_empty(0, 0)
+    return (
+        _Tables(*empty, _strips(behind.flatten(1)), _strips(coefficients.flip(-1).flatten(1, 2)), each),
+        _Tables(
+            *empty,
+            _strips(ahead.transpose(0, 1).flatten(1)),
+            _strips(coefficients.transpose(0, 1).flatten(1, 2)),
+            each,
+        ),
+    )  # fmt: skip
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        history: Tensor,
+        kept: Tensor,
+        weight: Tensor,
+        delay: Tensor,
+        v: Tensor,
+        w: Tensor,
+        *rest: Any,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        *constants, firing, before, adapts, synapses = rest
+        steps, batch, size = x.shape
+        lanes = recurrent_cpu.LANES
+        cells = torch.nn.functional.pad(torch.stack(constants), (0, -size % recurrent_cpu.STRIP))
+        cells = cells.repeat_interleave(lanes, 1)
+        groups = -(-batch // lanes)
+        learning = any(ctx.needs_input_grad)
+        whole = (groups, steps, cells.shape[1])
+        nobody = (groups, 0, cells.shape[1])
+        h = x.new_empty(whole)
+        wide = x.new_empty(whole if learning and adapts else nobody)
+        currents = x.new_empty(whole if ctx.needs_input_grad[8] else nobody)
+        spikes, v_last, w_last = torch.empty_like(x), x.new_empty(v.shape), x.new_empty(v.shape)
+        tables = _tables(weight, delay, synapses, len(history))
+        use_torch_threads()
+        recurrent_cpu.forward(
+            *(one.numpy() for one in (spikes, h, wide, currents, v_last, w_last)),
+            *(one.detach().contiguous().numpy() for one in (x, history, kept, v, w)),
+            *tables[0].numpy(),
+            cells.numpy(),
+            *firing[:3],
+            before,
+        )
+        ctx.firing, ctx.before, ctx.synapses, ctx.adapts = firing, before, synapses, adapts
+        ctx.back = tables[1]
+        ctx.save_for_backward(
+            spikes, h, wide, currents, history, kept, weight, delay, v, w, cells
+        )
+        return spikes, v_last, w_last
+
+    @staticmethod
+    def backward(ctx, gspikes: Tensor, gv_last: Tensor, gw_last: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if in_torch(gspikes):
+            raise UsageError(
+                "RecurrentDelayLayer: gradients of gradients need the loop over time in torch. Use "
+                "method='reference'."
+            )
+        spikes, h, wide, currents, history, kept, weight, delay, v, w, cells = ctx.saved_tensors
+        (steps, batch, size), lanes = spikes.shape, recurrent_cpu.LANES
+        gx, gback = torch.empty_like(spikes), torch.empty_like(spikes)
+        gv, gw = spikes.new_empty(v.shape), spikes.new_empty(v.shape)
+        gcells = spikes.new_zeros(len(h), *cells.shape)
+        firing: Firing = ctx.firing
+        use_torch_threads()
+        recurrent_cpu.backward(
+            *(one.numpy() for one in (gx, gback, gv, gw, gcells)),
+            *(one.contiguous().numpy() for one in (gspikes, gv_last, gw_last)),
+            *(one.numpy() for one in (h, wide, currents)),
+            *(one.detach().contiguous().numpy() for one in (kept, v, w)),
+            *ctx.back.numpy(),
+            cells.numpy(),
+            *firing[:3],
+            ctx.before,
+            *firing[3:],
+            len(history),
+        )
+        constants = gcells.unflatten(2, (-1, lanes)).sum((0, 3))[:, :size].unbind(0)
+        needed = ctx.needs_input_grad
+        gsynapses: tuple[Tensor | None, ...] = (None, None, None)
+        if needed[1] or needed[3] or needed[4]:
+            sent = torch.cat([history, spikes[:-1]])
+            gsynapses = _of_synapses(sent, weight, delay, ctx.synapses, gback, needed)
+        ghistory, gweight, gdelay = gsynapses
+        return gx, ghistory, None, gweight, gdelay, gv, gw, *constants, None, None, None, None
+
+
+def _of_synapses(
+    sent: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    synapses: Synapses,
+    gback: Tensor,
+    needed: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of what was heard before, weights and delays, from those of recurrent currents."""
+    heard = len(sent) - len(gback) + 1
+    with torch.enable_grad():
+        views = [one.detach().requires_grad_(needed[i]) for one, i in zip((sent, weight, delay), (1, 3, 4), strict=True)]
+        y = plan.delay_convolution(
+            *views,
+            sigma=synapses.sigma,
+            max_delay=synapses.max_delay,
+            interpolation=synapses.interpolation,
+        )
+        wanted = [one for one in views if one.requires_grad]
+        found = iter(torch.autograd.grad(y[heard - 1 :], wanted, gback))
+    gsent, gweight, gdelay = (next(found) if one.requires_grad else None for one in views)
+    return None if gsent is None else gsent[:heard], gweight, gdelay
