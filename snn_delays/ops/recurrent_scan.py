@@ -1,7 +1,8 @@
 """``ops/recurrent.py`` in one compiled scan, neurons included, forward and backward.
 
 Delays that do not differ between neurons post hold each neuron's spikes back once and multiply them
-with one matrix; else every synapse looks at the few taps around its own delay. Backward,
+with one matrix; wide Gaussians filter them with the few shapes of ``ops/lowrank.py``; else every
+synapse looks at the few taps around its own delay. Backward,
 
     ∂L/∂s[u, pre] = … + Σ_post Σ_k w · Σ_j g_σ(j − d) · ∂L/∂r[u + 1 + j, post]
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
-from snn_delays.ops import plan, taps
+from snn_delays.ops import lowrank, plan, taps
 from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.lif import Firing
 from snn_delays.ops.twice import in_torch
@@ -122,6 +123,15 @@ def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tu
             _Tables(_strips(rows), behind, spread.flip(-1), *empty, each),
             _Tables(_strips(rows.T), ahead, spread, *empty, each),
         )
+    if _in_a_basis(weight, synapses, width):
+        mixed, shapes = lowrank.mixture(weight, delay, synapses.sigma, synapses.max_delay)
+        rows, rank = mixed.permute(1, 2, 0).flatten(1), len(shapes)  # J = pre · rank
+        filters, ahead = shapes.repeat(pre, 1), first.new_zeros(pre * rank)
+        empty = (no_first.view(0, 0, 0), none.unsqueeze(-1))
+        return (
+            _Tables(_strips(rows), ahead, filters.flip(-1), *empty, rank),
+            _Tables(_strips(rows.T), ahead, filters, *empty, rank),
+        )
     coefficients = weight.unsqueeze(-1) * spread
     ahead, behind = (one.expand(weight.shape) for one in (first, back))
     empty = none, no_first, weight.new_empty(0, 0)
@@ -134,6 +144,16 @@ def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tu
             each,
         ),
     )  # fmt: skip
+
+
+def _in_a_basis(weight: Tensor, synapses: Synapses, width: int) -> bool:
+    """Whether the sums of ``ops/lowrank.py`` are quicker than ``width`` taps of every synapse."""
+    sigma, max_delay, interpolation = synapses
+    if interpolation != "gaussian" or not lowrank.worthwhile(sigma, max_delay):
+        return False
+    rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(weight.dtype))[0])
+    # A tap of a synapse takes 1.5 times the time of a number of a matrix.
+    return rank * (1 + (max_delay + 1) / len(weight)) < 1.5 * width * weight.shape[2]
 
 
 class _Scan(torch.autograd.Function):
