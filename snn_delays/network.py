@@ -95,7 +95,7 @@ class DelaySNN(nn.Module, base.StepModule):
         synapses: Callable[[int, int], nn.Module] = PUBLISHED_SYNAPSES,
         neuron: Callable[[], nn.Module] = PUBLISHED_NEURON,
         *,
-        recurrent: Recurrent | None | Sequence[Recurrent | None] = None,
+        recurrent: Recurrent | Sequence[Recurrent | None] | None = None,
         norm: Callable[[int], nn.Module] | None = layer.BatchNorm1d,
         dropout: float = 0.4,
         output: Callable[[], nn.Module] | None = None,

@@ -53,6 +53,9 @@ class DelayLayer(Buffers, InputMemory):
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
+    With ``straight_through`` set to True delays act as rounded, and learn by the slopes that they
+    have at width σ (Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
+
     Shape:
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
         precision of the weights: under autocast only products are in half.
@@ -199,8 +202,14 @@ class DelayLayer(Buffers, InputMemory):
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        y, self.method_used = self._convolved(x, self.acting_weight(), *self._acting())
-        return y
+        weight = self.acting_weight()
+        y, self.method_used = self._convolved(x, weight, *self._acting())
+        if (learned := self._learned()) is None:
+            return y
+        slope, method = self._convolved(x.detach(), weight.detach(), *learned)
+        if method != self.method_used:
+            self.method_used += f", its slopes by {method}"
+        return y + (slope - slope.detach())
 
     def _convolved(
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
@@ -231,12 +240,25 @@ class DelayLayer(Buffers, InputMemory):
         return y.to(weight.dtype), whole[1:]  # not that of autocast, as in ops/plan.py
 
     def _acting(self) -> tuple[Tensor, float | Tensor]:
-        """The delays and the σ that make the layer's output."""
-        return self.delay, self._width()
+        """The delays, counted from the shortest, and the σ that make the layer's output."""
+        sigma = self._width()
+        if not self.straight_through:
+            return self.delay - self.min_delay if self.min_delay else self.delay, sigma
+        delay = self.delay.detach().round().clamp(self.min_delay, self.max_delay) - self.min_delay
+        return delay + 0 * self.delay if sigma == 0 else delay, 0.0  # at rest: a gradient of 0
+
+    def _learned(self) -> tuple[Tensor, float | Tensor] | None:
+        """The delays and σ whose slopes move the delays, where these act as rounded."""
+        moves = self.straight_through and torch.is_grad_enabled() and self.delay.requires_grad
+        return (self.delay - self.min_delay, self.sigma) if moves and self.sigma > 0 else None
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
-        return dense_kernel(weight, *self._acting(), self.reach, self.interpolation)
+        kernel = dense_kernel(weight, *self._acting(), self.reach, self.interpolation)
+        if (learned := self._learned()) is None:
+            return kernel
+        slope = dense_kernel(weight.detach(), *learned, self.reach, self.interpolation)
+        return kernel + (slope - slope.detach())
 
     def extra_repr(self) -> str:
         sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"

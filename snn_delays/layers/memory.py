@@ -42,9 +42,7 @@ class InputMemory(Stateful, base.MemoryModule):
         name = type(self).__name__
         require_sequence(name, x, self.in_features, axes)
         if not x.is_floating_point():
-            raise UsageError(
-                f"{name}: input must be floating point, got {x.dtype}. Use x.float()."
-            )
+            raise UsageError(f"{name}: input must be floating point, got {x.dtype}. Use x.float().")
         if x.dtype != self.delay.dtype and not autocasts(x):
             raise UsageError(
                 f"{name}: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."

@@ -89,9 +89,7 @@ class RecurrentDelayLayer(DelayLayer):
             step_mode=step_mode,
             method=method,
         )
-        self.dropout = real_number(
-            f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)"
-        )
+        self.dropout = real_number(f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)")
         self.neuron: nn.Module = neuron
         self.register_memory("kept", None)
 
@@ -107,19 +105,32 @@ class RecurrentDelayLayer(DelayLayer):
         rest_if_integer(self)
         history = self._context(x.shape[1], x)
         kept = self._kept(x[0]) if len(x) else None
-        weight, (delay, sigma) = self.acting_weight(), self._acting()
-        inputs = (x, history, kept, weight, delay)
-        if cell := self._cell(x, history, weight, delay, sigma):
-            settings = Synapses(float(sigma), self.reach, self.interpolation)
-            spikes, *states = recurrent_scan.scan(cell, *inputs, settings)
+        weight, acting = self.acting_weight(), self._acting()
+        limits = (self.reach, self.interpolation)
+        if cell := self._cell(x, history, weight, *acting):
+            synapses = Synapses(weight, *acting, *limits, self._learned())
+            spikes, *states = recurrent_scan.scan(cell, x, history, kept, synapses)
             self.neuron.settle(*states)  # pyright: ignore[reportCallIssue]
         else:
             functional.set_step_mode(self.neuron, "s")
-            settings = (sigma, self.reach, self.interpolation)
-            spikes = recurrent.loop(self.neuron, *inputs, *settings)
+            current = self._current(weight, *limits)
+            spikes = recurrent.loop(self.neuron, x, history, kept, current)
         self.method_used = "scan" if cell else "loop"
         self._remember(torch.cat([history, spikes]))
         return spikes
+
+    def _current(self, weight: Tensor, *limits: Any) -> recurrent.Current:
+        """What makes the recurrent currents of a step from the spikes before it."""
+        current = recurrent.currents(weight, *self._acting(), *limits)
+        if (learned := self._learned()) is None:
+            return current
+        slopes = recurrent.currents(weight.detach(), *learned, *limits)
+
+        def straight_through(history: Tensor) -> Tensor:
+            slope = slopes(history.detach())
+            return current(history) + (slope - slope.detach())
+
+        return straight_through
 
     def _cell(self, x: Tensor, *synapses: Any) -> Cell | None:
         """The neurons as the compiled scan takes them; None for the loop over time."""
@@ -147,10 +158,6 @@ class RecurrentDelayLayer(DelayLayer):
             share = 1 - self.dropout
             self.kept = torch.empty_like(like).bernoulli_(share) / share
         return self.kept
-
-    def _acting(self) -> tuple[Tensor, float | Tensor]:
-        delay, sigma = super()._acting()
-        return delay - self.min_delay, sigma  # what was heard last was sent a step before
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, dropout={self.dropout:g}"

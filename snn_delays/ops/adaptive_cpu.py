@@ -1,7 +1,11 @@
 """temporary"""
+
 import math
+
 import numpy as np
+
 from snn_delays.loop import called
+
 
 @called
 def step_forward(h, s, v, w, current, alpha, gain, beta, a, b, threshold, rest, soft, before):
@@ -18,8 +22,31 @@ def step_forward(h, s, v, w, current, alpha, gain, beta, a, b, threshold, rest, 
         v[m] = after
         w[m] = beta[m] * w[m] + a[m] * (potential if before else after) + b[m] * fired
 
+
 @called
-def step_backward(gh, gv, gw, gcells, gs, h, v, w, current, alpha, gain, beta, a, b, threshold, rest, soft, before, detach, surrogate, sharp):
+def step_backward(
+    gh,
+    gv,
+    gw,
+    gcells,
+    gs,
+    h,
+    v,
+    w,
+    current,
+    alpha,
+    gain,
+    beta,
+    a,
+    b,
+    threshold,
+    rest,
+    soft,
+    before,
+    detach,
+    surrogate,
+    sharp,
+):
     one, zero = h.dtype.type(1), h.dtype.type(0)
     half, bend = h.dtype.type(sharp / 2), h.dtype.type(math.pi / 2 * sharp)
     for m in range(len(h)):

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,7 +25,7 @@ def loop(
     x: Float[Tensor, "time batch size"],
     history: Float[Tensor, "taps batch size"],
     kept: Float[Tensor, "batch size"] | None,
-    *synapses: Any,
+    current: Current,
 ) -> Float[Tensor, "time batch size"]:
     """The equations as a loop over time in torch, for neurons of any kind.
 
@@ -36,9 +34,9 @@ def loop(
         x: currents from elsewhere.
         history: the last spikes, the last of all at the end.
         kept: m, what dropout leaves; None is all.
-        synapses: weight, delay, sigma, max_delay and interpolation of ``ops/reference.py``.
+        current: r of a step from the spikes before it.
     """
-    current, found = _current(*synapses), []
+    found = []
     for now in x.unbind(0):
         back = current(history)
         spikes = neuron(now + (back if kept is None else kept * back))
@@ -47,7 +45,7 @@ def loop(
     return torch.stack(found) if found else x
 
 
-def _current(
+def currents(
     weight: Float[Tensor, "post pre k"],
     delay: Float[Tensor, "post_or_1 pre_or_1 k"],
     sigma: float | Tensor,
@@ -74,4 +72,3 @@ def _current(
         return torch.einsum("jni,oij->no", history.flip(0), kernel).to(weight.dtype)
 
     return synaptic
-

@@ -54,12 +54,23 @@ class Cell(NamedTuple):
     adapts: bool = True
 
 
-class Synapses(NamedTuple):
-    """The last of ``ops/recurrent.py``'s arguments."""
+# σ, max_delay and interpolation.
+Kernel = tuple[float, int, str]
 
+
+class Synapses(NamedTuple):
+    """Synapses of ``ops/recurrent.py``, all but ``weight`` as ``interpolate`` takes them.
+
+    Args:
+        learned: delays and σ whose slopes are the gradients of delays, if they are not these.
+    """
+
+    weight: Tensor
+    delay: Tensor
     sigma: float
     max_delay: int
     interpolation: str
+    learned: tuple[Tensor, float] | None = None
 
 
 def covers(x: Tensor, history: Tensor, weight: Tensor, delay: Tensor, sigma: Any) -> bool:
@@ -73,8 +84,6 @@ def scan(
     x: Tensor,
     history: Tensor,
     kept: Tensor | None,
-    weight: Tensor,
-    delay: Tensor,
     synapses: Synapses,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spikes ``[T, N, C]``, and v and w ``[N, C]`` after the last step, with gradients to all."""
@@ -82,8 +91,11 @@ def scan(
     constants = [one.to(x).expand(size) for one in cell[:5]]
     states = [one.to(x).expand(x.shape[1:]) for one in cell[5:7]]
     kept = x.new_empty(0, size) if kept is None else kept
-    settings = (cell.firing, cell.before, cell.adapts, synapses)
-    return _Scan.apply(x, history, kept, weight, delay, *states, *constants, *settings)  # pyright: ignore[reportReturnType]
+    weight, delay, *kernel, learned = synapses
+    slopes, width = learned or (None, 0.0)
+    settings = (cell.firing, cell.before, cell.adapts, tuple(kernel), width)
+    tensors = (x, history, kept, weight, delay, slopes, *states, *constants)
+    return _Scan.apply(*tensors, *settings)  # pyright: ignore[reportReturnType]
 
 
 class _Tables(NamedTuple):
@@ -108,10 +120,10 @@ def _strips(rows: Tensor) -> Tensor:
     return whole.unflatten(0, (-1, size)).transpose(1, 2)
 
 
-def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tuple[_Tables, ...]:
+def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, heard: int) -> tuple[_Tables, ...]:
     """Of the window over past spikes, and of that over later gradients."""
-    width = taps.width(synapses.sigma, synapses.max_delay, synapses.interpolation, weight.dtype)
-    first, spread = interpolate_window(delay, *synapses, width)
+    width = taps.width(*kernel, weight.dtype)
+    first, spread = interpolate_window(delay, *kernel, width)
     back = heard - width - first  # rows are read forwards: the last tap first
     post, pre, each = weight.shape
     none, no_first = weight.new_empty(0, 0, recurrent_cpu.STRIP), first.new_empty(0)
@@ -123,8 +135,8 @@ def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tu
             _Tables(_strips(rows), behind, spread.flip(-1), *empty, each),
             _Tables(_strips(rows.T), ahead, spread, *empty, each),
         )
-    if _in_a_basis(weight, synapses, width):
-        mixed, shapes = lowrank.mixture(weight, delay, synapses.sigma, synapses.max_delay)
+    if _in_a_basis(weight, kernel, width):
+        mixed, shapes = lowrank.mixture(weight, delay, *kernel[:2])
         rows, rank = mixed.permute(1, 2, 0).flatten(1), len(shapes)  # J = pre · rank
         filters, ahead = shapes.repeat(pre, 1), first.new_zeros(pre * rank)
         empty = (no_first.view(0, 0, 0), none.unsqueeze(-1))
@@ -146,9 +158,9 @@ def _tables(weight: Tensor, delay: Tensor, synapses: Synapses, heard: int) -> tu
     )  # fmt: skip
 
 
-def _in_a_basis(weight: Tensor, synapses: Synapses, width: int) -> bool:
+def _in_a_basis(weight: Tensor, kernel: Kernel, width: int) -> bool:
     """Whether the sums of ``ops/lowrank.py`` are quicker than ``width`` taps of every synapse."""
-    sigma, max_delay, interpolation = synapses
+    sigma, max_delay, interpolation = kernel
     if interpolation != "gaussian" or not lowrank.worthwhile(sigma, max_delay):
         return False
     rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(weight.dtype))[0])
@@ -165,11 +177,12 @@ class _Scan(torch.autograd.Function):
         kept: Tensor,
         weight: Tensor,
         delay: Tensor,
+        slopes: Tensor | None,
         v: Tensor,
         w: Tensor,
         *rest: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        *constants, firing, before, adapts, synapses = rest
+        *constants, firing, before, adapts, kernel, width = rest
         steps, batch, size = x.shape
         lanes = recurrent_cpu.LANES
         cells = torch.nn.functional.pad(torch.stack(constants), (0, -size % recurrent_cpu.STRIP))
@@ -180,9 +193,9 @@ class _Scan(torch.autograd.Function):
         nobody = (groups, 0, cells.shape[1])
         h = x.new_empty(whole)
         wide = x.new_empty(whole if learning and adapts else nobody)
-        currents = x.new_empty(whole if ctx.needs_input_grad[8] else nobody)
+        currents = x.new_empty(whole if ctx.needs_input_grad[9] else nobody)
         spikes, v_last, w_last = torch.empty_like(x), x.new_empty(v.shape), x.new_empty(v.shape)
-        tables = _tables(weight, delay, synapses, len(history))
+        tables = _tables(weight, delay, kernel, len(history))
         use_torch_threads()
         recurrent_cpu.forward(
             *(one.numpy() for one in (spikes, h, wide, currents, v_last, w_last)),
@@ -192,11 +205,10 @@ class _Scan(torch.autograd.Function):
             *firing[:3],
             before,
         )
-        ctx.firing, ctx.before, ctx.synapses, ctx.adapts = firing, before, synapses, adapts
+        ctx.firing, ctx.before, ctx.kernel, ctx.width = firing, before, kernel, width
         ctx.back = tables[1]
-        ctx.save_for_backward(
-            spikes, h, wide, currents, history, kept, weight, delay, v, w, cells
-        )
+        kept_for_gradients = (spikes, h, wide, currents, history, kept, v, w, cells)
+        ctx.save_for_backward(*kept_for_gradients, weight, delay, slopes)
         return spikes, v_last, w_last
 
     @staticmethod
@@ -206,7 +218,7 @@ class _Scan(torch.autograd.Function):
                 "RecurrentDelayLayer: gradients of gradients need the loop over time in torch. Use "
                 "method='reference'."
             )
-        spikes, h, wide, currents, history, kept, weight, delay, v, w, cells = ctx.saved_tensors
+        spikes, h, wide, currents, history, kept, v, w, cells, *synapses = ctx.saved_tensors
         (steps, batch, size), lanes = spikes.shape, recurrent_cpu.LANES
         gx, gback = torch.empty_like(spikes), torch.empty_like(spikes)
         gv, gw = spikes.new_empty(v.shape), spikes.new_empty(v.shape)
@@ -226,34 +238,30 @@ class _Scan(torch.autograd.Function):
             len(history),
         )
         constants = gcells.unflatten(2, (-1, lanes)).sum((0, 3))[:, :size].unbind(0)
+        weight, delay, slopes = synapses
         needed = ctx.needs_input_grad
-        gsynapses: tuple[Tensor | None, ...] = (None, None, None)
-        if needed[1] or needed[3] or needed[4]:
-            sent = torch.cat([history, spikes[:-1]])
-            gsynapses = _of_synapses(sent, weight, delay, ctx.synapses, gback, needed)
-        ghistory, gweight, gdelay = gsynapses
-        return gx, ghistory, None, gweight, gdelay, gv, gw, *constants, None, None, None, None
+        sent = torch.cat([history, spikes[:-1]])
+        inputs = (sent, weight, delay)
+        gsent, *gsynapses = _gradients(inputs, (needed[1], *needed[3:5]), ctx.kernel, gback)
+        ghistory = None if gsent is None else gsent[: len(history)]
+        learned = (ctx.width, *ctx.kernel[1:])
+        inputs = (sent, weight, delay if slopes is None else slopes)
+        *_, gslopes = _gradients(inputs, (False, False, needed[5]), learned, gback)
+        return gx, ghistory, None, *gsynapses, gslopes, gv, gw, *constants, *[None] * 5
 
 
-def _of_synapses(
-    sent: Tensor,
-    weight: Tensor,
-    delay: Tensor,
-    synapses: Synapses,
-    gback: Tensor,
-    needed: tuple[bool, ...],
+def _gradients(
+    inputs: tuple[Tensor, ...], needed: tuple[bool, ...], kernel: Kernel, gback: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of what was heard before, weights and delays, from those of recurrent currents."""
-    heard = len(sent) - len(gback) + 1
+    """Those of sent spikes, weights and delays from that of the recurrent currents."""
+    if not any(needed):
+        return (None, None, None)
     with torch.enable_grad():
-        views = [one.detach().requires_grad_(needed[i]) for one, i in zip((sent, weight, delay), (1, 3, 4), strict=True)]
-        y = plan.delay_convolution(
-            *views,
-            sigma=synapses.sigma,
-            max_delay=synapses.max_delay,
-            interpolation=synapses.interpolation,
-        )
+        views = [
+            one.detach().requires_grad_(need) for one, need in zip(inputs, needed, strict=True)
+        ]
+        names = ("sigma", "max_delay", "interpolation")
+        y = plan.delay_convolution(*views, **dict(zip(names, kernel, strict=True)))
         wanted = [one for one in views if one.requires_grad]
-        found = iter(torch.autograd.grad(y[heard - 1 :], wanted, gback))
-    gsent, gweight, gdelay = (next(found) if one.requires_grad else None for one in views)
-    return None if gsent is None else gsent[:heard], gweight, gdelay
+        found = iter(torch.autograd.grad(y[len(y) - len(gback) :], wanted, gback))
+    return tuple(next(found) if need else None for need in needed)
