@@ -66,7 +66,7 @@ class DelaySNN(nn.Module, base.StepModule):
         sizes: neurons of the input, of each hidden layer, and classes.
         synapses: makes the synapses of (pre, post) neurons, such as a ``DelayLayer``.
         neuron: makes the neurons of a hidden layer.
-        recurrent: makes a hidden layer's neurons hear their own spikes: of (size, neuron), such as a
+        recurrent: makes neurons hear their own spikes, of (size, neuron), such as a
             ``RecurrentDelayLayer``. One for all hidden layers, or one for each; ``None`` is none.
         norm: makes what normalises the current of so many neurons over time and batch; ``None`` is
             nothing.

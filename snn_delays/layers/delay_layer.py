@@ -76,7 +76,7 @@ class DelayLayer(Buffers, InputMemory):
 
     interpolation: Interpolation
     min_delay = 0  # the shortest delay, in steps
-    neuron: nn.Module | None  # those that its synapses lead from and to, if they are its own
+    neuron: Any  # those that its synapses lead from and to, if they are its own
 
     def __init__(
         self,

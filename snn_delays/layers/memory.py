@@ -51,18 +51,18 @@ class InputMemory(Stateful, base.MemoryModule):
 
     def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""
-        history = self.history
+        history, name = self.history, type(self).__name__
         if history is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
         if history.shape != (self.max_delay, batch, self.in_features):
             if history.dim() != 3 or history.shape[::2] != (self.max_delay, self.in_features):
                 raise UsageError(
-                    f"{type(self).__name__}: history must be [{self.max_delay}, {batch}, {self.in_features}], "
+                    f"{name}: history must be [{self.max_delay}, {batch}, {self.in_features}], "
                     f"got {list(history.shape)}. Call functional.reset_net(net)."
                 )
             raise UsageError(
-                f"{type(self).__name__}: remembers a batch of {history.shape[1]}, got one of {batch}. "
-                "Call spikingjelly's functional.reset_net(net) between sequences."
+                f"{name}: remembers a batch of {history.shape[1]}, got one of {batch}. Call "
+                "spikingjelly's functional.reset_net(net) between sequences."
             )
         history = trainable(history)
         return history if history.dtype == like.dtype else history.to(like.dtype)

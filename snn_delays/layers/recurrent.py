@@ -90,7 +90,7 @@ class RecurrentDelayLayer(DelayLayer):
             method=method,
         )
         self.dropout = real_number(f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)")
-        self.neuron: nn.Module = neuron
+        self.neuron = neuron
         self.register_memory("kept", None)
 
     def reset_parameters(self) -> None:

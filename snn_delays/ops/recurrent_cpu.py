@@ -152,14 +152,14 @@ def forward(
     """Spikes of every step; ``ops/recurrent.py`` has the equations.
 
     Shape:
-        spikes, x ``[T, N, C]``; h, w ``[groups, T, A · LANES]``, A being C in whole strips; w and
-        currents too, or of no steps where they are not needed; v_last, w_last, v_first, w_first ``[N, C]``; history
-        ``[taps, N, C]``; kept ``[N, C]``, or ``[0, C]`` for all; matrix ``[A / STRIP, J, STRIP]``
+        spikes, x ``[T, N, C]``; h, w, currents ``[groups, T, A · LANES]``, A being C in whole
+        strips, w and currents of no steps where nobody needs them; v_last, w_last, v_first, w_first
+        ``[N, C]``; history ``[taps, N, C]``; kept ``[N, C]``, or ``[0, C]`` for all; matrix ``[A / STRIP, J, STRIP]``
         with first ``[J]`` and taps ``[J, Q]`` of ``_filtered``, or no strips, and those of
         ``_windowed``; cells ``[5, A · LANES]``: alpha, gain, beta, a and b.
         ``each`` is kernel_count.
     """
-    steps, batch, size = x.shape
+    steps, _, size = x.shape
     heard = len(history)
     groups, _, lanes = h.shape
     width = heard + steps
@@ -247,7 +247,7 @@ def backward(
         gcells ``[groups, 5, A · LANES]``; matrix ``[J', C, STRIP]``: of post by strips of J; first
         ``[J]`` and taps ``[J, Q]``; those by strips of pre.
     """
-    steps, batch, size = gx.shape
+    steps, _, size = gx.shape
     groups, _, lanes = h.shape
     width = steps + heard
     kind = gx.dtype.type

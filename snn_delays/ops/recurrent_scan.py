@@ -67,10 +67,10 @@ class Synapses(NamedTuple):
 
     weight: Tensor
     delay: Tensor
-    sigma: float
+    sigma: Any
     max_delay: int
     interpolation: str
-    learned: tuple[Tensor, float] | None = None
+    learned: tuple[Tensor, Any] | None = None
 
 
 def covers(x: Tensor, history: Tensor, weight: Tensor, delay: Tensor, sigma: Any) -> bool:
@@ -125,7 +125,7 @@ def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, heard: int) -> tuple[
     width = taps.width(*kernel, weight.dtype)
     first, spread = interpolate_window(delay, *kernel, width)
     back = heard - width - first  # rows are read forwards: the last tap first
-    post, pre, each = weight.shape
+    _, pre, each = weight.shape
     none, no_first = weight.new_empty(0, 0, recurrent_cpu.STRIP), first.new_empty(0)
     if delay.shape[0] == 1:  # J = pre · k
         spread = spread[0].expand(pre, -1, -1).flatten(0, 1)
@@ -145,10 +145,11 @@ def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, heard: int) -> tuple[
             _Tables(_strips(rows.T), ahead, filters, *empty, rank),
         )
     coefficients = weight.unsqueeze(-1) * spread
+    reverse = coefficients.flip(-1)
     ahead, behind = (one.expand(weight.shape) for one in (first, back))
     empty = none, no_first, weight.new_empty(0, 0)
     return (
-        _Tables(*empty, _strips(behind.flatten(1)), _strips(coefficients.flip(-1).flatten(1, 2)), each),
+        _Tables(*empty, _strips(behind.flatten(1)), _strips(reverse.flatten(1, 2)), each),
         _Tables(
             *empty,
             _strips(ahead.transpose(0, 1).flatten(1)),
@@ -219,7 +220,6 @@ class _Scan(torch.autograd.Function):
                 "method='reference'."
             )
         spikes, h, wide, currents, history, kept, v, w, cells, *synapses = ctx.saved_tensors
-        (steps, batch, size), lanes = spikes.shape, recurrent_cpu.LANES
         gx, gback = torch.empty_like(spikes), torch.empty_like(spikes)
         gv, gw = spikes.new_empty(v.shape), spikes.new_empty(v.shape)
         gcells = spikes.new_zeros(len(h), *cells.shape)
@@ -237,7 +237,11 @@ class _Scan(torch.autograd.Function):
             *firing[3:],
             len(history),
         )
-        constants = gcells.unflatten(2, (-1, lanes)).sum((0, 3))[:, :size].unbind(0)
+        constants = (
+            gcells.unflatten(2, (-1, recurrent_cpu.LANES))
+            .sum((0, 3))[:, : spikes.shape[2]]
+            .unbind(0)
+        )
         weight, delay, slopes = synapses
         needed = ctx.needs_input_grad
         sent = torch.cat([history, spikes[:-1]])

@@ -21,7 +21,7 @@ from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode, lif
 from snn_delays.ops import recurrent_scan, reference
 
-TIGHT = {"rtol": 0.0, "atol": 1e-9}
+TIGHT: Any = {"rtol": 0.0, "atol": 1e-9}
 
 
 @dataclass
