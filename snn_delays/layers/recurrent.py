@@ -15,8 +15,9 @@ from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer, Granularity
 from snn_delays.layers.rest import rest_if_integer
 from snn_delays.ops import recurrent, recurrent_scan
+from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.plan import Method
-from snn_delays.ops.recurrent_scan import Cell, Synapses
+from snn_delays.ops.recurrent_scan import Synapses
 
 
 class RecurrentDelayLayer(DelayLayer):

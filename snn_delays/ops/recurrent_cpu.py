@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop
-from snn_delays.ops.adaptive_cpu import step_backward, step_forward
+from snn_delays.ops.adaptive_cpu import after_reset, step_backward, step_forward
 from snn_delays.ops.vectors import LANES, fma, load, splat, store
 
 STRIP = 4  # rows that are made at once, so that sums need not wait for each other
@@ -189,10 +189,7 @@ def forward(
             _gather(current, x[t], n)
             for m in range(lanes):
                 current[m] += mask[m] * back[m]
-            step_forward(
-                h[group, t], fired, v, ww, current, cells[0], cells[1], cells[2], cells[3],
-                cells[4], threshold, rest, soft, before,
-            )  # fmt: skip
+            step_forward(h[group, t], fired, v, ww, current, cells, threshold, rest, soft, before)
             if w.shape[1]:
                 w[group, t] = ww
             if currents.shape[1]:
@@ -258,6 +255,7 @@ def backward(
         rows = np.zeros(many * width * LANES, gx.dtype)
         g, gback_t = np.zeros(lanes, gx.dtype), np.zeros(lanes, gx.dtype)
         gs, gh = np.zeros(lanes, gx.dtype), np.zeros(lanes, gx.dtype)
+        slope = np.zeros(lanes, gx.dtype)
         gv, gw = np.zeros(lanes, gx.dtype), np.zeros(lanes, gx.dtype)
         v, ww = np.zeros(lanes, gx.dtype), np.zeros(lanes, gx.dtype)
         mask, late = np.ones(lanes, gx.dtype), np.zeros(len(first) * LANES, gx.dtype)
@@ -282,22 +280,16 @@ def backward(
                 for m in range(lanes):
                     gs[m] += g[m]
             if t:
-                for m in range(lanes):
-                    fired = h[group, t - 1, m] >= threshold
-                    if soft:
-                        v[m] = h[group, t - 1, m] - (threshold if fired else kind(0))
-                    else:
-                        v[m] = rest if fired else h[group, t - 1, m]
+                after_reset(v, h[group, t - 1], threshold, rest, soft)
                 if w.shape[1]:
                     ww[:] = w[group, t - 1]
             else:
                 _gather(v, v_first, n)
                 _gather(ww, w_first, n)
             step_backward(
-                gh, gv, gw, gcells[group], gs, h[group, t], v, ww,
-                currents[group, t] if currents.shape[1] else nothing,
-                cells[0], cells[1], cells[2], cells[3], cells[4], threshold, rest, soft, before,
-                detach_reset, surrogate, kind(sharpness),
+                gh, gv, gw, gcells[group], slope, gs, h[group, t], v, ww,
+                currents[group, t] if currents.shape[1] else nothing, cells, threshold, rest, soft,
+                before, detach_reset, surrogate, sharpness,
             )  # fmt: skip
             for m in range(lanes):
                 g[m] = cells[1, m] * gh[m]

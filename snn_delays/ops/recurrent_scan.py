@@ -22,36 +22,11 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import lowrank, plan, taps
 from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.adaptive import Cell, constants_of
 from snn_delays.ops.lif import Firing
 from snn_delays.ops.twice import in_torch
 
 recurrent_cpu = loops("recurrent_cpu")  # None: the loop in torch serves.
-
-
-class Cell(NamedTuple):
-    """Neurons as the scan takes them.
-
-        h[t] = v_reset + alpha · (v[t−1] − v_reset) + gain · (I[t] − w[t−1])
-        w[t] = beta · w[t−1] + a · (h[t] or v[t]) + b · s[t]
-
-    Args:
-        alpha, gain, beta, a, b: of each neuron ``[C]``, or one for all.
-        v, w: what they remember ``[N, C]``.
-        firing: when they fire, and how v comes out of h.
-        before: whether a meets h, before the reset, or v.
-        adapts: whether there is any w at all.
-    """
-
-    alpha: Tensor
-    gain: Tensor
-    beta: Tensor
-    a: Tensor
-    b: Tensor
-    v: Tensor
-    w: Tensor
-    firing: Firing
-    before: bool = False
-    adapts: bool = True
 
 
 # σ, max_delay and interpolation.
@@ -88,7 +63,7 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spikes ``[T, N, C]``, and v and w ``[N, C]`` after the last step, with gradients to all."""
     size = x.shape[2]
-    constants = [one.to(x).expand(size) for one in cell[:5]]
+    constants = constants_of(cell, size, x)
     states = [one.to(x).expand(x.shape[1:]) for one in cell[5:7]]
     kept = x.new_empty(0, size) if kept is None else kept
     weight, delay, *kernel, learned = synapses
