@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class DelaySNN(nn.Module, base.StepModule):
     Args:
         sizes: neurons of the input, of each hidden layer, and classes.
         synapses: makes the synapses of (pre, post) neurons, such as a ``DelayLayer``.
-        neuron: makes the neurons of a hidden layer.
+        neuron: makes the neurons of a hidden layer; given their number if it takes a ``size``.
         recurrent: makes neurons hear their own spikes, of (size, neuron), such as a
             ``RecurrentDelayLayer``. One for all hidden layers, or one for each; ``None`` is none.
         norm: makes what normalises the current of so many neurons over time and batch; ``None`` is
@@ -93,7 +94,7 @@ class DelaySNN(nn.Module, base.StepModule):
         self,
         sizes: Sequence[int],
         synapses: Callable[[int, int], nn.Module] = PUBLISHED_SYNAPSES,
-        neuron: Callable[[], nn.Module] = PUBLISHED_NEURON,
+        neuron: Callable[..., nn.Module] = PUBLISHED_NEURON,
         *,
         recurrent: Recurrent | Sequence[Recurrent | None] | None = None,
         norm: Callable[[int], nn.Module] | None = layer.BatchNorm1d,
@@ -119,7 +120,7 @@ class DelaySNN(nn.Module, base.StepModule):
         self.blocks = nn.ModuleList()
         back = _of_each("recurrent", recurrent, len(sizes) - 2)
         for (pre, post), onto_itself in zip(itertools.pairwise(sizes[:-1]), back, strict=True):
-            nodes = _made("neuron", neuron)
+            nodes = _neurons(neuron, post)
             self.blocks.append(
                 Block(
                     _made("synapses", synapses, pre, post),
@@ -129,7 +130,7 @@ class DelaySNN(nn.Module, base.StepModule):
                 )
             )
         last = _made("synapses", synapses, *sizes[-2:])
-        membranes = _made("output", output or partial(_leaky_as, neuron))
+        membranes = _made("output", output or partial(_leaky_as, neuron, sizes[-1]))
         self.blocks.append(Block(last, nn.Identity(), membranes, nn.Identity()))
         delays = [getattr(block.synapses, "max_delay", 0) for block in self.blocks]
         self.max_delay: int = max(delays)
@@ -205,9 +206,17 @@ def _made(name: str, make: Callable[..., Any], *sizes: Any) -> nn.Module:
     return made
 
 
-def _leaky_as(neuron: Callable[[], nn.Module]) -> LeakyReadout:
+def _neurons(make: Callable[..., Any], size: int) -> nn.Module:
+    """Neurons of a factory, which may have constants of each."""
+    takes = callable(make) and not isinstance(make, nn.Module)
+    argument = signature(make).parameters.get("size") if takes else None
+    each = argument is not None and argument.default is argument.empty
+    return _made("neuron", make, *([size] if each else []))
+
+
+def _leaky_as(neuron: Callable[..., nn.Module], size: int) -> LeakyReadout:
     """A readout with the time constant of the neurons."""
-    tau = getattr(_made("neuron", neuron), "tau", None)
+    tau = getattr(_neurons(neuron, size), "tau", None)
     if not isinstance(tau, int | float):
         raise UsageError(
             "DelaySNN: output must be given for neurons without a tau, such as "

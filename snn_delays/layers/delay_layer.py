@@ -22,6 +22,7 @@ from snn_delays.interpolation import (
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.rest import rest_if_integer
+from snn_delays.neurons.adlif import AdaptiveNode
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
@@ -289,9 +290,12 @@ def set_sigma(module: nn.Module, sigma: float) -> None:
 
 
 def clamp_delays_(module: nn.Module) -> None:
-    """Bring every delay in ``module`` back into its layer's range."""
-    for child in delay_layers(module):
-        child.clamp_delays_()
+    """Bring every delay in ``module``, and neurons' constants, back into their ranges."""
+    for child in module.modules():
+        if isinstance(child, DelayLayer):
+            child.clamp_delays_()
+        elif isinstance(child, AdaptiveNode):
+            child.clamp_constants_()
 
 
 class _Rounded(nn.Module):

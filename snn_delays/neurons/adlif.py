@@ -161,8 +161,8 @@ class AdaptiveNode(Stateful, base.MemoryModule):
             if bool(outside.any()):
                 first = float(value[outside][0])
                 raise UsageError(
-                    f"{type(self).__name__}: {prefix}{name} must lie in {low:.4g} … {high:.4g}, got "
-                    f"{first:.4g} in {int(outside.sum())} of {value.numel()} neurons. Make the "
+                    f"{type(self).__name__}: {prefix}{name} must lie in {low:.4g} … {high:.4g}, "
+                    f"got {first:.4g} in {int(outside.sum())} of {value.numel()} neurons. Make the "
                     f"node with the range it was trained with: {name}=(low, high)."
                 )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -173,7 +173,7 @@ class AdaptiveNode(Stateful, base.MemoryModule):
         )
         return (
             f"{self.size}, {ranges}, v_threshold={self.v_threshold:g}, v_reset={self.v_reset}, "
-            f"feedback={self.feedback}, detach_reset={self.detach_reset}, step_mode={self.step_mode}"
+            f"feedback={self.feedback}, step_mode={self.step_mode}"
         )
 
 

@@ -154,10 +154,10 @@ def forward(
     Shape:
         spikes, x ``[T, N, C]``; h, w, currents ``[groups, T, A · LANES]``, A being C in whole
         strips, w and currents of no steps where nobody needs them; v_last, w_last, v_first, w_first
-        ``[N, C]``; history ``[taps, N, C]``; kept ``[N, C]``, or ``[0, C]`` for all; matrix ``[A / STRIP, J, STRIP]``
-        with first ``[J]`` and taps ``[J, Q]`` of ``_filtered``, or no strips, and those of
-        ``_windowed``; cells ``[5, A · LANES]``: alpha, gain, beta, a and b.
-        ``each`` is kernel_count.
+        ``[N, C]``; history ``[taps, N, C]``; kept ``[N, C]``, or ``[0, C]`` for all; matrix
+        ``[A / STRIP, J, STRIP]`` with first ``[J]`` and taps ``[J, Q]`` of ``_filtered``, or no
+        strips, and those of ``_windowed``; ``each`` is how many of J a row has; cells
+        ``[5, A · LANES]``: alpha, gain, beta, a and b.
     """
     steps, _, size = x.shape
     heard = len(history)
