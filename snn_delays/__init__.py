@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snn_delays.errors import UsageError
     from snn_delays.layers import (
         DelayLayer,
+        RecurrentDelayLayer,
         clamp_delays_,
         parameter_groups,
         rounded,

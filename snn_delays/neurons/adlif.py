@@ -178,7 +178,7 @@ class AdaptiveNode(Stateful, base.MemoryModule):
 
 
 class AdLIFNode(AdaptiveNode):
-    """AdLIF of Bittar & Garner (2022, doi 10.3389/fnins.2022.865897): soft reset, boxcar.
+    """AdLIF of Bittar & Garner (2022, Front. Neurosci. 16): soft reset, boxcar.
 
     alpha from exp(−1/5) to exp(−1/25), beta from exp(−1/30) to exp(−1/120), a from −1 to 1, b from
     0 to 2. Its states begin at random there.

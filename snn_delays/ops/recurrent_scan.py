@@ -21,8 +21,8 @@ from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import lowrank, plan, taps
-from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.adaptive import Cell, constants_of
+from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.lif import Firing
 from snn_delays.ops.twice import in_torch
 

@@ -4,7 +4,7 @@ With u = h − v_threshold and a steepness α:
 
     atan      (α/2) / (1 + (π/2·α·u)²)              Fang et al. (2021, arXiv:2007.05785)
     sigmoid   α·s·(1 − s),  s = 1 / (1 + exp(−α·u))
-    boxcar    α where |u| < 1 / (2α)                Bittar & Garner (2022, doi 10.3389/fnins.2022.865897)
+    boxcar    α where |u| < 1 / (2α)                Bittar & Garner (2022, Front. Neurosci. 16)
     triangle  max(α − α²·|u|, 0)                    Bellec et al. (2018, arXiv:1803.09574)
     slayer    (α/2)·exp(−α·|u|)                     Shrestha & Orchard (2018, arXiv:1810.08646)
 

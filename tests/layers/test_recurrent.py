@@ -1,4 +1,4 @@
-"""RecurrentDelayLayer: the compiled scan is the loop, in values and gradients, in every step mode."""
+"""RecurrentDelayLayer: the scan is the loop, in values and gradients, in every step mode."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Quantity:
     """What kind of number a parameter is.
 
     Args:
-        unit: ``"v"`` for what is compared with the membrane potential, ``"1"`` for a share or factor.
+        unit: ``"v"`` for what is compared with the membrane potential, ``"1"`` for a factor.
         low, high: its range, ends included; infinite ends are excluded.
         scales: grows with the weights, when these are given in another unit.
         rounding: how it becomes a whole number: a ``"share"`` in 1 / 2^beta_shift; else in units
