@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snn_delays.errors import UsageError
     from snn_delays.layers import (
         DelayLayer,
+        RecurrentDelayLayer,
         clamp_delays_,
         parameter_groups,
         rounded,
@@ -27,6 +28,7 @@ __all__ = [
     "DelayLayer",
     "DelaySNN",
     "LIFNode",
+    "RecurrentDelayLayer",
     "UsageError",
     "callbacks",
     "clamp_delays_",

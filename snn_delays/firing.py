@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
+from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.losses import count_spikes
 
 
 class Firing:
-    """Counts, as a context, the spikes of SpikingJelly's neurons within each sample's own steps.
+    """Counts, as a context, the spikes of neurons within each sample's own steps.
 
     Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.spikes = self.cells = 0
-        self.nodes = [node for node in net.modules() if isinstance(node, neuron.BaseNode)]
+        # Neurons that hear themselves give their spikes through the layer that has them.
+        layers = [one for one in delay_layers(net) if one.neuron is not None]
+        inside = {part for one in layers for part in one.children()}
+        nodes = [part for part in net.modules() if hasattr(part, "surrogate_function")]
+        self.nodes = [*layers, *(node for node in nodes if node not in inside)]
 
     def __enter__(self) -> Firing:
         self._hooks = [node.register_forward_hook(self._count) for node in self.nodes]

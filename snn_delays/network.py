@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from snn_delays import losses
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_dense, require_sequence
-from snn_delays.layers.delay_layer import DelayLayer, rounded
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers, rounded
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.state import deep_copy
 
@@ -46,6 +47,7 @@ def plain_synapses(pre: int, post: int, *, bias: bool = False) -> nn.Module:
     return linear
 
 
+Recurrent = Callable[[int, nn.Module], nn.Module]
 PUBLISHED_SYNAPSES = partial(DelayLayer, max_delay=24)
 PUBLISHED_NEURON = partial(lif, tau=1.005)
 
@@ -58,12 +60,15 @@ class DelaySNN(nn.Module, base.StepModule):
 
         DelaySNN([140, 256, 256, 20])
         DelaySNN(sizes, partial(DelayLayer, max_delay=30), partial(lif, tau=2.0))
+        DelaySNN(sizes, recurrent=partial(RecurrentDelayLayer, max_delay=30))
         DelaySNN(sizes, plain_synapses, neuron.IFNode, output=partial(LeakyReadout, tau=5.0))
 
     Args:
         sizes: neurons of the input, of each hidden layer, and classes.
         synapses: makes the synapses of (pre, post) neurons, such as a ``DelayLayer``.
-        neuron: makes the neurons of a hidden layer.
+        neuron: makes the neurons of a hidden layer; given their number if it takes a ``size``.
+        recurrent: makes neurons hear their own spikes, of (size, neuron), such as a
+            ``RecurrentDelayLayer``. One for all hidden layers, or one for each; ``None`` is none.
         norm: makes what normalises the current of so many neurons over time and batch; ``None`` is
             nothing.
         dropout: share of spiking neurons silenced per sample for its whole duration, in training.
@@ -89,8 +94,9 @@ class DelaySNN(nn.Module, base.StepModule):
         self,
         sizes: Sequence[int],
         synapses: Callable[[int, int], nn.Module] = PUBLISHED_SYNAPSES,
-        neuron: Callable[[], nn.Module] = PUBLISHED_NEURON,
+        neuron: Callable[..., nn.Module] = PUBLISHED_NEURON,
         *,
+        recurrent: Recurrent | Sequence[Recurrent | None] | None = None,
         norm: Callable[[int], nn.Module] | None = layer.BatchNorm1d,
         dropout: float = 0.4,
         output: Callable[[], nn.Module] | None = None,
@@ -112,17 +118,19 @@ class DelaySNN(nn.Module, base.StepModule):
         self.sizes = sizes
         self.readout = readout
         self.blocks = nn.ModuleList()
-        for pre, post in itertools.pairwise(sizes[:-1]):
+        back = _of_each("recurrent", recurrent, len(sizes) - 2)
+        for (pre, post), onto_itself in zip(itertools.pairwise(sizes[:-1]), back, strict=True):
+            nodes = _neurons(neuron, post)
             self.blocks.append(
                 Block(
                     _made("synapses", synapses, pre, post),
                     _made("norm", norm, post) if norm else nn.Identity(),
-                    _made("neuron", neuron),
+                    _made("recurrent", onto_itself, post, nodes) if onto_itself else nodes,
                     layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
                 )
             )
         last = _made("synapses", synapses, *sizes[-2:])
-        membranes = _made("output", output or partial(_leaky_as, neuron))
+        membranes = _made("output", output or partial(_leaky_as, neuron, sizes[-1]))
         self.blocks.append(Block(last, nn.Identity(), membranes, nn.Identity()))
         delays = [getattr(block.synapses, "max_delay", 0) for block in self.blocks]
         self.max_delay: int = max(delays)
@@ -166,16 +174,26 @@ class DelaySNN(nn.Module, base.StepModule):
 
     def delay_parameters(self) -> list[Tensor]:
         """The delays of every layer, in order; none in a network without delays."""
-        return [
-            block.synapses.delay for block in self.blocks if isinstance(block.synapses, DelayLayer)
-        ]
+        return [one.delay for one in delay_layers(self)]
 
     def rounded(self) -> DelaySNN:
         """A copy as deployed: integer delays, σ = 0."""
         return rounded(self)
 
 
-def _made(name: str, make: Callable[..., Any], *sizes: int) -> nn.Module:
+def _of_each(name: str, given: Any, layers: int) -> list[Any]:
+    """One for each hidden layer, of one for all or a list."""
+    if not isinstance(given, Sequence):
+        return [given] * layers
+    if len(given) != layers:
+        raise UsageError(
+            f"DelaySNN: {name} must be one for all or one for each of {layers} hidden layers, got "
+            f"{len(given)}."
+        )
+    return list(given)
+
+
+def _made(name: str, make: Callable[..., Any], *sizes: Any) -> nn.Module:
     """What a factory makes."""
     if not callable(make) or isinstance(make, nn.Module):
         raise UsageError(
@@ -188,9 +206,17 @@ def _made(name: str, make: Callable[..., Any], *sizes: int) -> nn.Module:
     return made
 
 
-def _leaky_as(neuron: Callable[[], nn.Module]) -> LeakyReadout:
+def _neurons(make: Callable[..., Any], size: int) -> nn.Module:
+    """Neurons of a factory, which may have constants of each."""
+    takes = callable(make) and not isinstance(make, nn.Module)
+    argument = signature(make).parameters.get("size") if takes else None
+    each = argument is not None and argument.default is argument.empty
+    return _made("neuron", make, *([size] if each else []))
+
+
+def _leaky_as(neuron: Callable[..., nn.Module], size: int) -> LeakyReadout:
     """A readout with the time constant of the neurons."""
-    tau = getattr(_made("neuron", neuron), "tau", None)
+    tau = getattr(_neurons(neuron, size), "tau", None)
     if not isinstance(tau, int | float):
         raise UsageError(
             "DelaySNN: output must be given for neurons without a tau, such as "

@@ -29,6 +29,7 @@ from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
+from snn_delays.layers.recurrent import RecurrentDelayLayer
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.neurons import LeakyReadout
 from snn_delays.report.run import kind_of_delays
@@ -56,25 +57,38 @@ def delay_snn(
     readout: Any,
     tail: int | None,
     method: Any,
+    recurrent: Any,
+    recurrent_max_delay: int,
+    recurrent_dropout: float,
+    recurrent_layers: list[bool] | None,
 ) -> DelaySNN:
     """The chain of ``conf/model/delays.yaml``."""
     if delays not in ("learned", "fixed", "none"):
         raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
     if not isinstance(hidden, list):
         raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
+    common = {"kernel_count": kernel_count, "interpolation": interpolation, "method": method}
     synapses = partial(
-        DelayLayer,
-        max_delay=max_delay,
-        kernel_count=kernel_count,
-        granularity=granularity,
-        interpolation=interpolation,
-        bias=bias,
-        method=method,
+        DelayLayer, max_delay=max_delay, granularity=granularity, bias=bias, **common
     )
+    onto_itself = partial(
+        RecurrentDelayLayer,
+        max_delay=recurrent_max_delay,
+        granularity=recurrent,
+        dropout=recurrent_dropout,
+        **common,
+    )
+    where = [True] * len(hidden) if recurrent_layers is None else recurrent_layers
+    if not (isinstance(where, list) and all(isinstance(one, bool) for one in where)):
+        raise UsageError(
+            f"model.recurrent_layers must be null or one of true and false for each hidden layer, "
+            f"such as [false,true], got {where!r}."
+        )
     net = DelaySNN(
         [n_channels, *hidden, n_classes],
         partial(plain_synapses, bias=bias) if delays == "none" or max_delay == 0 else synapses,
         neuron,
+        recurrent=[onto_itself if one and recurrent else None for one in where],
         norm=layer.BatchNorm1d if batch_norm else None,
         dropout=dropout,
         output=partial(LeakyReadout, tau),

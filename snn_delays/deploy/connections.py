@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import fx, nn
 
 from snn_delays.deploy.fold import is_norm, is_synapses
-from snn_delays.deploy.parts import NOTHING, follow, torch_model_of, unpacked
+from snn_delays.deploy.parts import NOTHING, follow, neurons_in, unpacked
 from snn_delays.errors import UsageError
 
 
@@ -41,6 +41,8 @@ def connections(module: nn.Module) -> list[Connection]:
             norm = flow.norm_behind(place)
             folding.add(norm)
             found.append(Connection(name, norm, flow.targets(place)))
+        elif (neurons := neurons_in(name, called)) and neurons[1] is not called:
+            found.append(Connection(name, None, (neurons[0],)))
     for _, name, called in flow.calls():
         if is_norm(called) and name not in folding:
             raise UsageError(
@@ -88,8 +90,8 @@ class _Flow:
         waiting, seen, found = self._behind(place), set(), set()
         for one in waiting:  # which grows
             name, module = self._at(one)
-            if module is not None and torch_model_of(module):
-                found.add(name)
+            if module is not None and (neurons := neurons_in(name, module)):
+                found.add(neurons[0])
             elif one not in seen:
                 seen.add(one)
                 waiting += self._behind(one)

@@ -26,8 +26,10 @@ _NORMS = (nn.BatchNorm1d, sj_layer.BatchNorm1d)
 
 
 def is_synapses(module: nn.Module) -> bool:
-    """Whether ``synapses_of_layer`` takes it."""
-    return isinstance(module, DelayLayer) or type_before_parametrizations(module) in _LINEAR
+    """Whether it is a layer of synapses from what it is given."""
+    if isinstance(module, DelayLayer):
+        return module.neuron is None
+    return type_before_parametrizations(module) in _LINEAR
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -45,8 +47,7 @@ def synapses_of_layer(module: nn.Module) -> Synapses:
         weight = float64(module.acting_weight())
         delay = module.integer_delays().detach().cpu().numpy()
         max_delay = module.max_delay
-    elif is_synapses(module):
-        assert isinstance(module, nn.Linear)
+    elif isinstance(module, nn.Linear) and is_synapses(module):
         weight, delay, max_delay = float64(module.weight)[:, :, None], np.zeros(1, np.int64), 0
     else:
         raise UsageError(

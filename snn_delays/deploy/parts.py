@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from snn_delays.deploy.fold import is_norm, is_synapses
 from snn_delays.deploy.signals import Float64
 from snn_delays.errors import UsageError, one_line
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import TORCH_MODELS, TorchModel
 from snn_delays.table.population import Population
 
@@ -87,6 +88,8 @@ def step_mode(module: nn.Module) -> str:
             continue
         if isinstance(one, base.StepModule) and not isinstance(one, nn.Linear):
             modes.setdefault(str(one.step_mode), name)
+        if isinstance(one, DelayLayer):  # which sees to that of its neurons
+            continue
         prefix = "" if one is module else f"{name}."
         waiting += [(f"{prefix}{key}", child) for key, child in one.named_children()]
     if len(modes) > 1:
@@ -105,6 +108,13 @@ def unpacked(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield from unpacked(f"{name}.{key}", child)
     else:
         yield name, module
+
+
+def neurons_in(name: str, module: nn.Module) -> tuple[str, nn.Module] | None:
+    """The neuron node that a module is, or has for the synapses that lead back to it; by name."""
+    if isinstance(module, DelayLayer) and module.neuron is not None:
+        return f"{name}.neuron", module.neuron
+    return (name, module) if torch_model_of(module) is not None else None
 
 
 def torch_model_of(node: nn.Module) -> TorchModel | None:

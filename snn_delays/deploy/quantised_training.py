@@ -27,7 +27,6 @@ from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.layers.memory import Net, fresh_copy
@@ -103,11 +102,10 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
     Args:
         bits: 2 (ternary) … 16, as in ``quantised``.
         scale: one per ``"population"`` or per ``"neuron"``; a readout that never spikes always has
-            one.
+            one. Layers into one population share theirs.
 
     Raises:
-        UsageError: bits or scale out of range, a network with normalisation, or several layers of
-            synapses into one population.
+        UsageError: bits or scale out of range, or a network with normalisation.
     """
     require_bits(bits)
     choice("scale", scale, SCALES)
@@ -115,31 +113,32 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
     found = connections(net)
     if any(one.norm is not None for one in found):
         raise UsageError("normalisation must be folded before weights are quantised.")
-    for one in found:
-        _require_alone(one, found)
-        layer = net.get_submodule(one.synapses)
-        if isinstance(layer, DelayLayer):
-            layer = StraightThroughDelayLayer.of(layer)
-            net.set_submodule(one.synapses, layer)
-        by_neuron = scale == "neuron" and _spikes(net, one)
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        parametrize.register_parametrization(
-            layer, "weight", QuantisedWeight(weight, levels, by_neuron=by_neuron)
-        )
+    for group in _by_population(found):
+        layers: dict[str, Any] = {}
+        for one in group:
+            layers[one.synapses] = layer = net.get_submodule(one.synapses)
+            if isinstance(layer, DelayLayer):
+                layer.straight_through = True
+        by_neuron = scale == "neuron" and all(_spikes(net, one) for one in group)
+        rows = torch.cat([layer.weight.detach().flatten(1) for layer in layers.values()], 1)
+        first_scale = QuantisedWeight(rows, levels, by_neuron=by_neuron).log_scale
+        for layer in layers.values():
+            quantised = QuantisedWeight(rows, levels, by_neuron=by_neuron)
+            quantised.log_scale = first_scale
+            parametrize.register_parametrization(layer, "weight", quantised)
     return net
 
 
-def _require_alone(one: Connection, found: list[Connection]) -> None:
-    """Refuse several layers of synapses into one population, which share a scale in a table."""
-    for other in found:
-        if other is not one and (
-            set(other.targets) & set(one.targets) or not (one.targets or other.targets)
-        ):
-            raise UsageError(
-                f"{one.synapses} and {other.synapses} lead into one population, whose weights have "
-                "one scale. Quantise after training instead: bits=…"
-            )
+def _by_population(found: list[Connection]) -> list[list[Connection]]:
+    """Layers of synapses that lead into the same populations, whose weights share a scale."""
+    groups: list[tuple[set[str], list[Connection]]] = []
+    for one in found:
+        targets, together = set(one.targets) or {""}, [one]
+        for group in [group for group in groups if group[0] & targets]:
+            groups.remove(group)
+            targets, together = targets | group[0], group[1] + together
+        groups.append((targets, together))
+    return [together for _, together in groups]
 
 
 def _spikes(net: nn.Module, one: Connection) -> bool:
@@ -185,7 +184,7 @@ class QuantisedWeight(nn.Module):
     """w → scale · clamp(round(w / scale), −L, L), with gradients for w and log scale.
 
     Args:
-        weight: to start from: the scale of least squared error.
+        weight: to start from, ``[post, …]``: the scale of least squared error.
         levels: L.
         by_neuron: one scale per row instead of one in all.
 
@@ -198,62 +197,12 @@ class QuantisedWeight(nn.Module):
         self.levels = levels
         rows = weight.detach().flatten(1).double().cpu().numpy()
         scale = least_error_scale(rows if by_neuron else rows.reshape(1, -1), levels)
-        shape = (-1, *[1] * (weight.dim() - 1))
         # Its logarithm: a step of Adam, which has the learning rate's size whatever the gradient's,
         # is then a share of the scale, which stays positive. So the gradient needs no factor, as
         # the paper's has; but no decay of weights either, which would pull the scale towards 1.
-        self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).view(shape))
+        self.log_scale = nn.Parameter(torch.from_numpy(np.log(scale)).to(weight).flatten())
 
     def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        scale = self.log_scale.exp()
+        scale = self.log_scale.exp().view(-1, *[1] * (weight.dim() - 1))
         number = (weight / scale).clamp(-self.levels, self.levels)
         return scale * (number + (number.round() - number).detach())
-
-
-class StraightThroughDelayLayer(DelayLayer):
-    """A ``DelayLayer`` that acts with rounded delays and moves them by the slope at width σ."""
-
-    @classmethod
-    def of(cls, layer: DelayLayer) -> StraightThroughDelayLayer:
-        """The same synapses, parameters shared."""
-        copied = cls(
-            layer.in_features,
-            layer.out_features,
-            layer.max_delay,
-            kernel_count=layer.kernel_count,
-            granularity=layer.granularity,
-            interpolation=layer.interpolation,
-            sigma=layer.sigma,
-            bias=layer.bias is not None,
-            step_mode="s" if layer.step_mode == "s" else "m",
-            method=layer.method,
-        )
-        copied.weight, copied.delay, copied.bias = layer.weight, layer.delay, layer.bias
-        copied.present = layer.present
-        return copied.train(layer.training)
-
-    def _acting(self) -> tuple[Tensor, float]:
-        # At rest the delays themselves, which act as rounded, for their gradient of 0.
-        delay = self.delay if self.sigma == 0 else self.delay.detach().round()
-        return delay.clamp(0, self.max_delay), 0.0
-
-    def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
-        weight = self.acting_weight()
-        y, self.method_used = self._convolved(x, weight, *self._acting())
-        if not self._moves():
-            return y
-        slope, method = self._convolved(x.detach(), weight.detach(), self.delay, self.sigma)
-        if method != self.method_used:
-            self.method_used += f", its slopes by {method}"
-        return y + (slope - slope.detach())
-
-    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
-        kernel, limits = super()._kernel(weight), (self.max_delay, self.interpolation)
-        if not self._moves():
-            return kernel
-        slope = dense_kernel(weight.detach(), self.delay, self.sigma, *limits)
-        return kernel + (slope - slope.detach())
-
-    def _moves(self) -> bool:
-        """Whether the delays' slopes are asked for; σ = 0 asks for none."""
-        return torch.is_grad_enabled() and self.delay.requires_grad and self.sigma > 0

@@ -26,6 +26,7 @@ from snn_delays.deploy.parts import (
     NOT_FOLLOWED,
     NOTHING,
     follow,
+    neurons_in,
     population_of,
     step_mode,
     unpacked,
@@ -176,16 +177,20 @@ class _Reader:
             return x
         return self._population(name, module, x)
 
-    def _population(self, name: str, node: nn.Module, x: Signal) -> Signal:
+    def _population(self, name: str, module: nn.Module, x: Signal) -> Signal:
+        node_name, node = neurons_in(name, module) or (name, module)
         own = self.names.get(name, re.sub(r"\W", "_", name))
         if not re.match(r"[A-Za-z_]", own):
             own = f"{type(node).__name__.lower().removesuffix('node')}_{own}"
         while own in self.signals or own == INPUT:
             own += "_"
+        fired = Signal.of(own, x.size)
+        if node is not module:
+            x = x.plus(fired.through(synapses_of_layer(module)))
         population, gain = population_of(own, node, x.bias)
         self.populations.append(population)
-        self.signals[own], self.gains[own], self.nodes[own] = x, gain, name
-        return Signal.of(own, x.size)
+        self.signals[own], self.gains[own], self.nodes[own] = x, gain, node_name
+        return fired
 
     def _traced(self, output: Any) -> Traced:
         kind = output.kind if isinstance(output, OverTime) else None
@@ -250,7 +255,10 @@ class _Reader:
         rows, gain = self.signals[target].parts[source], self.gains[target]
         weight = rows.weight * gain if gain != 1 else rows.weight
         found = merged(rows.pre, rows.channel, rows.delay, weight)
-        return Projection(source, target, **found.columns, min_delay=0, max_delay=rows.max_delay)
+        least = int(source == target)  # a spike is heard a step later at the earliest
+        return Projection(
+            source, target, **found.columns, min_delay=least, max_delay=rows.max_delay
+        )
 
 
 def _until(output: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph:

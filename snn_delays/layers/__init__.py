@@ -9,9 +9,11 @@ from snn_delays.layers.delay_layer import (
     synapses_of,
 )
 from snn_delays.layers.groups import parameter_groups
+from snn_delays.layers.recurrent import RecurrentDelayLayer
 
 __all__ = [
     "DelayLayer",
+    "RecurrentDelayLayer",
     "clamp_delays_",
     "delay_layers",
     "parameter_groups",

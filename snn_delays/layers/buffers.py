@@ -1,4 +1,5 @@
-"""What a layer stores beside its weights and delays: the width σ, and which synapses there are."""
+"""What a layer stores beside its weights and delays: the width σ, which synapses there are, and
+whether delays act as rounded."""
 
 from __future__ import annotations
 
@@ -30,17 +31,20 @@ class Buffers(nn.Module):
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
     are cast, so that σ is what a schedule said; it is in single precision where a device has no
     other (MPS). If some synapses are missing, ``present`` (as ``weight``) has 1 or 0 of each;
-    numbers, since averages of models take no booleans.
+    numbers, since averages of models take no booleans. ``rounding`` is there if delays act as
+    rounded.
     """
 
     weight: Tensor
     _sigma: Tensor
     present: Tensor | None
+    rounding: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
         self.register_buffer("present", None)  # None has no place in the state dict
+        self.register_buffer("rounding", None)
         self._read: tuple[Tensor, int, float] | None = None
 
     @property
@@ -63,6 +67,15 @@ class Buffers(nn.Module):
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
+
+    @property
+    def straight_through(self) -> bool:
+        """Whether delays act as rounded, and learn by the slopes that they have at width σ."""
+        return self._buffers["rounding"] is not None
+
+    @straight_through.setter
+    def straight_through(self, value: bool) -> None:
+        self.rounding = self._sigma.new_ones((), dtype=torch.uint8) if value else None
 
     def _width(self) -> float | Tensor:
         """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
@@ -124,6 +137,7 @@ class Buffers(nn.Module):
         sigma = state_dict.get(f"{prefix}_sigma")
         if isinstance(sigma, Tensor) and readable(sigma):
             real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
+        self.straight_through = f"{prefix}rounding" in state_dict
         # A state without a mask has all synapses; one without weights says nothing of them.
         names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
         if any(name in state_dict for name in names):

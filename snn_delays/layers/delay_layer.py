@@ -22,6 +22,7 @@ from snn_delays.interpolation import (
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.rest import rest_if_integer
+from snn_delays.neurons.adlif import AdaptiveNode
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
@@ -53,6 +54,9 @@ class DelayLayer(Buffers, InputMemory):
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
+    With ``straight_through`` set to True delays act as rounded, and learn by the slopes that they
+    have at width σ (Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
+
     Shape:
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
         precision of the weights: under autocast only products are in half.
@@ -72,6 +76,8 @@ class DelayLayer(Buffers, InputMemory):
     """
 
     interpolation: Interpolation
+    min_delay = 0  # the shortest delay, in steps
+    neuron: Any  # those that its synapses lead from and to, if they are its own
 
     def __init__(
         self,
@@ -100,7 +106,7 @@ class DelayLayer(Buffers, InputMemory):
         self.interpolation = choice("DelayLayer: interpolation", interpolation, INTERPOLATIONS)
         self.method = choice("DelayLayer: method", method, METHODS)
         self.step_mode = choice("DelayLayer: step_mode", step_mode, ("s", "m"))
-        sigma = first_sigma(self.max_delay) if sigma is None else sigma
+        sigma = first_sigma(self.reach) if sigma is None else sigma
         self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
         self.method_used: str | None = None  # how the last sequence was computed
 
@@ -109,6 +115,7 @@ class DelayLayer(Buffers, InputMemory):
         post, pre = 1 if granularity == "axonal" else post, 1 if granularity == "dendritic" else pre
         self.delay = nn.Parameter(torch.empty(post, pre, k))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
+        self.register_module("neuron", None)
         self._stream = streaming.Stream()
         self.reset_parameters()
 
@@ -116,9 +123,14 @@ class DelayLayer(Buffers, InputMemory):
         """σ as at first; weights Kaiming-uniform for ReLU, delays uniform over the kernel."""
         self.sigma = self.first_sigma
         nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
-        nn.init.uniform_(self.delay, 0.0, float(self.max_delay))
+        nn.init.uniform_(self.delay, float(self.min_delay), float(self.max_delay))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    @property
+    def reach(self) -> int:
+        """Steps between the shortest delay and the longest; the kernel has one tap more."""
+        return self.max_delay - self.min_delay
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, max_delay: int, **settings: Any) -> DelayLayer:
@@ -150,7 +162,7 @@ class DelayLayer(Buffers, InputMemory):
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
-        """Bring every delay back into [0, max_delay]; call it after an optimiser step.
+        """Bring every delay back into [min_delay, max_delay]; call it after an optimiser step.
 
         Weights of synapses that are not there become 0 again. A parametrised delay is left to its
         parametrisation; it acts within the range all the same.
@@ -162,7 +174,7 @@ class DelayLayer(Buffers, InputMemory):
         if self.delay.is_cpu and readable(self.delay):
             require_finite(self.delay)
         if not is_parametrized(self, "delay"):
-            self.delay.clamp_(0, self.max_delay)
+            self.delay.clamp_(self.min_delay, self.max_delay)
 
     def carried(self) -> dict[str, Any]:
         return {**super().carried(), "_stream": streaming.Stream()}
@@ -171,7 +183,7 @@ class DelayLayer(Buffers, InputMemory):
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
         if not self.delay.is_meta:
             require_finite(self.delay)
-        return self.delay.detach().round().clamp(0, self.max_delay).long()
+        return self.delay.detach().round().clamp(self.min_delay, self.max_delay).long()
 
     def rounded(self) -> DelayLayer:
         """A copy as deployed: integer delays and σ = 0, so that every synapse is one tap."""
@@ -191,14 +203,20 @@ class DelayLayer(Buffers, InputMemory):
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        y, self.method_used = self._convolved(x, self.acting_weight(), *self._acting())
-        return y
+        weight = self.acting_weight()
+        y, self.method_used = self._convolved(x, weight, *self._acting())
+        if (learned := self._learned()) is None:
+            return y
+        slope, method = self._convolved(x.detach(), weight.detach(), *learned)
+        if method != self.method_used:
+            self.method_used += f", its slopes by {method}"
+        return y + (slope - slope.detach())
 
     def _convolved(
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
-        limits = {"max_delay": self.max_delay, "interpolation": self.interpolation}
+        limits = {"max_delay": self.reach, "interpolation": self.interpolation}
         method = plan.method_for(x, weight, sigma, **limits, method=self.method)
         y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
         return y, method
@@ -206,25 +224,42 @@ class DelayLayer(Buffers, InputMemory):
     def single_step_forward(self, x: Float[Tensor, "batch pre"]) -> Float[Tensor, "batch post"]:
         self._require(x, ("N",))
         rest_if_integer(self)
-        history, weight = self._context(x.shape[0], x), self.acting_weight()
+        y, self.history = self._step(x, self._context(x.shape[0], x))
+        return y if self.bias is None else y + self.bias
+
+    def _step(
+        self, x: Float[Tensor, "batch pre"], history: Float[Tensor, "taps_before batch pre"]
+    ) -> tuple[Tensor, Tensor]:
+        """The layer's equation without bias for one step, and what to remember for the next."""
+        weight = self.acting_weight()
         delay, sigma = self._acting()
         if streaming.covers(x, weight, delay, history):
             settings = (float(sigma), self.interpolation)
-            y, self.history = self._stream.step(x, history, weight, delay, *settings)
-        else:
-            whole = torch.cat([history, x.unsqueeze(0)])
-            y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
-            y = y.to(weight.dtype)  # not that of autocast, as in ops/plan.py
-            self.history = whole[1:]
-        return y if self.bias is None else y + self.bias
+            return self._stream.step(x, history, weight, delay, *settings)
+        whole = torch.cat([history, x.unsqueeze(0)])
+        y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
+        return y.to(weight.dtype), whole[1:]  # not that of autocast, as in ops/plan.py
 
     def _acting(self) -> tuple[Tensor, float | Tensor]:
-        """The delays and the σ that make the layer's output."""
-        return self.delay, self._width()
+        """The delays, counted from the shortest, and the σ that make the layer's output."""
+        sigma = self._width()
+        if not self.straight_through:
+            return self.delay - self.min_delay if self.min_delay else self.delay, sigma
+        delay = self.delay.detach().round().clamp(self.min_delay, self.max_delay) - self.min_delay
+        return delay + 0 * self.delay if sigma == 0 else delay, 0.0  # at rest: a gradient of 0
+
+    def _learned(self) -> tuple[Tensor, float | Tensor] | None:
+        """The delays and σ whose slopes move the delays, where these act as rounded."""
+        moves = self.straight_through and torch.is_grad_enabled() and self.delay.requires_grad
+        return (self.delay - self.min_delay, self.sigma) if moves and self.sigma > 0 else None
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
-        return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
+        kernel = dense_kernel(weight, *self._acting(), self.reach, self.interpolation)
+        if (learned := self._learned()) is None:
+            return kernel
+        slope = dense_kernel(weight.detach(), *learned, self.reach, self.interpolation)
+        return kernel + (slope - slope.detach())
 
     def extra_repr(self) -> str:
         sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"
@@ -255,20 +290,23 @@ def set_sigma(module: nn.Module, sigma: float) -> None:
 
 
 def clamp_delays_(module: nn.Module) -> None:
-    """Bring every delay in ``module`` back into its layer's range."""
-    for child in delay_layers(module):
-        child.clamp_delays_()
+    """Bring every delay in ``module``, and neurons' constants, back into their ranges."""
+    for child in module.modules():
+        if isinstance(child, DelayLayer):
+            child.clamp_delays_()
+        elif isinstance(child, AdaptiveNode):
+            child.clamp_constants_()
 
 
 class _Rounded(nn.Module):
     """Integer delays, of delays that a parametrisation makes."""
 
-    def __init__(self, max_delay: int) -> None:
+    def __init__(self, *limits: int) -> None:
         super().__init__()
-        self.max_delay = max_delay
+        self.limits = limits
 
     def forward(self, delay: Tensor) -> Tensor:
-        return delay.round().clamp(0, self.max_delay)
+        return delay.round().clamp(*self.limits)
 
 
 def rounded(module: Net) -> Net:
@@ -278,7 +316,8 @@ def rounded(module: Net) -> Net:
         for child in delay_layers(copied):
             delays = child.integer_delays()
             if is_parametrized(child, "delay"):
-                register_parametrization(child, "delay", _Rounded(child.max_delay), unsafe=True)
+                nearest = _Rounded(child.min_delay, child.max_delay)
+                register_parametrization(child, "delay", nearest, unsafe=True)
             else:
                 child.delay.copy_(delays)
             child.sigma = 0.0

@@ -25,8 +25,8 @@ def parameter_groups(
     are in one group with ``torch.optim.AdamW``'s own decay of 0.01, it does.
 
     Args:
-        weight_lr, weight_decay: of weights and whatever else there is. Norms, and what a
-            parametrisation adds to a weight, do not decay.
+        weight_lr, weight_decay: of weights and whatever else there is. Norms, neurons' constants,
+            and what a parametrisation adds to a weight, do not decay.
         delay_lr: rate of the delays, in steps.
 
     Returns:
@@ -44,8 +44,11 @@ def parameter_groups(
     delay_lr = real_number("parameter_groups: delay_lr", delay_lr, 0)
     kept = [stored(layer, "delay") for layer in delay_layers(module)]
     delays = [delay for delay in kept if isinstance(delay, nn.Parameter)]
-    norms = [part for part in module.modules() if isinstance(part, _NORMS)]
-    lists = [part for part in module.modules() if isinstance(part, ParametrizationList)]
+    parts = list(module.modules())
+    norms = [
+        part for part in parts if isinstance(part, _NORMS) or not getattr(part, "decays", True)
+    ]
+    lists = [part for part in parts if isinstance(part, ParametrizationList)]
     added = [mapping for mappings in lists for mapping in mappings]
     undecayed = [own for part in [*norms, *added] for own in part.parameters()]
     apart = {id(own) for own in [*undecayed, *delays]}

@@ -39,31 +39,30 @@ class InputMemory(Stateful, base.MemoryModule):
 
     def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
         """Refuse an input of another shape or precision."""
-        require_sequence("DelayLayer", x, self.in_features, axes)
+        name = type(self).__name__
+        require_sequence(name, x, self.in_features, axes)
         if not x.is_floating_point():
-            raise UsageError(
-                f"DelayLayer: input must be floating point, got {x.dtype}. Use x.float()."
-            )
+            raise UsageError(f"{name}: input must be floating point, got {x.dtype}. Use x.float().")
         if x.dtype != self.delay.dtype and not autocasts(x):
             raise UsageError(
-                f"DelayLayer: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
+                f"{name}: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
                 f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
             )
 
     def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
         """The last max_delay inputs, oldest first; silence after a reset."""
-        history = self.history
+        history, name = self.history, type(self).__name__
         if history is None:
             return like.new_zeros(self.max_delay, batch, self.in_features)
         if history.shape != (self.max_delay, batch, self.in_features):
             if history.dim() != 3 or history.shape[::2] != (self.max_delay, self.in_features):
                 raise UsageError(
-                    f"DelayLayer: history must be [{self.max_delay}, {batch}, {self.in_features}], "
+                    f"{name}: history must be [{self.max_delay}, {batch}, {self.in_features}], "
                     f"got {list(history.shape)}. Call functional.reset_net(net)."
                 )
             raise UsageError(
-                f"DelayLayer: remembers a batch of {history.shape[1]}, got one of {batch}. "
-                "Call spikingjelly's functional.reset_net(net) between sequences."
+                f"{name}: remembers a batch of {history.shape[1]}, got one of {batch}. Call "
+                "spikingjelly's functional.reset_net(net) between sequences."
             )
         history = trainable(history)
         return history if history.dtype == like.dtype else history.to(like.dtype)

@@ -30,7 +30,9 @@ _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tenso
 
 def rest_if_integer(layer: Any) -> None:
     """Keep delays from optimisers' steps while σ is 0, if this pass acts with integers."""
-    if not torch.is_grad_enabled() or layer.interpolation != "gaussian":
+    if not torch.is_grad_enabled():
+        return
+    if layer.interpolation != "gaussian" and not layer.straight_through:
         return
     delay = stored(layer, "delay")
     if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):

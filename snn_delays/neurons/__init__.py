@@ -2,6 +2,13 @@
 
 from importlib import import_module
 
+from snn_delays.neurons.adlif import (
+    AdaptiveNode,
+    AdLIFNode,
+    CAdLIFNode,
+    SEAdLIFNode,
+    SiLIFNode,
+)
 from snn_delays.neurons.described import TorchModel
 from snn_delays.neurons.li import LeakyReadout
 from snn_delays.neurons.lif import LIFNode, ParametricLIFNode, lif
@@ -13,4 +20,16 @@ TORCH_MODELS: dict[str, TorchModel] = {
     for found in (import_module(f"snn_delays.neurons.{name}").TORCH for name in NAMES)
 }
 
-__all__ = ["TORCH_MODELS", "LIFNode", "LeakyReadout", "ParametricLIFNode", "TorchModel", "lif"]
+__all__ = [
+    "TORCH_MODELS",
+    "AdLIFNode",
+    "AdaptiveNode",
+    "CAdLIFNode",
+    "LIFNode",
+    "LeakyReadout",
+    "ParametricLIFNode",
+    "SEAdLIFNode",
+    "SiLIFNode",
+    "TorchModel",
+    "lif",
+]

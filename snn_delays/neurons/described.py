@@ -27,11 +27,11 @@ class Values(NamedTuple):
     """What a node is, in its model's words.
 
     Args:
-        parameters, scalars: by the description's names.
+        parameters, scalars: by the description's names; one number for all neurons, or ``[size]``.
         gain: what the node multiplies its input currents by, for weights to take up.
     """
 
-    parameters: dict[str, float]
+    parameters: dict[str, Any]
     scalars: dict[str, Any]
     gain: float = 1.0
 

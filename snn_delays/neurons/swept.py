@@ -13,9 +13,9 @@ from snn_delays.arguments import real_number
 from snn_delays.eager import differentiated, for_loops, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
+from snn_delays.ops import surrogates
+from snn_delays.ops.adaptive import Cell
 from snn_delays.state import Stateful, trainable
-
-_KNOWN = (surrogate.ATan, surrogate.Sigmoid)
 
 
 class Swept(Stateful):
@@ -23,7 +23,7 @@ class Swept(Stateful):
 
     The same arguments and numbers. Tensors whose numbers cannot be read (traced, fake, in
     ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (GPUs,
-    surrogates other than ATan and Sigmoid, half precision) runs as SpikingJelly runs it.
+    surrogates that ``ops/surrogates.py`` lacks, half precision) runs as SpikingJelly runs it.
     """
 
     v: Tensor | float
@@ -77,8 +77,7 @@ class Swept(Stateful):
         # Looked up so, which a step of a stream can tell.
         function: Any = self._modules.get("surrogate_function")
         if not (
-            type(function) in _KNOWN
-            and function.spiking
+            surrogates.index(function) is not None
             and x.numel() > 0
             and self._neuron_precision is None  # else one of SpikingJelly's own, on GPUs
         ):
@@ -94,7 +93,8 @@ class Swept(Stateful):
 
     def _require_differentiable(self, function: Any) -> None:
         """Refuse those surrogates of SpikingJelly that ``torch.func`` takes no gradient of."""
-        ours = not isinstance(function, surrogate.SurrogateFunctionBase) or type(function) in _KNOWN
+        theirs = isinstance(function, surrogate.SurrogateFunctionBase)
+        ours = not theirs or surrogates.index(function) is not None
         if not ours and function.spiking:
             raise UsageError(
                 f"{type(self).__name__}: torch.func takes gradients of ATan and Sigmoid, got "
@@ -121,6 +121,19 @@ class Swept(Stateful):
         self._remember(scan.after_reset(h[kept], spikes[kept], firing))
         return spikes
 
+    def cell(self, like: Tensor) -> Cell | None:
+        """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``."""
+        if self._runner(like) != self._sweep or self.store_v_seq:
+            return None
+        inverse_tau = torch.as_tensor(self._inverse_tau(), dtype=torch.float64)
+        beta, gain = 1 - inverse_tau, inverse_tau if self.decay_input else torch.ones(())
+        v, none = remembered(self, like, like.shape), torch.zeros(())
+        return Cell(beta, gain, none, none, none, v, none, self._firing(), adapts=False)
+
+    def settle(self, v: Tensor, w: Tensor) -> None:
+        """Remember what such a scan has left."""
+        self.v = v
+
     def _remember(self, v: Tensor) -> None:
         """Keep the last of the potentials after each step, or all."""
         if self.store_v_seq:
@@ -136,7 +149,7 @@ class Swept(Stateful):
         return scan.Firing(
             *self._reset(),
             detach_reset=self.detach_reset,
-            sigmoid=isinstance(self.surrogate_function, surrogate.Sigmoid),
+            surrogate=surrogates.index(self.surrogate_function),  # pyright: ignore[reportArgumentType]
             alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
         )
 

@@ -17,7 +17,6 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.surrogates import spikes_of
 
 lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
 AVAILABLE = lif_cpu is not None
@@ -35,14 +35,14 @@ class Firing(NamedTuple):
 
     Args:
         soft: the reset subtracts the threshold; v_reset is 0 then.
-        sigmoid: surrogate α·s·(1−s), s = sigmoid(α·u); else ATan's (α/2) / (1 + (π/2·α·u)²).
+        surrogate, alpha: which of ``ops/surrogates.py``, and its steepness.
     """
 
     v_threshold: float
     v_reset: float
     soft: bool
     detach_reset: bool
-    sigmoid: bool
+    surrogate: int
     alpha: float
 
 
@@ -76,13 +76,7 @@ def _factors(inverse_tau: float | Tensor, decay_input: bool) -> tuple[float | Te
 
 def _fire(h: Tensor, firing: Firing) -> Tensor:
     """1 where h ≥ v_threshold, else 0, with the surrogate's slope."""
-    above = h - firing.v_threshold
-    spikes = (above >= 0).to(h.dtype)
-    if firing.sigmoid:
-        smooth = torch.sigmoid(firing.alpha * above)
-    else:
-        smooth = torch.atan(math.pi / 2 * firing.alpha * above) / math.pi
-    return spikes + (smooth - smooth.detach())
+    return spikes_of(h, firing.v_threshold, firing.surrogate, firing.alpha)
 
 
 def after_reset(h: Tensor, spikes: Tensor, firing: Firing) -> Tensor:
@@ -143,7 +137,7 @@ def lif(
 
 
 def _typed(firing: list[float]) -> Firing:
-    return Firing(*firing[:2], *map(bool, firing[2:5]), firing[5])  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return Firing(*firing[:2], *map(bool, firing[2:4]), int(firing[4]), firing[5])  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 @torch.library.custom_op("snn_delays::lif_backward", mutates_args=())

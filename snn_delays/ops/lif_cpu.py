@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.interpolation import TINY
 from snn_delays.loop import loop
+from snn_delays.ops.surrogates_cpu import slopes
 
 # Neurons of a block: their state stays in the first-level cache for the whole sweep.
 BLOCK = 512
@@ -68,7 +67,7 @@ def backward(
     v_reset: float,
     soft: bool,
     detach_reset: bool,
-    sigmoid: bool,
+    surrogate: int,
     alpha: float,
 ) -> None:
     """Arrays ``[T, M]``, gspikes and gh perhaps ``[0, M]`` for none, gv_first ``[M]``."""
@@ -76,8 +75,7 @@ def backward(
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = h.dtype.type
     beta, scale, threshold, rest = kind(beta), kind(gain), kind(v_threshold), kind(v_reset)
-    one, zero, tiny, steepness = kind(1), kind(0), kind(TINY), kind(alpha)
-    half, bend = kind(alpha / 2), kind(math.pi / 2 * alpha)
+    one, zero, tiny = kind(1), kind(0), kind(TINY)
     for block in prange(blocks):
         first = block * BLOCK
         count = min(cells - first, BLOCK)
@@ -88,14 +86,7 @@ def backward(
             t = steps - 1 - step
             ht = h[t, first : first + count]
             gxt = gx[t, first : first + count]
-            if sigmoid:
-                for m in range(count):
-                    s = one / (one + np.exp(-steepness * (ht[m] - threshold)))
-                    slope[m] = steepness * s * (one - s)
-            else:
-                for m in range(count):
-                    bent = bend * (ht[m] - threshold)
-                    slope[m] = half / (one + bent * bent)
+            slopes(slope, ht, threshold, surrogate, alpha)
             # What comes through the reset, then from the spike, then from h itself.
             if soft and detach_reset:
                 for m in range(count):

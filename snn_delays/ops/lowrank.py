@@ -81,6 +81,16 @@ def convolve(
     max_delay: int,
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
+    return filtered_product(x, *mixture(weight, delay, sigma, max_delay))
+
+
+def mixture(
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    sigma: float,
+    max_delay: int,
+) -> tuple[Float[Tensor, "rank post pre"], Float[Tensor, "rank taps"]]:
+    """W and φ of the sums Σ_r W_r[post, pre] · φ_r[j] that kernels are in a basis."""
     shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
     # Series in single precision at least; half precision is for the products.
     single = at_least_single(weight.dtype)
@@ -88,7 +98,7 @@ def convolve(
     psi = _Series.apply(u, torch.as_tensor(series).to(u))
     # [rank, post, pre]: the synapses of a pair add up before the product.
     mixed = (weight.to(single).unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
-    return filtered_product(x, mixed, torch.as_tensor(shapes).to(u))
+    return mixed, torch.as_tensor(shapes).to(u)
 
 
 def filtered_product(

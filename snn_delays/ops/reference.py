@@ -8,7 +8,9 @@ Every fast path is compared with these functions, in values and in gradients.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -31,6 +33,25 @@ def delay_convolution(
         for j in range(min(t, max_delay) + 1):
             y[t] += x[t - j] @ kernel[:, :, j].T
     return y
+
+
+def recurrence(
+    x: Float[Tensor, "time batch size"],
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    sigma: float | Tensor,
+    max_delay: int,
+    interpolation: str,
+    neuron: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "time batch size"]:
+    """s[t] = neuron(x[t] + Σ_{j ≥ 1} K[:, :, j] s[t − j]), delays from 1 to ``max_delay``."""
+    kernel = dense_kernel(weight, delay - 1, sigma, max_delay - 1, interpolation)
+    spikes: list[Tensor] = []
+    for t, current in enumerate(x):
+        for j in range(1, min(t, max_delay) + 1):
+            current = current + spikes[t - j] @ kernel[:, :, j - 1].T
+        spikes.append(neuron(current))
+    return torch.stack(spikes)
 
 
 def integer_delays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from snn_delays.deploy.deployment import DeploySettings, deploy
 from snn_delays.deploy.quantise import Scale, quantised
 from snn_delays.deploy.quantised_training import (
     QuantisedWeight,
-    StraightThroughDelayLayer,
     folded,
     make_quantisation_aware_,
     trained_scales,
@@ -76,8 +76,8 @@ def test_weights_on_their_grid(levels: int, by_neuron: bool) -> None:
     torch.manual_seed(0)
     weight = torch.randn(5, 6, 2) * torch.linspace(0.1, 1, 5)[:, None, None]
     module = QuantisedWeight(weight, levels, by_neuron=by_neuron)
-    assert module.log_scale.shape == ((5, 1, 1) if by_neuron else (1, 1, 1))
-    number = module(weight) / module.log_scale.exp()
+    assert module.log_scale.shape == ((5,) if by_neuron else (1,))
+    number = module(weight) / module.log_scale.exp()[:, None, None]
     torch.testing.assert_close(number, number.round(), atol=1e-4, rtol=0)
     assert int(number.abs().max().round()) == levels
 
@@ -113,7 +113,8 @@ def test_gradients_pass_straight_through() -> None:
 def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     torch.manual_seed(1)
     soft = DelayLayer(5, 4, max_delay=6, sigma=0.7, bias=True)
-    hard = StraightThroughDelayLayer.of(soft)
+    hard = copy.deepcopy(soft)
+    hard.straight_through = True
     x, out = torch.rand(12, 3, 5), torch.randn(12, 3, 4)
     torch.testing.assert_close(hard(x), soft.rounded()(x))
 
@@ -136,14 +137,14 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     assert float(delay_hard.abs().min()) > 0
 
 
-def aware_layer(method: Method = "auto", **options: Any) -> StraightThroughDelayLayer:
+def aware_layer(method: Method = "auto", **options: Any) -> DelayLayer:
     """Rounded delays and weights on a grid, in double precision."""
     torch.manual_seed(1)
-    soft = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
-    hard = StraightThroughDelayLayer.of(soft)
-    grid = QuantisedWeight(soft.weight, 3, by_neuron=True)
-    parametrize.register_parametrization(hard, "weight", grid)
-    return hard
+    layer = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
+    layer.straight_through = True
+    grid = QuantisedWeight(layer.weight, 3, by_neuron=True)
+    parametrize.register_parametrization(layer, "weight", grid)
+    return layer
 
 
 def in_pieces(layer: DelayLayer, x: Tensor, pieces: list[int]) -> Tensor:
@@ -354,7 +355,8 @@ def test_refused() -> None:
     assert trained_scales(random_network(0)) is None
 
 
-def test_several_layers_into_one_population_are_refused() -> None:
+@pytest.mark.parametrize("scale", ["population", "neuron"])
+def test_layers_into_one_population_share_its_scale(scale: Scale) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -363,8 +365,16 @@ def test_several_layers_into_one_population_are_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.lif(self.a(x) + self.b(x))
 
-    with pytest.raises(UsageError, match="a and b lead into one population, .* bits="):
-        make_quantisation_aware_(Two(), 4)
+    torch.manual_seed(0)
+    net = make_quantisation_aware_(Two(), 4, scale)
+    log_scales = [name for name, _ in net.named_parameters() if name.endswith("log_scale")]
+    assert len(log_scales) == 1
+    assert net.get_parameter(log_scales[0]).numel() == (1 if scale == "population" else 3)
+    table = quantised(integer_table(net, dt_ms=1.0), 4, scales=trained_scales(net))
+    x = (torch.rand(20, 6, 4) < 0.4).float()
+    functional.reset_net(net)
+    with torch.no_grad():
+        assert torch.equal(TableNetwork(table)(x).float(), net.eval()(x))
 
 
 def test_networks_of_ones_own_are_folded_and_quantised() -> None:

@@ -17,7 +17,13 @@ CASES = list(
         (None, 0.0, 0.15),
         (True, False),
         (True, False),
-        (surrogate.ATan(5.0), surrogate.Sigmoid(4.0)),
+        (
+            surrogate.ATan(5.0),
+            surrogate.Sigmoid(4.0),
+            surrogate.Rect(1.5),
+            surrogate.PiecewiseQuadratic(1.5),
+            surrogate.PiecewiseExp(3.0),
+        ),
         (True, False),
     )
 )

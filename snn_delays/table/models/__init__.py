@@ -8,7 +8,7 @@ from snn_delays.errors import UsageError
 from snn_delays.table.models.model import Model, Parameter, Scalar, whole_form
 
 # A model's name in lower case: its description is models/NAME.py, its torch node neurons/NAME.py.
-NAMES = ("lif", "li", "cubalif")
+NAMES = ("lif", "li", "cubalif", "adlif")
 
 MODELS: dict[str, Model] = {
     model.name: model

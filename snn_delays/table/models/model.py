@@ -37,7 +37,7 @@ class Quantity:
     """What kind of number a parameter is.
 
     Args:
-        unit: ``"v"`` for what is compared with the membrane potential, ``"1"`` for a share.
+        unit: ``"v"`` for what is compared with the membrane potential, ``"1"`` for a factor.
         low, high: its range, ends included; infinite ends are excluded.
         scales: grows with the weights, when these are given in another unit.
         rounding: how it becomes a whole number: a ``"share"`` in 1 / 2^beta_shift; else in units
@@ -52,6 +52,7 @@ class Quantity:
 
 
 SHARE = Quantity("1", 0.0, 1.0, scales=False, rounding="share")
+FACTOR = Quantity("1", -np.inf, np.inf, scales=False, rounding="share")
 POTENTIAL = Quantity("v", -np.inf, np.inf, scales=True, rounding="nearest")
 THRESHOLD = Quantity("v", -np.inf, np.inf, scales=True, rounding="up")
 
