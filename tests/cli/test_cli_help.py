@@ -107,7 +107,7 @@ def test_the_version_is_ours(shell: Shell, command: str):
             "tau=9",
             "no such setting: tau; did you mean model.tau_ms, neuron.tau_ms or neuron.tau_syn_ms?",
         ),
-        ("experiment=shdd", "no such experiment: shdd; choose gsc, gsc_axonal, gsc_dendritic,"),
+        ("experiment=shdd", "no such experiment: shdd; choose gsc, gsc_axonal, gsc_cadlif,"),
         ("-m hydra/launcher=joblib seed=0,1", "pip install hydra-joblib-launcher"),
     ],
 )

@@ -75,7 +75,8 @@ def test_a_recipe_says_where_it_comes_from_and_chooses_its_data(file):
 def test_there_is_a_recipe_of_every_kind_for_every_data_set():
     kinds = {name: {file.stem.partition("_")[2] for file in OF_A_SET} for name in CLASSES}
     assert {frozenset(one) for one in kinds.values()} == {frozenset(kinds["shd"])}
-    assert kinds["shd"] >= {"none", "fixed", "synaptic", "axonal", "dendritic"}
+    delays = {"none", "fixed", "synaptic", "axonal", "dendritic", "recurrent"}
+    assert kinds["shd"] >= delays | {"cadlif", "seadlif", "silif"}
 
 
 def test_what_the_recipes_differ_in_is_what_they_are_called():
@@ -86,6 +87,15 @@ def test_what_the_recipes_differ_in_is_what_they_are_called():
             found = composed(f"{name}_{kind}")
             assert (found.model.granularity, found.model.delays) == (kind, "learned")
             assert found.trainer == composed(name).trainer
+
+
+def test_the_width_of_recurrent_kernels_shrinks_as_published():
+    """σ = σ₀ · 0.95^(100 · epoch / epochs), DelRec."""
+    for name, start in (("shd", 10.0), ("ssc", 1.0)):
+        cfg = composed(f"{name}_recurrent")
+        found = instantiate("schedule", cfg.schedule).epochs(cfg.trainer.epochs)
+        expected = [start * 0.95 ** (100 * epoch / 150) for epoch in range(150)]
+        assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_published_figures_are_those_of_networks_of_the_published_size():
