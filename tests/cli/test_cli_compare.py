@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typed_commands import SHORT, SMALL, Shell
 
+from snn_delays.cli import trainings
 from snn_delays.cli.compare import compare
 
 NAMES = ("tiny_none", "tiny_learned")
@@ -258,3 +259,21 @@ def test_settings_that_differ_are_named(here: Path, shell: Shell):
     moved = [one.replace("root=data", "root=elsewhere") for one in TYPED]
     out = shell("compare", *moved, "experiments=[tiny_none,tiny_learned]")
     assert out.count("finished before") == 4  # where the data lie now is no part of a run
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL: was there"),
+        ("import sys; sys.exit(3)", "ended with exit code 3"),
+        ("raise RuntimeError('no\\nmore')", "more"),
+        ("import os; assert 'HYDRA_FULL_ERROR' not in os.environ", None),
+    ],
+)
+def test_however_a_training_ends_it_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, program: str, expected: str | None
+):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(trainings, "_PROGRAM", program)
+    found = trainings._run(["experiment=none"])
+    assert found == expected or (expected is not None and found and found.startswith(expected))
