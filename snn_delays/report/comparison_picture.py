@@ -48,6 +48,8 @@ def _draw(axis: Axes, test_set: TestSet) -> None:
     for row, group in enumerate(test_set.groups):
         for measure, (_, colour, marker, shift) in _KINDS.items():
             values, y = [100 * one for one in group.values(measure)], row + shift
+            if not values:  # unclipped, nothing would still take room
+                continue
             mean, std = group.mean(measure), group.std(measure)
             axis.plot(
                 *(values, [y] * len(values)),
@@ -55,7 +57,7 @@ def _draw(axis: Axes, test_set: TestSet) -> None:
                 **{"color": colour, "alpha": 0.75, "clip_on": False, "zorder": 3},
             )
             if mean is not None:
-                axis.plot([100 * mean], [y], marker="|", ms=15, mew=1.5, color=colour)
+                axis.plot([100 * mean], [y], marker="|", ms=12, mew=1.5, color=colour)
             if mean is not None and std:
                 ends = [100 * (mean - std), 100 * (mean + std)]
                 axis.plot(ends, [y, y], color=colour, linewidth=1)

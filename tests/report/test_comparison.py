@@ -85,6 +85,7 @@ def test_files_say_what_is_there_and_what_is_not(tmp_path: Path):
     assert "| a\\|b/2 | it failed |" in text
 
 
+@pytest.mark.filterwarnings("error")  # such as: no room for the panels
 @pytest.mark.parametrize(
     ("accuracies", "begins", "said"),
     [((0.2, 0.9), 0, False), ((0.930, 0.934), 91, True), ((0.999, 1.0), 97, True)],
