@@ -229,7 +229,7 @@ class StraightThroughDelayLayer(DelayLayer):
             method=layer.method,
         )
         copied.weight, copied.delay, copied.bias = layer.weight, layer.delay, layer.bias
-        copied.present = layer.present
+        copied.mask = layer.mask
         return copied.train(layer.training)
 
     def _acting(self) -> tuple[Tensor, float]:

@@ -29,18 +29,18 @@ class Buffers(nn.Module):
 
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
     are cast, so that σ is what a schedule said; it is in single precision where a device has no
-    other (MPS). If some synapses are missing, ``present`` (as ``weight``) has 1 or 0 of each;
+    other (MPS). If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each;
     numbers, since averages of models take no booleans.
     """
 
     weight: Tensor
     _sigma: Tensor
-    present: Tensor | None
+    mask: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("present", None)  # None has no place in the state dict
+        self.register_buffer("mask", None)  # None has no place in the state dict
         self._read: tuple[Tensor, int, float] | None = None
 
     @property
@@ -80,43 +80,43 @@ class Buffers(nn.Module):
         return self
 
     @torch.no_grad()
-    def set_present(self, present: Bool[Tensor, "post pre k"] | None) -> None:
+    def set_mask(self, mask: Bool[Tensor, "post pre k"] | None) -> None:
         """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
 
-        Saved and loaded with the layer; a state dict without ``present`` has every synapse. Set it
+        Saved and loaded with the layer; a state dict without ``mask`` has every synapse. Set it
         before a copy is made that averages buffers (``AveragedModel``).
 
         Args:
-            present: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
+            mask: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
 
         Raises:
             UsageError: no mask, or one of another shape.
         """
-        if present is None:
-            self.present = None
+        if mask is None:
+            self.mask = None
             return
         shape = list(self.weight.shape)
-        if not (isinstance(present, Tensor) and present.dtype == torch.bool):
-            got = present.dtype if isinstance(present, Tensor) else shown(present)
-            raise UsageError(f"set_present: needs a bool tensor {shape}, got {got}.")
+        if not (isinstance(mask, Tensor) and mask.dtype == torch.bool):
+            got = mask.dtype if isinstance(mask, Tensor) else shown(mask)
+            raise UsageError(f"set_mask: needs a bool tensor {shape}, got {got}.")
         try:
-            self.present = present.to(self.weight.device).expand(shape).to(torch.uint8)
+            self.mask = mask.to(self.weight.device).expand(shape).to(torch.uint8)
         except RuntimeError:
             raise UsageError(
-                f"set_present: needs the shape of weight, {shape}, got {list(present.shape)}."
+                f"set_mask: needs the shape of weight, {shape}, got {list(mask.shape)}."
             ) from None
         self.clear_absent_()
 
     @torch.no_grad()
     def clear_absent_(self) -> None:
         """Store 0 for the weights of synapses that are not there, where weights are stored."""
-        if self.present is not None and (weight := stored(self, "weight")) is not None:
-            weight.masked_fill_(self.present == 0, 0)
+        if self.mask is not None and (weight := stored(self, "weight")) is not None:
+            weight.masked_fill_(self.mask == 0, 0)
 
     def acting_weight(self) -> Float[Tensor, "post pre k"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
-        present = self._buffers["present"]
-        return self.weight if present is None else torch.where(present != 0, self.weight, 0)
+        mask = self._buffers["mask"]
+        return self.weight if mask is None else torch.where(mask != 0, self.weight, 0)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -127,8 +127,8 @@ class Buffers(nn.Module):
         # A state without a mask has all synapses; one without weights says nothing of them.
         names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
         if any(name in state_dict for name in names):
-            if f"{prefix}present" not in state_dict:
-                self.present = None
-            elif self.present is None:
-                self.present = torch.ones_like(self.weight, dtype=torch.uint8)
+            if f"{prefix}mask" not in state_dict:
+                self.mask = None
+            elif self.mask is None:
+                self.mask = torch.ones_like(self.weight, dtype=torch.uint8)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

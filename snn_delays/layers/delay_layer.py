@@ -58,8 +58,8 @@ class DelayLayer(Buffers, InputMemory):
         precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
-        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``present`` (bool, as
-        ``weight``) after ``set_present``.
+        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``mask`` (bool, as
+        ``weight``) after ``set_mask``.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
