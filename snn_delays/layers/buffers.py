@@ -30,7 +30,8 @@ class Buffers(nn.Module):
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
     are cast, so that σ is what a schedule said; it is in single precision where a device has no
     other (MPS). If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each;
-    numbers, since averages of models take no booleans.
+    numbers, since averages of models take no booleans. With ``dense_gradient`` weights of absent
+    synapses have the gradients too that they would have if they were there, at 0.
     """
 
     weight: Tensor
@@ -41,6 +42,7 @@ class Buffers(nn.Module):
         super().__init__()
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mask", None)  # None has no place in the state dict
+        self.dense_gradient = False
         self._read: tuple[Tensor, int, float] | None = None
 
     @property
@@ -115,8 +117,11 @@ class Buffers(nn.Module):
 
     def acting_weight(self) -> Float[Tensor, "post pre k"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
-        mask = self._buffers["mask"]
-        return self.weight if mask is None else torch.where(mask != 0, self.weight, 0)
+        mask, weight = self._buffers["mask"], self.weight
+        if mask is None:
+            return weight
+        acting = torch.where(mask != 0, weight, 0)
+        return acting.detach() + (weight - weight.detach()) if self.dense_gradient else acting
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

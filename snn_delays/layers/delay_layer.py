@@ -198,7 +198,8 @@ class DelayLayer(Buffers, InputMemory):
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
-        limits = {"max_delay": self.max_delay, "interpolation": self.interpolation}
+        limits: dict[str, Any] = {"max_delay": self.max_delay, "interpolation": self.interpolation}
+        limits["mask"] = None if self.dense_gradient else self.mask
         method = plan.method_for(x, weight, sigma, **limits, method=self.method)
         y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
         return y, method
