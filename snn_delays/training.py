@@ -108,7 +108,8 @@ def fit(
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
-    config = {"settings": settings, "sigma": sigmas, "learned": learned}
+    acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
+    config = {"settings": settings, "sigma": sigmas, "learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
     training = Training(net, epochs, config, optimisation=[*moved, *timetables])
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
@@ -132,6 +133,8 @@ def fit(
             training.batches = len(loader)
             with Firing(net) as firing:
                 for training.batch, sparse in enumerate(loader, start=1):
+                    for callback in callbacks:
+                        callback.on_batch_start(training)
                     batch, targets = augmentation(fabric.to_device(sparse).dense(), data.n_classes)
                     firing.expect(len(batch.spikes) + tail(net), batch.lengths + tail(net))
                     scores = class_scores(net, batch, readout, run=model)

@@ -36,15 +36,16 @@ def test_listed_synapses_equal_the_reference(
     mask = torch.rand(weight.shape) < density
     acting, judge = torch.where(mask, weight, 0), torch.randn(steps, batch, post).double()
     kernel = (sigma, 24, interpolation)
-    found = []
     with pytest.MonkeyPatch.context() as patch:
         if not native:
             patch.setattr(sparse_taps, "sparse_taps_cpu", None)
         listed = sparse_taps.convolve(x, acting, delay, mask.to(torch.uint8), *kernel)
-    for y in (listed, reference.delay_convolution(x, acting, delay, *kernel)):
-        found.append([y, *torch.autograd.grad(y, leaves, judge, retain_graph=True)])
-    for one, expected in zip(*found, strict=True):
-        torch.testing.assert_close(one, expected, rtol=0, atol=1e-9)
+    expected = reference.delay_convolution(x, acting, delay, *kernel)
+    found = [
+        [y, *torch.autograd.grad(y, leaves, judge, retain_graph=True)] for y in (listed, expected)
+    ]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
 def test_gradients_of_gradients():
