@@ -24,7 +24,7 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
-from snn_delays.interpolation import first_sigma
+from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import Exponential, Schedule
@@ -60,7 +60,8 @@ def fit(
         net: any module ``[T, N, C] → [T, N, classes]``, with delay layers or without. It is reset
             before every batch.
         epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
-        schedule: of σ; ``None`` is the published one, see ``published_schedule``.
+        schedule: of σ, and of when delays act as rounded; those that do so straight through
+            already go on with it. ``None`` is the published one, see ``published_schedule``.
         weight_lr: peak of the weights' one-cycle learning rate, with Adam.
         weight_decay: of the weights; norms, scales and delays have none.
         delay_lr: initial learning rate of the delays (steps), with an Adam of their own; cosine
@@ -79,8 +80,7 @@ def fit(
 
     Raises:
         UsageError: values out of range, a network of other inputs or fewer classes than the data
-            have, a schedule that rounds delays of another interpolation than the Gaussian, or a
-            loss that is not finite.
+            have, or a loss that is not finite.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values for SHD.
@@ -95,8 +95,8 @@ def fit(
         seed=seed,
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
-    sigmas = schedule.epochs(epochs)
-    checks.require_rounding(net, schedule)
+    sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
+    before_fit = [layer.rounding for layer in delay_layers(net)]
     checks.require_match(net, data, readout, augmentation)
     if optimizers is None:
         timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
@@ -109,7 +109,8 @@ def fit(
     settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
-    config = {"settings": settings, "sigma": sigmas, "learned": learned, "callbacks": acting}
+    config = {"settings": settings, "sigma": sigmas, "rounding": roundings}
+    config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
     training = Training(net, epochs, config, optimisation=[*moved, *timetables])
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
@@ -127,6 +128,7 @@ def fit(
             began = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
+            _set_rounding(net, roundings[training.epoch - 1], before_fit)
             before, seen, total_loss, right = _delays(net), 0, 0.0, 0
             net.train()
             loader = _loader(data, batch_size)
@@ -188,6 +190,13 @@ def published_schedule(net: nn.Module) -> Exponential:
 def _loader(data: SpikeData, batch_size: int) -> DataLoader[Any]:
     split, whole = data.train, len(data.train) > batch_size
     return DataLoader(split, batch_size, shuffle=True, drop_last=whole, collate_fn=split.sparse)
+
+
+def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:
+    """As the schedule has it; but straight through where that was so before ``fit``."""
+    for layer, first in zip(delay_layers(net), before_fit, strict=True):
+        through = rounding == "none" and first == "straight_through"
+        layer.rounding = first if through else rounding
 
 
 def _delays(net: nn.Module) -> list[Tensor]:

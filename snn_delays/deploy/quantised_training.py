@@ -27,7 +27,6 @@ from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import dense_kernel
 from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer, delay_layers
 from snn_delays.layers.memory import Net, fresh_copy
@@ -119,8 +118,7 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
         _require_alone(one, found)
         layer = net.get_submodule(one.synapses)
         if isinstance(layer, DelayLayer):
-            layer = StraightThroughDelayLayer.of(layer)
-            net.set_submodule(one.synapses, layer)
+            layer.rounding = "straight_through"
         by_neuron = scale == "neuron" and _spikes(net, one)
         weight = layer.weight
         assert isinstance(weight, Tensor)
@@ -208,52 +206,3 @@ class QuantisedWeight(nn.Module):
         scale = self.log_scale.exp()
         number = (weight / scale).clamp(-self.levels, self.levels)
         return scale * (number + (number.round() - number).detach())
-
-
-class StraightThroughDelayLayer(DelayLayer):
-    """A ``DelayLayer`` that acts with rounded delays and moves them by the slope at width σ."""
-
-    @classmethod
-    def of(cls, layer: DelayLayer) -> StraightThroughDelayLayer:
-        """The same synapses, parameters shared."""
-        copied = cls(
-            layer.in_features,
-            layer.out_features,
-            layer.max_delay,
-            kernel_count=layer.kernel_count,
-            granularity=layer.granularity,
-            interpolation=layer.interpolation,
-            sigma=layer.sigma,
-            bias=layer.bias is not None,
-            step_mode="s" if layer.step_mode == "s" else "m",
-            method=layer.method,
-        )
-        copied.weight, copied.delay, copied.bias = layer.weight, layer.delay, layer.bias
-        copied.mask = layer.mask
-        return copied.train(layer.training)
-
-    def _acting(self) -> tuple[Tensor, float]:
-        # At rest the delays themselves, which act as rounded, for their gradient of 0.
-        delay = self.delay if self.sigma == 0 else self.delay.detach().round()
-        return delay.clamp(0, self.max_delay), 0.0
-
-    def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
-        weight = self.acting_weight()
-        y, self.method_used = self._convolved(x, weight, *self._acting())
-        if not self._moves():
-            return y
-        slope, method = self._convolved(x.detach(), weight.detach(), self.delay, self.sigma)
-        if method != self.method_used:
-            self.method_used += f", its slopes by {method}"
-        return y + (slope - slope.detach())
-
-    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
-        kernel, limits = super()._kernel(weight), (self.max_delay, self.interpolation)
-        if not self._moves():
-            return kernel
-        slope = dense_kernel(weight.detach(), self.delay, self.sigma, *limits)
-        return kernel + (slope - slope.detach())
-
-    def _moves(self) -> bool:
-        """Whether the delays' slopes are asked for; σ = 0 asks for none."""
-        return torch.is_grad_enabled() and self.delay.requires_grad and self.sigma > 0

@@ -1,4 +1,5 @@
-"""What a layer stores beside its weights and delays: the width σ, and which synapses there are."""
+"""What a layer stores beside its weights and delays: the width σ, which synapses there are, and
+whether its delays act as rounded."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from snn_delays.arguments import real_number, shown
+from snn_delays.arguments import choice, real_number, shown
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
+from snn_delays.interpolation import ROUNDINGS
 
 
 def stored(module: nn.Module, name: str) -> Tensor | None:
@@ -43,6 +45,7 @@ class Buffers(nn.Module):
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mask", None)  # None has no place in the state dict
         self.dense_gradient = False
+        self._rounding = "none"
         self._read: tuple[Tensor, int, float] | None = None
 
     @property
@@ -65,6 +68,19 @@ class Buffers(nn.Module):
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
+
+    @property
+    def rounding(self) -> str:
+        """How delays act: interpolated (``"none"``); as rounded, but moved by the slope of their
+        interpolation at σ (``"straight_through"``); or as rounded, and at rest (``"integer"``).
+
+        A plain attribute, so that no GPU is asked; in a state dict a number unless ``"none"``.
+        """
+        return self._rounding
+
+    @rounding.setter
+    def rounding(self, value: Any) -> None:
+        self._rounding = choice(f"{type(self).__name__}: rounding", value, ROUNDINGS)
 
     def _width(self) -> float | Tensor:
         """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
@@ -123,6 +139,12 @@ class Buffers(nn.Module):
         acting = torch.where(mask != 0, weight, 0)
         return acting.detach() + (weight - weight.detach()) if self.dense_gradient else acting
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._rounding != "none":
+            number = torch.tensor(ROUNDINGS.index(self._rounding), dtype=torch.uint8)
+            destination[f"{prefix}_rounding"] = number
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
@@ -130,8 +152,10 @@ class Buffers(nn.Module):
         if isinstance(sigma, Tensor) and readable(sigma):
             real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
         # A state without a mask has all synapses; one without weights says nothing of them.
+        rounding = state_dict.pop(f"{prefix}_rounding", None)
         names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
         if any(name in state_dict for name in names):
+            self._rounding = "none" if rounding is None else ROUNDINGS[int(rounding)]
             if f"{prefix}mask" not in state_dict:
                 self.mask = None
             elif self.mask is None:

@@ -15,6 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import (
     INTERPOLATIONS,
     Interpolation,
+    Rounding,
     dense_kernel,
     first_sigma,
     require_finite,
@@ -49,7 +50,9 @@ class DelayLayer(Buffers, InputMemory):
         sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
             published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
             integers and rest: their gradient is 0, and an optimiser's step leaves them where they
-            are, whatever its momentum or decay (``rest.py``).
+            are, whatever its momentum or decay (``rest.py``). Attribute ``rounding`` does so of
+            every interpolation (``"integer"``), or lets rounded delays move
+            (``"straight_through"``); see ``Buffers``.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
@@ -58,8 +61,8 @@ class DelayLayer(Buffers, InputMemory):
         precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
-        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``mask`` (bool, as
-        ``weight``) after ``set_mask``.
+        The state dict holds these, σ as the 0-d tensor ``_sigma``, ``mask`` (0 or 1, as
+        ``weight``) after ``set_mask``, and ``rounding`` if there is any.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
@@ -191,8 +194,14 @@ class DelayLayer(Buffers, InputMemory):
 
     def _convolve(self, x: Float[Tensor, "time batch pre"]) -> Float[Tensor, "time batch post"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        y, self.method_used = self._convolved(x, self.acting_weight(), *self._acting())
-        return y
+        weight = self.acting_weight()
+        y, self.method_used = self._convolved(x, weight, *self._acting())
+        if not self._slopes():
+            return y
+        slope, method = self._convolved(x.detach(), weight.detach(), self.delay, self._width())
+        if method != self.method_used:
+            self.method_used += f", its slopes by {method}"
+        return y + (slope - slope.detach())
 
     def _convolved(
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
@@ -221,11 +230,31 @@ class DelayLayer(Buffers, InputMemory):
 
     def _acting(self) -> tuple[Tensor, float | Tensor]:
         """The delays and the σ that make the layer's output."""
-        return self.delay, self._width()
+        if self.rounding == "none":
+            return self.delay, self._width()
+        # A gradient of zeros, not none, as of σ = 0.
+        return self.delay.detach().round().clamp(0, self.max_delay) + 0 * self.delay, 0.0
+
+    def _slopes(self) -> bool:
+        """Whether delays that act as rounded are moved by the slopes of their interpolation."""
+        moves = self.rounding == "straight_through" and torch.is_grad_enabled()
+        return moves and self.delay.requires_grad and not self.at_rest
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether delays act as integers, and have no gradient to move them."""
+        if self.rounding == "none" and self.interpolation != "gaussian":
+            return False
+        return self.rounding == "integer" or self.sigma == 0
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
-        return dense_kernel(weight, *self._acting(), self.max_delay, self.interpolation)
+        limits = (self.max_delay, self.interpolation)
+        kernel = dense_kernel(weight, *self._acting(), *limits)
+        if not self._slopes():
+            return kernel
+        slope = dense_kernel(weight.detach(), self.delay, self._width(), *limits)
+        return kernel + (slope - slope.detach())
 
     def extra_repr(self) -> str:
         sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"
@@ -233,7 +262,8 @@ class DelayLayer(Buffers, InputMemory):
             f"{self.in_features}, {self.out_features}, max_delay={self.max_delay}, "
             f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
             f"interpolation={self.interpolation}, sigma={sigma}, "
-            f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
+            + ("" if self.rounding == "none" else f"rounding={self.rounding}, ")
+            + f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
             + (f" (last: {self.method_used})" if self.method == "auto" and self.method_used else "")
         )
 
@@ -253,6 +283,12 @@ def set_sigma(module: nn.Module, sigma: float) -> None:
     """Give every delay layer in ``module`` the interpolation width ``sigma`` (steps)."""
     for child in delay_layers(module):
         child.sigma = sigma
+
+
+def set_rounding(module: nn.Module, rounding: Rounding) -> None:
+    """Let the delays of every delay layer in ``module`` act so; see ``Buffers.rounding``."""
+    for child in delay_layers(module):
+        child.rounding = rounding
 
 
 def clamp_delays_(module: nn.Module) -> None:
@@ -282,5 +318,5 @@ def rounded(module: Net) -> Net:
                 register_parametrization(child, "delay", _Rounded(child.max_delay), unsafe=True)
             else:
                 child.delay.copy_(delays)
-            child.sigma = 0.0
+            child.sigma, child.rounding = 0.0, "none"
     return copied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from snn_delays.deploy.deployment import DeploySettings, deploy
 from snn_delays.deploy.quantise import Scale, quantised
 from snn_delays.deploy.quantised_training import (
     QuantisedWeight,
-    StraightThroughDelayLayer,
     folded,
     make_quantisation_aware_,
     trained_scales,
@@ -113,7 +113,8 @@ def test_gradients_pass_straight_through() -> None:
 def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     torch.manual_seed(1)
     soft = DelayLayer(5, 4, max_delay=6, sigma=0.7, bias=True)
-    hard = StraightThroughDelayLayer.of(soft)
+    hard = copy.deepcopy(soft)
+    hard.rounding = "straight_through"
     x, out = torch.rand(12, 3, 5), torch.randn(12, 3, 4)
     torch.testing.assert_close(hard(x), soft.rounded()(x))
 
@@ -136,12 +137,12 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     assert float(delay_hard.abs().min()) > 0
 
 
-def aware_layer(method: Method = "auto", **options: Any) -> StraightThroughDelayLayer:
+def aware_layer(method: Method = "auto", **options: Any) -> DelayLayer:
     """Rounded delays and weights on a grid, in double precision."""
     torch.manual_seed(1)
-    soft = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
-    hard = StraightThroughDelayLayer.of(soft)
-    grid = QuantisedWeight(soft.weight, 3, by_neuron=True)
+    hard = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
+    hard.rounding = "straight_through"
+    grid = QuantisedWeight(hard.weight, 3, by_neuron=True)
     parametrize.register_parametrization(hard, "weight", grid)
     return hard
 
