@@ -44,6 +44,7 @@ def fit(
     delay_lr: float = 0.1,
     optimizers: Sequence[Optimizer | optimisation.Timed] | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
+    regulariser: Callable[[nn.Module], Tensor | float] | None = None,
     readout: ReadOut | None = None,
     augmentation: Augmentation | None = None,
     precision: str = "32-true",
@@ -69,6 +70,8 @@ def fit(
         optimizers: in place of these; a timetable, ``(optimizer, timetable)``, steps per epoch.
         loss: of scores ``[N, classes]`` and labels ``[N]``, or with ``augmentation.cutmix`` their
             probabilities ``[N, classes]``: a mean over samples.
+        regulariser: of the network; what it gives is added to every batch's loss, but not to the
+            one in the metrics. See ``regularisers.py``.
         readout: how the output becomes scores, see ``evaluation.class_scores``; ``None`` is the
             network's own, or else the sum over each sample's steps.
         augmentation: how training batches are changed at random; ``None`` as published: not at all.
@@ -106,6 +109,7 @@ def fit(
     idle = ["accelerator", *(rates if optimizers else ())]  # what a resumed run may change
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
+    settings |= {"regulariser": _name(regulariser)}
     settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
@@ -143,16 +147,17 @@ def fit(
                     of_batch = loss(scores, targets)
                     for stepper in steppers:
                         stepper.zero_grad()
-                    fabric.backward(of_batch)
+                    whole = of_batch if regulariser is None else of_batch + regulariser(net)
+                    fabric.backward(whole)
                     for stepper in steppers:
                         stepper.step()
                     seen += len(batch.labels)
                     total_loss += of_batch.item() * len(batch.labels)
                     # Of a sample mixed of two, the label of the greater part counts as right.
                     right += int((scores.argmax(1) == batch.labels).sum())
-                    if not math.isfinite(total_loss):
+                    if not math.isfinite(whole.item()):
                         raise UsageError(
-                            f"fit: the loss is {of_batch.item()} in epoch {training.epoch}. Lower "
+                            f"fit: the loss is {whole.item()} in epoch {training.epoch}. Lower "
                             f"weight_lr (now {weight_lr:g}) and train again."
                         )
                     clamp_delays_(net)

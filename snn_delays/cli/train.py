@@ -123,6 +123,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         cfg.schedule.start = first_sigma(max(1, *longest))
     schedule = instantiate("schedule", cfg.schedule)
     rewiring = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
+    if cfg.get("regulariser"):
+        settings["regulariser"] = instantiate("regulariser", cfg.regulariser)
     initial = copy.deepcopy(net)
     saved = {key: of for key, of in plain(cfg).items() if key not in ("run", "resume", "trust")}
     require_no_lookup(saved)

@@ -3,6 +3,7 @@ whether its delays act as rounded."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -31,18 +32,22 @@ class Buffers(nn.Module):
 
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
     are cast, so that σ is what a schedule said; it is in single precision where a device has no
-    other (MPS). If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each;
-    numbers, since averages of models take no booleans. With ``dense_gradient`` weights of absent
+    other (MPS). If σ is learned, it is exp of the parameter ``log_sigma`` instead.
+
+    If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each; numbers, since
+    averages of models take no booleans. With ``dense_gradient`` weights of absent
     synapses have the gradients too that they would have if they were there, at 0.
     """
 
     weight: Tensor
     _sigma: Tensor
+    log_sigma: nn.Parameter | None
     mask: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
+        self.register_parameter("log_sigma", None)
         self.register_buffer("mask", None)  # None has no place in the state dict
         self.dense_gradient = False
         self._rounding = "none"
@@ -54,7 +59,10 @@ class Buffers(nn.Module):
 
         A GPU is asked for it only after the buffer was written to.
         """
-        buffer: Any = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        learned: Any = self._parameters["log_sigma"]  # so, which a step of a stream can tell
+        if learned is not None:
+            return learned.detach().exp().item()
+        buffer: Any = self._buffers["_sigma"]
         if buffer.is_cpu or buffer.is_inference():
             return buffer.item()
         if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
@@ -63,7 +71,13 @@ class Buffers(nn.Module):
 
     @sigma.setter
     def sigma(self, value: Any) -> None:
-        number = real_number(f"{type(self).__name__}: sigma", value, 0, unit="steps")
+        name = f"{type(self).__name__}: sigma"
+        if self.log_sigma is not None:
+            learned = real_number(name, value, above=0, unit="steps", advice="It is learned.")
+            with torch.no_grad():
+                self.log_sigma.fill_(math.log(learned))
+            return
+        number = real_number(name, value, 0, unit="steps")
         if self._sigma.is_inference() and not torch.is_inference_mode_enabled():
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
@@ -83,7 +97,10 @@ class Buffers(nn.Module):
         self._rounding = choice(f"{type(self).__name__}: rounding", value, ROUNDINGS)
 
     def _width(self) -> float | Tensor:
-        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        """σ as sums take it: a number, or where a graph outlives it, or learns it, a tensor."""
+        learned: Any = self._parameters["log_sigma"]
+        if learned is not None:
+            return learned.exp()
         buffer: Any = self._buffers["_sigma"]
         return self.sigma if readable(buffer) else buffer
 

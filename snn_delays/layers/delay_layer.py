@@ -53,6 +53,8 @@ class DelayLayer(Buffers, InputMemory):
             are, whatever its momentum or decay (``rest.py``). Attribute ``rounding`` does so of
             every interpolation (``"integer"``), or lets rounded delays move
             (``"straight_through"``); see ``Buffers``.
+        sigma_learned: whether σ is learned (as its logarithm, ``log_sigma``); schedules then leave
+            it alone, and the method is ``dense``.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
@@ -86,6 +88,7 @@ class DelayLayer(Buffers, InputMemory):
         granularity: Granularity = "synaptic",
         interpolation: Interpolation = "gaussian",
         sigma: float | None = None,
+        sigma_learned: bool = False,
         bias: bool = False,
         step_mode: Literal["s", "m"] = "m",
         method: Method = "auto",
@@ -112,6 +115,8 @@ class DelayLayer(Buffers, InputMemory):
         post, pre = 1 if granularity == "axonal" else post, 1 if granularity == "dendritic" else pre
         self.delay = nn.Parameter(torch.empty(post, pre, k))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
+        if sigma_learned:
+            self.log_sigma = nn.Parameter(torch.zeros(()))
         self._stream = streaming.Stream()
         self.reset_parameters()
 
@@ -218,7 +223,8 @@ class DelayLayer(Buffers, InputMemory):
         rest_if_integer(self)
         history, weight = self._context(x.shape[0], x), self.acting_weight()
         delay, sigma = self._acting()
-        if streaming.covers(x, weight, delay, history):
+        learned = self._parameters["log_sigma"] is not None and torch.is_grad_enabled()
+        if not learned and streaming.covers(x, weight, delay, history):
             settings = (float(sigma), self.interpolation)
             y, self.history = self._stream.step(x, history, weight, delay, *settings)
         else:
@@ -243,9 +249,13 @@ class DelayLayer(Buffers, InputMemory):
     @property
     def at_rest(self) -> bool:
         """Whether delays act as integers, and have no gradient to move them."""
-        if self.rounding == "none" and self.interpolation != "gaussian":
+        if self.rounding == "integer":
+            return True
+        if self.log_sigma is not None or (
+            self.rounding == "none" and self.interpolation != "gaussian"
+        ):
             return False
-        return self.rounding == "integer" or self.sigma == 0
+        return self.sigma == 0
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
@@ -280,9 +290,10 @@ def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def set_sigma(module: nn.Module, sigma: float) -> None:
-    """Give every delay layer in ``module`` the interpolation width ``sigma`` (steps)."""
+    """Give every delay layer in ``module`` the width ``sigma`` (steps), if it learns none."""
     for child in delay_layers(module):
-        child.sigma = sigma
+        if child.log_sigma is None:
+            child.sigma = sigma
 
 
 def set_rounding(module: nn.Module, rounding: Rounding) -> None:
@@ -318,5 +329,8 @@ def rounded(module: Net) -> Net:
                 register_parametrization(child, "delay", _Rounded(child.max_delay), unsafe=True)
             else:
                 child.delay.copy_(delays)
-            child.sigma, child.rounding = 0.0, "none"
+            if child.log_sigma is not None:
+                child.rounding = "integer"
+            else:
+                child.sigma, child.rounding = 0.0, "none"
     return copied

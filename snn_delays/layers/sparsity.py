@@ -129,7 +129,24 @@ def rigl_exchange(
 
 @torch.no_grad()
 def few_delays_(layer: DelayLayer, count: int, per: str = "layer") -> None:
-    """Bring delays to the nearest of ``count`` whole numbers of steps, chosen for their synapses.
+    """Bring delays to ``few_delays``.
+
+    Raises:
+        UsageError: as that; delays that a parametrisation makes.
+    """
+    if is_parametrized(layer, "delay"):
+        raise UsageError(
+            "few_delays_: the delays are made by a parametrisation, which decides on their values."
+            " Remove it first."
+        )
+    layer.delay.copy_(few_delays(layer, count, per))
+
+
+@torch.no_grad()
+def few_delays(
+    layer: DelayLayer, count: int, per: str = "layer"
+) -> Float[Tensor, "post_or_1 pre_or_1 k"]:
+    """For each delay the best of ``count`` whole numbers of steps, chosen for their synapses.
 
         minimises Σ |w| · (d − c)²   over the centres c, exactly
 
@@ -139,16 +156,11 @@ def few_delays_(layer: DelayLayer, count: int, per: str = "layer") -> None:
             all neurons share (axonal ones per post, dendritic ones per pre) that is the layer.
 
     Raises:
-        UsageError: a count below 1, an unknown ``per``, delays that a parametrisation makes.
+        UsageError: a count below 1, an unknown ``per``.
     """
-    count = whole_number("few_delays_: count", count, 1)
+    count = whole_number("few_delays: count", count, 1)
     if per not in PER:
-        raise UsageError(f"few_delays_: per must be one of {', '.join(PER)}, got {per!r}.")
-    if is_parametrized(layer, "delay"):
-        raise UsageError(
-            "few_delays_: the delays are made by a parametrisation, which decides on their values."
-            " Remove it first."
-        )
+        raise UsageError(f"few_delays: per must be one of {', '.join(PER)}, got {per!r}.")
     delay = layer.delay.double().clamp(0, layer.max_delay)
     weight = layer.acting_weight().double().abs().sum_to_size(delay.shape)
     groups = [_groups(each, per) for each in (delay, weight)]
@@ -161,7 +173,7 @@ def few_delays_(layer: DelayLayer, count: int, per: str = "layer") -> None:
     found = centres.gather(1, bins)
     if per == "pre":
         found = found.view(delay.shape[1], delay.shape[0], -1).transpose(0, 1)
-    layer.delay.copy_(found.reshape(delay.shape))
+    return found.reshape(delay.shape).to(layer.delay)
 
 
 def _groups(values: Tensor, per: str) -> Float[Tensor, "groups values"]:
