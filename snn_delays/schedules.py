@@ -14,6 +14,9 @@ from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET, Rounding
 
+# Of a schedule, from when on delays act as rounded.
+ROUNDING_FROM = ("integer_from", "straight_through_from")
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):
@@ -75,10 +78,7 @@ class Schedule(ABC):
     def roundings(self, count: int) -> list[Rounding]:
         """How delays act in each of ``count`` epochs, see ``DelayLayer.rounding``."""
         count = whole_number(f"{type(self).__name__}: roundings", count, 0)
-        integer, through = (
-            math.floor(share * count + 1e-9)
-            for share in (self.integer_from, self.straight_through_from)
-        )
+        integer, through = (math.floor(getattr(self, one) * count + 1e-9) for one in ROUNDING_FROM)
         return [
             "integer" if epoch >= integer else "straight_through" if epoch >= through else "none"
             for epoch in range(count)

@@ -27,7 +27,7 @@ from snn_delays.firing import Firing
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
-from snn_delays.schedules import Exponential, Schedule
+from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 
 _log = logging.getLogger("snn_delays")
 
@@ -113,7 +113,8 @@ def fit(
     settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
-    config = {"settings": settings, "sigma": sigmas, "rounding": roundings}
+    rounding = {name: getattr(schedule, name) for name in ROUNDING_FROM}
+    config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
     config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
     training = Training(net, epochs, config, optimisation=[*moved, *timetables])
