@@ -32,8 +32,8 @@ class Training:
     Args:
         net: the network in training.
         epochs: how many there will be.
-        config: what the training is, as plain values: its settings, σ of every epoch, and which
-            parameters are learned.
+        config: what the training is, as plain values: its settings, those of its callbacks, σ of
+            every epoch, and which parameters are learned.
         optimisation: the optimisers, then their timetables.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
@@ -58,8 +58,15 @@ class Callback:
     def on_start(self, training: Training) -> None:
         """Before the first batch, when all arguments have been found to be right."""
 
+    def settings(self) -> dict[str, Any]:
+        """What of it makes a run what it is, as plain values; nothing if it only looks on."""
+        return {}
+
+    def on_batch_start(self, training: Training) -> None:
+        """Before every batch."""
+
     def on_batch(self, training: Training) -> None:
-        """After every batch."""
+        """After every batch, whose gradients are still there."""
 
     def on_epoch(self, training: Training) -> None:
         """After every epoch, with its metrics in ``training.rows[-1]``."""

@@ -21,6 +21,9 @@ from snn_delays.errors import UsageError
 
 Interpolation = Literal["gaussian", "triangle"]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+# How delays act; see DelayLayer.rounding.
+Rounding = Literal["none", "straight_through", "integer"]
+ROUNDINGS: tuple[str, ...] = get_args(Rounding)
 # DCLS stores a Gaussian's width as SIG = σ − 0.27.
 DCLS_OFFSET = 0.27
 # Below this a number counts as none. What fades ends in denormal numbers, with which processors are

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import DCLS_OFFSET
+from snn_delays.interpolation import DCLS_OFFSET, Rounding
+
+# Of a schedule, from when on delays act as rounded.
+ROUNDING_FROM = ("integer_from", "straight_through_from")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class Schedule(ABC):
         until: share of training after which σ stays at ``end``, in (0, 1].
         integer_from: share of training after which σ is 0, in (0, 1]. Delays then act as rounded
             and rest, while weights learn to live with integer delays; 1 leaves this out, as
-            published. For Gaussian interpolation: a triangle at σ = 0 lies between two steps.
+            published.
+        straight_through_from: share of training after which delays act as rounded, but still move
+            by the slope of their interpolation at σ, in [0, 1]; 1 leaves this out.
 
     Raises:
         UsageError: values out of range.
@@ -34,12 +39,14 @@ class Schedule(ABC):
     end: float = 0.5
     until: float = 0.25
     integer_from: float = 1.0
+    straight_through_from: float = 1.0
 
     def __post_init__(self) -> None:
         share = real(above=0, most=1, must="be a share of training in (0, 1]")
         rules = dict.fromkeys(("start", "end"), real(0, unit="steps"))
         rules |= dict.fromkeys(("until", "integer_from"), share)
-        settle(self, f"{type(self).__name__}: ", **rules)
+        through = real(0, 1, must="be a share of training in [0, 1]")
+        settle(self, f"{type(self).__name__}: ", **rules, straight_through_from=through)
 
     @abstractmethod
     def shape(self, x: float) -> float:
@@ -65,6 +72,15 @@ class Schedule(ABC):
         )
         return [
             0.0 if epoch >= integer_from else self.annealed(epoch / until if until else 1.0)
+            for epoch in range(count)
+        ]
+
+    def roundings(self, count: int) -> list[Rounding]:
+        """How delays act in each of ``count`` epochs, see ``DelayLayer.rounding``."""
+        count = whole_number(f"{type(self).__name__}: roundings", count, 0)
+        integer, through = (math.floor(getattr(self, one) * count + 1e-9) for one in ROUNDING_FROM)
+        return [
+            "integer" if epoch >= integer else "straight_through" if epoch >= through else "none"
             for epoch in range(count)
         ]
 

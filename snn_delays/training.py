@@ -24,10 +24,10 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
-from snn_delays.interpolation import first_sigma
+from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
-from snn_delays.schedules import Exponential, Schedule
+from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 
 _log = logging.getLogger("snn_delays")
 
@@ -44,6 +44,7 @@ def fit(
     delay_lr: float = 0.1,
     optimizers: Sequence[Optimizer | optimisation.Timed] | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
+    regulariser: Callable[[nn.Module], Tensor | float] | None = None,
     readout: ReadOut | None = None,
     augmentation: Augmentation | None = None,
     precision: str = "32-true",
@@ -60,7 +61,8 @@ def fit(
         net: any module ``[T, N, C] → [T, N, classes]``, with delay layers or without. It is reset
             before every batch.
         epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
-        schedule: of σ; ``None`` is the published one, see ``published_schedule``.
+        schedule: of σ, and of when delays act as rounded; those that do so straight through
+            already go on with it. ``None`` is the published one, see ``published_schedule``.
         weight_lr: peak of the weights' one-cycle learning rate, with Adam.
         weight_decay: of the weights; norms, scales and delays have none.
         delay_lr: initial learning rate of the delays (steps), with an Adam of their own; cosine
@@ -68,6 +70,8 @@ def fit(
         optimizers: in place of these; a timetable, ``(optimizer, timetable)``, steps per epoch.
         loss: of scores ``[N, classes]`` and labels ``[N]``, or with ``augmentation.cutmix`` their
             probabilities ``[N, classes]``: a mean over samples.
+        regulariser: of the network; what it gives is added to every batch's loss, but not to the
+            one in the metrics. See ``regularisers.py``.
         readout: how the output becomes scores, see ``evaluation.class_scores``; ``None`` is the
             network's own, or else the sum over each sample's steps.
         augmentation: how training batches are changed at random; ``None`` as published: not at all.
@@ -79,8 +83,7 @@ def fit(
 
     Raises:
         UsageError: values out of range, a network of other inputs or fewer classes than the data
-            have, a schedule that rounds delays of another interpolation than the Gaussian, or a
-            loss that is not finite.
+            have, or a loss that is not finite.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values for SHD.
@@ -95,8 +98,8 @@ def fit(
         seed=seed,
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
-    sigmas = schedule.epochs(epochs)
-    checks.require_rounding(net, schedule)
+    sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
+    before_fit = [layer.rounding for layer in delay_layers(net)]
     checks.require_match(net, data, readout, augmentation)
     if optimizers is None:
         timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
@@ -106,9 +109,13 @@ def fit(
     idle = ["accelerator", *(rates if optimizers else ())]  # what a resumed run may change
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
+    settings |= {"regulariser": _name(regulariser)}
     settings |= {"augmentation": asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
-    config = {"settings": settings, "sigma": sigmas, "learned": learned}
+    acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
+    rounding = {name: getattr(schedule, name) for name in ROUNDING_FROM}
+    config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
+    config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
     training = Training(net, epochs, config, optimisation=[*moved, *timetables])
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
@@ -126,28 +133,32 @@ def fit(
             began = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
+            _set_rounding(net, roundings[training.epoch - 1], before_fit)
             before, seen, total_loss, right = _delays(net), 0, 0.0, 0
             net.train()
             loader = _loader(data, batch_size)
             training.batches = len(loader)
             with Firing(net) as firing:
                 for training.batch, sparse in enumerate(loader, start=1):
+                    for callback in callbacks:
+                        callback.on_batch_start(training)
                     batch, targets = augmentation(fabric.to_device(sparse).dense(), data.n_classes)
                     firing.expect(len(batch.spikes) + tail(net), batch.lengths + tail(net))
                     scores = class_scores(net, batch, readout, run=model)
                     of_batch = loss(scores, targets)
                     for stepper in steppers:
                         stepper.zero_grad()
-                    fabric.backward(of_batch)
+                    whole = of_batch if regulariser is None else of_batch + regulariser(net)
+                    fabric.backward(whole)
                     for stepper in steppers:
                         stepper.step()
                     seen += len(batch.labels)
                     total_loss += of_batch.item() * len(batch.labels)
                     # Of a sample mixed of two, the label of the greater part counts as right.
                     right += int((scores.argmax(1) == batch.labels).sum())
-                    if not math.isfinite(total_loss):
+                    if not math.isfinite(whole.item()):
                         raise UsageError(
-                            f"fit: the loss is {of_batch.item()} in epoch {training.epoch}. Lower "
+                            f"fit: the loss is {whole.item()} in epoch {training.epoch}. Lower "
                             f"weight_lr (now {weight_lr:g}) and train again."
                         )
                     clamp_delays_(net)
@@ -185,6 +196,13 @@ def published_schedule(net: nn.Module) -> Exponential:
 def _loader(data: SpikeData, batch_size: int) -> DataLoader[Any]:
     split, whole = data.train, len(data.train) > batch_size
     return DataLoader(split, batch_size, shuffle=True, drop_last=whole, collate_fn=split.sparse)
+
+
+def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:
+    """As the schedule has it; but straight through where that was so before ``fit``."""
+    for layer, first in zip(delay_layers(net), before_fit, strict=True):
+        through = rounding == "none" and first == "straight_through"
+        layer.rounding = first if through else rounding
 
 
 def _delays(net: nn.Module) -> list[Tensor]:

@@ -46,17 +46,6 @@ def checked_settings(**given: Any) -> dict[str, Any]:
     return settings
 
 
-def require_rounding(net: nn.Module, schedule: Schedule) -> None:
-    """Refuse to round delays of another interpolation than the Gaussian."""
-    others = {layer.interpolation for layer in delay_layers(net)} - {"gaussian"}
-    if others and schedule.integer_from < 1:
-        raise UsageError(
-            f"fit: schedule.integer_from={schedule.integer_from:g}: needs interpolation=gaussian, "
-            f"got {', '.join(others)}, which at σ = 0 still lies between two steps. "
-            "Use interpolation=gaussian or schedule.integer_from=1."
-        )
-
-
 def require_match(
     net: nn.Module, data: SpikeData, readout: ReadOut | None, augmentation: Augmentation
 ) -> None:

@@ -239,10 +239,3 @@ def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
     # The remedy is one.
     given = Exponential(start=4.27, until=max(until, 0.34), integer_from=max(integer_from, 0.5))
     assert given.epochs(epochs)[0] == 4.27
-
-
-def test_delays_of_a_triangle_are_not_said_to_be_rounded(data: SpikeData, tmp_path: Path):
-    schedule = Exponential(start=4.27, until=0.5, integer_from=0.8)
-    with pytest.raises(UsageError, match="needs interpolation=gaussian, got triangle"):
-        run(network(data, interpolation="triangle"), data, tmp_path / "run", schedule=schedule)
-    assert not (tmp_path / "run").exists()

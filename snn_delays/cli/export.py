@@ -98,7 +98,11 @@ def _export(cfg: DictConfig) -> None:
         log.info(f"Interrupted. {folder.path} is as it was.")
         raise
     files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
-    log.info(f"{files}, sample.npz, report.json: {table.synapses:,} synapses, {size / 1e6:.2f} MB")
+    pairs = sum(table.size(one.source) * table.size(one.target) for one in table.projections)
+    log.info(
+        f"{files}, sample.npz, report.json: {table.synapses:,} synapses of {pairs:,} pairs of "
+        f"neurons, {size / 1e6:.2f} MB"
+    )
 
 
 export = entry(_export)

@@ -28,8 +28,9 @@ from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
-from snn_delays.layers.delay_layer import DelayLayer, delay_layers
+from snn_delays.layers.delay_layer import DelayLayer, delay_layers, synapses_of
 from snn_delays.layers.recurrent import RecurrentDelayLayer
+from snn_delays.layers.ternary import ternary_
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.neurons import LeakyReadout
 from snn_delays.report.run import kind_of_delays
@@ -45,6 +46,7 @@ def delay_snn(
     n_classes: int,
     neuron: Callable[[], nn.Module],
     delays: str,
+    weights: str,
     hidden: list[int],
     max_delay: int,
     tau: float,
@@ -53,6 +55,7 @@ def delay_snn(
     granularity: Any,
     kernel_count: int,
     interpolation: Any,
+    sigma_learned: bool,
     bias: bool,
     readout: Any,
     tail: int | None,
@@ -65,11 +68,23 @@ def delay_snn(
     """The chain of ``conf/model/delays.yaml``."""
     if delays not in ("learned", "fixed", "none"):
         raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
+    if weights not in ("learned", "fixed", "ternary"):
+        raise UsageError(f"model.weights must be learned, fixed or ternary, got {weights!r}.")
+    if weights != "learned" and delays != "learned":
+        raise UsageError(
+            f"model.weights={weights} with model.delays={delays} leaves no synapse anything to "
+            "learn. Let one of them be learned."
+        )
     if not isinstance(hidden, list):
         raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
     common = {"kernel_count": kernel_count, "interpolation": interpolation, "method": method}
     synapses = partial(
-        DelayLayer, max_delay=max_delay, granularity=granularity, bias=bias, **common
+        DelayLayer,
+        max_delay=max_delay,
+        granularity=granularity,
+        sigma_learned=sigma_learned,
+        bias=bias,
+        **common,
     )
     onto_itself = partial(
         RecurrentDelayLayer,
@@ -98,6 +113,12 @@ def delay_snn(
     if delays == "fixed":
         for delay in net.delay_parameters():
             delay.requires_grad_(False)
+    if weights != "learned":
+        for one in synapses_of(net).values():
+            weight: Any = one.weight
+            if weights == "ternary":
+                ternary_(weight)
+            weight.requires_grad_(False)
     return net
 
 

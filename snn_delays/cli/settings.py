@@ -85,9 +85,14 @@ def require_known(cfg: DictConfig, config_name: str) -> None:
     for name, section in _content(cfg).items():
         inside = section if isinstance(section, dict) and name in sections else None
         own = inside is not None and "_target_" in inside and chosen.get(name)
+        option = chosen.get(name)
+        ours = not option or (name, option) in options()
         for key in [name] if inside is None else [f"{name}.{one}" for one in inside]:
             setting = known.get(key)
-            if not own and (setting is None or (setting.choices and not chosen.get(name))):
+            lacking = (
+                ours and setting and setting.choices and f"{name}={option}" not in setting.choices
+            )
+            if not own and (setting is None or lacking):
                 raise UsageError(unknown_key(key, None, config_name))
             if setting is not None and isinstance(setting.default, bool):
                 value = OmegaConf.select(cfg, key)

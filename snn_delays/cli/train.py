@@ -119,6 +119,9 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.get("max_delay", 1)]
         cfg.schedule.start = first_sigma(max(1, *longest))
     schedule = instantiate("schedule", cfg.schedule)
+    rewiring = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
+    if cfg.get("regulariser"):
+        settings["regulariser"] = instantiate("regulariser", cfg.regulariser)
     initial = copy.deepcopy(net)
     saved = {key: of for key, of in plain(cfg).items() if key not in ("run", "resume", "trust")}
     require_no_lookup(saved)
@@ -138,6 +141,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         callbacks.TensorBoard(run.tensorboard),
         callbacks.MetricsCsv(run.metrics),
         callbacks.ProgressBar(),
+        *rewiring,
     ]
     try:
         rows = fit(net, data, schedule=schedule, callbacks=beside, **settings)

@@ -176,9 +176,9 @@ def _trained_synapses(net: nn.Module) -> int:
     count = 0
     for one in connections(net):
         layer = net.get_submodule(one.synapses)
-        weight, present = layer.weight, getattr(layer, "present", None)
+        weight, mask = layer.weight, getattr(layer, "mask", None)
         assert isinstance(weight, Tensor)
-        count += weight.numel() if present is None else int(present.sum())
+        count += weight.numel() if mask is None else int(mask.sum())
     return count
 
 

@@ -30,7 +30,7 @@ def load_table(path: Path | str) -> LoadedNetwork:
     """The network of ``delays.h5`` with integer delays at rest, and weights and biases to train.
 
     Without training it does what the table says, in float32. Synapses that the table lacks stay
-    at zero, in copies too (``DelayLayer.present``). Thresholds that differ from neuron to neuron
+    at zero, in copies too (``DelayLayer.mask``). Thresholds that differ from neuron to neuron
     become 1, with weights and biases in their proportion; the readout of integer weights is in the
     network's own unit. Whole-number neurons become float ones with the same constants. Any beta
     from 0 (tau of one step) to 1 (infinite tau) is taken.
@@ -191,5 +191,5 @@ def _layer(
         layer.weight.copy_(torch.from_numpy(current))
         layer.delay.copy_(torch.from_numpy(np.maximum(delay - late, 0)))
     layer.delay.requires_grad_(False)
-    layer.set_present(layer.weight.detach() != 0)
+    layer.set_mask(layer.weight.detach() != 0)
     return layer

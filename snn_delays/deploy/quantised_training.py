@@ -118,7 +118,7 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
         for one in group:
             layers[one.synapses] = layer = net.get_submodule(one.synapses)
             if isinstance(layer, DelayLayer):
-                layer.straight_through = True
+                layer.rounding = "straight_through"
         by_neuron = scale == "neuron" and all(_spikes(net, one) for one in group)
         rows = torch.cat([layer.weight.detach().flatten(1) for layer in layers.values()], 1)
         first_scale = QuantisedWeight(rows, levels, by_neuron=by_neuron).log_scale

@@ -5,6 +5,7 @@ from snn_delays.layers.delay_layer import (
     clamp_delays_,
     delay_layers,
     rounded,
+    set_rounding,
     set_sigma,
     synapses_of,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "delay_layers",
     "parameter_groups",
     "rounded",
+    "set_rounding",
     "set_sigma",
     "synapses_of",
 ]

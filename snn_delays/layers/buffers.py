@@ -1,8 +1,9 @@
 """What a layer stores beside its weights and delays: the width σ, which synapses there are, and
-whether delays act as rounded."""
+whether its delays act as rounded."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from snn_delays.arguments import real_number, shown
+from snn_delays.arguments import choice, real_number, shown
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
+from snn_delays.interpolation import ROUNDINGS
 
 
 def stored(module: nn.Module, name: str) -> Tensor | None:
@@ -30,21 +32,25 @@ class Buffers(nn.Module):
 
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
     are cast, so that σ is what a schedule said; it is in single precision where a device has no
-    other (MPS). If some synapses are missing, ``present`` (as ``weight``) has 1 or 0 of each;
-    numbers, since averages of models take no booleans. ``rounding`` is there if delays act as
-    rounded.
+    other (MPS). If σ is learned, it is exp of the parameter ``log_sigma`` instead.
+
+    If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each; numbers, since
+    averages of models take no booleans. With ``dense_gradient`` weights of absent
+    synapses have the gradients too that they would have if they were there, at 0.
     """
 
     weight: Tensor
     _sigma: Tensor
-    present: Tensor | None
-    rounding: Tensor | None
+    log_sigma: nn.Parameter | None
+    mask: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("present", None)  # None has no place in the state dict
-        self.register_buffer("rounding", None)
+        self.register_parameter("log_sigma", None)
+        self.register_buffer("mask", None)  # None has no place in the state dict
+        self.dense_gradient = False
+        self._rounding = "none"
         self._read: tuple[Tensor, int, float] | None = None
 
     @property
@@ -53,7 +59,10 @@ class Buffers(nn.Module):
 
         A GPU is asked for it only after the buffer was written to.
         """
-        buffer: Any = self._buffers["_sigma"]  # looked up so, which a step of a stream can tell
+        learned: Any = self._parameters["log_sigma"]  # so, which a step of a stream can tell
+        if learned is not None:
+            return learned.detach().exp().item()
+        buffer: Any = self._buffers["_sigma"]
         if buffer.is_cpu or buffer.is_inference():
             return buffer.item()
         if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
@@ -62,23 +71,36 @@ class Buffers(nn.Module):
 
     @sigma.setter
     def sigma(self, value: Any) -> None:
-        number = real_number(f"{type(self).__name__}: sigma", value, 0, unit="steps")
+        name = f"{type(self).__name__}: sigma"
+        if self.log_sigma is not None:
+            learned = real_number(name, value, above=0, unit="steps", advice="It is learned.")
+            with torch.no_grad():
+                self.log_sigma.fill_(math.log(learned))
+            return
+        number = real_number(name, value, 0, unit="steps")
         if self._sigma.is_inference() and not torch.is_inference_mode_enabled():
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
 
     @property
-    def straight_through(self) -> bool:
-        """Whether delays act as rounded, and learn by the slopes that they have at width σ."""
-        return self._buffers["rounding"] is not None
+    def rounding(self) -> str:
+        """How delays act: interpolated (``"none"``); as rounded, but moved by the slope of their
+        interpolation at σ (``"straight_through"``); or as rounded, and at rest (``"integer"``).
 
-    @straight_through.setter
-    def straight_through(self, value: bool) -> None:
-        self.rounding = self._sigma.new_ones((), dtype=torch.uint8) if value else None
+        A plain attribute, so that no GPU is asked; in a state dict a number unless ``"none"``.
+        """
+        return self._rounding
+
+    @rounding.setter
+    def rounding(self, value: Any) -> None:
+        self._rounding = choice(f"{type(self).__name__}: rounding", value, ROUNDINGS)
 
     def _width(self) -> float | Tensor:
-        """σ as sums take it: a number, or where a graph outlives it the buffer itself."""
+        """σ as sums take it: a number, or where a graph outlives it, or learns it, a tensor."""
+        learned: Any = self._parameters["log_sigma"]
+        if learned is not None:
+            return learned.exp()
         buffer: Any = self._buffers["_sigma"]
         return self.sigma if readable(buffer) else buffer
 
@@ -93,43 +115,52 @@ class Buffers(nn.Module):
         return self
 
     @torch.no_grad()
-    def set_present(self, present: Bool[Tensor, "post pre k"] | None) -> None:
+    def set_mask(self, mask: Bool[Tensor, "post pre k"] | None) -> None:
         """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
 
-        Saved and loaded with the layer; a state dict without ``present`` has every synapse. Set it
+        Saved and loaded with the layer; a state dict without ``mask`` has every synapse. Set it
         before a copy is made that averages buffers (``AveragedModel``).
 
         Args:
-            present: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
+            mask: of ``weight``'s shape, or one that broadcasts to it; None: all are there.
 
         Raises:
             UsageError: no mask, or one of another shape.
         """
-        if present is None:
-            self.present = None
+        if mask is None:
+            self.mask = None
             return
         shape = list(self.weight.shape)
-        if not (isinstance(present, Tensor) and present.dtype == torch.bool):
-            got = present.dtype if isinstance(present, Tensor) else shown(present)
-            raise UsageError(f"set_present: needs a bool tensor {shape}, got {got}.")
+        if not (isinstance(mask, Tensor) and mask.dtype == torch.bool):
+            got = mask.dtype if isinstance(mask, Tensor) else shown(mask)
+            raise UsageError(f"set_mask: needs a bool tensor {shape}, got {got}.")
         try:
-            self.present = present.to(self.weight.device).expand(shape).to(torch.uint8)
+            self.mask = mask.to(self.weight.device).expand(shape).to(torch.uint8)
         except RuntimeError:
             raise UsageError(
-                f"set_present: needs the shape of weight, {shape}, got {list(present.shape)}."
+                f"set_mask: needs the shape of weight, {shape}, got {list(mask.shape)}."
             ) from None
         self.clear_absent_()
 
     @torch.no_grad()
     def clear_absent_(self) -> None:
         """Store 0 for the weights of synapses that are not there, where weights are stored."""
-        if self.present is not None and (weight := stored(self, "weight")) is not None:
-            weight.masked_fill_(self.present == 0, 0)
+        if self.mask is not None and (weight := stored(self, "weight")) is not None:
+            weight.masked_fill_(self.mask == 0, 0)
 
     def acting_weight(self) -> Float[Tensor, "post pre k"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
-        present = self._buffers["present"]
-        return self.weight if present is None else torch.where(present != 0, self.weight, 0)
+        mask, weight = self._buffers["mask"], self.weight
+        if mask is None:
+            return weight
+        acting = torch.where(mask != 0, weight, 0)
+        return acting.detach() + (weight - weight.detach()) if self.dense_gradient else acting
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._rounding != "none":
+            number = torch.tensor(ROUNDINGS.index(self._rounding), dtype=torch.uint8)
+            destination[f"{prefix}_rounding"] = number
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -137,12 +168,13 @@ class Buffers(nn.Module):
         sigma = state_dict.get(f"{prefix}_sigma")
         if isinstance(sigma, Tensor) and readable(sigma):
             real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
-        self.straight_through = f"{prefix}rounding" in state_dict
         # A state without a mask has all synapses; one without weights says nothing of them.
+        rounding = state_dict.pop(f"{prefix}_rounding", None)
         names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
         if any(name in state_dict for name in names):
-            if f"{prefix}present" not in state_dict:
-                self.present = None
-            elif self.present is None:
-                self.present = torch.ones_like(self.weight, dtype=torch.uint8)
+            self._rounding = "none" if rounding is None else ROUNDINGS[int(rounding)]
+            if f"{prefix}mask" not in state_dict:
+                self.mask = None
+            elif self.mask is None:
+                self.mask = torch.ones_like(self.weight, dtype=torch.uint8)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

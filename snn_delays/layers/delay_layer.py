@@ -15,6 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import (
     INTERPOLATIONS,
     Interpolation,
+    Rounding,
     dense_kernel,
     first_sigma,
     require_finite,
@@ -50,20 +51,24 @@ class DelayLayer(Buffers, InputMemory):
         sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
             published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
             integers and rest: their gradient is 0, and an optimiser's step leaves them where they
-            are, whatever its momentum or decay (``rest.py``).
+            are, whatever its momentum or decay (``rest.py``). Attribute ``rounding`` does so of
+            every interpolation (``"integer"``), or lets rounded delays move
+            (``"straight_through"``); see ``Buffers``.
+        sigma_learned: whether σ is learned (as its logarithm, ``log_sigma``); schedules then leave
+            it alone, and the method is ``dense``.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
-    With ``straight_through`` set to True delays act as rounded, and learn by the slopes that they
-    have at width σ (Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
+    With ``rounding="straight_through"``, an attribute, delays act as rounded, and learn by their
+    slopes at width σ (Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
 
     Shape:
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
         precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
         ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
-        The state dict holds these, σ as the 0-d tensor ``_sigma``, and ``present`` (bool, as
-        ``weight``) after ``set_present``.
+        The state dict holds these, σ as the 0-d tensor ``_sigma``, ``mask`` (0 or 1, as
+        ``weight``) after ``set_mask``, and ``rounding`` if there is any.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
@@ -89,6 +94,7 @@ class DelayLayer(Buffers, InputMemory):
         granularity: Granularity = "synaptic",
         interpolation: Interpolation = "gaussian",
         sigma: float | None = None,
+        sigma_learned: bool = False,
         bias: bool = False,
         step_mode: Literal["s", "m"] = "m",
         method: Method = "auto",
@@ -116,6 +122,8 @@ class DelayLayer(Buffers, InputMemory):
         self.delay = nn.Parameter(torch.empty(post, pre, k))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
         self.register_module("neuron", None)
+        if sigma_learned:
+            self.log_sigma = nn.Parameter(torch.zeros(()))
         self._stream = streaming.Stream()
         self.reset_parameters()
 
@@ -216,7 +224,8 @@ class DelayLayer(Buffers, InputMemory):
         self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
-        limits = {"max_delay": self.reach, "interpolation": self.interpolation}
+        limits: dict[str, Any] = {"max_delay": self.reach, "interpolation": self.interpolation}
+        limits["mask"] = None if self.dense_gradient else self.mask
         method = plan.method_for(x, weight, sigma, **limits, method=self.method)
         y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
         return y, method
@@ -233,7 +242,8 @@ class DelayLayer(Buffers, InputMemory):
         """The layer's equation without bias for one step, and what to remember for the next."""
         weight = self.acting_weight()
         delay, sigma = self._acting()
-        if streaming.covers(x, weight, delay, history):
+        learned = self._parameters["log_sigma"] is not None and torch.is_grad_enabled()
+        if not learned and streaming.covers(x, weight, delay, history):
             settings = (float(sigma), self.interpolation)
             return self._stream.step(x, history, weight, delay, *settings)
         whole = torch.cat([history, x.unsqueeze(0)])
@@ -242,16 +252,29 @@ class DelayLayer(Buffers, InputMemory):
 
     def _acting(self) -> tuple[Tensor, float | Tensor]:
         """The delays, counted from the shortest, and the σ that make the layer's output."""
-        sigma = self._width()
-        if not self.straight_through:
-            return self.delay - self.min_delay if self.min_delay else self.delay, sigma
-        delay = self.delay.detach().round().clamp(self.min_delay, self.max_delay) - self.min_delay
-        return delay + 0 * self.delay if sigma == 0 else delay, 0.0  # at rest: a gradient of 0
+        if self.rounding == "none":
+            return self.delay - self.min_delay if self.min_delay else self.delay, self._width()
+        # A gradient of zeros, not none, as of σ = 0.
+        nearest = self.delay.detach().round().clamp(self.min_delay, self.max_delay)
+        return nearest - self.min_delay + 0 * self.delay, 0.0
 
     def _learned(self) -> tuple[Tensor, float | Tensor] | None:
-        """The delays and σ whose slopes move the delays, where these act as rounded."""
-        moves = self.straight_through and torch.is_grad_enabled() and self.delay.requires_grad
-        return (self.delay - self.min_delay, self.sigma) if moves and self.sigma > 0 else None
+        """The delays and σ whose slopes move delays that act as rounded."""
+        moves = self.rounding == "straight_through" and torch.is_grad_enabled()
+        if not (moves and self.delay.requires_grad) or self.at_rest:
+            return None
+        return self.delay - self.min_delay, self._width()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether delays act as integers, and have no gradient to move them."""
+        if self.rounding == "integer":
+            return True
+        if self.log_sigma is not None or (
+            self.rounding == "none" and self.interpolation != "gaussian"
+        ):
+            return False
+        return self.sigma == 0
 
     def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
         """``dense_kernel`` of the delays as they act."""
@@ -267,7 +290,8 @@ class DelayLayer(Buffers, InputMemory):
             f"{self.in_features}, {self.out_features}, max_delay={self.max_delay}, "
             f"kernel_count={self.kernel_count}, granularity={self.granularity}, "
             f"interpolation={self.interpolation}, sigma={sigma}, "
-            f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
+            + ("" if self.rounding == "none" else f"rounding={self.rounding}, ")
+            + f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
             + (f" (last: {self.method_used})" if self.method == "auto" and self.method_used else "")
         )
 
@@ -284,9 +308,16 @@ def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def set_sigma(module: nn.Module, sigma: float) -> None:
-    """Give every delay layer in ``module`` the interpolation width ``sigma`` (steps)."""
+    """Give every delay layer in ``module`` the width ``sigma`` (steps), if it learns none."""
     for child in delay_layers(module):
-        child.sigma = sigma
+        if child.log_sigma is None:
+            child.sigma = sigma
+
+
+def set_rounding(module: nn.Module, rounding: Rounding) -> None:
+    """Let the delays of every delay layer in ``module`` act so; see ``Buffers.rounding``."""
+    for child in delay_layers(module):
+        child.rounding = rounding
 
 
 def clamp_delays_(module: nn.Module) -> None:
@@ -320,5 +351,8 @@ def rounded(module: Net) -> Net:
                 register_parametrization(child, "delay", nearest, unsafe=True)
             else:
                 child.delay.copy_(delays)
-            child.sigma = 0.0
+            if child.log_sigma is not None:
+                child.rounding = "integer"
+            else:
+                child.sigma, child.rounding = 0.0, "none"
     return copied

@@ -26,7 +26,7 @@ def parameter_groups(
 
     Args:
         weight_lr, weight_decay: of weights and whatever else there is. Norms, neurons' constants,
-            and what a parametrisation adds to a weight, do not decay.
+            and what a parametrisation adds to a weight, do not decay; nor do learned widths σ.
         delay_lr: rate of the delays, in steps.
 
     Returns:
@@ -51,6 +51,8 @@ def parameter_groups(
     lists = [part for part in parts if isinstance(part, ParametrizationList)]
     added = [mapping for mappings in lists for mapping in mappings]
     undecayed = [own for part in [*norms, *added] for own in part.parameters()]
+    widths = [layer.log_sigma for layer in delay_layers(module)]
+    undecayed += [own for own in widths if own is not None]
     apart = {id(own) for own in [*undecayed, *delays]}
     weights = [own for own in module.parameters() if id(own) not in apart]
     learned = [delay for delay in _once(delays) if delay.requires_grad]

@@ -1,8 +1,8 @@
 """Delays at rest: an optimiser's step leaves them where they are, whatever its momentum or decay.
 
-At σ = 0 a delay has a gradient of 0, by which plain gradient descent leaves it alone. Momentum of
-wider kernels and decay would still move it, so its value is put back after the step. Only the
-optimiser's own change is undone: what anyone else writes to a delay stays.
+Where it acts as an integer a delay has a gradient of 0, by which plain gradient descent leaves it
+alone. Momentum of wider kernels and decay would still move it, so its value is put back after the
+step. Only the optimiser's own change is undone: what anyone else writes to a delay stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from snn_delays.eager import readable
 from snn_delays.layers.buffers import stored
 
-# What an optimiser changes of a layer's delays → the layer that used it last at σ = 0.
+# What an optimiser changes of a layer's delays → the layer that used it last at rest.
 _layers: Any = WeakIdKeyDictionary()
 _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tensor]]] = (
     weakref.WeakKeyDictionary()
@@ -29,15 +29,13 @@ _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tenso
 
 
 def rest_if_integer(layer: Any) -> None:
-    """Keep delays from optimisers' steps while σ is 0, if this pass acts with integers."""
+    """Keep delays from optimisers' steps while they rest, if this pass acts with integers."""
     if not torch.is_grad_enabled():
-        return
-    if layer.interpolation != "gaussian" and not layer.straight_through:
         return
     delay = stored(layer, "delay")
     if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
         return
-    if layer.sigma == 0:
+    if layer.at_rest:
         _layers[delay] = weakref.ref(layer)
 
 
@@ -48,7 +46,7 @@ def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         _kept[optimizer] = [
             (delay, delay.detach().clone())
             for delay, layer in layers
-            if layer is not None and layer.sigma == 0
+            if layer is not None and layer.at_rest
         ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
-from snn_delays.ops import dense, lowrank, reference, spikes, taps
+from snn_delays.ops import dense, lowrank, reference, sparse_taps, spikes, taps
 
 Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -44,8 +44,13 @@ def choose(
     dtype: torch.dtype,
     kernel_count: int,
     device: str = "cpu, spikes",
+    density: float = 1.0,
 ) -> str:
-    """Name of the fastest method on a ``device_class``."""
+    """Name of the fastest method on a ``device_class``; only ``taps`` gains from absent synapses.
+
+    Args:
+        density: share of synapses that are there.
+    """
     cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
@@ -53,7 +58,7 @@ def choose(
         costs["lowrank"] = cost["lowrank"] * rank
     if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
-        costs["taps"] = cost["taps"] * needed * kernel_count
+        costs["taps"] = cost["taps"] * needed * kernel_count * sparse_taps.share(density)
     return min(costs, key=lambda method: costs[method])
 
 
@@ -64,6 +69,7 @@ def method_for(
     max_delay: int,
     interpolation: str,
     method: str = "auto",
+    mask: Shaped[Tensor, "post pre k"] | None = None,
 ) -> str:
     """The method to take for these arguments: the one that is asked for, or the fastest.
 
@@ -85,7 +91,8 @@ def method_for(
         return "dense"  # one graph for every sigma, where a count needs one for each
     if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
-        return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device_class(x))
+        device, density = device_class(x), sparse_taps.density(mask)
+        return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device, density)
     return method
 
 
@@ -98,15 +105,18 @@ def delay_convolution(
     max_delay: int,
     interpolation: str,
     method: str = "auto",
+    mask: Shaped[Tensor, "post pre k"] | None = None,
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py``; x is silent before t = 0.
+
+    ``mask`` is 0 where ``weight`` is 0 for good: such synapses need not be computed.
 
     The result has the precision of ``weight``, under autocast too: only products are in half. In
     single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
     of its largest tap.
     """
     kernel = (sigma, max_delay, interpolation)
-    method = method_for(x, weight, *kernel, method)
+    method = method_for(x, weight, *kernel, method, mask)
     if method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
     elif method == "lowrank":
@@ -117,6 +127,8 @@ def delay_convolution(
         inputs = (x.to(single), weight.to(single), delay.to(single))
         if method == "reference":
             y = reference.delay_convolution(*inputs, *kernel)
+        elif mask is not None and sparse_taps.density(mask) < sparse_taps.MOST:
+            y = sparse_taps.convolve(*inputs, mask, float(sigma), max_delay, interpolation)
         else:
             y = taps.convolve(*inputs, float(sigma), max_delay, interpolation)
     return y.to(weight.dtype)

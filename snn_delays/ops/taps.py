@@ -90,11 +90,11 @@ class _ShiftedSum(torch.autograd.Function):
         ctx.max_delay = max_delay
         ctx.save_for_backward(x, coefficients, first)
         # Delays look back, rows are read forwards: the last tap first.
-        parts, offsets = _parts(coefficients.flip(-1))
+        parts, offsets = parts_of(coefficients.flip(-1))
         back, behind = _table(parts), _behind(first, coefficients, offsets)
         out = x.new_empty(*x.shape[:2], coefficients.shape[0])
-        for samples in _groups(x):
-            _accumulate(out, _to_lanes(x, samples), samples, behind, back)
+        for samples in groups(x):
+            _accumulate(out, to_lanes(x, samples), samples, behind, back)
         return out
 
     @staticmethod
@@ -105,26 +105,26 @@ class _ShiftedSum(torch.autograd.Function):
             needed = ctx.needs_input_grad[:2]
             return *gradients(product, (x, coefficients), needed, grad), None, None
         of_x, of_coefficients = ctx.needs_input_grad[:2]
-        parts, offsets = _parts(coefficients)
+        parts, offsets = parts_of(coefficients)
         ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
         behind = _behind(first, coefficients, offsets)
         forth = _table(parts.transpose(0, 1))
         turned = torch.zeros_like(parts)
         sums = _table(turned)
         gx = torch.empty_like(x, memory_format=torch.contiguous_format) if of_x else None
-        for samples in _groups(x):
-            lanes = _to_lanes(grad, samples)
+        for samples in groups(x):
+            lanes = to_lanes(grad, samples)
             if gx is not None:
                 _accumulate(gx, lanes, samples, ahead, forth)
             if of_coefficients:
-                source, threads = _to_lanes(x, samples), torch.get_num_threads()
+                source, threads = to_lanes(x, samples), torch.get_num_threads()
                 taps_cpu.correlate(sums.numpy(), lanes[0], *source, behind.numpy(), threads)
         taps = coefficients.shape[-1]
         gc = turned.flatten(-2)[..., :taps].flip(-1) if of_coefficients else None
         return gx, gc, None, None
 
 
-def _groups(x: Tensor) -> list[np.ndarray]:
+def groups(x: Tensor) -> list[np.ndarray]:
     """Samples by groups of lanes, in the order in which they fall silent: a group does so at once.
 
     One group after the other, so that no copy of the whole batch in lanes ever exists.
@@ -136,7 +136,7 @@ def _groups(x: Tensor) -> list[np.ndarray]:
     return [order[i : i + taps_cpu.LANES] for i in range(0, len(order), taps_cpu.LANES)]
 
 
-def _to_lanes(x: Tensor, samples: np.ndarray) -> tuple[np.ndarray, ...]:
+def to_lanes(x: Tensor, samples: np.ndarray) -> tuple[np.ndarray, ...]:
     """A group of samples as the loops read it: rows, begin and end."""
     steps, _, channels = x.shape
     # An odd number of vectors a row: even ones would share few sets of the cache.
@@ -159,7 +159,7 @@ def _table(values: Tensor) -> Tensor:
     return values.flatten(1, 3).contiguous()
 
 
-def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
+def parts_of(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """What the loops add up at once: ``[…, Q] → […, P, PASS]``, and the first tap of each part.
 
     A part that is not whole is filled up with zeros; a single tap stays one.

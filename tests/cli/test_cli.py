@@ -18,6 +18,7 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.cli.model import RECIPE_DT_MS
 from snn_delays.cli.settings import CONF
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.run_folder import RunFolder
 from snn_delays.shd_format import write_events
 
 
@@ -102,6 +103,19 @@ def test_every_change_can_be_chosen_on_the_command_line(there: Path, shell: Shel
     assert set(augmentation) == {field.name for field in dataclasses.fields(Augmentation)}
 
 
+def test_sparse_training_is_a_setting_and_its_export_has_what_is_left(there: Path, shell: Shell):
+    sparse = ("sparsity=deepr", "sparsity.density=0.2", "regulariser=small_delays")
+    shell("train", *SMALL, *SHORT, *sparse, "run=runs/sparse")
+    assert "differs" not in shell("evaluate", "run=runs/sparse")
+    out = shell("export", "run=runs/sparse", "verify=false")
+    left, pairs = re.findall(r"([\d,]+) synapses of ([\d,]+) pairs of neurons", out)[0]
+    left, pairs = (int(one.replace(",", "")) for one in (left, pairs))
+    assert 0 < left <= round(0.2 * pairs) + 1
+    network = RunFolder(there / "runs/sparse").load_checkpoint("last")["network"]
+    masks = [value for name, value in network.items() if name.endswith(".mask")]
+    assert sum(int(mask.sum()) for mask in masks) <= round(0.2 * pairs) + 1
+
+
 WRONG = {
     "train": [
         ("model.max_dely=3", "no such setting: model.max_dely; did you mean model.max_delay?"),
@@ -123,6 +137,13 @@ WRONG = {
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
         ("augmentation=strong", "no such augmentation: strong; choose none or standard."),
+        ("sparsity=deep", "choose deepr, few_delays, fixed, magnitude, none or rigl."),
+        ("sparsity=rigl sparsity.density=0", "sparsity.density must lie in (0, 1], as a share of"),
+        ("+sparsity.every=10", "sparsity.every is a setting of sparsity=rigl; add that to"),
+        ("sparsity=deepr model.delays=none", "needs a network with delay layers, got one without"),
+        ("regulariser=small", "choose clustered_delays, none or small_delays."),
+        ("model.weights=none", "model.weights must be learned, fixed or ternary, got 'none'."),
+        ("schedule.straight_through_from=2", "straight_through_from must be a share of training"),
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
         (
             "augmentation.event_drop=1",

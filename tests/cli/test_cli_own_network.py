@@ -60,7 +60,7 @@ def saved(run: str) -> DictConfig:
 def test_a_class_of_ones_own_trains_resumes_and_is_read_with_trust(own: str, shell: Shell):
     given = (*SMALL, *SHORT, f"{own}.Skipping", "model.tau_ms=21", "+model.width=9")
     out = shell("train", *given, "run=runs/own")
-    assert "own_nets.Skipping takes no delays, max_delay, dropout, batch_norm, " in out
+    assert "own_nets.Skipping takes no delays, weights, max_delay, dropout, batch_norm, " in out
     assert "Skipping, " in out
     assert "learned delays up to 10 steps (100 ms)" in out
     config = saved("runs/own")

@@ -121,8 +121,8 @@ def from_its_state(net: LoadedNetwork) -> LoadedNetwork:
     with torch.no_grad():
         for layer in delay_layers(copied):
             layer.weight.fill_(1.0)
-            assert layer.present is not None
-            layer.present.fill_(True)
+            assert layer.mask is not None
+            layer.mask.fill_(True)
     copied.load_state_dict(net.state_dict())
     return copied
 

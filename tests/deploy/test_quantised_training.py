@@ -114,7 +114,7 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     torch.manual_seed(1)
     soft = DelayLayer(5, 4, max_delay=6, sigma=0.7, bias=True)
     hard = copy.deepcopy(soft)
-    hard.straight_through = True
+    hard.rounding = "straight_through"
     x, out = torch.rand(12, 3, 5), torch.randn(12, 3, 4)
     torch.testing.assert_close(hard(x), soft.rounded()(x))
 
@@ -140,11 +140,11 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
 def aware_layer(method: Method = "auto", **options: Any) -> DelayLayer:
     """Rounded delays and weights on a grid, in double precision."""
     torch.manual_seed(1)
-    layer = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
-    layer.straight_through = True
-    grid = QuantisedWeight(layer.weight, 3, by_neuron=True)
-    parametrize.register_parametrization(layer, "weight", grid)
-    return layer
+    hard = DelayLayer(5, 4, max_delay=6, sigma=0.5, bias=True, method=method, **options).double()
+    hard.rounding = "straight_through"
+    grid = QuantisedWeight(hard.weight, 3, by_neuron=True)
+    parametrize.register_parametrization(hard, "weight", grid)
+    return hard
 
 
 def in_pieces(layer: DelayLayer, x: Tensor, pieces: list[int]) -> Tensor:

@@ -116,7 +116,7 @@ def test_quantisation_aware(scale: Any) -> None:
     aware = make_quantisation_aware_(folded(net.eval()), 4, scale)
     set_sigma(aware, 0.5)
     own = aware.blocks[1].neuron
-    assert own.straight_through
+    assert own.rounding == "straight_through"
     aware.train()(split.collate(range(8)).spikes).sum().backward()
     assert float(own.delay.grad.abs().max()) > 0
     scales = trained_scales(aware)

@@ -538,15 +538,15 @@ def half_masked() -> tuple[DelayLayer, Tensor]:
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_what_is_masked_does_nothing(mode: str, grad: bool, by_hand: bool) -> None:
-    layer, present = half_masked()
+    layer, mask = half_masked()
     plain = copy.deepcopy(layer)
     with torch.no_grad():
-        plain.weight.mul_(present)
+        plain.weight.mul_(mask)
     if by_hand:
-        layer.present = present
+        layer.mask = mask
     else:
-        layer.set_present(present)
-        assert not layer.weight[~present].any()
+        layer.set_mask(mask)
+        assert not layer.weight[~mask].any()
     for each in (layer, plain):
         each.step_mode = mode
     with torch.set_grad_enabled(grad):
@@ -555,38 +555,38 @@ def test_what_is_masked_does_nothing(mode: str, grad: bool, by_hand: bool) -> No
 
 
 def test_a_mask_outlasts_the_momentum_of_what_it_removed() -> None:
-    layer, present = half_masked()
+    layer, mask = half_masked()
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
     x, judge = torch.rand(8, 2, 6), torch.randn(8, 2, 5)
     for step in range(6):
         if step == 3:
-            layer.set_present(present)
+            layer.set_mask(mask)
         functional.reset_net(layer)
         optimizer.zero_grad()
         (layer(x) * judge).sum().backward()
         if step >= 3:
-            assert not layer.weight.grad[~present].any()
+            assert not layer.weight.grad[~mask].any()
         optimizer.step()
-    assert not layer.acting_weight()[~present].any()
+    assert not layer.acting_weight()[~mask].any()
     deployed = rounded(layer)
-    assert not deployed.acting_weight()[~present].any()
+    assert not deployed.acting_weight()[~mask].any()
 
 
 def test_a_mask_is_stored_and_restored() -> None:
-    masked, present = half_masked()
-    masked.set_present(present)
+    masked, mask = half_masked()
+    masked.set_mask(mask)
     plain, x = DelayLayer(6, 5, 4), torch.rand(7, 2, 6)
     without = {name: value.clone() for name, value in plain.state_dict().items()}
     plain.load_state_dict(masked.state_dict())
-    assert torch.equal(plain.present, present)
+    assert torch.equal(plain.mask, mask)
     assert torch.equal(plain(x), masked(x))
     masked.load_state_dict(without)
-    assert masked.present is None
+    assert masked.mask is None
     functional.reset_net(masked)
     assert torch.equal(masked(x), DelayLayer.__call__(loaded(without), x))
-    masked.set_present(present)
-    masked.set_present(None)
-    assert "present" not in masked.state_dict()
+    masked.set_mask(mask)
+    masked.set_mask(None)
+    assert "mask" not in masked.state_dict()
 
 
 def loaded(state: dict[str, Tensor]) -> DelayLayer:
@@ -597,17 +597,17 @@ def loaded(state: dict[str, Tensor]) -> DelayLayer:
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("present", "said"),
+    ("mask", "said"),
     [
         (torch.ones(5, 6, 1), "needs a bool tensor [5, 6, 1], got torch.float32."),
         ([True], "needs a bool tensor [5, 6, 1], got [True]."),
         (torch.ones(6, 5, 1).bool(), "needs the shape of weight, [5, 6, 1], got [6, 5, 1]."),
     ],
 )
-def test_what_is_no_mask_is_named(present: Any, said: str) -> None:
+def test_what_is_no_mask_is_named(mask: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        half_masked()[0].set_present(present)
-    assert str(caught.value) == f"set_present: {said}"
+        half_masked()[0].set_mask(mask)
+    assert str(caught.value) == f"set_mask: {said}"
 
 
 def test_spikingjellys_own_nodes_between_layers() -> None:
@@ -622,7 +622,7 @@ def test_spikingjellys_own_nodes_between_layers() -> None:
 
 def test_a_mask_is_averaged_and_acts_on_what_is_parametrised() -> None:
     layer, mask = half_masked()
-    layer.set_present(mask)
+    layer.set_mask(mask)
     averaged = AveragedModel(layer, use_buffers=True)
     for _ in range(3):
         averaged.update_parameters(layer)
@@ -631,7 +631,7 @@ def test_a_mask_is_averaged_and_acts_on_what_is_parametrised() -> None:
     torch.testing.assert_close(averaged.module(x), expected)
     normed, _ = half_masked()
     parametrizations.weight_norm(normed, "weight")
-    normed.set_present(mask)
+    normed.set_mask(mask)
     torch.testing.assert_close(normed(x), expected)
 
 
@@ -640,7 +640,7 @@ def test_masked_weights_are_stored_as_zeros() -> None:
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
     for step in range(6):
         if step == 3:
-            layer.set_present(mask)
+            layer.set_mask(mask)
         functional.reset_net(layer)
         optimizer.zero_grad()
         layer(torch.rand(4, 2, 6)).square().sum().backward()
