@@ -90,7 +90,7 @@ class _ShiftedSum(torch.autograd.Function):
         ctx.max_delay = max_delay
         ctx.save_for_backward(x, coefficients, first)
         # Delays look back, rows are read forwards: the last tap first.
-        parts, offsets = _parts(coefficients.flip(-1))
+        parts, offsets = in_parts(coefficients.flip(-1))
         back, behind = _table(parts), _behind(first, coefficients, offsets)
         out = x.new_empty(*x.shape[:2], coefficients.shape[0])
         for samples in _groups(x):
@@ -105,7 +105,7 @@ class _ShiftedSum(torch.autograd.Function):
             needed = ctx.needs_input_grad[:2]
             return *gradients(product, (x, coefficients), needed, grad), None, None
         of_x, of_coefficients = ctx.needs_input_grad[:2]
-        parts, offsets = _parts(coefficients)
+        parts, offsets = in_parts(coefficients)
         ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
         behind = _behind(first, coefficients, offsets)
         forth = _table(parts.transpose(0, 1))
@@ -159,7 +159,7 @@ def _table(values: Tensor) -> Tensor:
     return values.flatten(1, 3).contiguous()
 
 
-def _parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
+def in_parts(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """What the loops add up at once: ``[…, Q] → […, P, PASS]``, and the first tap of each part.
 
     A part that is not whole is filled up with zeros; a single tap stays one.

@@ -190,9 +190,9 @@ def correlate(
                     o = (a * width + MARGIN + since) * LANES
                     i = (b * width + MARGIN + since + s) * LANES
                     if taps == 1:
-                        sums[a * synapses + j] += _one_dot(values, o, x, i, count)
+                        sums[a * synapses + j] += one_dot(values, o, x, i, count)
                     else:
-                        d0, d1, d2, d3, d4 = _five_dots(values, o, x, i, count)
+                        d0, d1, d2, d3, d4 = five_dots(values, o, x, i, count)
                         q = (a * synapses + j) * PASS
                         sums[q] += d0
                         sums[q + 1] += d1
@@ -202,7 +202,7 @@ def correlate(
 
 
 @loop
-def _five_dots(y, o, x, i, count):
+def five_dots(y, o, x, i, count):
     """Σ_t y[t] · x[t + q] for q = 0 … 4, two steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
     d0, d1, d2, d3, d4 = zero, zero, zero, zero, zero
@@ -230,7 +230,7 @@ def _five_dots(y, o, x, i, count):
 
 
 @loop
-def _one_dot(y, o, x, i, count):
+def one_dot(y, o, x, i, count):
     """Σ_t y[t] · x[t], four steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
     d0, d1, d2, d3 = zero, zero, zero, zero
