@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 
 from snn_delays.loop import loop
 from snn_delays.ops.taps_cpu import PASS, five_dots, one_dot
-from snn_delays.ops.vectors import LANES, TILE, add_five_taps, add_one_tap, load_tile, store
+from snn_delays.ops.vectors import (
+    LANES,
+    TILE,
+    add_five_taps,
+    add_one_tap,
+    load_apart,
+    load_tile,
+    store,
+    store_apart,
+    turned,
+)
 
-BLOCK = 16  # channels: one cache line of float32s
+BLOCK = LANES  # channels, so that a step of them is a square, and is turned round in registers
+SLICES = 4  # in which samples are shared out at most
 
 
 @loop(parallel=True)
@@ -29,45 +40,48 @@ def filtered(
         out ``[T, N, A·C]``, source ``[T, N, B·C]``; A = 1 and B = K, or the other way round;
         shift ``[C, K, J]``, between −longest and longest; coefficients ``[C, K, J, 1 or PASS]``.
     """
-    steps, batch, _ = out.shape
+    steps, batch, wide = out.shape
     channels, kernels, parts, taps = coefficients.shape
-    into, of = out.shape[2] // channels, source.shape[2] // channels
-    blocks, groups = (channels + BLOCK - 1) // BLOCK, (batch + LANES - 1) // LANES
+    into, of = wide // channels, source.shape[2] // channels
     pad = longest + PASS
-    made = (steps + TILE - 1) // TILE * TILE
-    length = (made + 2 * pad) | 1  # in odd steps rows do not share sets of the cache
+    length = (steps + TILE + 2 * pad) | 1  # in odd steps rows do not share sets of the cache
+    tasks, slices = _tasks(channels, batch)
+    y, x = out.reshape(-1), source.reshape(-1)
     c, shifts = coefficients.reshape(-1), shift.reshape(-1)
-    for task in prange(blocks * groups):
-        first, sample = task % blocks * BLOCK, task // blocks * LANES
-        count, used = min(BLOCK, channels - first), min(LANES, batch - sample)
-        rows = np.zeros((BLOCK * length + 1) * LANES, out.dtype)
-        # A vector that crosses cache lines costs two: begin where a line does.
-        rows = rows[-(rows.ctypes.data // rows.itemsize) % LANES :]
-        sums = np.zeros(BLOCK * made * LANES, out.dtype)
-        for k in range(kernels):
-            if k == 0 or of > 1:
-                _to_rows(rows, length, pad, source, sample, used, first + k * channels, count)
-            if into > 1:
-                sums[:] = 0
-            for i in range(count):
-                at = ((first + i) * kernels + k) * parts
-                for t in range(0, made, TILE):
-                    o = (i * made + t) * LANES
-                    y = load_tile(sums, o)
-                    for j in range(at, at + parts):
-                        s = (i * length + pad + t + shifts[j]) * LANES
-                        if taps == 1:
-                            y = add_one_tap(y, c, j, rows, s)
+    for task in prange(tasks):
+        first = task // slices * BLOCK
+        count = min(BLOCK, channels - first)
+        rows = _empty_rows(of * length, source)
+        sums, zeros = np.zeros((2, BLOCK * TILE * LANES), out.dtype)
+        for sample in range(task % slices * LANES, batch, slices * LANES):
+            used = min(LANES, batch - sample)
+            for b in range(of):
+                at = b * BLOCK * length * LANES
+                _to_rows(rows, at, length, pad, x, source.shape, sample, b * channels + first, count)
+            for a in range(into):
+                column = a * channels + first
+                for t in range(0, steps, TILE):
+                    for i in range(count):
+                        tile = load_tile(zeros, 0)
+                        for b in range(of):
+                            at = ((first + i) * kernels + a + b) * parts
+                            row = (b * BLOCK + i) * length + pad + t
+                            for j in range(at, at + parts):
+                                s = (row + shifts[j]) * LANES
+                                if taps == 1:
+                                    tile = add_one_tap(tile, c, j, rows, s)
+                                else:
+                                    tile = add_five_taps(tile, c, j * PASS, rows, s)
+                        store(sums, i * TILE * LANES, tile)
+                    for u in range(min(TILE, steps - t)):
+                        o = ((t + u) * batch + sample) * wide + column
+                        if used == LANES and count == BLOCK:
+                            tile = load_apart(sums, u * LANES, TILE * LANES)
+                            store_apart(y, o, wide, turned(tile))
                         else:
-                            y = add_five_taps(y, c, j * PASS, rows, s)
-                    store(sums, o, y)
-            if k == kernels - 1 or into > 1:
-                column = first + (k * channels if into > 1 else 0)
-                for t in range(steps):
-                    for lane in range(used):
-                        numbers = out[t, sample + lane]
-                        for i in range(count):
-                            numbers[column + i] = sums[(i * made + t) * LANES + lane]
+                            for lane in range(used):
+                                for i in range(count):
+                                    y[o + lane * wide + i] = sums[(i * TILE + u) * LANES + lane]
 
 
 @loop(parallel=True)
@@ -77,31 +91,29 @@ def correlated(out: NDArray, y: NDArray, source: NDArray, shift: NDArray, longes
     Shape:
         as in ``filtered``, with ``y`` in the place of its ``out``; out ``[C, K, J, 1 or PASS]``.
     """
-    steps, batch, _ = y.shape
+    steps, batch, wide = y.shape
     channels, kernels, parts, taps = out.shape
-    into, of = y.shape[2] // channels, source.shape[2] // channels
+    into, of = wide // channels, source.shape[2] // channels
     pad = longest + PASS
-    length = (steps + 4 + 2 * pad) | 1
+    length = (steps + TILE + 2 * pad) | 1
     result, shifts = out.reshape(-1), shift.reshape(-1)
+    x, values = source.reshape(-1), y.reshape(-1)
     for block in prange((channels + BLOCK - 1) // BLOCK):
         first = block * BLOCK
         count = min(BLOCK, channels - first)
-        rows = np.zeros((BLOCK * length + 1) * LANES, out.dtype)
-        rows = rows[-(rows.ctypes.data // rows.itemsize) % LANES :]
-        others = np.zeros(BLOCK * length * LANES, out.dtype)
+        rows, others = _empty_rows(length, source), _empty_rows(length, y)
         for sample in range(0, batch, LANES):
-            used = min(LANES, batch - sample)
-            if used < LANES:
-                rows[:], others[:] = 0, 0
             for k in range(kernels):
+                column = k * channels + first
                 if k == 0 or of > 1:
-                    _to_rows(rows, length, pad, source, sample, used, first + k * channels, count)
+                    _to_rows(rows, 0, length, pad, x, source.shape, sample, column, count)
                 if k == 0 or into > 1:
-                    _to_rows(others, length, 0, y, sample, used, first + k * channels, count)
+                    _to_rows(others, 0, length, pad, values, y.shape, sample, column, count)
                 for i in range(count):
                     at = ((first + i) * kernels + k) * parts
+                    o = (i * length + pad) * LANES
                     for j in range(at, at + parts):
-                        o, s = i * length * LANES, (i * length + pad + shifts[j]) * LANES
+                        s = o + shifts[j] * LANES
                         if taps == 1:
                             result[j] += one_dot(others, o, rows, s, steps)
                         else:
@@ -115,10 +127,30 @@ def correlated(out: NDArray, y: NDArray, source: NDArray, shift: NDArray, longes
 
 
 @loop
-def _to_rows(rows, length, pad, source, sample, used, column, count):
-    """Channels from ``column`` on of samples from ``sample`` on, as rows."""
-    for t in range(source.shape[0]):
-        for lane in range(used):
-            numbers = source[t, sample + lane]
+def _tasks(channels, batch):
+    """How many tasks there are, and how many of them share the samples of one block of channels."""
+    slices = min(SLICES, (batch + LANES - 1) // LANES)
+    return (channels + BLOCK - 1) // BLOCK * slices, slices
+
+
+@loop
+def _empty_rows(steps, like):
+    """Silent rows of a block. A vector that crosses cache lines costs two: begin where one does."""
+    rows = np.zeros((BLOCK * steps + 1) * LANES, like.dtype)
+    return rows[-(rows.ctypes.data // rows.itemsize) % LANES :]
+
+
+@loop
+def _to_rows(rows, at, length, pad, x, shape, sample, column, count):
+    """``count`` channels from ``column`` on, of samples from ``sample`` on, as rows from ``at``."""
+    steps, batch, wide = shape
+    used = min(LANES, batch - sample)
+    for t in range(steps):
+        s, r = (t * batch + sample) * wide + column, at + (pad + t) * LANES
+        if used == LANES and count == BLOCK:
+            store_apart(rows, r, length * LANES, turned(load_apart(x, s, wide)))
+        else:
             for i in range(count):
-                rows[(i * length + pad + t) * LANES + lane] = numbers[column + i]
+                for lane in range(LANES):
+                    here = lane < used
+                    rows[r + i * length * LANES + lane] = x[s + lane * wide + i] if here else 0
