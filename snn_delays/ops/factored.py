@@ -42,6 +42,13 @@ class Stages(NamedTuple):
     post_max: int
 
 
+def of_one_end(delay: Float[Tensor, "post_or_1 pre_or_1 k"], end: str, max_delay: int) -> Stages:
+    """Axonal or dendritic delays as stages."""
+    if end == "axonal":
+        return Stages(delay, None, max_delay, 0)
+    return Stages(None, delay, 0, max_delay)
+
+
 def convolve(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre k"],
@@ -191,7 +198,7 @@ class _Filtered(torch.autograd.Function):
 
 
 def _back(spread: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients and shifts of a sum over the past: rows are read forwards, the last tap first."""
+    """Coefficients and shifts of a sum over the past; rows are read forwards, last tap first."""
     parts, offsets = taps.in_parts(spread.flip(-1))
     return parts, offsets - first.unsqueeze(-1) - (spread.shape[-1] - 1)
 

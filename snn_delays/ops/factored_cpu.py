@@ -57,7 +57,9 @@ def filtered(
             used = min(LANES, batch - sample)
             for b in range(of):
                 at = b * BLOCK * length * LANES
-                _to_rows(rows, at, length, pad, x, source.shape, sample, b * channels + first, count)
+                _to_rows(
+                    rows, at, length, pad, x, source.shape, sample, b * channels + first, count
+                )
             for a in range(into):
                 column = a * channels + first
                 for t in range(0, steps, TILE):
