@@ -174,7 +174,7 @@ class DelaySNN(nn.Module, base.StepModule):
 
     def delay_parameters(self) -> list[Tensor]:
         """The delays of every layer, in order; none in a network without delays."""
-        return [one.delay for one in delay_layers(self)]
+        return [delay for one in delay_layers(self) for delay in one.delay_tensors()]
 
     def rounded(self) -> DelaySNN:
         """A copy as deployed: integer delays, σ = 0."""

@@ -10,7 +10,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from snn_delays.arguments import described
 from snn_delays.errors import UsageError
-from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.layers.groups import parameter_groups
 
@@ -65,7 +64,7 @@ def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:
 
 def rates(net: nn.Module, timed: Sequence[Timed]) -> dict[str, float]:
     """The learning rates of weights and of delays: of the first group with any; 0 without."""
-    kept = {id(stored(layer, "delay")) for layer in delay_layers(net)}
+    kept = {id(delay) for layer in delay_layers(net) for delay in layer.stored_delays()}
     found = {"weight_lr": 0.0, "delay_lr": 0.0}
     for optimizer, _ in reversed(timed):
         for group in reversed(optimizer.param_groups):

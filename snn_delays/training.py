@@ -206,7 +206,8 @@ def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> 
 
 
 def _delays(net: nn.Module) -> list[Tensor]:
-    return [layer.delay.detach().clone().flatten() for layer in delay_layers(net)]
+    found = [delay for layer in delay_layers(net) for delay in layer.delay_tensors()]
+    return [delay.detach().clone().flatten() for delay in found]
 
 
 def _mean_change(before: list[Tensor], after: list[Tensor]) -> float:

@@ -46,6 +46,8 @@ def built(data: SpikeData, **settings: Any) -> nn.Module:
     whole = {"delays": "learned", "weights": "learned", "hidden": [8], "max_delay": 6, "tau": 2.0}
     whole |= {"dropout": 0.0, "batch_norm": True, "granularity": "synaptic", "kernel_count": 1}
     whole |= {"interpolation": "gaussian", "sigma_learned": False, "bias": False, "tail": None}
+    whole |= {"recurrent": None, "recurrent_max_delay": 24, "recurrent_dropout": 0.0}
+    whole |= {"recurrent_layers": None}
     whole |= {"readout": "sum_softmax", "method": "auto", **settings}
     return delay_snn(
         n_channels=data.n_channels, n_classes=data.n_classes, neuron=lambda: lif(2.0), **whole

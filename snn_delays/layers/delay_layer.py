@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
@@ -21,17 +21,16 @@ from snn_delays.interpolation import (
     require_finite,
 )
 from snn_delays.layers.buffers import Buffers
+from snn_delays.layers.granularity import GRANULARITIES, Delays, Granularity
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.rest import rest_if_integer
 from snn_delays.neurons.adlif import AdaptiveNode
-from snn_delays.ops import plan, streaming
+from snn_delays.ops import factored, plan, streaming
+from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, Method
 
-Granularity = Literal["synaptic", "axonal", "dendritic"]
-GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
-
-class DelayLayer(Buffers, InputMemory):
+class DelayLayer(Delays, Buffers, InputMemory):
     """Fully connected synapses with learnable delays.
 
         y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
@@ -45,8 +44,9 @@ class DelayLayer(Buffers, InputMemory):
         in_features, out_features: number of pre- and postsynaptic neurons.
         max_delay: largest delay, in steps; the kernel has ``max_delay + 1`` taps.
         kernel_count: how many synapses, each with its delay, one (post, pre) pair has.
-        granularity: one delay per ``"synaptic"`` pair, per pre (``"axonal"``) or per post
-            (``"dendritic"``).
+        granularity: one delay per ``"synaptic"`` pair, per pre (``"axonal"``), per post
+            (``"dendritic"``), for all (``"common"``), or the sum of one per pre and one per post
+            (``"axonal+dendritic"``), each spread over taps and rounded on its own.
         interpolation: ``"gaussian"`` or ``"triangle"``.
         sigma: width of the interpolation in steps; ``None`` starts at half the kernel, as
             published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
@@ -66,7 +66,9 @@ class DelayLayer(Buffers, InputMemory):
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
         precision of the weights: under autocast only products are in half.
         ``weight`` is ``[out, in, kernel_count]``; ``delay`` (steps) is the same, but
-        ``[1, in, kernel_count]`` if axonal and ``[out, 1, kernel_count]`` if dendritic.
+        ``[1, in, kernel_count]`` if axonal, ``[out, 1, kernel_count]`` if dendritic and
+        ``[1, 1, kernel_count]`` if common. Of both ends it is the sum of the learned ``delay_pre``
+        and ``delay_post``, shaped as axonal and dendritic ones.
         The state dict holds these, σ as the 0-d tensor ``_sigma``, ``mask`` (0 or 1, as
         ``weight``) after ``set_mask``, and ``rounding`` if there is any.
 
@@ -81,7 +83,7 @@ class DelayLayer(Buffers, InputMemory):
     """
 
     interpolation: Interpolation
-    min_delay = 0  # the shortest delay, in steps
+    granularities = GRANULARITIES
     neuron: Any  # those that its synapses lead from and to, if they are its own
 
     def __init__(
@@ -108,7 +110,9 @@ class DelayLayer(Buffers, InputMemory):
             unit="steps",
             advice="Use a smaller dt, or nn.Linear if no delay is wanted.",
         )
-        self.granularity = choice("DelayLayer: granularity", granularity, GRANULARITIES)
+        self.granularity = choice(
+            f"{type(self).__name__}: granularity", granularity, self.granularities
+        )
         self.interpolation = choice("DelayLayer: interpolation", interpolation, INTERPOLATIONS)
         self.method = choice("DelayLayer: method", method, METHODS)
         self.step_mode = choice("DelayLayer: step_mode", step_mode, ("s", "m"))
@@ -118,8 +122,7 @@ class DelayLayer(Buffers, InputMemory):
 
         post, pre, k = self.out_features, self.in_features, self.kernel_count
         self.weight = nn.Parameter(torch.empty(post, pre, k))
-        post, pre = 1 if granularity == "axonal" else post, 1 if granularity == "dendritic" else pre
-        self.delay = nn.Parameter(torch.empty(post, pre, k))
+        self._make_delays(post, pre, k)
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
         self.register_module("neuron", None)
         if sigma_learned:
@@ -131,7 +134,8 @@ class DelayLayer(Buffers, InputMemory):
         """σ as at first; weights Kaiming-uniform for ReLU, delays uniform over the kernel."""
         self.sigma = self.first_sigma
         nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
-        nn.init.uniform_(self.delay, float(self.min_delay), float(self.max_delay))
+        for name, (low, high) in self.delay_ranges.items():
+            nn.init.uniform_(getattr(self, name), float(low), float(high))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -179,19 +183,15 @@ class DelayLayer(Buffers, InputMemory):
             UsageError: delays that are NaN or infinite; not looked for on a GPU.
         """
         self.clear_absent_()
-        if self.delay.is_cpu and readable(self.delay):
-            require_finite(self.delay)
-        if not is_parametrized(self, "delay"):
-            self.delay.clamp_(self.min_delay, self.max_delay)
+        for name, limits in self.delay_ranges.items():
+            delay = getattr(self, name)
+            if delay.is_cpu and readable(delay):
+                require_finite(delay)
+            if not is_parametrized(self, name):
+                delay.clamp_(*limits)
 
     def carried(self) -> dict[str, Any]:
         return {**super().carried(), "_stream": streaming.Stream()}
-
-    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 k"]:
-        """Delays rounded to steps (ties to even), int64, of ``delay``'s shape."""
-        if not self.delay.is_meta:
-            require_finite(self.delay)
-        return self.delay.detach().round().clamp(self.min_delay, self.max_delay).long()
 
     def rounded(self) -> DelayLayer:
         """A copy as deployed: integer delays and σ = 0, so that every synapse is one tap."""
@@ -221,12 +221,12 @@ class DelayLayer(Buffers, InputMemory):
         return y + (slope - slope.detach())
 
     def _convolved(
-        self, x: Tensor, weight: Tensor, delay: Tensor, sigma: float | Tensor
+        self, x: Tensor, weight: Tensor, delay: Tensor | Stages, sigma: float | Tensor
     ) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
         limits: dict[str, Any] = {"max_delay": self.reach, "interpolation": self.interpolation}
         limits["mask"] = None if self.dense_gradient else self.mask
-        method = plan.method_for(x, weight, sigma, **limits, method=self.method)
+        method = plan.method_for(x, weight, delay, sigma, **limits, method=self.method)
         y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
         return y, method
 
@@ -241,29 +241,46 @@ class DelayLayer(Buffers, InputMemory):
     ) -> tuple[Tensor, Tensor]:
         """The layer's equation without bias for one step, and what to remember for the next."""
         weight = self.acting_weight()
-        delay, sigma = self._acting()
+        acting = self._acting()
+        delay, sigma = acting
         learned = self._parameters["log_sigma"] is not None and torch.is_grad_enabled()
-        if not learned and streaming.covers(x, weight, delay, history):
+        single = isinstance(delay, Tensor) and not learned
+        if single and streaming.covers(x, weight, delay, history):
             settings = (float(sigma), self.interpolation)
             return self._stream.step(x, history, weight, delay, *settings)
         whole = torch.cat([history, x.unsqueeze(0)])
-        y = torch.einsum("jni,oij->no", whole.flip(0), self._kernel(weight))
+        y = self._latest(whole, weight, *acting)
+        if (learned := self._learned()) is not None:
+            slope = self._latest(whole.detach(), weight.detach(), *learned)
+            y = y + (slope - slope.detach())
         return y.to(weight.dtype), whole[1:]  # not that of autocast, as in ops/plan.py
 
-    def _acting(self) -> tuple[Tensor, float | Tensor]:
+    def _latest(
+        self, x: Tensor, weight: Tensor, delay: Tensor | Stages, sigma: float | Tensor
+    ) -> Float[Tensor, "batch post"]:
+        """The sums of the last step, of an x with as many steps as there are taps."""
+        if isinstance(delay, Tensor) and delay.shape[0] == 1:
+            delay = factored.of_one_end(delay, "axonal", self.reach)
+        if isinstance(delay, Stages):
+            return factored.last(x, weight, delay, sigma, self.interpolation)
+        kernel = dense_kernel(weight, delay, sigma, self.reach, self.interpolation)
+        return torch.einsum("jni,oij->no", x.flip(0), kernel)
+
+    def _acting(self) -> tuple[Any, float | Tensor]:
         """The delays, counted from the shortest, and the σ that make the layer's output."""
         if self.rounding == "none":
-            return self.delay - self.min_delay if self.min_delay else self.delay, self._width()
+            return self._from_shortest(self.delay_tensors()), self._width()
         # A gradient of zeros, not none, as of σ = 0.
-        nearest = self.delay.detach().round().clamp(self.min_delay, self.max_delay)
-        return nearest - self.min_delay + 0 * self.delay, 0.0
+        pairs = zip(self._rounded_delays(), self.delay_tensors(), strict=True)
+        return self._from_shortest([one + 0 * own for one, own in pairs]), 0.0
 
-    def _learned(self) -> tuple[Tensor, float | Tensor] | None:
+    def _learned(self) -> tuple[Any, float | Tensor] | None:
         """The delays and σ whose slopes move delays that act as rounded."""
+        delays = self.delay_tensors()
         moves = self.rounding == "straight_through" and torch.is_grad_enabled()
-        if not (moves and self.delay.requires_grad) or self.at_rest:
+        if not (moves and any(one.requires_grad for one in delays)) or self.at_rest:
             return None
-        return self.delay - self.min_delay, self._width()
+        return self._from_shortest(delays), self._width()
 
     @property
     def at_rest(self) -> bool:
@@ -275,14 +292,6 @@ class DelayLayer(Buffers, InputMemory):
         ):
             return False
         return self.sigma == 0
-
-    def _kernel(self, weight: Tensor) -> Float[Tensor, "post pre taps"]:
-        """``dense_kernel`` of the delays as they act."""
-        kernel = dense_kernel(weight, *self._acting(), self.reach, self.interpolation)
-        if (learned := self._learned()) is None:
-            return kernel
-        slope = dense_kernel(weight.detach(), *learned, self.reach, self.interpolation)
-        return kernel + (slope - slope.detach())
 
     def extra_repr(self) -> str:
         sigma = f"{self.sigma:.2f}" if has_numbers(self._sigma) else "?"
@@ -345,12 +354,13 @@ def rounded(module: Net) -> Net:
     copied = fresh_copy(module)
     with torch.no_grad():
         for child in delay_layers(copied):
-            delays = child.integer_delays()
-            if is_parametrized(child, "delay"):
-                nearest = _Rounded(child.min_delay, child.max_delay)
-                register_parametrization(child, "delay", nearest, unsafe=True)
-            else:
-                child.delay.copy_(delays)
+            child.integer_delays()  # refuses delays that are no numbers
+            for name, limits in child.delay_ranges.items():
+                if is_parametrized(child, name):
+                    register_parametrization(child, name, _Rounded(*limits), unsafe=True)
+                else:
+                    delay = getattr(child, name)
+                    delay.copy_(delay.round().clamp(*limits))
             if child.log_sigma is not None:
                 child.rounding = "integer"
             else:

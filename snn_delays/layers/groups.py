@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from snn_delays.arguments import real_number
-from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -42,7 +41,7 @@ def parameter_groups(
     weight_lr = real_number("parameter_groups: weight_lr", weight_lr, 0)
     weight_decay = real_number("parameter_groups: weight_decay", weight_decay, 0)
     delay_lr = real_number("parameter_groups: delay_lr", delay_lr, 0)
-    kept = [stored(layer, "delay") for layer in delay_layers(module)]
+    kept = [delay for layer in delay_layers(module) for delay in layer.stored_delays()]
     delays = [delay for delay in kept if isinstance(delay, nn.Parameter)]
     parts = list(module.modules())
     norms = [

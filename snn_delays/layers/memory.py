@@ -30,7 +30,7 @@ class InputMemory(Stateful, base.MemoryModule):
 
     in_features: int
     max_delay: int
-    delay: Tensor
+    weight: Tensor
     history: Tensor | None
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class InputMemory(Stateful, base.MemoryModule):
         require_sequence(name, x, self.in_features, axes)
         if not x.is_floating_point():
             raise UsageError(f"{name}: input must be floating point, got {x.dtype}. Use x.float().")
-        if x.dtype != self.delay.dtype and not autocasts(x):
+        if x.dtype != self.weight.dtype and not autocasts(x):
             raise UsageError(
-                f"{name}: input must be {self.delay.dtype}, as the weights are, got {x.dtype}."
-                f" Use x.to({self.delay.dtype}), or net.to({x.dtype})."
+                f"{name}: input must be {self.weight.dtype}, as the weights are, got {x.dtype}."
+                f" Use x.to({self.weight.dtype}), or net.to({x.dtype})."
             )
 
     def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
-from snn_delays.layers.delay_layer import DelayLayer, Granularity
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.granularity import BOTH_ENDS, GRANULARITIES, Granularity
 from snn_delays.layers.rest import rest_if_integer
 from snn_delays.ops import recurrent, recurrent_scan
 from snn_delays.ops.adaptive import Cell
@@ -54,6 +55,7 @@ class RecurrentDelayLayer(DelayLayer):
     """
 
     min_delay = 1
+    granularities = tuple(one for one in GRANULARITIES if one != BOTH_ENDS)
 
     def __init__(
         self,

@@ -19,7 +19,6 @@ from torch.optim.optimizer import (
 from torch.utils.weak import WeakIdKeyDictionary
 
 from snn_delays.eager import readable
-from snn_delays.layers.buffers import stored
 
 # What an optimiser changes of a layer's delays → the layer that used it last at rest.
 _layers: Any = WeakIdKeyDictionary()
@@ -32,11 +31,11 @@ def rest_if_integer(layer: Any) -> None:
     """Keep delays from optimisers' steps while they rest, if this pass acts with integers."""
     if not torch.is_grad_enabled():
         return
-    delay = stored(layer, "delay")
-    if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
-        return
-    if layer.at_rest:
-        _layers[delay] = weakref.ref(layer)
+    for delay in layer.stored_delays():
+        if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
+            continue
+        if layer.at_rest:
+            _layers[delay] = weakref.ref(layer)
 
 
 def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -101,7 +101,8 @@ def draw_delays_(
     An axonal or dendritic delay, which others share, stays; and so does one that a parametrisation
     makes.
     """
-    if layer.delay.shape == layer.weight.shape and not is_parametrized(layer, "delay"):
+    own = [*layer.delay_ranges] == ["delay"] and layer.delay.shape == layer.weight.shape
+    if own and not is_parametrized(layer, "delay"):
         drawn = layer.min_delay + layer.reach * torch.rand(layer.delay.shape, generator=generator)
         layer.delay.copy_(torch.where(of, drawn.to(layer.delay), layer.delay))
 
@@ -161,6 +162,11 @@ def few_delays(
     count = whole_number("few_delays: count", count, 1)
     if per not in PER:
         raise UsageError(f"few_delays: per must be one of {', '.join(PER)}, got {per!r}.")
+    if [*layer.delay_ranges] != ["delay"]:
+        raise UsageError(
+            f"few_delays: needs one delay of a synapse or neuron, got {layer.granularity} delays, "
+            "which are sums. Use another granularity."
+        )
     delay = layer.delay.double().clamp(layer.min_delay, layer.max_delay)
     weight = layer.acting_weight().double().abs().sum_to_size(delay.shape)
     groups = [_groups(each, per) for each in (delay, weight)]

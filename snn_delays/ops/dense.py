@@ -38,6 +38,8 @@ def product(
     x: Float[Tensor, "time batch pre"], kernel: Float[Tensor, "post pre taps"]
 ) -> Float[Tensor, "time batch post"]:
     """``convolve`` in torch alone."""
+    if kernel.shape[2] == 1:
+        return F.linear(x, kernel[:, :, 0])
     # conv1d is a cross-correlation over its last axis: turn the kernel round, move time last.
     padded = F.pad(x.permute(1, 2, 0), (kernel.shape[2] - 1, 0))
     return F.conv1d(padded, kernel.flip(-1)).permute(2, 0, 1)

@@ -14,18 +14,21 @@ from torch import Tensor
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
-from snn_delays.ops import dense, lowrank, reference, sparse_taps, spikes, taps
+from snn_delays.ops import dense, factored, lowrank, reference, sparse_taps, spikes, taps
+from snn_delays.ops.factored import Stages
 
-Method = Literal["auto", "dense", "taps", "lowrank", "reference"]
+Method = Literal["auto", "dense", "taps", "lowrank", "axonal", "dendritic", "reference"]
 METHODS: tuple[str, ...] = get_args(Method)
+BOTH = "axonal+dendritic"  # the one method of delays of both ends
 
 # Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
 # device: scripts/bench/paths.py measures them. On GPUs nothing was measured: one product of
-# ``lowrank`` is taken for one and a half, for its filters.
+# ``lowrank`` is taken for one and a half, for its filters. ``along time`` is the cost of one tap of
+# ``factored``'s filters as that of so many columns of a product (scripts/bench/axonal.py).
 COST = {
-    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1},
-    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0},
-    "gpu": {"dense": 1.0, "lowrank": 1.5},
+    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "along time": 16.0},
+    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "along time": 16.0},
+    "gpu": {"dense": 1.0, "lowrank": 1.5, "along time": 16.0},
 }
 
 
@@ -45,14 +48,19 @@ def choose(
     kernel_count: int,
     device: str = "cpu, spikes",
     density: float = 1.0,
+    ends: dict[str, int] | None = None,
 ) -> str:
     """Name of the fastest method on a ``device_class``; only ``taps`` gains from absent synapses.
 
     Args:
         density: share of synapses that are there.
+        ends: at which ends the delays are (``ends_of``), and how many neurons the other end has.
     """
     cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
+    for end, others in (ends or {}).items():
+        needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
+        costs[end] = kernel_count * (1 + cost["along time"] * needed / others)
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
         rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
         costs["lowrank"] = cost["lowrank"] * rank
@@ -62,9 +70,18 @@ def choose(
     return min(costs, key=lambda method: costs[method])
 
 
+def ends_of(weight: Tensor, delay: Tensor) -> dict[str, int]:
+    """At which ends delays of this shape are the neurons' own, and how many the other end has."""
+    post, pre, _ = weight.shape
+    rows, columns, _ = delay.shape
+    ends = {"axonal": post} if rows == 1 else {}
+    return {**ends, "dendritic": pre} if columns == 1 else ends
+
+
 def method_for(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"] | Stages,
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
@@ -74,32 +91,51 @@ def method_for(
     """The method to take for these arguments: the one that is asked for, or the fastest.
 
     A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense. Of
-    tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``) every
-    method but ``reference`` makes the dense kernel, in torch alone.
+    tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``)
+    ``taps``, ``lowrank`` and ``auto`` make the dense kernel, or take the method of delays' one end,
+    in torch alone. Delays of both ends have one method beside ``reference``.
 
     Raises:
-        UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis.
+        UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis; a method for
+            delays of another shape.
     """
     if method == "lowrank" and interpolation != "gaussian":
         raise UsageError(
             f"method='lowrank' needs interpolation='gaussian', got {interpolation!r}. "
             "Use method='auto'."
         )
-    if method == "reference":
+    if isinstance(delay, Stages):
+        if method not in ("auto", "reference", BOTH):
+            raise UsageError(
+                f"method={method!r} takes one delay of every synapse, got {BOTH} delays. "
+                "Use method='auto'."
+            )
+        return method if method == "reference" else BOTH
+    ends = ends_of(weight, delay)
+    if method in ("axonal", "dendritic") and method not in ends:
+        shape = "[1, pre, k]" if method == "axonal" else "[post, 1, k]"
+        raise UsageError(
+            f"method={method!r} needs delays {shape} of {method} or common granularity, got "
+            f"{list(delay.shape)}. Use method='auto'."
+        )
+    if method == "reference" or method in ends:
         return method
     if isinstance(sigma, Tensor) or not readable(x, weight):
-        return "dense"  # one graph for every sigma, where a count needs one for each
+        # One graph for every sigma, where a count needs one for each.
+        return (
+            min(ends, key=lambda end: -ends[end]) if max(ends.values(), default=1) > 1 else "dense"
+        )
     if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
-        device, density = device_class(x), sparse_taps.density(mask)
-        return choose(sigma, max_delay, interpolation, dtype, weight.shape[2], device, density)
+        settings = (dtype, weight.shape[2], device_class(x), sparse_taps.density(mask), ends)
+        return choose(sigma, max_delay, interpolation, *settings)
     return method
 
 
 def delay_convolution(
     x: Float[Tensor, "time batch pre"],
     weight: Float[Tensor, "post pre k"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"] | Stages,
     *,
     sigma: float | Tensor,
     max_delay: int,
@@ -112,18 +148,26 @@ def delay_convolution(
     ``mask`` is 0 where ``weight`` is 0 for good: such synapses need not be computed.
 
     The result has the precision of ``weight``, under autocast too: only products are in half. In
-    single precision ``taps`` leaves out up to 6e-6 of a kernel, and ``lowrank`` is off by 1e-6
-    of its largest tap.
+    single precision ``taps`` and the filters along time leave out up to 6e-6 of a kernel, and
+    ``lowrank`` is off by 1e-6 of its largest tap.
     """
     kernel = (sigma, max_delay, interpolation)
-    method = method_for(x, weight, *kernel, method, mask)
-    if method == "dense":
+    method = method_for(x, weight, delay, *kernel, method, mask)
+    # These add up in one number what others add up in a product: never in half precision.
+    single = at_least_single(weight.dtype)
+    if isinstance(delay, Stages) or method in ("axonal", "dendritic"):
+        stages = (
+            delay if isinstance(delay, Stages) else factored.of_one_end(delay, method, max_delay)
+        )
+        if method == "reference":
+            y = reference.two_stages(x.to(single), weight.to(single), stages, sigma, interpolation)
+        else:
+            y = factored.convolve(x, weight, stages, sigma, interpolation)
+    elif method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
     elif method == "lowrank":
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:
-        # These add up in one number what others add up in a product: never in half precision.
-        single = at_least_single(weight.dtype)
         inputs = (x.to(single), weight.to(single), delay.to(single))
         if method == "reference":
             y = reference.delay_convolution(*inputs, *kernel)

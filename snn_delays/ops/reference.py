@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from snn_delays.interpolation import dense_kernel
+from snn_delays.interpolation import dense_kernel, interpolate
 
 
 def delay_convolution(
@@ -26,13 +27,37 @@ def delay_convolution(
     interpolation: str,
 ) -> Float[Tensor, "time batch post"]:
     """One matrix product per time step and tap; x is silent before t = 0."""
-    kernel = dense_kernel(weight, delay, sigma, max_delay, interpolation)
+    return _sums(x, dense_kernel(weight, delay, sigma, max_delay, interpolation))
+
+
+def _sums(
+    x: Float[Tensor, "time batch pre"], kernel: Float[Tensor, "post pre taps"]
+) -> Float[Tensor, "time batch post"]:
     steps, batch, _ = x.shape
-    y = x.new_zeros(steps, batch, weight.shape[0])
+    y = x.new_zeros(steps, batch, kernel.shape[0])
     for t in range(steps):
-        for j in range(min(t, max_delay) + 1):
+        for j in range(min(t, kernel.shape[2] - 1) + 1):
             y[t] += x[t - j] @ kernel[:, :, j].T
     return y
+
+
+def two_stages(
+    x: Float[Tensor, "time batch pre"],
+    weight: Float[Tensor, "post pre k"],
+    stages: Any,
+    sigma: float | Tensor,
+    interpolation: str,
+) -> Float[Tensor, "time batch post"]:
+    """The same with d = d[pre, k] + d[post, k], each spread over taps of its own: K[post, pre, i +
+    j] = Σ_k w[post, pre, k] · g_σ(i − d[pre, k]) · g_σ(j − d[post, k])."""
+    out, into = stages.pre.to(weight.dtype), stages.post.to(weight.dtype)
+    sent = interpolate(out, sigma, stages.pre_max, interpolation)
+    received = interpolate(into, sigma, stages.post_max, interpolation)
+    kernel = weight.new_zeros(*weight.shape[:2], stages.pre_max + stages.post_max + 1)
+    for i in range(stages.pre_max + 1):
+        for j in range(stages.post_max + 1):
+            kernel[:, :, i + j] += (weight * sent[..., i] * received[..., j]).sum(2)
+    return _sums(x, kernel)
 
 
 def recurrence(

@@ -67,6 +67,51 @@ def store(_typing, array, index, vectors):
 
 
 @intrinsic
+def load_apart(_typing, array, index, step):
+    """A tile whose vector i is array[index + i · step : … + LANES]; no check of bounds."""
+
+    def code(context, builder, _, arguments):
+        places = _places_apart(context, builder, array, arguments)
+        return _packed(builder, [_read(builder, place) for place in places])
+
+    return Vectors(array.dtype, TILE)(array, types.intp, types.intp), code
+
+
+@intrinsic
+def store_apart(_typing, array, index, step, tile):
+    """array[index + i · step : … + LANES] = vector i of the tile; no check of bounds."""
+
+    def code(context, builder, _, arguments):
+        places = _places_apart(context, builder, array, arguments[:3])
+        for place, vector in zip(places, _unpacked(builder, arguments[3]), strict=True):
+            builder.store(vector, place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, tile), code
+
+
+@intrinsic
+def turned(_typing, tile):
+    """The tile transposed: number j of vector i becomes number i of vector j; LANES = TILE."""
+
+    def code(_context, builder, _, arguments):
+        rows = _unpacked(builder, arguments[0])
+        form = ir.VectorType(ir.IntType(32), LANES)
+        step = 1
+        while step < LANES:  # exchange the off-diagonal blocks of this size
+            kept = [j if not j & step else LANES + j - step for j in range(LANES)]
+            given = [j + step if not j & step else LANES + j for j in range(LANES)]
+            masks = [ir.Constant(form, one) for one in (kept, given)]
+            for i in (i for i in range(LANES) if not i & step):
+                pair = rows[i], rows[i + step]
+                rows[i], rows[i + step] = (builder.shuffle_vector(*pair, one) for one in masks)
+            step *= 2
+        return _packed(builder, rows)
+
+    return tile(tile), code
+
+
+@intrinsic
 def splat(_typing, number):
     """A vector of equal numbers."""
 
@@ -136,6 +181,16 @@ def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> l
     vector = ir.VectorType(data.type.pointee, LANES)
     first = builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
     return [builder.gep(first, [ir.IntType(32)(i)]) for i in range(count)]
+
+
+def _places_apart(context: Any, builder: Any, array: Any, given: Any) -> list[Any]:
+    """Where the vectors of a tile begin that are a number of ``array``'s numbers apart."""
+    of, index, step = given
+    places = []
+    for _ in range(TILE):
+        places += _places(context, builder, array, (of, index), 1)
+        index = builder.add(index, step)
+    return places
 
 
 def _read(builder: Any, place: Any) -> Any:

@@ -66,11 +66,13 @@ def draw_readout(net: nn.Module, data: SpikeData, path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in delay_layers(shuffled):
-            order = torch.randperm(layer.delay.numel(), generator=generator)
-            if is_parametrized(layer, "delay"):
-                register_parametrization(layer, "delay", _Shuffled(order), unsafe=True)
-            else:
-                layer.delay.copy_(_Shuffled(order)(layer.delay))
+            for name in layer.delay_ranges:
+                delay = getattr(layer, name)
+                order = torch.randperm(delay.numel(), generator=generator)
+                if is_parametrized(layer, name):
+                    register_parametrization(layer, name, _Shuffled(order), unsafe=True)
+                else:
+                    delay.copy_(_Shuffled(order)(delay))
     with saved_figure(path, 7.5, 5.6) as figure:
         raster, *panels = figure.subplots(3, 1, sharex=True)
         _draw_input(raster, data)

@@ -16,7 +16,6 @@ from snn_delays.data import SpikeData
 from snn_delays.deploy import integer_table
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import Evaluation, evaluate
-from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import delay_layers, rounded
 
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
@@ -24,7 +23,7 @@ PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", 
 
 def kind_of_delays(net: nn.Module) -> str:
     """``learned``, ``fixed`` or ``none``."""
-    delays = [stored(one, "delay") for one in delay_layers(net) if one.max_delay]
+    delays = [own for one in delay_layers(net) if one.max_delay for own in one.stored_delays()]
     learned = any(one is None or one.requires_grad for one in delays)
     return ("learned" if learned else "fixed") if delays else "none"
 

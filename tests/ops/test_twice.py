@@ -48,7 +48,7 @@ def test_penalties_on_gradients_are_those_of_the_reference(
     delay = 6 * torch.rand(1, 4, 2, dtype=torch.float64)
     inputs = [tensor.requires_grad_() for tensor in (x, weight, delay)]
     settings: dict[str, Any] = {"sigma": sigma, "max_delay": 6, "interpolation": "gaussian"}
-    assert plan.method_for(x, weight, **settings, method=method) == method
+    assert plan.method_for(x, weight, delay, **settings, method=method) == method
     found, expected = (
         penalty_gradients(plan.delay_convolution(*inputs, **settings, method=one), inputs)
         for one in (method, "reference")

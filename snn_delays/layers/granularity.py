@@ -1,0 +1,89 @@
+"""Whose delays they are: each synapse's, each neuron's before or after it, the layer's, or of both
+ends."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from snn_delays.interpolation import require_finite
+from snn_delays.layers.buffers import stored
+from snn_delays.ops.factored import Stages
+
+Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+BOTH_ENDS = "axonal+dendritic"
+
+
+class Delays(nn.Module):
+    """A layer's learned delays: one tensor ``delay``, or with both ends' ``delay_pre`` and
+    ``delay_post``, and ``delay`` their sum.
+
+    Of both ends each is spread over taps, and rounded, on its own, as a chip that has both stores
+    them. The ends share the range: delay_pre ≤ max_delay − max_delay // 2 and
+    delay_post ≤ max_delay // 2, so that no sum exceeds max_delay.
+    """
+
+    min_delay = 0  # the shortest delay, in steps
+    granularity: str
+    max_delay: int
+
+    def _make_delays(self, post: int, pre: int, k: int) -> None:
+        shapes = {
+            "synaptic": {"delay": (post, pre, k)},
+            "axonal": {"delay": (1, pre, k)},
+            "dendritic": {"delay": (post, 1, k)},
+            BOTH_ENDS: {"delay_pre": (1, pre, k), "delay_post": (post, 1, k)},
+            "common": {"delay": (1, 1, k)},
+        }
+        for name, shape in shapes[self.granularity].items():
+            setattr(self, name, nn.Parameter(torch.empty(shape)))
+
+    @property
+    def delay_ranges(self) -> dict[str, tuple[int, int]]:
+        """The learned delays by name, and from which delay to which they reach, in steps."""
+        if self.granularity != BOTH_ENDS:
+            return {"delay": (self.min_delay, self.max_delay)}
+        half = (self.max_delay - self.min_delay) // 2
+        return {"delay_pre": (self.min_delay, self.max_delay - half), "delay_post": (0, half)}
+
+    def delay_tensors(self) -> list[Tensor]:
+        """The learned delays."""
+        return [getattr(self, name) for name in self.delay_ranges]
+
+    def stored_delays(self) -> list[Tensor | None]:
+        """What an optimiser changes of them; None of what a parametrisation makes of several."""
+        return [stored(self, name) for name in self.delay_ranges]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "delay" and self.__dict__.get("granularity") == BOTH_ENDS:
+            return self.delay_pre + self.delay_post
+        return super().__getattr__(name)
+
+    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 k"]:
+        """Delays rounded to steps (ties to even), int64, of ``delay``'s shape.
+
+        Of both ends each is rounded, then they are added.
+        """
+        for one in self.delay_tensors():
+            if not one.is_meta:
+                require_finite(one)
+        first, *others = (one.long() for one in self._rounded_delays())
+        return first + others[0] if others else first
+
+    def _rounded_delays(self) -> list[Tensor]:
+        ranges = self.delay_ranges.items()
+        return [getattr(self, name).detach().round().clamp(*limits) for name, limits in ranges]
+
+    def _from_shortest(
+        self, delays: list[Tensor]
+    ) -> Float[Tensor, "post_or_1 pre_or_1 k"] | Stages:
+        """Delays as ``ops/plan.py`` takes them: counted from the shortest."""
+        ranges = self.delay_ranges.values()
+        shifted = [one - low if low else one for one, (low, _) in zip(delays, ranges, strict=True)]
+        if len(shifted) == 1:
+            return shifted[0]
+        return Stages(*shifted, *(high - low for low, high in ranges))
