@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from snn_delays.interpolation import require_finite
@@ -86,4 +86,5 @@ class Delays(nn.Module):
         shifted = [one - low if low else one for one, (low, _) in zip(delays, ranges, strict=True)]
         if len(shifted) == 1:
             return shifted[0]
-        return Stages(*shifted, *(high - low for low, high in ranges))
+        early, late = (high - low for low, high in ranges)
+        return Stages(shifted[0], shifted[1], early, late)
