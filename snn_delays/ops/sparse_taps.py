@@ -53,7 +53,7 @@ def share(density: float) -> float:
 
     A part of it, that of bringing inputs into lanes, does not grow with their number.
     """
-    return 0.03 + 1.3 * density if density < MOST else 1.0
+    return min(1.0, 0.05 + 1.7 * density) if density < MOST else 1.0
 
 
 def convolve(
