@@ -30,7 +30,7 @@ from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, Method
 
 
-class DelayLayer(Delays, Buffers, InputMemory):
+class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Fully connected synapses with learnable delays.
 
         y[t, post] = b[post] + Σ_pre Σ_k w[post, pre, k]·Σ_j g_σ(j − d[post, pre, k])·x[t − j, pre]
