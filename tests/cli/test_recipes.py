@@ -54,7 +54,8 @@ def test_a_recipe_takes_a_training_step(file, unchecked: None):
     settings = {**plain(cfg.trainer), "epochs": 1, "batch_size": 2, "accelerator": "cpu"}
     settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
     before = [one.detach().clone() for one in net.parameters()]
-    (row,) = fit(net, data, schedule=schedule, seed=0, **settings)
+    given = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
+    (row,) = fit(net, data, schedule=schedule, seed=0, callbacks=given, **settings)
     assert np.isfinite(row["loss"])
     learned = [one for one, was in zip(net.parameters(), before, strict=True) if (one != was).any()]
     assert learned
@@ -76,7 +77,7 @@ def test_there_is_a_recipe_of_every_kind_for_every_data_set():
     kinds = {name: {file.stem.partition("_")[2] for file in OF_A_SET} for name in CLASSES}
     assert {frozenset(one) for one in kinds.values()} == {frozenset(kinds["shd"])}
     delays = {"none", "fixed", "synaptic", "axonal", "dendritic", "recurrent"}
-    assert kinds["shd"] >= delays | {"cadlif", "seadlif", "silif"}
+    assert kinds["shd"] >= delays | {"cadlif", "seadlif", "silif", "sparse"}
 
 
 def test_what_the_recipes_differ_in_is_what_they_are_called():
