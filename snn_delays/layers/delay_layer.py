@@ -27,7 +27,7 @@ from snn_delays.layers.rest import rest_if_integer
 from snn_delays.neurons.adlif import AdaptiveNode
 from snn_delays.ops import factored, plan, streaming
 from snn_delays.ops.factored import Stages
-from snn_delays.ops.plan import METHODS, Method
+from snn_delays.ops.plan import METHODS, ONE_END, Method
 
 
 class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -114,7 +114,7 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
             f"{type(self).__name__}: granularity", granularity, self.granularities
         )
         self.interpolation = choice("DelayLayer: interpolation", interpolation, INTERPOLATIONS)
-        self.method = choice("DelayLayer: method", method, METHODS)
+        self.method = choice("DelayLayer: method", method, (*METHODS, *ONE_END))
         self.step_mode = choice("DelayLayer: step_mode", step_mode, ("s", "m"))
         sigma = first_sigma(self.reach) if sigma is None else sigma
         self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")

@@ -18,7 +18,9 @@ from snn_delays.ops import dense, factored, lowrank, reference, sparse_taps, spi
 from snn_delays.ops.factored import Stages
 
 Method = Literal["auto", "dense", "taps", "lowrank", "axonal", "dendritic", "reference"]
-METHODS: tuple[str, ...] = get_args(Method)
+# Those for delays of any shape, and those for delays of one end alone.
+ONE_END = ("axonal", "dendritic")
+METHODS: tuple[str, ...] = tuple(name for name in get_args(Method) if name not in ONE_END)
 BOTH = "axonal+dendritic"  # the one method of delays of both ends
 
 # Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
@@ -112,7 +114,7 @@ def method_for(
             )
         return method if method == "reference" else BOTH
     ends = ends_of(weight, delay)
-    if method in ("axonal", "dendritic") and method not in ends:
+    if method in ONE_END and method not in ends:
         shape = "[1, pre, k]" if method == "axonal" else "[post, 1, k]"
         raise UsageError(
             f"method={method!r} needs delays {shape} of {method} or common granularity, got "
@@ -155,7 +157,7 @@ def delay_convolution(
     method = method_for(x, weight, delay, *kernel, method, mask)
     # These add up in one number what others add up in a product: never in half precision.
     single = at_least_single(weight.dtype)
-    if isinstance(delay, Stages) or method in ("axonal", "dendritic"):
+    if isinstance(delay, Stages) or method in ONE_END:
         stages = (
             delay if isinstance(delay, Stages) else factored.of_one_end(delay, method, max_delay)
         )
