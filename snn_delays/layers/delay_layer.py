@@ -22,7 +22,7 @@ from snn_delays.interpolation import (
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.rest import rest_if_integer
-from snn_delays.neurons.adlif import AdaptiveNode
+from snn_delays.neurons.cell import CellNode
 from snn_delays.ops import plan, streaming
 from snn_delays.ops.plan import METHODS, Method
 
@@ -294,7 +294,7 @@ def clamp_delays_(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, DelayLayer):
             child.clamp_delays_()
-        elif isinstance(child, AdaptiveNode):
+        elif isinstance(child, CellNode):
             child.clamp_constants_()
 
 
