@@ -90,7 +90,12 @@ def random_population(
     scalars: dict[str, Any] = {}
     for scalar in model.scalars:
         shifts = {"beta_shift": BETA_SHIFT, "weight_shift": WEIGHT_SHIFT}
-        scalars[scalar.name] = reset if scalar.choices else shifts[scalar.name]
+        if scalar.name == "reset":
+            scalars[scalar.name] = reset
+        elif scalar.choices:
+            scalars[scalar.name] = scalar.choices[int(rng.integers(len(scalar.choices)))]
+        else:
+            scalars[scalar.name] = shifts[scalar.name]
     drawn = {}
     for parameter in model.parameters:
         share = parameter.quantity.rounding == "share"

@@ -24,7 +24,7 @@ from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays, Granularity
 from snn_delays.layers.memory import InputMemory, Net, fresh_copy
 from snn_delays.layers.rest import rest_if_integer
-from snn_delays.neurons.adlif import AdaptiveNode
+from snn_delays.neurons.cell import CellNode
 from snn_delays.ops import factored, plan, streaming
 from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, ONE_END, Method
@@ -334,7 +334,7 @@ def clamp_delays_(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, DelayLayer):
             child.clamp_delays_()
-        elif isinstance(child, AdaptiveNode):
+        elif isinstance(child, CellNode):
             child.clamp_constants_()
 
 

@@ -12,6 +12,7 @@ from snn_delays.neurons.adlif import (
 from snn_delays.neurons.described import TorchModel
 from snn_delays.neurons.li import LeakyReadout
 from snn_delays.neurons.lif import LIFNode, ParametricLIFNode, lif
+from snn_delays.neurons.plif import PLIFNode
 from snn_delays.table.models import NAMES
 
 # The torch side of every model of the table, by the float model's name.
@@ -27,6 +28,7 @@ __all__ = [
     "CAdLIFNode",
     "LIFNode",
     "LeakyReadout",
+    "PLIFNode",
     "ParametricLIFNode",
     "SEAdLIFNode",
     "SiLIFNode",

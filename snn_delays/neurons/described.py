@@ -94,6 +94,19 @@ class _Share(NamedTuple):
         return v.sign() * (high * self.of + (((m - (high << self.shift)) * self.of) >> self.shift))
 
 
+def require_spikes(node: Any) -> None:
+    """Refuse a node whose surrogate function stands in for the spikes themselves.
+
+    Raises:
+        UsageError: it does.
+    """
+    if not getattr(node.surrogate_function, "spiking", True):
+        raise UsageError(
+            f"is a {type(node).__name__} whose surrogate function gives no spikes. Call "
+            "surrogate_function.set_spiking_mode(True)."
+        )
+
+
 def common(name: str, values: NDArray[np.float64]) -> float:
     """The one value that all neurons have, to the precision of a table.
 

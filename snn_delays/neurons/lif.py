@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
-from snn_delays.errors import UsageError
 from snn_delays.neurons import described
 from snn_delays.neurons.described import Parameters, Scalars
+from snn_delays.neurons.plif import PLIFNode
 from snn_delays.neurons.swept import Swept, steps
 
 
@@ -77,16 +79,16 @@ def checked(
 def describe(node: Any) -> described.Values:
     """What the node does in evaluation, its input's decay as a gain.
 
-    SpikingJelly's ``IFNode`` is a LIF that keeps all of v, and ``ParametricLIFNode`` one of the
-    tau that it has learned.
+    SpikingJelly's ``IFNode`` is a LIF that keeps all of v, ``ParametricLIFNode`` one of the tau
+    that it has learned, ``PLIFNode`` one of a tau per neuron.
     """
-    if not getattr(node.surrogate_function, "spiking", True):
-        raise UsageError(
-            f"is a {type(node).__name__} whose surrogate function gives no spikes. Call "
-            "surrogate_function.set_spiking_mode(True)."
-        )
+    described.require_spikes(node)
+    beta: Any
     if isinstance(node, neuron.IFNode):
         beta, gain = 1.0, 1.0
+    elif isinstance(node, PLIFNode):
+        rate = node.get_parameter("rate").detach().double()
+        beta, gain = (1 - rate.sigmoid()).cpu().numpy(), 1.0
     else:
         learned = isinstance(node, neuron.ParametricLIFNode)
         inverse_tau = float(node.w.detach().double().sigmoid()) if learned else 1 / node.tau
@@ -97,9 +99,15 @@ def describe(node: Any) -> described.Values:
 
 
 def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built:
-    """A ``LIFNode``, which has one beta, threshold and reset for all its neurons."""
-    tau = described.tau_of("beta", values)
+    """A ``LIFNode``; a ``PLIFNode``, to learn on, where betas differ from neuron to neuron."""
     v_threshold, v_reset, divisor = described.firing_of(values, scalars, slack)
+    beta = values["beta"]
+    if np.ptp(beta.astype(np.float32)):
+        each = PLIFNode(len(beta), v_threshold=v_threshold, v_reset=v_reset)
+        with np.errstate(divide="ignore"), torch.no_grad():  # ±inf where all or nothing is kept
+            each.get_parameter("rate").copy_(torch.from_numpy(np.log1p(-beta) - np.log(beta)))
+        return described.Built(each, divisor)
+    tau = described.tau_of("beta", values)
     node = published(LIFNode, decay_input=False, v_threshold=v_threshold, v_reset=v_reset)
     node.tau = tau  # 1 or inf, refused as a user's setting, is a table's beta of 0 or 1
     return described.Built(node, divisor)
@@ -118,5 +126,8 @@ def step(v: Tensor, current: Tensor, beta: Any, v_threshold: Any, v_reset: Any, 
     return *described.spiking_step(h, v_threshold, v_reset, reset == 0), h
 
 
-NODES = (LIFNode, ParametricLIFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode)
+NODES = (
+    *(LIFNode, ParametricLIFNode, PLIFNode),
+    *(neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode),
+)
 TORCH = described.TorchModel("LIF", NODES, describe, build, step)

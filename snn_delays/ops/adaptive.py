@@ -20,6 +20,7 @@ only where it applies,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -62,13 +63,22 @@ def covers(x: Tensor) -> bool:
     return adaptive_cpu is not None and x.numel() > 0 and for_loops(x)
 
 
-def scan(x: Tensor, cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes ``[T, N, C]``, and v and w ``[N, C]`` after the last step; the loop in torch alone."""
+def scan(
+    x: Tensor, cell: Cell, fire: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes ``[T, N, C]``, and v and w ``[N, C]`` after the last step; the loop in torch alone.
+
+    Args:
+        fire: spikes of h − v_threshold; None takes the cell's surrogate.
+    """
     alpha, gain, beta, a, b, v, w, firing, before, _ = cell
     found = []
     for current in x.unbind(0):
         h = firing.v_reset + alpha * (v - firing.v_reset) + gain * (current - w)
-        spikes = spikes_of(h, firing.v_threshold, firing.surrogate, firing.alpha)
+        if fire is None:
+            spikes = spikes_of(h, firing.v_threshold, firing.surrogate, firing.alpha)
+        else:
+            spikes = fire(h - firing.v_threshold)
         v = after_reset(h, spikes, firing)
         w = beta * w + a * (h if before else v) + b * spikes
         found.append(spikes)

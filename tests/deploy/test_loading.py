@@ -237,10 +237,26 @@ def test_graphs_that_lead_back() -> None:
 
 
 def test_neurons_that_differ_are_refused() -> None:
+    """… by models whose nodes have one constant for all."""
     with pytest.raises(
         UsageError, match=r"load_table: population hidden0: beta must be the same .* TableN"
     ):
-        LoadedNetwork(random_table(7, (4, 5, 3)))
+        LoadedNetwork(random_table(7, (4, 5, 3), model="CuBaLIF"))
+
+
+@pytest.mark.parametrize("model", ["LIF", "AdLIF"])
+def test_neurons_that_differ_stay_so(model: str) -> None:
+    drawn = random_table(7, (6, 9, 3), readout="spike_count", model=model)
+    # One threshold and reset for all: weights need not take them up.
+    table = drawn.map(population=lambda one: with_values(one, v_threshold=0.7, v_reset=0.1))
+    net = LoadedNetwork(table)
+    found = compare(table, net, random_split(4, 20, 6, 3))
+    assert found.spikes_total > 100
+    assert found.spikes_differing == 0
+    again = integer_table(net, dt_ms=table.dt_ms, class_names=table.class_names)
+    for one, other in zip(table.populations, again.populations, strict=True):
+        for name, values in one.parameters.items():
+            np.testing.assert_allclose(other.parameters[name], values, rtol=3e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("integer", [False, True])
