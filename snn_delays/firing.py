@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.losses import count_spikes
 
 

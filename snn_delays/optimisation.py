@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from snn_delays.arguments import described
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import delay_layers
 from snn_delays.layers.groups import parameter_groups
+from snn_delays.layers.networks import delay_layers
 
 Timed = tuple[Optimizer, LRScheduler | None]
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snn_delays.arguments import real, settle, whole
-from snn_delays.layers.delay_layer import DelayLayer, delay_layers
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.networks import delay_layers
 from snn_delays.layers.sparsity import few_delays, there
 
 _STRENGTH = real(0)

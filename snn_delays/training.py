@@ -25,7 +25,7 @@ from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
 from snn_delays.interpolation import Rounding, first_sigma
-from snn_delays.layers.delay_layer import clamp_delays_, delay_layers, rounded, set_sigma
+from snn_delays.layers.networks import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 

@@ -16,7 +16,7 @@ from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
 
 _log = logging.getLogger("snn_delays")

@@ -18,7 +18,7 @@ from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.loading import LoadedNetwork
 from snn_delays.errors import UsageError
 from snn_delays.layers import sparsity
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.rewiring import DeepR, FewDelays, FixedMask, MagnitudePruning, RigL
 from snn_delays.schedules import Constant
 

@@ -16,7 +16,8 @@ from typed_commands import Shell
 from snn_delays import DelaySNN, evaluation
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.evaluation import evaluate, warn_of_rounding
-from snn_delays.layers.delay_layer import DelayLayer, set_sigma
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.networks import set_sigma
 from snn_delays.schedules import Constant, Schedule
 from snn_delays.training import fit
 

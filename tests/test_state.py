@@ -19,7 +19,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import DelayLayer, rounded
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.networks import rounded
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
 
 

@@ -16,7 +16,7 @@ from snn_delays.cli.model import delay_snn
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import delay_layers, synapses_of
+from snn_delays.layers.networks import delay_layers, synapses_of
 from snn_delays.layers.ternary import ternary_
 from snn_delays.neurons import lif
 from snn_delays.ops import reference

@@ -28,7 +28,8 @@ from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
-from snn_delays.layers.delay_layer import DelayLayer, delay_layers, synapses_of
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.networks import delay_layers, synapses_of
 from snn_delays.layers.recurrent import RecurrentDelayLayer
 from snn_delays.layers.ternary import ternary_
 from snn_delays.network import DelaySNN, plain_synapses

@@ -45,7 +45,7 @@ from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.progress import load_progress
 from snn_delays.report import pictures
 from snn_delays.report import run as report

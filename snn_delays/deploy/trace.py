@@ -35,7 +35,7 @@ from snn_delays.deploy.probe import require_currents, require_steps
 from snn_delays.deploy.signals import Signal
 from snn_delays.deploy.traced import Traced
 from snn_delays.errors import UsageError, one_line
-from snn_delays.layers.delay_layer import rounded
+from snn_delays.layers.networks import rounded
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection, merged
 from snn_delays.table.table import INPUT

@@ -1,7 +1,8 @@
 """Modules with delays, to stand between neurons."""
 
-from snn_delays.layers.delay_layer import (
-    DelayLayer,
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.groups import parameter_groups
+from snn_delays.layers.networks import (
     clamp_delays_,
     delay_layers,
     rounded,
@@ -9,7 +10,6 @@ from snn_delays.layers.delay_layer import (
     set_sigma,
     synapses_of,
 )
-from snn_delays.layers.groups import parameter_groups
 from snn_delays.layers.recurrent import RecurrentDelayLayer
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.eager import has_numbers, readable
@@ -15,16 +15,14 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import (
     INTERPOLATIONS,
     Interpolation,
-    Rounding,
     dense_kernel,
     first_sigma,
     require_finite,
 )
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays, Granularity
-from snn_delays.layers.memory import InputMemory, Net, fresh_copy
+from snn_delays.layers.memory import InputMemory
 from snn_delays.layers.rest import rest_if_integer
-from snn_delays.neurons.cell import CellNode
 from snn_delays.ops import factored, plan, streaming
 from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, ONE_END, Method
@@ -52,15 +50,12 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
             published (max_delay / 2 + 0.27). A schedule shrinks it; at 0 Gaussian delays act as
             integers and rest: their gradient is 0, and an optimiser's step leaves them where they
             are, whatever its momentum or decay (``rest.py``). Attribute ``rounding`` does so of
-            every interpolation (``"integer"``), or lets rounded delays move
-            (``"straight_through"``); see ``Buffers``.
+            every interpolation (``"integer"``), or lets rounded delays move by their slopes
+            (``"straight_through"``; Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
         sigma_learned: whether σ is learned (as its logarithm, ``log_sigma``); schedules then leave
             it alone, and the method is ``dense``.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
-
-    With ``rounding="straight_through"``, an attribute, delays act as rounded, and learn by their
-    slopes at width σ (Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
 
     Shape:
         ``[T, N, in] → [T, N, out]``, or ``[N, in] → [N, out]`` with ``step_mode="s"``, in the
@@ -69,8 +64,8 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         ``[1, in, kernel_count]`` if axonal, ``[out, 1, kernel_count]`` if dendritic and
         ``[1, 1, kernel_count]`` if common. Of both ends it is the sum of the learned ``delay_pre``
         and ``delay_post``, shaped as axonal and dendritic ones.
-        The state dict holds these, σ as the 0-d tensor ``_sigma``, ``mask`` (0 or 1, as
-        ``weight``) after ``set_mask``, and ``rounding`` if there is any.
+        The state dict holds these, σ (``_sigma``), a ``mask`` (0 or 1, as ``weight``) after
+        ``set_mask``, and ``rounding`` if there is any.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another width; a batch
@@ -195,6 +190,8 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
 
     def rounded(self) -> DelayLayer:
         """A copy as deployed: integer delays and σ = 0, so that every synapse is one tap."""
+        from snn_delays.layers.networks import rounded  # which knows this class
+
         return rounded(self)
 
     def multi_step_forward(
@@ -303,66 +300,3 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
             + f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
             + (f" (last: {self.method_used})" if self.method == "auto" and self.method_used else "")
         )
-
-
-def delay_layers(module: nn.Module) -> list[DelayLayer]:
-    """Every delay layer in ``module``, in the order of definition."""
-    return [child for child in module.modules() if isinstance(child, DelayLayer)]
-
-
-def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
-    """The layers of synapses in a network by their names: delay layers and linear ones."""
-    kinds = (DelayLayer, nn.Linear)
-    return {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
-
-
-def set_sigma(module: nn.Module, sigma: float) -> None:
-    """Give every delay layer in ``module`` the width ``sigma`` (steps), if it learns none."""
-    for child in delay_layers(module):
-        if child.log_sigma is None:
-            child.sigma = sigma
-
-
-def set_rounding(module: nn.Module, rounding: Rounding) -> None:
-    """Let the delays of every delay layer in ``module`` act so; see ``Buffers.rounding``."""
-    for child in delay_layers(module):
-        child.rounding = rounding
-
-
-def clamp_delays_(module: nn.Module) -> None:
-    """Bring every delay in ``module``, and neurons' constants, back into their ranges."""
-    for child in module.modules():
-        if isinstance(child, DelayLayer):
-            child.clamp_delays_()
-        elif isinstance(child, CellNode):
-            child.clamp_constants_()
-
-
-class _Rounded(nn.Module):
-    """Integer delays, of delays that a parametrisation makes."""
-
-    def __init__(self, *limits: int) -> None:
-        super().__init__()
-        self.limits = limits
-
-    def forward(self, delay: Tensor) -> Tensor:
-        return delay.round().clamp(*self.limits)
-
-
-def rounded(module: Net) -> Net:
-    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
-    copied = fresh_copy(module)
-    with torch.no_grad():
-        for child in delay_layers(copied):
-            child.integer_delays()  # refuses delays that are no numbers
-            for name, limits in child.delay_ranges.items():
-                if is_parametrized(child, name):
-                    register_parametrization(child, name, _Rounded(*limits), unsafe=True)
-                else:
-                    delay = getattr(child, name)
-                    delay.copy_(delay.round().clamp(*limits))
-            if child.log_sigma is not None:
-                child.rounding = "integer"
-            else:
-                child.sigma, child.rounding = 0.0, "none"
-    return copied

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from snn_delays.arguments import real_number
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 

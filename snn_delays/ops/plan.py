@@ -124,9 +124,11 @@ def method_for(
         return method
     if isinstance(sigma, Tensor) or not readable(x, weight):
         # One graph for every sigma, where a count needs one for each.
-        return (
-            min(ends, key=lambda end: -ends[end]) if max(ends.values(), default=1) > 1 else "dense"
-        )
+        found, most = "dense", 1
+        for end, others in ends.items():
+            if others > most:
+                found, most = end, others
+        return found
     if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
         settings = (dtype, weight.shape[2], device_class(x), sparse_taps.density(mask), ends)

@@ -17,8 +17,9 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from snn_delays import losses
 from snn_delays.data import Batch, SpikeData
 from snn_delays.evaluation import output_of, tail
-from snn_delays.layers.delay_layer import DelayLayer, delay_layers, rounded
+from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import fresh_copy
+from snn_delays.layers.networks import delay_layers, rounded
 from snn_delays.report.figure import saved_figure, whole_numbers
 from snn_delays.report.run import kind_of_delays
 

@@ -16,7 +16,7 @@ from snn_delays.data import SpikeData
 from snn_delays.deploy import integer_table
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import Evaluation, evaluate
-from snn_delays.layers.delay_layer import delay_layers, rounded
+from snn_delays.layers.networks import delay_layers, rounded
 
 PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", "h5py")
 

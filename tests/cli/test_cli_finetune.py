@@ -14,7 +14,7 @@ from typed_commands import Shell
 
 from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.cli.runs import load_run
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table
 from snn_delays.table.chips.profile import FOLDER

@@ -17,7 +17,7 @@ from snn_delays.cli.settings import CONF, plain
 from snn_delays.data import recordings
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.interpolation import first_sigma
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.training import fit
 
 FILES = sorted((CONF / "experiment").glob("*.yaml"))

@@ -23,7 +23,7 @@ from snn_delays.deploy.quantise import quantised
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.deploy.verify import compare
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import delay_layers, rounded
+from snn_delays.layers.networks import delay_layers, rounded
 from snn_delays.losses import cross_entropy, score
 from snn_delays.schedules import Constant
 from snn_delays.table.equality import same_network

@@ -24,7 +24,8 @@ from snn_delays.deploy.quantised_training import (
 )
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import DelayLayer, clamp_delays_, rounded, set_sigma
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.networks import clamp_delays_, rounded, set_sigma
 from snn_delays.losses import cross_entropy, score
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, lif

@@ -18,7 +18,7 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays import DelaySNN, losses
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.evaluation import evaluate
-from snn_delays.layers.delay_layer import delay_layers
+from snn_delays.layers.networks import delay_layers
 from snn_delays.report import pictures
 
 

@@ -1,0 +1,75 @@
+"""What is done to all delay layers of a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+
+from snn_delays.interpolation import Rounding
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.memory import Net, fresh_copy
+from snn_delays.neurons.cell import CellNode
+
+
+def delay_layers(module: nn.Module) -> list[DelayLayer]:
+    """Every delay layer in ``module``, in the order of definition."""
+    return [child for child in module.modules() if isinstance(child, DelayLayer)]
+
+
+def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
+    """The layers of synapses in a network by their names: delay layers and linear ones."""
+    kinds = (DelayLayer, nn.Linear)
+    return {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
+
+
+def set_sigma(module: nn.Module, sigma: float) -> None:
+    """Give every delay layer in ``module`` the width ``sigma`` (steps), if it learns none."""
+    for child in delay_layers(module):
+        if child.log_sigma is None:
+            child.sigma = sigma
+
+
+def set_rounding(module: nn.Module, rounding: Rounding) -> None:
+    """Let the delays of every delay layer in ``module`` act so; see ``Buffers.rounding``."""
+    for child in delay_layers(module):
+        child.rounding = rounding
+
+
+def clamp_delays_(module: nn.Module) -> None:
+    """Bring every delay in ``module``, and neurons' constants, back into their ranges."""
+    for child in module.modules():
+        if isinstance(child, DelayLayer):
+            child.clamp_delays_()
+        elif isinstance(child, CellNode):
+            child.clamp_constants_()
+
+
+class _Rounded(nn.Module):
+    """Integer delays, of delays that a parametrisation makes."""
+
+    def __init__(self, *limits: int) -> None:
+        super().__init__()
+        self.limits = limits
+
+    def forward(self, delay: Tensor) -> Tensor:
+        return delay.round().clamp(*self.limits)
+
+
+def rounded(module: Net) -> Net:
+    """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
+    copied = fresh_copy(module)
+    with torch.no_grad():
+        for child in delay_layers(copied):
+            child.integer_delays()  # refuses delays that are no numbers
+            for name, limits in child.delay_ranges.items():
+                if is_parametrized(child, name):
+                    register_parametrization(child, name, _Rounded(*limits), unsafe=True)
+                else:
+                    delay = getattr(child, name)
+                    delay.copy_(delay.round().clamp(*limits))
+            if child.log_sigma is not None:
+                child.rounding = "integer"
+            else:
+                child.sigma, child.rounding = 0.0, "none"
+    return copied
