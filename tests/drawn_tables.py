@@ -117,8 +117,11 @@ _FLOAT = {"up": (0.3, 1), "nearest": (-0.5, 0.2)}
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> DelayTable:
-    """Graphs of 1 to 4 populations: chains, skips, recurrence; float and whole numbers."""
+def tables(draw: st.DrawFn, *members: str) -> DelayTable:
+    """Graphs of 1 to 4 populations: chains, skips, recurrence; float and whole numbers.
+
+    Of neuron models that have these members, of those that need not.
+    """
     sizes = tuple(draw(st.lists(st.integers(1, 6), min_size=2, max_size=5)))
     count = len(sizes)
     chain = tuple(pairwise(range(count)))
@@ -133,6 +136,8 @@ def tables(draw: st.DrawFn) -> DelayTable:
     ]
     extra = draw(st.lists(st.sampled_from(others), unique=True, max_size=4)) if others else []
     integer = draw(st.booleans())
+    needed = (*members, "whole_step") if integer else members
+    models = [one for one in SPIKING if all(getattr(MODELS[one], name) for name in needed)]
     return random_table(
         draw(st.integers(0, 2**32 - 1)),
         sizes,
@@ -143,7 +148,7 @@ def tables(draw: st.DrawFn) -> DelayTable:
         tail_steps=draw(st.integers(0, 5)),
         readout=readout,
         integer=integer,
-        model=draw(st.sampled_from(SPIKING)),
+        model=draw(st.sampled_from(models)),
         links=(*chain, *extra),
     )
 

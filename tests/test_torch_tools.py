@@ -234,11 +234,13 @@ def test_gradients_come_in_batches(method: Any) -> None:
 
 
 def test_a_surrogate_that_transforms_cannot_differentiate_is_named() -> None:
-    net = Fresh(LIFNode(v_threshold=0.3, surrogate_function=surrogate.PiecewiseQuadratic()))
+    net = Fresh(LIFNode(v_threshold=0.3, surrogate_function=surrogate.SoftSign()))
     x = sample()
     close(vmap(net, in_dims=1, out_dims=1)(x.unsqueeze(2)).squeeze(2), net(x))
     for take in (grad(lambda x: net(x).sum()), jacrev(lambda x: net(x).sum())):
-        with pytest.raises(UsageError, match=r"gradients of ATan and Sigmoid, got PiecewiseQuad"):
+        with pytest.raises(
+            UsageError, match=r"takes no gradient of SoftSign. Use ATan, Sigmoid, Rect"
+        ):
             take(x)
 
 

@@ -119,7 +119,7 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         self.weight = nn.Parameter(torch.empty(post, pre, k))
         self._make_delays(post, pre, k)
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
-        self.register_module("neuron", None)
+        self.neuron = None
         if sigma_learned:
             self.log_sigma = nn.Parameter(torch.zeros(()))
         self._stream = streaming.Stream()

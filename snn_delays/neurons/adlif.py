@@ -173,7 +173,7 @@ def _kept(shortest: float, longest: float) -> Range:
 def _in_range(owner: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a node that can fire and be reset; as those of ``lif``."""
     given = {"v_threshold": 1.0, "v_reset": None, **settings}
-    checked(owner, given["v_threshold"], given["v_reset"], 1.0, False)
+    checked(owner, given["v_threshold"], given["v_reset"], "boxcar", 1.0, False)
     return settings
 
 

@@ -55,11 +55,12 @@ def cubalif(
     tau_syn: float = 2.0,
     v_threshold: float = 1.0,
     v_reset: float | None = 0.0,
+    surrogate: str = "atan",
     surrogate_alpha: float = 5.0,
     detach_reset: bool = True,
 ) -> CuBaLIFNode:
     """A ``CuBaLIFNode``, multi-step; ``tau_syn`` in steps, all else as for ``lif``."""
-    settings = checked("cubalif", v_threshold, v_reset, surrogate_alpha, detach_reset)
+    settings = checked("cubalif", v_threshold, v_reset, surrogate, surrogate_alpha, detach_reset)
     taus = {"tau": steps("cubalif", tau), "tau_syn": steps("cubalif", tau_syn)}
     return published(CuBaLIFNode, **taus, **settings)
 

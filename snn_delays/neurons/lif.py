@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based import neuron
 from torch import Tensor
 
 from snn_delays.arguments import real_number
@@ -15,6 +15,7 @@ from snn_delays.neurons import described
 from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.plif import PLIFNode
 from snn_delays.neurons.swept import Swept, steps
+from snn_delays.ops import surrogates
 
 
 class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
@@ -41,6 +42,7 @@ def lif(
     *,
     v_threshold: float = 1.0,
     v_reset: float | None = 0.0,
+    surrogate: str = "atan",
     surrogate_alpha: float = 5.0,
     detach_reset: bool = True,
 ) -> LIFNode:
@@ -51,17 +53,22 @@ def lif(
     Args:
         tau: membrane time constant in steps, > 1.
         v_reset: hard reset to this value; ``None`` subtracts the threshold (soft reset).
-        surrogate_alpha: steepness of the ATan surrogate gradient.
+        surrogate, surrogate_alpha: slope in place of the spike's, see ``ops/surrogates.py``.
 
     Raises:
         UsageError: ``tau`` not above one step, a threshold or steepness that is not positive.
     """
-    settings = checked("lif", v_threshold, v_reset, surrogate_alpha, detach_reset)
+    settings = checked("lif", v_threshold, v_reset, surrogate, surrogate_alpha, detach_reset)
     return published(LIFNode, tau=steps("lif", tau), decay_input=False, **settings)
 
 
 def checked(
-    owner: str, v_threshold: float, v_reset: float | None, alpha: float, detach_reset: bool
+    owner: str,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: str,
+    alpha: float,
+    detach_reset: bool,
 ) -> dict[str, Any]:
     """Settings of a spiking node, in range; see ``lif``."""
     v_threshold = real_number(f"{owner}: v_threshold", v_threshold, above=0)
@@ -71,7 +78,7 @@ def checked(
     return {
         "v_threshold": v_threshold,
         "v_reset": v_reset,
-        "surrogate_alpha": real_number(f"{owner}: surrogate_alpha", alpha, above=0),
+        "surrogate_function": surrogates.made(owner, surrogate, alpha),
         "detach_reset": detach_reset,
     }
 
@@ -113,11 +120,16 @@ def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built
     return described.Built(node, divisor)
 
 
-def published(node: Callable[..., Any], *, surrogate_alpha: float = 5.0, **settings: Any) -> Any:
+def published(node: Callable[..., Any], **settings: Any) -> Any:
     """A node that is set up as published but for its settings: multi-step, ATan, no input decay."""
     return node(
-        **{"tau": 2.0, "detach_reset": True, "step_mode": "m", **settings},
-        surrogate_function=surrogate.ATan(alpha=surrogate_alpha),
+        **{
+            "tau": 2.0,
+            "detach_reset": True,
+            "step_mode": "m",
+            "surrogate_function": surrogates.made("lif", "atan", 5.0),
+            **settings,
+        }
     )
 
 

@@ -30,6 +30,7 @@ SURROGATES: dict[str, type[surrogate.SurrogateFunctionBase]] = {
     "slayer": surrogate.PiecewiseExp,
 }
 _CLASSES = tuple(SURROGATES.values())
+CLASSES = tuple(one.__name__ for one in _CLASSES)
 
 
 def made(owner: str, name: str, alpha: float) -> surrogate.SurrogateFunctionBase:

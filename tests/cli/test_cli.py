@@ -165,7 +165,7 @@ WRONG = {
         ("model.tau_ms=10", "neuron.tau_ms must be above 1 step"),
         ("model.max_delay=-1", "max_delay"),
         ("model.max_delay=two", "max_delay"),
-        ("model.granularity=neural", "synaptic, axonal, dendritic, got 'neural'"),
+        ("model.granularity=neural", "axonal+dendritic, common, got 'neural'"),
         ("schedule.end=-1", "got -1"),
         ("schedule=linear schedule.until=2", "until"),
         ("dataset.dt_ms=0", "dt_ms"),
