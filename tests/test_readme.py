@@ -33,9 +33,11 @@ def test_python_blocks_run_and_learn(
 ):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    first, second, third = (text for language, text in BLOCKS if language == "python")
+    first, back, second, third = (text for language, text in BLOCKS if language == "python")
     exec(compile(first, "README.md", "exec"), names)
     assert "tensor([0, 1])" in capsys.readouterr().out
+    exec(compile(back, "README.md", "exec"), names)
+    assert "torch.Size([96, 2, 2])" in capsys.readouterr().out
     exec(compile(second, "README.md", "exec"), names)
     assert "epoch  20/20" in capsys.readouterr().out
     assert names["rows"][-1]["valid_accuracy"] == 1.0

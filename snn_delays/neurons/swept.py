@@ -97,8 +97,9 @@ class Swept(Stateful):
         ours = not theirs or surrogates.index(function) is not None
         if not ours and function.spiking:
             raise UsageError(
-                f"{type(self).__name__}: torch.func takes no gradient of {type(function).__name__}. "
-                f"Use {', '.join(surrogates.CLASSES)}, or torch.autograd."
+                f"{type(self).__name__}: torch.func takes no gradient of "
+                f"{type(function).__name__}. Use {', '.join(surrogates.CLASSES)}, or "
+                "torch.autograd."
             )
 
     def _loop(self, x_seq: Tensor) -> Tensor:
