@@ -65,8 +65,9 @@ def main() -> None:
         f"{'σ':>6}  {'granularity':17} {'ms':>7} {'synaptic ÷':>10} {'÷ Linear':>8} {'MB kept':>8}"
     )
     for sigma in (12.27, 0.5, 0.0):
+        make: Any = DelayLayer
         layers: dict[str, Any] = {
-            name: DelayLayer(SIZE, SIZE, MAX_DELAY, granularity=name, sigma=sigma)
+            name: make(SIZE, SIZE, MAX_DELAY, granularity=name, sigma=sigma)
             for name in GRANULARITIES
         }
         layers["Linear"] = nn.Linear(SIZE, SIZE, bias=False)
