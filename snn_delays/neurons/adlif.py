@@ -21,7 +21,7 @@ class AdaptiveNode(CellNode):
 
         h[t] = v_reset + alpha · (v[t−1] − v_reset) + (1 − alpha) · (x[t] − w[t−1])
         s[t] = 1 where h[t] ≥ v_threshold
-        w[t] = beta · w[t−1] + a · u[t] + b · s[t]
+        w[t] = beta · w[t−1] + a · (u[t] − v_reset) + b · s[t]
 
     They start at rest. Constants stay in their ranges; see ``CellNode``.
 
@@ -205,7 +205,7 @@ def build(values: Parameters, scalars: Scalars, slack: float) -> described.Built
 def step(v, w, current, alpha, beta, a, b, v_threshold, v_reset, reset, feedback):
     h = v_reset + alpha * (v - v_reset) + (1 - alpha) * (current - w)
     v, spikes = described.spiking_step(h, v_threshold, v_reset, reset == 0)
-    w = beta * w + a * (h if feedback == 0 else v) + b * spikes
+    w = beta * w + a * ((h if feedback == 0 else v) - v_reset) + b * spikes
     return v, w, spikes, h
 
 

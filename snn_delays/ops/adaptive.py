@@ -4,7 +4,7 @@
     s[t] = 1 if h[t] ≥ v_threshold else 0
     v[t] = v_reset where s[t] = 1, h[t] elsewhere        (hard reset)
     v[t] = h[t] − v_threshold · s[t]                     (soft reset)
-    w[t] = beta · w[t−1] + a · u[t] + b · s[t],   u = h (before the reset) or v (after it)
+    w[t] = beta · w[t−1] + a · (u[t] − v_reset) + b · s[t],   u = h (before the reset) or v (after)
 
 AdLIF, cAdLIF and SiLIF (gain = 1 − alpha, soft, before), SE-adLIF (gain = 1 − alpha, hard, after)
 and, with a = b = 0, LIF. In their papers w[t] is what w[t−1] is here: made of the last step alone.
@@ -80,7 +80,7 @@ def scan(
         else:
             spikes = fire(h - firing.v_threshold)
         v = after_reset(h, spikes, firing)
-        w = beta * w + a * (h if before else v) + b * spikes
+        w = beta * w + a * ((h if before else v) - firing.v_reset) + b * spikes
         found.append(spikes)
     return torch.stack(found), v, w
 

@@ -42,7 +42,7 @@ def step_forward(
         v[m] = potential - fired * threshold if soft else left
     for m in range(len(h)):
         felt = h[m] if before else v[m]
-        drift = beta[m] * w[m] + a[m] * felt + b[m] * spikes[m]
+        drift = beta[m] * w[m] + a[m] * (felt - rest) + b[m] * spikes[m]
         w[m] = drift if abs(drift) > tiny else zero
 
 
@@ -86,7 +86,7 @@ def step_backward(
         g = from_spike * slope[m] + from_v * (one if soft else one - fired)
         g += a[m] * gw[m] if before else zero
         gh[m] = g if abs(g) > tiny else zero
-        gcells[3, m] += gw[m] * (h[m] if before else after)
+        gcells[3, m] += gw[m] * ((h[m] if before else after) - rest)
         gcells[4, m] += gw[m] * fired
     for m in range(len(h)):
         gcells[0, m] += gh[m] * (v[m] - rest)

@@ -73,8 +73,8 @@ def test_the_plan_knows_how_many_synapses_there_are():
     weight, delay = torch.rand(30, 30, 1), torch.rand(30, 30, 1)
     given = {"sigma": 12.0, "max_delay": 40, "interpolation": "triangle"}
     mask = torch.rand(30, 30, 1) < 0.05
-    assert plan.method_for(x, weight, **given) == "dense"
-    assert plan.method_for(x, weight, **given, mask=mask) == "taps"
+    assert plan.method_for(x, weight, delay, **given) == "dense"
+    assert plan.method_for(x, weight, delay, **given, mask=mask) == "taps"
     same = [
         plan.delay_convolution(x, weight * mask, delay, **given, mask=one) for one in (None, mask)
     ]

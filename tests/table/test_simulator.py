@@ -27,7 +27,9 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
     sent = {one.name: np.zeros((steps, one.size)) for one in table.populations}
     sent["input"] = np.concatenate([counts, np.zeros((table.tail_steps, counts.shape[1]))])
     v = {one.name: [float(x) for x in rest(one)] for one in table.populations}
-    leaking = {one.name: [0.0] * one.size for one in table.populations}  # CuBaLIF's currents
+    leaking = {
+        one.name: [0.0] * one.size for one in table.populations
+    }  # CuBaLIF's currents, AdLIF's w
     potentials = np.zeros((steps, table.output.size))
     for t in range(steps):
         for population in table.populations:
@@ -44,6 +46,12 @@ def synapse_by_synapse(table: DelayTable, counts: np.ndarray) -> Simulation:
                             else:
                                 unit = rows.weight_scale
                             current += float(rows.weight[s]) * unit * arrived
+                if "a" in population.parameters:
+                    state = v[population.name][post], leaking[population.name][post]
+                    state = adaptive_step(population, post, *state, current)
+                    v[population.name][post], leaking[population.name][post], spike = state
+                    sent[population.name][t, post] = spike
+                    continue
                 if "alpha" in population.parameters:
                     before = leaking[population.name][post]
                     current += kept_of(population, "alpha", post, before)
@@ -70,6 +78,20 @@ def one_step(population: Population, post: int, v: float, current: float) -> tup
     if spike:
         v = v_reset if population.scalars["reset"] == "hard" else v - own["v_threshold"]
     return v, spike
+
+
+def adaptive_step(
+    population: Population, post: int, v: float, w: float, current: float
+) -> tuple[float, float, bool]:
+    """AdLIF, by its equations."""
+    own = {name: values[post].item() for name, values in population.parameters.items()}
+    alpha, v_reset = own["alpha"], own["v_reset"]
+    h = v_reset + alpha * (v - v_reset) + (1 - alpha) * (current - w)
+    spike, v = h >= own["v_threshold"], h
+    if spike:
+        v = v_reset if population.scalars["reset"] == "hard" else h - own["v_threshold"]
+    felt = h if population.scalars["feedback"] == "before" else v
+    return v, own["beta"] * w + own["a"] * (felt - v_reset) + own["b"] * spike, spike
 
 
 def kept_of(population: Population, name: str, post: int, value: float) -> float:

@@ -2,7 +2,7 @@
 
 v ← v_reset + alpha · (v − v_reset) + (1 − alpha) · (I − w)
 spike where v ≥ v_threshold; then v ← v_reset ("hard") or v ← v − v_threshold ("soft")
-w ← beta · w + a · u + b · spike, u being v before that reset or after it (feedback)
+w ← beta · w + a · (u − v_reset) + b · spike, u being v before that reset or after it (feedback)
 
 AdLIF, cAdLIF and SiLIF have the soft reset and feedback from before it, SE-adLIF the hard one and
 feedback from after it. Bittar & Garner, "A surrogate gradient spiking baseline for speech command
@@ -20,7 +20,7 @@ BEFORE = 0  # the index of this feedback
 def step(v, w, current, alpha, beta, a, b, v_threshold, v_reset, reset, feedback):
     h = v_reset + alpha * (v - v_reset) + (1 - alpha) * (current - w)
     v, spike = after(h, v_threshold, v_reset, reset)
-    w = beta * w + a * (h if feedback == BEFORE else v)
+    w = beta * w + a * ((h if feedback == BEFORE else v) - v_reset)
     if spike:
         w += b
     return v, w, spike
@@ -32,11 +32,12 @@ ADLIF = Model(
     text="adaptive leaky integrate-and-fire",
     equation="v ← v_reset + alpha · (v − v_reset) + (1 − alpha) · (I − w); spike where "
     "v ≥ v_threshold, then v ← v_reset (reset hard) or v ← v − v_threshold (soft); "
-    "w ← beta · w + a · u + b · spike, u = v before that reset or after it (feedback)",
+    "w ← beta · w + a · (u − v_reset) + b · spike, u = v before that reset or after it "
+    "(feedback)",
     parameters=(
         Parameter("alpha", SHARE, "share of v kept per step; the currents' is 1 − alpha"),
         Parameter("beta", SHARE, "share of w kept per step"),
-        Parameter("a", FACTOR, "what v adds to w, per step and v"),
+        Parameter("a", FACTOR, "what v above v_reset adds to w, per step and v"),
         Parameter("b", POTENTIAL, "what a spike adds to w"),
         *firing,
     ),
