@@ -25,12 +25,13 @@ BOTH = "axonal+dendritic"  # the one method of delays of both ends
 
 # Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
 # device: scripts/bench/paths.py measures them. On GPUs nothing was measured: one product of
-# ``lowrank`` is taken for one and a half, for its filters. ``along time`` is the cost of one tap of
-# ``factored``'s filters as that of so many columns of a product (scripts/bench/axonal.py).
+# ``lowrank`` is taken for one and a half, for its filters. ``turn`` and ``along time`` are what
+# a filter of ``factored`` and each of its taps cost, in columns of a product
+# (scripts/bench/axonal.py).
 COST = {
-    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "along time": 16.0},
-    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "along time": 16.0},
-    "gpu": {"dense": 1.0, "lowrank": 1.5, "along time": 16.0},
+    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "turn": 70.0, "along time": 2.0},
+    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "turn": 70.0, "along time": 2.0},
+    "gpu": {"dense": 1.0, "lowrank": 1.5, "turn": 70.0, "along time": 2.0},
 }
 
 
@@ -62,7 +63,8 @@ def choose(
     costs = {"dense": float(max_delay + 1)}
     for end, others in (ends or {}).items():
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
-        costs[end] = kernel_count * (1 + cost["along time"] * needed / others)
+        columns = cost["turn"] + cost["along time"] * needed
+        costs[end] = kernel_count * (1 + columns / others)
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
         rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
         costs["lowrank"] = cost["lowrank"] * rank

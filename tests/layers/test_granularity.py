@@ -227,7 +227,7 @@ def test_delays_of_both_ends_learn_at_the_rate_of_delays_and_rest_at_zero_width(
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_every_granularity_becomes_a_table_of_the_same_spikes(granularity: str) -> None:
+def test_every_granularity_becomes_a_table_of_its_whole_delays(granularity: str) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(
         DelayLayer(6, 8, 5, granularity=granularity, kernel_count=2),

@@ -51,7 +51,7 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.integers(1, 9)),
         dropout=draw(st.sampled_from([0.0, 0.4])),
         kernel_count=draw(st.integers(1, 3)),
-        granularity=draw(st.sampled_from(["synaptic", "axonal", "dendritic"])),
+        granularity=draw(st.sampled_from(RecurrentDelayLayer.granularities)),
         interpolation=draw(st.sampled_from(INTERPOLATIONS)),
         sigma=draw(st.sampled_from([None, 0.0, 0.5, 2.0])),
     ).double()
