@@ -38,8 +38,10 @@ class RecurrentDelayLayer(DelayLayer):
         max_delay: largest delay, in steps; the shortest is 1, so the kernel has ``max_delay`` taps.
         dropout: share of recurrent currents left out in training, per neuron and sample for its
             whole duration.
-        kernel_count, granularity, interpolation, sigma, method: as for ``DelayLayer``. ``sigma``
-            None is half the kernel.
+        kernel_count, granularity, interpolation, sigma: as for ``DelayLayer``, but for delays of
+            both ends. ``sigma`` None is half the kernel.
+        method: ``"reference"`` is the loop over time in torch; all others are the compiled scan
+            where that serves, see ``ops/recurrent_scan.py``.
 
     Shape:
         ``[T, N, size] → [T, N, size]``, or ``[N, size] → [N, size]`` with ``step_mode="s"``.
