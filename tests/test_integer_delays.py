@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from small_runs import SETTINGS, network
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from snn_delays import DelayLayer, fit, rounded
+from snn_delays import DelayLayer, RecurrentDelayLayer, fit, rounded
 from snn_delays.callbacks import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
@@ -31,13 +32,23 @@ KINDS: list[dict[str, Any]] = [
         GRANULARITIES, INTERPOLATIONS, (1, 2)
     )
 ]
+KINDS += [
+    {"recurrent": granularity, "interpolation": interpolation}
+    for granularity, interpolation in itertools.product(
+        RecurrentDelayLayer.granularities, INTERPOLATIONS
+    )
+]
 
 
 def kind_of_network(data: SpikeData, kind: dict[str, Any] | None) -> DelaySNN:
-    if kind is not None:
+    if kind is not None and "recurrent" not in kind:
         return network(data, **kind)
     torch.manual_seed(0)
-    return DelaySNN([data.n_channels, 16, data.n_classes], plain_synapses)
+    sizes, back = [data.n_channels, 16, data.n_classes], None
+    if kind is not None:
+        settings = {"granularity": kind["recurrent"], "interpolation": kind["interpolation"]}
+        back = partial(RecurrentDelayLayer, max_delay=8, **settings)
+    return DelaySNN(sizes, plain_synapses, recurrent=back)
 
 
 def delays_of(net: nn.Module) -> list[Tensor]:
