@@ -23,7 +23,7 @@ from omegaconf import DictConfig, open_dict
 from spikingjelly.activation_based import layer
 from torch import nn
 
-from snn_delays.arguments import shown
+from snn_delays.arguments import choice, real_number, shown, whole_number
 from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
@@ -87,18 +87,30 @@ def delay_snn(
         bias=bias,
         **common,
     )
+    choice("model.recurrent", recurrent, (None, *RecurrentDelayLayer.granularities))
     onto_itself = partial(
         RecurrentDelayLayer,
-        max_delay=recurrent_max_delay,
+        max_delay=whole_number(
+            *("model.recurrent_max_delay", recurrent_max_delay, 1),
+            unit="steps",
+            advice="Neurons hear their own spikes one step later at the earliest.",
+        ),
         granularity=recurrent,
-        dropout=recurrent_dropout,
+        dropout=real_number(
+            "model.recurrent_dropout", recurrent_dropout, 0, below=1, must="lie in [0, 1)"
+        ),
         **common,
     )
     where = [True] * len(hidden) if recurrent_layers is None else recurrent_layers
-    if not (isinstance(where, list) and all(isinstance(one, bool) for one in where)):
+    each = isinstance(where, list) and len(where) == len(hidden)
+    if not (each and all(isinstance(one, bool) for one in where)):
         raise UsageError(
-            f"model.recurrent_layers must be null or one of true and false for each hidden layer, "
-            f"such as [false,true], got {where!r}."
+            f"model.recurrent_layers must be null, or true or false for each of {len(hidden)} "
+            f"hidden layers, such as [{','.join(['true'] * len(hidden))}], got {where!r}."
+        )
+    if recurrent is None and recurrent_layers is not None:
+        raise UsageError(
+            "model.recurrent_layers needs model.recurrent=axonal, or another granularity, got null."
         )
     net = DelaySNN(
         [n_channels, *hidden, n_classes],

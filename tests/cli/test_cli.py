@@ -165,6 +165,8 @@ WRONG = {
         ("model.tau_ms=10", "neuron.tau_ms must be above 1 step"),
         ("model.max_delay=-1", "max_delay"),
         ("model.max_delay=two", "max_delay"),
+        ("model.recurrent=foo", "model.recurrent must be one of null, synaptic, axonal"),
+        ("model.recurrent_layers=[true]", "needs model.recurrent=axonal, or another granularity"),
         ("model.granularity=neural", "axonal+dendritic, common, got 'neural'"),
         ("schedule.end=-1", "got -1"),
         ("schedule=linear schedule.until=2", "until"),
