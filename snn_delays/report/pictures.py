@@ -44,7 +44,7 @@ def draw_delays(net: nn.Module, initial: nn.Module, dt_ms: float, path: Path) ->
             left.hist(new, edges, weights=new_weight, color=_RIGHT, alpha=0.7, label="after")
             left.hist(old, edges, weights=old_weight, histtype="step", color="0.4", label="before")
             left.set(
-                title=f"layer {index}: {trained.in_features} → {trained.out_features}, {kind(net)}",
+                title=f"layer {index}: {_ends(trained)}, {kind(net)}",
                 xlabel=f"delay (steps of {dt_ms:g} ms)",
                 ylabel="share of Σ|w|",
             )
@@ -153,6 +153,13 @@ def comparable(one: SpikeData, other: SpikeData) -> bool:
         and torch.equal(one.test.lengths, other.test.lengths)
         and torch.equal(first.spikes, second.spikes)
     )
+
+
+def _ends(layer: DelayLayer) -> str:
+    """How many neurons a layer leads from and to."""
+    if layer.neuron is not None:
+        return f"{layer.out_features} onto themselves"
+    return f"{layer.in_features} → {layer.out_features}"
 
 
 def kind(net: nn.Module) -> str:
