@@ -48,6 +48,14 @@ def called(function: Callable[..., Any], *, inline: bool = False) -> Any:
     return njit(forceinline=inline)(function)
 
 
+def pasted(function: Callable[..., Any]) -> Any:
+    """A function that is copied into the loops which call it, and compiled as a part of them.
+
+    Loops inside it are then vectorised like theirs; behind a call they were not.
+    """
+    return njit(inline="always")(function)
+
+
 def use_threads(threads: int) -> None:
     """How many threads parallel loops take from now on, as far as there are cores."""
     if not _forked:

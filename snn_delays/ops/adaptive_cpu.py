@@ -7,11 +7,11 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.interpolation import TINY
-from snn_delays.loop import called, loop
+from snn_delays.loop import loop, pasted
 from snn_delays.ops.surrogates_cpu import slopes
 
 
-@called
+@pasted
 def step_forward(
     h: NDArray,
     spikes: NDArray,
@@ -46,7 +46,7 @@ def step_forward(
         w[m] = drift if abs(drift) > tiny else zero
 
 
-@called
+@pasted
 def step_backward(
     gh: NDArray,
     gv: NDArray,
@@ -172,7 +172,7 @@ def backward(
         gv_first[n], gw_first[n] = gv, gw
 
 
-@called
+@pasted
 def after_reset(v: NDArray, h: NDArray, threshold: float, rest: float, soft: bool) -> None:
     """v of a row of neurons from h."""
     zero = h.dtype.type(0)

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.loop import called
+from snn_delays.loop import pasted
 
 
-@called
+@pasted
 def slopes(out: NDArray, h: NDArray, threshold: float, surrogate: int, alpha: float) -> None:
     """out[m] = slope at h[m]; one kind for the whole row, so that each loop is vectorised."""
     kind = h.dtype.type
