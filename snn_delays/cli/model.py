@@ -293,11 +293,19 @@ def _given(section: DictConfig, name: str, make: Any, dt_ms: float) -> dict[str,
                 f"{', '.join(signature(make).parameters)}."
             )
         if argument != key:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UsageError(f"{name}.{key} must be a number of milliseconds, got {value!r}.")
-            value = value / dt_ms
+            value = _in_steps(f"{name}.{key}", value, dt_ms)
         given[argument] = value
     return given
+
+
+def _in_steps(key: str, value: Any, dt_ms: float) -> Any:
+    """Milliseconds, one number or several, as steps."""
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            raise UsageError(f"{key} must be a number of milliseconds, got {value!r}.")
+    steps = [one / dt_ms for one in several]
+    return steps if isinstance(value, list) else steps[0]
 
 
 def _argument(key: str, make: Any) -> str | None:

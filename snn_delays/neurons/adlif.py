@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.arguments import choice, real_number
+from snn_delays.errors import UsageError
 from snn_delays.neurons import described
-from snn_delays.neurons.cell import ANY, CellNode, Range
+from snn_delays.neurons.cell import ANY, CellNode, Range, in_order
 from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.lif import checked
 
@@ -93,13 +94,20 @@ class AdaptiveNode(CellNode):
 class AdLIFNode(AdaptiveNode):
     """AdLIF of Bittar & Garner (2022, Front. Neurosci. 16): soft reset, boxcar.
 
-    alpha from exp(−1/5) to exp(−1/25), beta from exp(−1/30) to exp(−1/120), a from −1 to 1, b from
-    0 to 2. Its states begin at random there.
+    a from −1 to 1, b from 0 to 2. Its states begin at random there.
+
+    Args:
+        tau_v, tau_w: ranges of the time constants in steps: alpha = exp(−1/tau_v), beta =
+            exp(−1/tau_w).
+        settings: as for ``AdaptiveNode``.
     """
 
-    def __init__(self, size: int, **settings: Any) -> None:
-        given = {"alpha": _kept(5, 25), "beta": _kept(30, 120), "a": (-1, 1), "b": (0, 2)}
-        super().__init__(size, **_in_range(type(self).__name__, {**given, **settings}))
+    def __init__(
+        self, size: int, *, tau_v: Range = (5, 25), tau_w: Range = (30, 120), **settings: Any
+    ) -> None:
+        kept = {"alpha": _kept(self, "tau_v", tau_v), "beta": _kept(self, "tau_w", tau_w)}
+        given = {"a": (-1, 1), "b": (0, 2), **settings}
+        super().__init__(size, **kept, **_in_range(type(self).__name__, given))
 
 
 class CAdLIFNode(AdaptiveNode):
@@ -118,20 +126,28 @@ class SEAdLIFNode(AdaptiveNode):
 
         w[t] = beta · w[t−1] + (1 − beta) · q · (a · v[t] + b · s[t])
 
-    alpha from exp(−1/5) to exp(−1/25), beta from exp(−1/60) to exp(−1/300), for steps of 4 ms; a
-    from 0 to 1, b from 0 to 2.
+    a from 0 to 1, b from 0 to 2.
 
     Args:
         q: weight of a and b.
+        tau_v, tau_w: as for ``AdLIFNode``; published for steps of 4 ms.
         settings: as for ``AdaptiveNode``.
     """
 
-    def __init__(self, size: int, *, q: float = 120.0, **settings: Any) -> None:
-        given = {"alpha": _kept(5, 25), "beta": _kept(60, 300), "a": (0, 1), "b": (0, 2)}
+    def __init__(
+        self,
+        size: int,
+        *,
+        q: float = 120.0,
+        tau_v: Range = (5, 25),
+        tau_w: Range = (60, 300),
+        **settings: Any,
+    ) -> None:
+        kept = {"alpha": _kept(self, "tau_v", tau_v), "beta": _kept(self, "tau_w", tau_w)}
         of_reset = {"v_reset": 0.0, "feedback": "after", "surrogate": "slayer"}
         self.q = real_number("SEAdLIFNode: q", q, above=0)
-        given |= {**of_reset, "surrogate_alpha": 5.0, **settings}
-        super().__init__(size, **_in_range(type(self).__name__, given))
+        given = {"a": (0, 1), "b": (0, 2), **of_reset, "surrogate_alpha": 5.0, **settings}
+        super().__init__(size, **kept, **_in_range(type(self).__name__, given))
 
     def acting(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         alpha, beta, a, b = super().acting()
@@ -143,21 +159,32 @@ class SiLIFNode(AdaptiveNode):
 
         alpha = exp(−exp(A + delta)),   beta = exp(−exp(B + delta))
 
-    A begins uniformly from ln 10 to ln 250, B from ln 2.5 to ln 10, delta at ln 0.004; a from 0 to
-    1, b from 0 to 2. Whatever A, B and delta are, alpha and beta are shares.
+    delta begins at ln 0.004, A and B uniformly so that time constants lie in their ranges: from
+    ln 10 to ln 250, and from ln 2.5 to ln 10. a from 0 to 1, b from 0 to 2. Whatever A, B and delta
+    are, alpha and beta are shares.
+
+    Args:
+        tau_v, tau_w: ranges of 1 / exp(A + delta) and 1 / exp(B + delta) at first, in steps;
+            published for steps of 4 ms.
+        settings: as for ``AdaptiveNode``.
     """
 
     names = ("A", "B", "a", "b")
 
-    def __init__(self, size: int, **settings: Any) -> None:
-        given = {"alpha": ANY, "beta": ANY, "a": (0, 1), "b": (0, 2), **settings}
-        super().__init__(size, **_in_range(type(self).__name__, given))
+    def __init__(
+        self, size: int, *, tau_v: Range = (1, 25), tau_w: Range = (25, 100), **settings: Any
+    ) -> None:
+        self.taus = {"A": _steps(self, "tau_v", tau_v), "B": _steps(self, "tau_w", tau_w)}
+        given = {"a": (0, 1), "b": (0, 2), **settings}
+        super().__init__(size, alpha=ANY, beta=ANY, **_in_range(type(self).__name__, given))
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        nn.init.uniform_(self.get_parameter("A"), math.log(10), math.log(250))
-        nn.init.uniform_(self.get_parameter("B"), math.log(2.5), math.log(10))
-        self.delta = nn.Parameter(torch.full_like(self.get_parameter("A"), math.log(0.004)))
+        delta = math.log(0.004)
+        for name, (shortest, longest) in self.taus.items():
+            limits = -math.log(longest) - delta, -math.log(shortest) - delta
+            nn.init.uniform_(self.get_parameter(name), *limits)
+        self.delta = nn.Parameter(torch.full_like(self.get_parameter("A"), delta))
 
     def acting(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         fast, slow, a, b = super().acting()
@@ -165,8 +192,18 @@ class SiLIFNode(AdaptiveNode):
         return alpha, beta, a, b
 
 
-def _kept(shortest: float, longest: float) -> Range:
-    """Shares kept per step by time constants of so many steps."""
+def _steps(node: AdaptiveNode, name: str, given: Range) -> Range:
+    """A range of time constants."""
+    name = f"{type(node).__name__}: {name}"
+    shortest, longest = in_order(name, given)
+    if not 0 < shortest <= longest < math.inf:
+        raise UsageError(f"{name} must be a range of positive numbers of steps, got {given}.")
+    return shortest, longest
+
+
+def _kept(node: AdaptiveNode, name: str, given: Range) -> Range:
+    """What such time constants keep per step."""
+    shortest, longest = _steps(node, name, given)
     return math.exp(-1 / shortest), math.exp(-1 / longest)
 
 

@@ -61,7 +61,7 @@ class CellNode(Stateful, base.MemoryModule):
         self.surrogate_function: Any = surrogates.made(name, surrogate, surrogate_alpha)
         self.detach_reset = bool(detach_reset)
         self.step_mode = choice(f"{name}: step_mode", step_mode, ("s", "m"))
-        self.ranges = {key: _range(f"{name}: {key}", given) for key, given in ranges.items()}
+        self.ranges = {key: in_order(f"{name}: {key}", given) for key, given in ranges.items()}
         for key in self.ranges:
             self.register_parameter(key, nn.Parameter(torch.empty(self.size)))
         self.register_memory("v", 0.0 if self.v_reset is None else self.v_reset)
@@ -165,7 +165,8 @@ class CellNode(Stateful, base.MemoryModule):
         )
 
 
-def _range(name: str, given: Any) -> Range:
+def in_order(name: str, given: Any) -> Range:
+    """Two numbers, the lower one first."""
     try:
         low, high = map(float, given)
     except (TypeError, ValueError):

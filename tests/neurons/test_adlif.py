@@ -95,6 +95,17 @@ def test_constants_begin_in_their_published_ranges() -> None:
         assert high >= found[1] > high - 0.01 * (high - low)
 
 
+@pytest.mark.parametrize("make", [AdLIFNode, SEAdLIFNode, SiLIFNode])
+def test_time_constants_of_other_steps(make: Any) -> None:
+    """Steps of 10 ms in place of 4."""
+    node = make(500, tau_v=(2, 10), tau_w=(24, 120)).double()
+    shares = node.acting()[:2]
+    for kept, (shortest, longest) in zip(shares, ((2, 10), (24, 120)), strict=True):
+        taus = -1 / kept.detach().log()
+        assert shortest * 0.999 < float(taus.min()) < shortest * 1.1
+        assert longest * 0.9 < float(taus.max()) < longest * 1.001
+
+
 @given(
     seed=st.integers(0, 2**16),
     v_reset=st.sampled_from([None, 0.0, -0.2]),
@@ -186,7 +197,11 @@ def test_refused() -> None:
         CAdLIFNode(4).load_state_dict(state)
     CAdLIFNode(4, alpha=(0.3, 1.0)).load_state_dict(state)
     with pytest.raises(UsageError, match=r"alpha must be a range \(low, high\), got 0.5"):
-        AdLIFNode(3, alpha=0.5)
+        CAdLIFNode(3, alpha=0.5)
+    with pytest.raises(UsageError, match=r"SiLIFNode: tau_v must be a range of positive numbers"):
+        SiLIFNode(3, tau_v=(0, 25))
+    with pytest.raises(UsageError, match=r"AdLIFNode: tau_w must be a range \(low, high\)"):
+        AdLIFNode(3, tau_w=(120, 30))
     with pytest.raises(UsageError, match="surrogate must be one of atan, sigmoid, boxcar"):
         AdLIFNode(3, surrogate="step")
     node = AdLIFNode(3)
