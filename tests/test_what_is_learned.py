@@ -47,6 +47,7 @@ def built(data: SpikeData, **settings: Any) -> nn.Module:
     whole |= {"dropout": 0.0, "batch_norm": True, "granularity": "synaptic", "kernel_count": 1}
     whole |= {"interpolation": "gaussian", "sigma_learned": False, "bias": False, "tail": None}
     whole |= {"recurrent": None, "recurrent_max_delay": 24, "recurrent_dropout": 0.0}
+    whole |= {"first_delays": None, "recurrent_first_delays": None}
     whole |= {"recurrent_layers": None}
     whole |= {"readout": "sum_softmax", "method": "auto", **settings}
     return delay_snn(

@@ -74,23 +74,26 @@ def _in_keys(line: str) -> str:
     called, colon, text = line.partition(": ")
     if not colon or called not in _sections():
         return line
-    section, keys = _sections()[called]
+    prefix, keys = _sections()[called]
 
     def key(found: re.Match[str]) -> str:
         name = found[0] if found[0] in keys else f"{found[0]}_ms"
         meant = "_" in found[0] or re.match(r" must\b|=", text[found.end() :])
-        return f"{section}.{name}" if name in keys and meant else found[0]
+        return f"{prefix}{name}" if name in keys and meant else found[0]
 
     return re.sub(r"(?<![\w.])\w+", key, text)
 
 
 @cache
 def _sections() -> dict[str, tuple[str, set[str]]]:
-    """Section and keys of what its ``_target_`` names, and of what that makes in turn."""
+    """How keys begin, and go on, of what a section's ``_target_`` names and of what that makes."""
     found: dict[str, tuple[str, set[str]]] = {}
     for (section, _), content in options().items():
         called = "fit" if section == "trainer" else content.get("_target_", "")
         name = called.rpartition(".")[2]
         keys = {key for key in content if not key.startswith("_")}
-        found[name] = (section, keys | found.get(name, ("", set()))[1])
-    return found | dict.fromkeys(("DelaySNN", "DelayLayer"), found["delay_snn"])
+        found[name] = (f"{section}.", keys | found.get(name, ("", set()))[1])
+    of_model, onto_itself = found["delay_snn"], "recurrent_"
+    back = {key.removeprefix(onto_itself) for key in of_model[1] if key.startswith(onto_itself)}
+    found["RecurrentDelayLayer"] = (f"{of_model[0]}{onto_itself}", back)
+    return found | dict.fromkeys(("DelaySNN", "DelayLayer"), of_model)

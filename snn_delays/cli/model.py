@@ -23,7 +23,7 @@ from omegaconf import DictConfig, open_dict
 from spikingjelly.activation_based import layer
 from torch import nn
 
-from snn_delays.arguments import choice, real_number, shown, whole_number
+from snn_delays.arguments import choice, shown
 from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
@@ -57,12 +57,14 @@ def delay_snn(
     kernel_count: int,
     interpolation: Any,
     sigma_learned: bool,
+    first_delays: Any,
     bias: bool,
     readout: Any,
     tail: int | None,
     method: Any,
     recurrent: Any,
     recurrent_max_delay: int,
+    recurrent_first_delays: Any,
     recurrent_dropout: float,
     recurrent_layers: list[bool] | None,
 ) -> DelaySNN:
@@ -84,21 +86,17 @@ def delay_snn(
         max_delay=max_delay,
         granularity=granularity,
         sigma_learned=sigma_learned,
+        first_delays=first_delays,
         bias=bias,
         **common,
     )
     choice("model.recurrent", recurrent, (None, *RecurrentDelayLayer.granularities))
     onto_itself = partial(
         RecurrentDelayLayer,
-        max_delay=whole_number(
-            *("model.recurrent_max_delay", recurrent_max_delay, 1),
-            unit="steps",
-            advice="Neurons hear their own spikes one step later at the earliest.",
-        ),
+        max_delay=recurrent_max_delay,
         granularity=recurrent,
-        dropout=real_number(
-            "model.recurrent_dropout", recurrent_dropout, 0, below=1, must="lie in [0, 1)"
-        ),
+        first_delays=recurrent_first_delays,
+        dropout=recurrent_dropout,
         **common,
     )
     where = [True] * len(hidden) if recurrent_layers is None else recurrent_layers

@@ -20,7 +20,7 @@ from snn_delays.interpolation import (
     require_finite,
 )
 from snn_delays.layers.buffers import Buffers
-from snn_delays.layers.granularity import GRANULARITIES, Delays, Granularity
+from snn_delays.layers.granularity import GRANULARITIES, Delays, First, Granularity
 from snn_delays.layers.memory import InputMemory
 from snn_delays.layers.rest import rest_if_integer
 from snn_delays.ops import factored, plan, streaming
@@ -54,6 +54,8 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
             (``"straight_through"``; Bengio, Léonard, Courville, 2013, arXiv:1308.3432).
         sigma_learned: whether σ is learned (as its logarithm, ``log_sigma``); schedules then leave
             it alone, and the method is ``dense``.
+        first_delays: where delays start, in steps: uniform between two, or half-normal of one
+            width; ``None`` is uniform over the kernel.
         bias: adds a learnable current to every postsynaptic neuron, at first 0.
         method: how to compute it; see ``ops/plan.py``.
 
@@ -92,6 +94,7 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         interpolation: Interpolation = "gaussian",
         sigma: float | None = None,
         sigma_learned: bool = False,
+        first_delays: First | None = None,
         bias: bool = False,
         step_mode: Literal["s", "m"] = "m",
         method: Method = "auto",
@@ -113,6 +116,7 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         self.step_mode = choice("DelayLayer: step_mode", step_mode, ("s", "m"))
         sigma = first_sigma(self.reach) if sigma is None else sigma
         self.first_sigma = real_number("DelayLayer: sigma", sigma, 0, unit="steps")
+        self.first_delays = self._checked_first(first_delays)
         self.method_used: str | None = None  # how the last sequence was computed
 
         post, pre, k = self.out_features, self.in_features, self.kernel_count
@@ -126,11 +130,11 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """σ as at first; weights Kaiming-uniform for ReLU, delays uniform over the kernel."""
+        """σ as at first; weights Kaiming-uniform for ReLU, delays as ``first_delays``."""
         self.sigma = self.first_sigma
         nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
-        for name, (low, high) in self.delay_ranges.items():
-            nn.init.uniform_(getattr(self, name), float(low), float(high))
+        for name in self.delay_ranges:
+            self.draw_delays_(getattr(self, name), name)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

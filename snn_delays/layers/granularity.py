@@ -3,12 +3,15 @@ ends."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from snn_delays.arguments import real_number, shown
+from snn_delays.errors import UsageError
 from snn_delays.interpolation import require_finite
 from snn_delays.layers.buffers import stored
 from snn_delays.ops.factored import Stages
@@ -16,6 +19,7 @@ from snn_delays.ops.factored import Stages
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 BOTH_ENDS = "axonal+dendritic"
+First = float | Sequence[float]
 
 
 class Delays(nn.Module):
@@ -30,6 +34,7 @@ class Delays(nn.Module):
     min_delay = 0  # the shortest delay, in steps
     granularity: str
     max_delay: int
+    first_delays: First  # in steps: half-normal of this width, or uniform from one to another
 
     def _make_delays(self, post: int, pre: int, k: int) -> None:
         shapes = {
@@ -49,6 +54,36 @@ class Delays(nn.Module):
             return {"delay": (self.min_delay, self.max_delay)}
         half = (self.max_delay - self.min_delay) // 2
         return {"delay_pre": (self.min_delay, self.max_delay - half), "delay_post": (0, half)}
+
+    @torch.no_grad()
+    def draw_delays_(
+        self, into: Tensor, name: str = "delay", generator: torch.Generator | None = None
+    ) -> None:
+        """Delays as they start; each of both ends takes its share of them."""
+        shortest, longest = self.delay_ranges[name]
+        share = (longest - shortest) / max(self.max_delay - self.min_delay, 1)
+        first = self.first_delays
+        if isinstance(first, int | float):
+            into.normal_(0.0, first * share, generator=generator).abs_()
+            into.add_(shortest).clamp_(shortest, longest)
+        else:
+            low, high = (shortest + share * (end - self.min_delay) for end in first)
+            into.uniform_(low, high, generator=generator)
+
+    def _checked_first(self, given: Any) -> First:
+        low, high = float(self.min_delay), float(self.max_delay)
+        name = f"{type(self).__name__}: first_delays"
+        if given is None:
+            return low, high
+        if not isinstance(given, list | tuple):
+            return float(real_number(name, given, above=0, unit="steps"))
+        ends = [float(real_number(name, one, unit="steps")) for one in given]
+        if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
+            raise UsageError(
+                f"{name} must be a range (low, high) within {low:g} … {high:g} steps, or the width "
+                f"of a half-normal distribution, got {shown(given)}."
+            )
+        return ends[0], ends[1]
 
     def delay_tensors(self) -> list[Tensor]:
         """The learned delays."""

@@ -13,7 +13,7 @@ from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer
-from snn_delays.layers.granularity import BOTH_ENDS, GRANULARITIES, Granularity
+from snn_delays.layers.granularity import BOTH_ENDS, GRANULARITIES, First, Granularity
 from snn_delays.layers.rest import rest_if_integer
 from snn_delays.ops import recurrent, recurrent_scan
 from snn_delays.ops.adaptive import Cell
@@ -38,8 +38,8 @@ class RecurrentDelayLayer(DelayLayer):
         max_delay: largest delay, in steps; the shortest is 1, so the kernel has ``max_delay`` taps.
         dropout: share of recurrent currents left out in training, per neuron and sample for its
             whole duration.
-        kernel_count, granularity, interpolation, sigma: as for ``DelayLayer``, but for delays of
-            both ends. ``sigma`` None is half the kernel.
+        kernel_count, granularity, interpolation, sigma, first_delays: as for ``DelayLayer``, but
+            for delays of both ends. ``sigma`` None is half the kernel.
         method: ``"reference"`` is the loop over time in torch; all others are the compiled scan
             where that serves, see ``ops/recurrent_scan.py``.
 
@@ -70,6 +70,7 @@ class RecurrentDelayLayer(DelayLayer):
         granularity: Granularity = "synaptic",
         interpolation: Interpolation = "gaussian",
         sigma: float | None = None,
+        first_delays: First | None = None,
         step_mode: Literal["s", "m"] = "m",
         method: Method = "auto",
     ) -> None:
@@ -91,6 +92,7 @@ class RecurrentDelayLayer(DelayLayer):
             granularity=granularity,
             interpolation=interpolation,
             sigma=sigma,
+            first_delays=first_delays,
             step_mode=step_mode,
             method=method,
         )

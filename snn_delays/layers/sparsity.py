@@ -96,14 +96,15 @@ def drawn_absent(
 def draw_delays_(
     layer: DelayLayer, of: Bool[Tensor, "post pre k"], generator: Generator | None = None
 ) -> None:
-    """Delays drawn anew, uniformly over the kernel, where each synapse has its own.
+    """Delays drawn anew, as they started, where each synapse has its own.
 
     An axonal or dendritic delay, which others share, stays; and so does one that a parametrisation
     makes.
     """
     own = [*layer.delay_ranges] == ["delay"] and layer.delay.shape == layer.weight.shape
     if own and not is_parametrized(layer, "delay"):
-        drawn = layer.min_delay + layer.reach * torch.rand(layer.delay.shape, generator=generator)
+        drawn = torch.empty(layer.delay.shape)
+        layer.draw_delays_(drawn, generator=generator)
         layer.delay.copy_(torch.where(of, drawn.to(layer.delay), layer.delay))
 
 

@@ -167,6 +167,17 @@ WRONG = {
         ("model.max_delay=two", "max_delay"),
         ("model.recurrent=foo", "model.recurrent must be one of null, synaptic, axonal"),
         ("model.recurrent_layers=[true]", "needs model.recurrent=axonal, or another granularity"),
+        (
+            "model.recurrent=axonal model.recurrent_first_delays=[0,9]",
+            "model.recurrent_first_delays must be a range (low, high) within 1 … 24 steps",
+        ),
+        (
+            "model.recurrent=axonal model.recurrent_max_delay=0",
+            "model.recurrent_max_delay must be a whole number of steps >= 1, got 0.",
+        ),
+        ("model.recurrent=common model.recurrent_dropout=1", "model.recurrent_dropout must lie in"),
+        ("model.first_delays=[9,2]", "model.first_delays must be a range (low, high) within 0"),
+        ("neuron=silif neuron.tau_v_ms=[4,x]", "neuron.tau_v_ms must be a number of milliseconds"),
         ("model.granularity=neural", "axonal+dendritic, common, got 'neural'"),
         ("schedule.end=-1", "got -1"),
         ("schedule=linear schedule.until=2", "until"),
