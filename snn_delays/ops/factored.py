@@ -12,6 +12,9 @@ product. On the CPU ``ops/factored_cpu.py`` makes it; elsewhere it is a grouped 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -58,13 +61,14 @@ def convolve(
 ) -> Float[Tensor, "time batch post"]:
     """Both sums of the module's equation around one product."""
     post, pre, k = weight.shape
+    late = None
     if stages.pre is not None:
         delay = stages.pre[0].expand(pre, k)
-        z = along_time(x, delay, sigma, stages.pre_max, interpolation)
-    else:
-        z = x
+        late = partial(along_time, x, delay, sigma, stages.pre_max, interpolation)
+    z = x if late is None else late()
     if stages.post is None:
-        return _product(z, weight.transpose(1, 2).flatten(1))
+        with _made_again(z, late):
+            return _product(z, weight.transpose(1, 2).flatten(1))
     if stages.pre is None:
         p = _product(z, weight.permute(2, 0, 1).flatten(0, 1))
     else:
@@ -102,6 +106,32 @@ def last(
 def _windows(x: Tensor, taps: int) -> Tensor:
     """``[S + taps − 1, …] → [taps, S, …]``: window j begins j steps later."""
     return torch.stack([x[j : len(x) - taps + 1 + j] for j in range(taps)])
+
+
+def _made_again(z: Tensor, late: Callable[[], Tensor] | None) -> AbstractContextManager[Any]:
+    """Let products keep no z for their gradient, but make it again: a filter is cheap beside them.
+
+    What it is made of is kept anyway, for the filter's own gradient, which also notices if that
+    was written into meanwhile.
+    """
+    if late is None or not z.requires_grad or not for_loops(z):
+        return nullcontext()
+    storage = z.untyped_storage().data_ptr()
+
+    def pack(kept: Tensor) -> Tensor | Callable[[], Tensor]:
+        if kept.untyped_storage().data_ptr() != storage:
+            return kept
+        layout = kept.shape, kept.stride(), kept.storage_offset()
+
+        def again() -> Tensor:
+            with torch.no_grad():
+                return late().as_strided(*layout)
+
+        return again
+
+    return torch.autograd.graph.saved_tensors_hooks(
+        pack, lambda kept: kept if isinstance(kept, Tensor) else kept()
+    )
 
 
 def _product(x: Tensor, matrix: Float[Tensor, "post pre"]) -> Tensor:

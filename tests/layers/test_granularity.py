@@ -67,7 +67,7 @@ def test_all_ways_through_a_layer_are_the_reference(
         kernel_count=kernel_count,
         sigma=sigma,
     ).double()
-    layer.straight_through = straight
+    layer.rounding = "straight_through" if straight else "none"
     x = torch.randn(steps, batch, pre, dtype=torch.float64)
     expected = passes(layer, x, 1, "reference")
     methods = {"axonal": ["axonal"], "dendritic": ["dendritic"], "common": ["axonal", "dendritic"]}
@@ -88,6 +88,28 @@ def test_the_compiled_filter_is_the_grouped_convolution(into_one: bool, sigma: f
         found.append([y.detach(), *torch.autograd.grad((y**2).sum(), [x, delay])])
     for got, wanted in zip(*found, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_delayed_spikes_are_made_again_not_kept() -> None:
+    """Of an axonal layer's forward pass its input stays alone, beside what is small."""
+    layer = DelayLayer(40, 50, 9, granularity="axonal", sigma=0.5)
+    x = torch.randn(60, 30, 40, requires_grad=True)
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = layer(x)
+    assert x.nbytes <= sum(kept.values()) < 1.5 * x.nbytes
+
+    functional.reset_net(layer)
+    source = torch.randn(60, 30, 40)
+    y = layer(source)
+    source.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
 
 
 @pytest.mark.parametrize("method", ["axonal", "dendritic"])
