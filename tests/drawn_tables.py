@@ -99,13 +99,18 @@ def random_population(
     drawn = {}
     for parameter in model.parameters:
         share = parameter.quantity.rounding == "share"
+        least = 0 if np.isfinite(parameter.quantity.low) else -1  # of what multiplies
         if parameter.name == "v_reset" and reset != "hard":
             values = np.zeros(size)
         elif model.integer:
-            low, high = (0, (1 << BETA_SHIFT) + 1) if share else _WHOLE[parameter.quantity.rounding]
+            low, high = (
+                (least << BETA_SHIFT, (1 << BETA_SHIFT) + 1)
+                if share
+                else _WHOLE[parameter.quantity.rounding]
+            )
             values = rng.integers(low, high, size)
         else:
-            low, high = (0, 1) if share else _FLOAT[parameter.quantity.rounding]
+            low, high = (least, 1) if share else _FLOAT[parameter.quantity.rounding]
             values = rng.uniform(low, high, size)
         drawn[parameter.name] = values.astype(model.dtype)
     bias = rng.integers(-80, 80, size) if model.integer else rng.uniform(-0.3, 0.3, size)

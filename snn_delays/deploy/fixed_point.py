@@ -64,9 +64,11 @@ def fixed_point(
     def share(beta: Floats, unit: float) -> Floats:
         beta = beta.astype(np.float64)
         if leak == "shift":
-            # What one shift, and at most one subtraction, leave of v: 2^−s and 1 − 2^−s.
+            # What one shift, and at most one subtraction, leave of v: 2^−s and 1 − 2^−s. Of what
+            # is no share but a factor, 2^s and the negative ones, too.
             powers = 0.5 ** np.arange(beta_shift + 1)
-            grid = np.unique([0.0, *powers, *(1 - powers)])
+            grid = np.unique([0.0, *powers, *(1 - powers), *(1 / powers)])
+            grid = np.concatenate([-grid[:0:-1], grid])
             beta = grid[np.abs(beta[:, None] - grid).argmin(axis=1)]
         return np.rint(beta * 2**beta_shift)
 

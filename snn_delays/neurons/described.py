@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
+from snn_delays.table.models import MODELS
 
 # A table's parameters of a population, float64 ``[size]`` by name, and its scalars.
 Parameters = Mapping[str, NDArray[np.float64]]
@@ -76,22 +77,27 @@ class TorchModel:
 
     @property
     def whole_step(self) -> Callable[..., tuple[Tensor, ...]]:
-        """``step`` in int64: its arguments alpha and beta are shares of 2^beta_shift."""
-        shares = [name in ("alpha", "beta") for name in inspect.signature(self.step).parameters]
+        """``step`` in int64: what multiplies counts in 1 / 2^beta_shift."""
+        kinds = {one.name: one.quantity.rounding for one in MODELS[self.model].parameters}
+        shares = [kinds.get(one) == "share" for one in inspect.signature(self.step).parameters]
         return partial(_whole_step, self.step, shares)
 
 
 class _Share(NamedTuple):
-    """A share of 2^shift that multiplies potentials in int64."""
+    """A factor in 1 / 2^shift that multiplies potentials in int64."""
 
     of: Tensor
     shift: int
 
     def __mul__(self, v: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """⌊|v| · share / 2^shift⌋ with the sign of v, in two parts whose products fit 64 bits."""
-        m = v.abs()
+        """Its fraction is dropped towards 0; in two parts whose products fit 64 bits."""
+        m, of = v.abs(), self.of.abs()
         high = m >> self.shift
-        return v.sign() * (high * self.of + (((m - (high << self.shift)) * self.of) >> self.shift))
+        whole = high * of + (((m - (high << self.shift)) * of) >> self.shift)
+        return v.sign() * self.of.sign() * whole
+
+    def __rsub__(self, one: int) -> _Share:
+        return _Share((one << self.shift) - self.of, self.shift)
 
 
 def require_spikes(node: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,12 +14,23 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import functional
 from torch import Tensor
 
+from snn_delays.deploy import integer_table, quantised
+from snn_delays.deploy.fixed_point import fixed_point
 from snn_delays.errors import UsageError
-from snn_delays.layers import parameter_groups
+from snn_delays.layers import DelayLayer, parameter_groups
 from snn_delays.layers.networks import clamp_delays_
-from snn_delays.neurons import AdaptiveNode, AdLIFNode, CAdLIFNode, SEAdLIFNode, SiLIFNode
+from snn_delays.network import DelaySNN
+from snn_delays.neurons import (
+    AdaptiveNode,
+    AdLIFNode,
+    CAdLIFNode,
+    LeakyReadout,
+    SEAdLIFNode,
+    SiLIFNode,
+)
 from snn_delays.ops import adaptive
 from snn_delays.ops.surrogates import SURROGATES
+from snn_delays.table.simulator import simulate
 
 TIGHT: Any = {"rtol": 0.0, "atol": 1e-9}
 SHAPE = (30, 4, 6)
@@ -211,3 +224,22 @@ def test_refused() -> None:
         node.get_parameter("beta")[1] = math.nan
     with pytest.raises(UsageError, match="beta is NaN"):
         clamp_delays_(node)
+
+
+@pytest.mark.parametrize("make", [AdLIFNode, CAdLIFNode, SEAdLIFNode, SiLIFNode])
+def test_in_whole_numbers(make: Any) -> None:
+    """With many bits the whole-number neurons fire as the float ones do."""
+    torch.manual_seed(0)
+    synapses, output = partial(DelayLayer, max_delay=3), partial(LeakyReadout, 9.0)
+    net = DelaySNN([6, 20, 4], synapses, make, output=output)
+    with torch.no_grad():
+        net.get_parameter("blocks.0.synapses.weight").mul_(4)
+    table = quantised(integer_table(net.eval(), dt_ms=4.0), 8)
+    whole = fixed_point(table, beta_shift=20, weight_shift=14)
+    assert whole.populations[0].model.name == "IntAdLIF"
+    counts = np.random.default_rng(0).poisson(0.5, (40, 6))
+    float_run, whole_run = simulate(table, counts), simulate(whole, counts)
+    assert float_run.spikes["hidden0"].sum() > 20
+    np.testing.assert_array_equal(float_run.spikes["hidden0"], whole_run.spikes["hidden0"])
+    shifted = fixed_point(table, leak="shift", beta_shift=8).populations[0].parameters["a"]
+    assert set(np.abs(shifted)) <= {0, *(1 << np.arange(16)), *(256 - (1 << np.arange(8)))}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,23 +84,30 @@ def one_step(population: Population, post: int, v: float, current: float) -> tup
 def adaptive_step(
     population: Population, post: int, v: float, w: float, current: float
 ) -> tuple[float, float, bool]:
-    """AdLIF, by its equations."""
+    """AdLIF, in both forms, by its equations."""
     own = {name: values[post].item() for name, values in population.parameters.items()}
-    alpha, v_reset = own["alpha"], own["v_reset"]
-    h = v_reset + alpha * (v - v_reset) + (1 - alpha) * (current - w)
+    one = 2 ** population.scalars["beta_shift"] if population.integer else 1
+    part = partial(part_of, population)
+    v_reset = own["v_reset"]
+    h = v_reset + part(own["alpha"], v - v_reset) + part(one - own["alpha"], current - w)
     spike, v = h >= own["v_threshold"], h
     if spike:
         v = v_reset if population.scalars["reset"] == "hard" else h - own["v_threshold"]
     felt = h if population.scalars["feedback"] == "before" else v
-    return v, own["beta"] * w + own["a"] * (felt - v_reset) + own["b"] * spike, spike
+    w = part(own["beta"], w) + part(own["a"], felt - v_reset) + own["b"] * spike
+    return v, w, spike
 
 
 def kept_of(population: Population, name: str, post: int, value: float) -> float:
     """What a leak leaves of a value."""
-    share = population.parameters[name][post].item()
+    return part_of(population, population.parameters[name][post].item(), value)
+
+
+def part_of(population: Population, factor: float, value: float) -> float:
+    """A factor of a value; in whole numbers in 1 / 2^beta_shift, its fraction dropped."""
     if population.integer:
-        return math.trunc(int(value) * Fraction(share, 2 ** population.scalars["beta_shift"]))
-    return share * value
+        return math.trunc(int(value) * Fraction(factor, 2 ** population.scalars["beta_shift"]))
+    return factor * value
 
 
 def draw_counts(seed: int, steps: int, table: DelayTable) -> np.ndarray:

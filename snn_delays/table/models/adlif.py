@@ -12,7 +12,16 @@ recognition" (2022, Frontiers in Neuroscience 16); Baronig et al. (2024, arXiv:2
 from __future__ import annotations
 
 from snn_delays.table.models.lif import LIF, after, check
-from snn_delays.table.models.model import FACTOR, POTENTIAL, SHARE, Model, Parameter, Scalar
+from snn_delays.table.models.model import (
+    FACTOR,
+    POTENTIAL,
+    SHARE,
+    Model,
+    Parameter,
+    Scalar,
+    kept,
+    whole_form,
+)
 
 BEFORE = 0  # the index of this feedback
 
@@ -21,6 +30,30 @@ def step(v, w, current, alpha, beta, a, b, v_threshold, v_reset, reset, feedback
     h = v_reset + alpha * (v - v_reset) + (1 - alpha) * (current - w)
     v, spike = after(h, v_threshold, v_reset, reset)
     w = beta * w + a * ((h if feedback == BEFORE else v) - v_reset)
+    if spike:
+        w += b
+    return v, w, spike
+
+
+def whole_step(
+    v,
+    w,
+    current,
+    alpha,
+    beta,
+    a,
+    b,
+    v_threshold,
+    v_reset,
+    reset,
+    feedback,
+    beta_shift,
+    weight_shift,
+):
+    rest = 2**beta_shift - alpha
+    h = v_reset + kept(v - v_reset, alpha, beta_shift) + kept(current - w, rest, beta_shift)
+    v, spike = after(h, v_threshold, v_reset, reset)
+    w = kept(w, beta, beta_shift) + kept((h if feedback == BEFORE else v) - v_reset, a, beta_shift)
     if spike:
         w += b
     return v, w, spike
@@ -48,5 +81,6 @@ ADLIF = Model(
     state={"v": "v_reset", "w": None},
     step=step,
     check=check,
+    whole_step=whole_step,
 )
-MODELS = (ADLIF,)
+MODELS = (ADLIF, whole_form(ADLIF))

@@ -206,11 +206,11 @@ def inlined(function: Any) -> Any:
 
 @inlined
 def kept(v: float, beta: float, shift: float) -> float:
-    """⌊|v| · beta / 2^shift⌋ with the sign of v: a leak that drops the fraction towards zero.
+    """v · beta / 2^shift, its fraction dropped towards zero.
 
     In two parts, whose products fit into 64 bits.
     """
-    m, b, s = np.int64(abs(v)), np.int64(beta), np.int64(shift)
+    m, b, s = np.int64(abs(v)), np.int64(abs(beta)), np.int64(shift)
     high = m >> s
     whole = np.float64(high * b + (((m - (high << s)) * b) >> s))
-    return whole if v >= 0 else -whole
+    return whole if (v >= 0) == (beta >= 0) else -whole
