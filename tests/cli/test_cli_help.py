@@ -105,7 +105,8 @@ def test_the_version_is_ours(shell: Shell, command: str):
         ("modell.hidden=[8]", "no such setting: modell.hidden; did you mean model.hidden?"),
         (
             "tau=9",
-            "no such setting: tau; did you mean model.tau_ms, neuron.tau_ms or neuron.tau_syn_ms?",
+            "no such setting: tau; did you mean model.tau_ms, neuron.tau_v, neuron.tau_w, "
+            "neuron.tau_ms, neuron.tau_syn_ms, neuron.tau_v_ms or neuron.tau_w_ms?",
         ),
         ("experiment=shdd", "no such experiment: shdd; choose gsc, gsc_axonal, gsc_cadlif,"),
         ("-m hydra/launcher=joblib seed=0,1", "pip install hydra-joblib-launcher"),
