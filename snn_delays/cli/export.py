@@ -195,7 +195,7 @@ def _proof(
     if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
         warn_of_rounding("test", first["accuracy"], second["accuracy"])
     exact = agreement.membrane_bits is not None
-    ties = " (float ties)" if agreement.spikes_differing else ""
+    ties = " (float32 against float64)" if agreement.spikes_differing else ""
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
         f"{agreement.spikes_total:,} differ{ties}, {agreement.predictions_differing} of "
