@@ -108,15 +108,19 @@ def _windows(x: Tensor, taps: int) -> Tensor:
     return torch.stack([x[j : len(x) - taps + 1 + j] for j in range(taps)])
 
 
-def _made_again(z: Tensor, late: Callable[[], Tensor] | None) -> AbstractContextManager[Any]:
+def _made_again(z: Tensor, late: partial[Tensor] | None) -> AbstractContextManager[Any]:
     """Let products keep no z for their gradient, but make it again: a filter is cheap beside them.
 
-    What it is made of is kept anyway, for the filter's own gradient, which also notices if that
-    was written into meanwhile.
+    Its input is kept anyway, for the filter's own gradient.
+
+    Raises:
+        RuntimeError: in the backward pass, if the input or the delays were written into meanwhile.
     """
     if late is None or not z.requires_grad or not for_loops(z):
         return nullcontext()
     storage = z.untyped_storage().data_ptr()
+    made_of: tuple[Tensor, ...] = late.args[:2]
+    versions = [one._version for one in made_of]
 
     def pack(kept: Tensor) -> Tensor | Callable[[], Tensor]:
         if kept.untyped_storage().data_ptr() != storage:
@@ -124,6 +128,11 @@ def _made_again(z: Tensor, late: Callable[[], Tensor] | None) -> AbstractContext
         layout = kept.shape, kept.stride(), kept.storage_offset()
 
         def again() -> Tensor:
+            if [one._version for one in made_of] != versions:
+                raise RuntimeError(
+                    "the input or the delays of a layer were modified by an inplace operation "
+                    "between its forward and its backward pass. Call backward() before that."
+                )
             with torch.no_grad():
                 return late().as_strided(*layout)
 

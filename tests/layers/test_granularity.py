@@ -111,6 +111,13 @@ def test_delayed_spikes_are_made_again_not_kept() -> None:
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
 
+    functional.reset_net(layer)
+    layer.delay.requires_grad_(False)  # so that nothing of torch's watches them
+    y = layer(x)
+    layer.delay.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
 
 @pytest.mark.parametrize("method", ["axonal", "dendritic"])
 def test_gradients_of_gradients(method: str) -> None:
