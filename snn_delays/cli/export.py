@@ -195,10 +195,10 @@ def _proof(
     if second["name"] == "delays rounded":  # not of a network that was fine-tuned as rounded
         warn_of_rounding("test", first["accuracy"], second["accuracy"])
     exact = agreement.membrane_bits is not None
-    ties = " (float32 against float64)" if agreement.spikes_differing else ""
+    apart = " (float32 against float64)" if agreement.spikes_differing else ""
     log.info(
         f"The table's spikes against the network's: {agreement.spikes_differing} of "
-        f"{agreement.spikes_total:,} differ{ties}, {agreement.predictions_differing} of "
+        f"{agreement.spikes_total:,} differ{apart}, {agreement.predictions_differing} of "
         f"{agreement.samples} answers."
     )
     chip, needed = settings.chip, agreement.membrane_bits or {}
