@@ -232,5 +232,7 @@ def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{before}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+        whole = isinstance(value, float) and value.is_integer()  # 10 and 10.0 are one setting
+        own = {name: int(value) if whole else value}
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else own
     return flat

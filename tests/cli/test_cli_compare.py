@@ -165,6 +165,12 @@ def test_runs_that_are_there_are_read_and_named_by_what_differs(here: Path, shel
     assert {"model.delays=none", "model.delays=learned"} == set(rows("again"))
     shell("compare", "runs=out/tiny_none", "folder=one")
     assert rows("one")["all settings alike"]["n"] == "2"
+    config = Path("out/tiny_none/1/config.yaml")
+    said_so = config.read_text("utf-8")
+    assert "dt_ms: 10.0\n" in said_so
+    config.write_text(said_so.replace("dt_ms: 10.0\n", "dt_ms: 10\n"), "utf-8")
+    shell("compare", "runs=out/tiny_none", "folder=alike")
+    assert rows("alike")["all settings alike"]["n"] == "2"
 
 
 def test_nothing_is_left_out_without_a_line(here: Path, shell: Shell):
