@@ -19,7 +19,8 @@ Timed = tuple[Optimizer, LRScheduler | None]
 def published(
     net: nn.Module, epochs: int, *, weight_lr: float, weight_decay: float, delay_lr: float
 ) -> list[Timed]:
-    """Adam for weights, one-cycle to ``weight_lr``; Adam for delays, if any learn, cosine to 0.
+    """Adam for weights, one-cycle to ``weight_lr`` (positions of DCLS's kernels:
+    to 5 times that); Adam for delays, if any learn, cosine to 0.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670).
@@ -28,9 +29,8 @@ def published(
     groups = parameter_groups(net, **rates)
     delays = [group for group in groups if group["name"] == "delays"]
     weights = Adam([group for group in groups if group["name"] != "delays"])
-    timed: list[Timed] = [
-        (weights, OneCycleLR(weights, max_lr=weight_lr, total_steps=max(epochs, 2)))
-    ]
+    peaks = [group["lr"] for group in weights.param_groups]
+    timed: list[Timed] = [(weights, OneCycleLR(weights, max_lr=peaks, total_steps=max(epochs, 2)))]
     if delays:
         adam = Adam(delays)
         timed.append((adam, CosineAnnealingLR(adam, T_max=epochs)))
@@ -64,7 +64,7 @@ def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:
 
 def rates(net: nn.Module, timed: Sequence[Timed]) -> dict[str, float]:
     """The learning rates of weights and of delays: of the first group with any; 0 without."""
-    kept = {id(delay) for layer in delay_layers(net) for delay in layer.stored_delays()}
+    kept = {id(delay) for layer in delay_layers(net) for delay in layer.stored_places()}
     found = {"weight_lr": 0.0, "delay_lr": 0.0}
     for optimizer, _ in reversed(timed):
         for group in reversed(optimizer.param_groups):

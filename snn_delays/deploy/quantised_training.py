@@ -72,7 +72,7 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
         layer.bias = nn.Parameter(torch.from_numpy(whole.bias).to(weight))
         if max_delay is not None and isinstance(layer, DelayLayer):
             layer.max_delay = min(max_delay, layer.max_delay)
-            layer.clamp_delays_()
+            layer.clamp_()
     if max_delay is not None and hasattr(copied, "max_delay"):
         setattr(copied, "max_delay", max_delay)  # noqa: B010
     return copied

@@ -15,6 +15,7 @@ from snn_delays.arguments import choice, real_number, shown
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import ROUNDINGS
+from snn_delays.ranged import Spread
 
 
 def stored(module: nn.Module, name: str) -> Tensor | None:
@@ -27,7 +28,7 @@ def stored(module: nn.Module, name: str) -> Tensor | None:
     return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)
 
 
-class Buffers(nn.Module):
+class Buffers(Spread, nn.Module):
     """A layer with a width ``sigma`` and a ``weight`` whose synapses need not all be there.
 
     In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
@@ -82,6 +83,13 @@ class Buffers(nn.Module):
             self._sigma = self._sigma.clone()  # which cannot be written to out here
         with torch.no_grad():
             self._sigma.fill_(number)
+
+    def learned_widths(self) -> list[nn.Parameter]:
+        return [] if self.log_sigma is None else [self.log_sigma]
+
+    def schedule_sigma(self, sigma: float) -> None:
+        if self.log_sigma is None:
+            self.sigma = sigma
 
     @property
     def rounding(self) -> str:

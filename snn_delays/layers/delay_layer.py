@@ -172,7 +172,7 @@ class DelayLayer(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompa
         return layer
 
     @torch.no_grad()
-    def clamp_delays_(self) -> None:
+    def clamp_(self) -> None:
         """Bring every delay back into [min_delay, max_delay]; call it after an optimiser step.
 
         Weights of synapses that are not there become 0 again. A parametrised delay is left to its

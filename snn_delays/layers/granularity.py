@@ -15,6 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import require_finite
 from snn_delays.layers.buffers import stored
 from snn_delays.ops.factored import Stages
+from snn_delays.ranged import Spread
 
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
@@ -22,7 +23,7 @@ BOTH_ENDS = "axonal+dendritic"
 First = float | Sequence[float]
 
 
-class Delays(nn.Module):
+class Delays(Spread, nn.Module):
     """A layer's learned delays: one tensor ``delay``, or with both ends' ``delay_pre`` and
     ``delay_post``, and ``delay`` their sum.
 
@@ -31,6 +32,7 @@ class Delays(nn.Module):
     delay_post ≤ max_delay // 2, so that no sum exceeds max_delay.
     """
 
+    moves = "delays"
     min_delay = 0  # the shortest delay, in steps
     granularity: str
     max_delay: int
@@ -89,8 +91,7 @@ class Delays(nn.Module):
         """The learned delays."""
         return [getattr(self, name) for name in self.delay_ranges]
 
-    def stored_delays(self) -> list[Tensor | None]:
-        """What an optimiser changes of them; None of what a parametrisation makes of several."""
+    def stored_places(self) -> list[Tensor | None]:
         return [stored(self, name) for name in self.delay_ranges]
 
     def __getattr__(self, name: str) -> Any:

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from snn_delays.interpolation import Rounding
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import Net, fresh_copy
-from snn_delays.neurons.cell import CellNode
+from snn_delays.ranged import Ranged, Spread
 
 
 def delay_layers(module: nn.Module) -> list[DelayLayer]:
@@ -24,10 +24,13 @@ def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def set_sigma(module: nn.Module, sigma: float) -> None:
-    """Give every delay layer in ``module`` the width ``sigma`` (steps), if it learns none."""
-    for child in delay_layers(module):
-        if child.log_sigma is None:
-            child.sigma = sigma
+    """Give every layer of delays or positions in ``module`` the width ``sigma``, if it learns none.
+
+    In steps, of positions in elements of the kernel.
+    """
+    for child in module.modules():
+        if isinstance(child, Spread):
+            child.schedule_sigma(sigma)
 
 
 def set_rounding(module: nn.Module, rounding: Rounding) -> None:
@@ -37,12 +40,10 @@ def set_rounding(module: nn.Module, rounding: Rounding) -> None:
 
 
 def clamp_delays_(module: nn.Module) -> None:
-    """Bring every delay in ``module``, and neurons' constants, back into their ranges."""
+    """Bring delays, positions and neurons' constants in ``module`` back into their ranges."""
     for child in module.modules():
-        if isinstance(child, DelayLayer):
-            child.clamp_delays_()
-        elif isinstance(child, CellNode):
-            child.clamp_constants_()
+        if isinstance(child, Ranged):
+            child.clamp_()
 
 
 class _Rounded(nn.Module):

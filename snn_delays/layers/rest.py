@@ -31,7 +31,7 @@ def rest_if_integer(layer: Any) -> None:
     """Keep delays from optimisers' steps while they rest, if this pass acts with integers."""
     if not torch.is_grad_enabled():
         return
-    for delay in layer.stored_delays():
+    for delay in layer.stored_places():
         if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
             continue
         if layer.at_rest:

@@ -18,6 +18,7 @@ from snn_delays.neurons.swept import remembered
 from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
+from snn_delays.ranged import Ranged
 from snn_delays.state import Stateful
 
 _log = logging.getLogger("snn_delays")
@@ -27,7 +28,7 @@ ANY: Range = (-math.inf, math.inf)
 _said: set[str] = set()
 
 
-class CellNode(Stateful, base.MemoryModule):
+class CellNode(Ranged, Stateful, base.MemoryModule):
     """A node that ``snn_delays/ops/adaptive.py`` runs, with constants ``[size]`` to learn.
 
     Constants are learned within their ranges: they act as the nearest value inside, and
@@ -67,7 +68,7 @@ class CellNode(Stateful, base.MemoryModule):
         self.register_memory("v", 0.0 if self.v_reset is None else self.v_reset)
 
     @torch.no_grad()
-    def clamp_constants_(self) -> None:
+    def clamp_(self) -> None:
         """Bring every constant back into its range.
 
         Raises:

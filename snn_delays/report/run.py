@@ -23,7 +23,7 @@ PACKAGES = ("snn-delays", "torch", "spikingjelly", "lightning-fabric", "numpy", 
 
 def kind_of_delays(net: nn.Module) -> str:
     """``learned``, ``fixed`` or ``none``."""
-    delays = [own for one in delay_layers(net) if one.max_delay for own in one.stored_delays()]
+    delays = [own for one in delay_layers(net) if one.max_delay for own in one.stored_places()]
     learned = any(one is None or one.requires_grad for one in delays)
     return ("learned" if learned else "fixed") if delays else "none"
 

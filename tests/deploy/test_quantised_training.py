@@ -196,7 +196,7 @@ def test_steps_and_pieces_are_the_whole_sequence(
             torch.testing.assert_close(mine, theirs)
             assert float(mine.abs().max()) > 0
         optimizer.step()
-        layer.clamp_delays_()
+        layer.clamp_()
         before = expected
 
 

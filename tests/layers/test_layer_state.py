@@ -335,7 +335,7 @@ def test_delays_that_are_no_numbers_are_refused_wherever_they_act(
             layer.delay[1, 2, 0] = value
         uses: list[Callable] = [
             lambda layer=layer: layer(torch.rand(6, 2, 3)),
-            layer.clamp_delays_,
+            layer.clamp_,
             layer.integer_delays,
             layer.rounded,
         ]
@@ -645,7 +645,7 @@ def test_masked_weights_are_stored_as_zeros() -> None:
         optimizer.zero_grad()
         layer(torch.rand(4, 2, 6)).square().sum().backward()
         optimizer.step()
-        layer.clamp_delays_()
+        layer.clamp_()
     assert not layer.weight[~mask].any()
     assert layer.weight[mask].all()
 
@@ -677,7 +677,7 @@ def test_a_state_dict_with_a_width_that_is_none_is_refused(sigma: float) -> None
 def test_delays_without_numbers_are_clamped_and_rounded() -> None:
     with FakeTensorMode():
         fake = DelayLayer(5, 3, 4)
-        fake.clamp_delays_()
+        fake.clamp_()
     meta = DelayLayer(5, 3, 4).to("meta")
     assert meta.integer_delays().shape == meta.delay.shape
     assert rounded(meta).delay.is_meta

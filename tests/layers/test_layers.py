@@ -317,7 +317,7 @@ def test_a_delay_trains_from_the_edge_to_the_middle(
             assert layer.delay.grad.item() * (start - 7.3) > 0
         optimiser.step()
         if start in (0.0, 16.0):
-            layer.clamp_delays_()  # as training does; without it a delay outside comes back too
+            layer.clamp_()  # as training does; without it a delay outside comes back too
     assert layer.delay.item() == pytest.approx(7.3, abs=0.1)
 
 

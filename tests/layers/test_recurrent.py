@@ -145,7 +145,7 @@ def test_delays_stay_between_one_step_and_the_largest() -> None:
         layer.delay[0] = -3.0
         layer.delay[1] = 30.0
     assert layer.integer_delays()[:2].unique().tolist() == [1, 7]
-    layer.clamp_delays_()
+    layer.clamp_()
     assert (layer.delay.min().item(), layer.delay.max().item()) == (1.0, 7.0)
     torch.testing.assert_close(
         layer.weight.flatten(1) @ layer.weight.flatten(1).T, torch.eye(5), atol=1e-5, rtol=0
