@@ -149,8 +149,9 @@ class DelayLayer(Delayed):
         sigma: float | Tensor,
     ) -> tuple[Tensor, Tensor] | None:
         learned = self._parameters["log_sigma"] is not None and torch.is_grad_enabled()
-        single = isinstance(delay, Tensor) and not learned
-        if not (single and streaming.covers(x, weight, delay, history)):
+        if learned or not isinstance(delay, Tensor):
+            return None
+        if not streaming.covers(x, weight, delay, history):
             return None
         return self._stream.step(x, history, weight, delay, float(sigma), self.interpolation)
 

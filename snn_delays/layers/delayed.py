@@ -13,7 +13,7 @@ from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.eager import has_numbers, readable
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma, require_finite
 from snn_delays.layers.buffers import Buffers
-from snn_delays.layers.granularity import GRANULARITIES, Delays, First
+from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
 from snn_delays.layers.rest import rest_if_integer
 
@@ -30,6 +30,7 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
     """
 
     space: ClassVar[int] = 0  # axes of an input behind its channels
+    undelayed: ClassVar[str] = "nn.Linear"  # what does the same without delays
     granularities: ClassVar[tuple[str, ...]] = GRANULARITIES
     interpolation: Interpolation
     neuron: Any  # those that its synapses lead from and to, if they are its own
@@ -45,9 +46,7 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
         self.max_delay = whole_number(
             *(f"{owner}: max_delay", settings["max_delay"], 1),
             unit="steps",
-            advice="Use a smaller dt, or nn.Linear if no delay is wanted."
-            if self.space == 0
-            else "Use a smaller dt, or a layer without delays if none is wanted.",
+            advice=f"Use a smaller dt, or {self.undelayed} if no delay is wanted.",
         )
         self.granularity = choice(
             f"{type(self).__name__}: granularity", settings["granularity"], self.granularities
