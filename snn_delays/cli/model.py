@@ -173,12 +173,15 @@ def quantisation_aware(net: nn.Module, config: DictConfig) -> nn.Module:
 
 
 def keep_what_is_taken(config: DictConfig) -> None:
-    """Of a new run with a network of one's own, drop what ``conf/`` sets and it does not take.
+    """Of a new run, drop what ``conf/`` sets for others than the network and schedule chosen.
 
     What was typed, or stands in a file of one's own, stays, to be refused.
     """
-    ours = options()["model", "delays"]
-    if config.model.get("_target_") == ours["_target_"]:
+    known = options()
+    known_schedules = [given for (group, _), given in known.items() if group == "schedule"]
+    ours = {key for given in known_schedules for key in given}
+    _leave_out(config, "schedule", _named(config.schedule, "schedule"), ours)
+    if config.model.get("_target_") == known["model", "delays"]["_target_"]:
         return
     make = _named(config.model, "model")
     if "neuron" in signature(make).parameters:
@@ -187,16 +190,19 @@ def keep_what_is_taken(config: DictConfig) -> None:
         raise UsageError(f"{config.model._target_} takes no neuron, got {', '.join(given)}.")
     else:
         config.neuron = None
-    dropped = [
-        str(key)
-        for key in config.model
-        if key in ours and f"model.{key}" not in typed() and not _argument(str(key), make)
-    ]
-    with open_dict(config.model):
+    _leave_out(config, "model", make, set(known["model", "delays"]))
+
+
+def _leave_out(config: DictConfig, name: str, make: Any, ours: set[str]) -> None:
+    """Drop the keys of a section that are among ``ours``, were not typed, and are not taken."""
+    section, given = config[name], typed()
+    keys = [str(key) for key in section if key in ours and f"{name}.{key}" not in given]
+    dropped = [key for key in keys if key != "_target_" and not _argument(key, make)]
+    with open_dict(section):
         for key in dropped:
-            del config.model[key]
+            del section[key]
     if dropped:
-        log.info(f"{config.model._target_} takes no {', '.join(dropped)}: left out.")
+        log.info(f"{section._target_} takes no {', '.join(dropped)}: left out.")
 
 
 def described(net: nn.Module, dt_ms: float) -> str:

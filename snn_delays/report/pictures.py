@@ -34,17 +34,18 @@ def draw_delays(net: nn.Module, initial: nn.Module, dt_ms: float, path: Path) ->
     Left: where the weight lies along the delay axis. Right: every synapse, moved from where to
     where; on the diagonal nothing has moved.
     """
+    names = [name for name, part in net.named_modules() if isinstance(part, DelayLayer)]
     pairs = list(zip(delay_layers(net), delay_layers(initial), strict=True))
     with saved_figure(path, 7.5, 2.8 * len(pairs)) as figure:
         axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1.5, 1])
-        for index, ((trained, start), (left, right)) in enumerate(zip(pairs, axes, strict=True)):
+        for name, (trained, start), (left, right) in zip(names, pairs, axes, strict=True):
             edges = np.arange(trained.max_delay + 2) - 0.5
             old, old_weight = _synapses(start)
             new, new_weight = _synapses(trained)
             left.hist(new, edges, weights=new_weight, color=_RIGHT, alpha=0.7, label="after")
             left.hist(old, edges, weights=old_weight, histtype="step", color="0.4", label="before")
             left.set(
-                title=f"layer {index}: {_ends(trained)}, {kind(net)}",
+                title=f"{name or type(net).__name__}: {_ends(trained)}, {kind(net)}",
                 xlabel=f"delay (steps of {dt_ms:g} ms)",
                 ylabel="share of Σ|w|",
             )

@@ -117,3 +117,16 @@ def test_a_recipe_on_other_data_is_said(tmp_path, shell: Shell, monkeypatch: pyt
         "classes, steps of 10 ms): what is published of it says nothing about this run."
     ) in out
     assert "is a recipe for" not in shell("train", *typed, "run=two")
+
+
+def test_another_schedule_leaves_out_what_the_recipe_set_for_its_own(
+    tmp_path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    typed = (*SMALL, "trainer.epochs=1", "trainer.batch_size=32", "trainer.accelerator=cpu")
+    typed = (*typed, "experiment=shd_recurrent", "dataset=synthetic", "model.hidden=[8,8]")
+    out = shell("train", *typed, "schedule=constant", "run=one")
+    assert "snn_delays.schedules.Constant takes no offset: left out." in out
+    assert "σ 10.00" in out
+    refused = shell.fails("train", *typed, "schedule=constant", "schedule.offset=0.1", "run=two")
+    assert "unexpected keyword argument 'offset'" in refused

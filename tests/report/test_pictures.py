@@ -111,6 +111,8 @@ def test_pictures_name_the_delays_that_a_network_has(
     assert len(drawn) == (3 if net.max_delay else 1)
     for figure in drawn:
         assert kind in words(figure)
+        if figure.axes[0].get_ylabel() == "share of Σ|w|":
+            assert figure.axes[0].get_title("left").startswith("blocks.0.synapses: 12 → 16")
         assert ("learned" in words(figure)) == (kind == "learned delays")
 
 
