@@ -18,8 +18,8 @@ intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: t
 LANES = 16  # float32s in the widest registers, and in one cache line
 TILE = 16  # vectors of a tile: with a few more for what is added to it, they fill the registers
 STRIP = 4  # vectors of a small tile
-# Vectors of tiles of rows of an image, whose heights are often multiples of 7. With two coefficients
-# and a row, 14 fit into 32 of the widest registers.
+# Vectors of tiles of rows of an image: heights of images are often multiples of 7. With a row and
+# two coefficients, 14 fit into 32 of the widest registers.
 SHORT, TALL = 7, 14
 
 
