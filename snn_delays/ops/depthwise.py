@@ -9,6 +9,8 @@ follow each other in memory; the cost does not grow with the extent. On the CPU 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -57,6 +59,12 @@ def convolve(
                 f"A kernel of {extent} taps with dilation {dilation} is larger than the input "
                 f"{tuple(x.shape[2:])} with padding {padding}. Pad more, or take a smaller extent."
             )
+    if parts_per_channel(coefficients.shape[1:], dilation) > parts_per_channel(
+        (1, *extent), dilation
+    ):
+        # Windows that overlap a lot: the whole kernel as one window has fewer taps.
+        coefficients = kernel(coefficients, first, extent)
+        first = torch.zeros_like(first[:, :1])
     if outputs != channels:
         x = x.repeat_interleave(outputs // channels, dim=1)
     y = _Taps.apply(x, coefficients, first, extent, padding, dilation)
@@ -198,6 +206,12 @@ def _whole(values: Tensor, shape: torch.Size) -> Tensor:
     groups = values.shape[1] // max(1, k * columns)
     whole = values.unflatten(1, (k, groups, columns)).transpose(3, 4)
     return whole.flatten(2, 3)[:, :, :rows]
+
+
+def parts_per_channel(window: Sequence[int], dilation: Pair) -> int:
+    """How many parts the loops add up for k windows of rows × columns; all cost about the same."""
+    k, rows, columns = window
+    return k * columns * math.ceil(rows / _part_size(rows, dilation))
 
 
 def _part_size(rows: int, dilation: Pair) -> int:

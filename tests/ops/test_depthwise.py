@@ -125,6 +125,20 @@ def test_planes_larger_than_several_tiles_and_than_the_cache():
     compare(*inputs, (23, 41), padding=(11, 20))
 
 
+def test_many_elements_cost_no_more_than_the_whole_kernel(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    parts = depthwise._parts
+
+    def note(coefficients: Tensor, *rest: Any) -> Any:
+        seen.append(coefficients.shape[1:])
+        return parts(coefficients, *rest)
+
+    monkeypatch.setattr(depthwise, "_parts", note)
+    for count, window in ((7, (7, 2, 2)), (8, (1, 5, 5))):
+        compare(*problem(2, 3, (9, 11), (5, 5), count, (2, 2)), (5, 5), padding=(2, 2))
+        assert seen.pop() == window
+
+
 def test_no_elements_give_zeros():
     y = depthwise.convolve(
         torch.randn(2, 3, 5, 5), torch.randn(3, 0, 2, 2), torch.zeros(3, 0, 2).int(), (3, 3)
