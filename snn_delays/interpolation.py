@@ -160,14 +160,15 @@ def at_least_single(dtype: torch.dtype) -> torch.dtype:
 
 
 def dense_kernel(
-    weight: Float[Tensor, "post pre k"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    weight: Float[Tensor, "post pre *space k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 *space_or_1 k"],
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
-) -> Float[Tensor, "post pre taps"]:
-    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k])."""
+) -> Float[Tensor, "post pre *space taps"]:
+    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k]); of kernels in space, at
+    each of their positions."""
     # Distances and their squares exceed half precision: to that only the result is rounded.
     wide = at_least_single(weight.dtype)
     spread = interpolate(delay.to(wide), sigma, max_delay, interpolation)
-    return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=2).to(weight.dtype)
+    return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=-2).to(weight.dtype)

@@ -123,7 +123,7 @@ class Buffers(Spread, nn.Module):
         return self
 
     @torch.no_grad()
-    def set_mask(self, mask: Bool[Tensor, "post pre k"] | None) -> None:
+    def set_mask(self, mask: Bool[Tensor, "post pre *k"] | None) -> None:
         """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
 
         Saved and loaded with the layer; a state dict without ``mask`` has every synapse. Set it
@@ -156,7 +156,7 @@ class Buffers(Spread, nn.Module):
         if self.mask is not None and (weight := stored(self, "weight")) is not None:
             weight.masked_fill_(self.mask == 0, 0)
 
-    def acting_weight(self) -> Float[Tensor, "post pre k"]:
+    def acting_weight(self) -> Float[Tensor, "post pre *k"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
         mask, weight = self._buffers["mask"], self.weight
         if mask is None:

@@ -110,7 +110,7 @@ class RecurrentDelayLayer(DelayLayer):
     ) -> Float[Tensor, "time batch size"]:
         self._require(x, ("T", "N"))
         rest_if_integer(self)
-        history = self._context(x.shape[1], x)
+        history = self._context(x.shape[1:], x)
         kept = self._kept(x[0]) if len(x) else None
         weight, acting = self.acting_weight(), self._acting()
         limits = (self.reach, self.interpolation)
@@ -151,7 +151,7 @@ class RecurrentDelayLayer(DelayLayer):
         self._require(x, ("N",))
         rest_if_integer(self)
         functional.set_step_mode(self.neuron, "s")
-        history, kept = self._context(x.shape[0], x), self._kept(x)
+        history, kept = self._context(x.shape, x), self._kept(x)
         current, before = self._step(history[-1], history[:-1])
         spikes = self.neuron(x + (current if kept is None else kept * current))
         self.history = torch.cat([before, spikes.unsqueeze(0)])
