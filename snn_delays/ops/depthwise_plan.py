@@ -29,14 +29,12 @@ def choose(
     """
     fast = max(extent) <= LARGE and stride == dilation == (1, 1)
     dense = extent[0] * extent[1] * (1.0 if fast else LARGE_TAP)
-    parts = min(
-        depthwise.count_parts(window, dilation), depthwise.count_parts((1, *extent), dilation)
-    )
+    work = min(depthwise.work(window, dilation), depthwise.work((1, *extent), dilation))
     # Tiles that are not full, and what a stride steps over, are computed all the same; but single
     # rows come from all samples together.
     for length, unit in zip(size, TILE, strict=True):
-        parts *= -(-length // unit) * unit / length if length > 1 else 1.0
-    taps = (PIXEL + PART * parts) * stride[0] * stride[1]
+        work *= -(-length // unit) * unit / length if length > 1 else 1.0
+    taps = (PIXEL + PART * work) * stride[0] * stride[1]
     return "taps" if taps < dense else "dense"
 
 

@@ -143,7 +143,7 @@ def test_many_elements_cost_no_more_than_the_whole_kernel(monkeypatch: pytest.Mo
         return parts(coefficients, *rest)
 
     monkeypatch.setattr(depthwise, "_parts", note)
-    for count, window in ((7, (7, 2, 2)), (8, (1, 5, 5))):
+    for count, window in ((6, (6, 2, 2)), (8, (1, 5, 5))):
         compare(*problem(2, 3, (9, 11), (5, 5), count, (2, 2)), (5, 5), padding=(2, 2))
         assert seen.pop() == window
 
