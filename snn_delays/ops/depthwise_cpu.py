@@ -41,13 +41,18 @@ TASKS = 32
 
 @loop(parallel=True)
 def accumulate(
-    out: NDArray, source: NDArray, down: NDArray, right: NDArray, coefficients: NDArray
+    out: NDArray,
+    source: NDArray,
+    bias: NDArray,
+    down: NDArray,
+    right: NDArray,
+    coefficients: NDArray,
 ) -> None:
-    """out[n, c, i, j] = Σ_p Σ_q coefficients[c, p, q] · source[n, c, i + down + q, j + right].
+    """out[n, c, i, j] = bias + Σ_p Σ_q coefficients[c, p, q] · source[n, c, i + down + q, …].
 
     Shape:
-        out ``[N, C, H, W]``, source ``[N, C, H', W']``, which is 0 outside; down, right
-        ``[C, P]``; coefficients ``[C, P, 1, 2 or 4]``. All contiguous.
+        out ``[N, C, H, W]``, source ``[N, C, H', W']``, which is 0 outside; bias ``[C]``; down,
+        right ``[C, P]``; coefficients ``[C, P, 1, 2 or 4]``. All contiguous.
     """
     batch, channels, height, width = out.shape
     slices = min(batch, (TASKS + channels - 1) // channels)
@@ -55,7 +60,7 @@ def accumulate(
     for task in prange(channels * slices):
         channel = task // slices
         plane = _plane(source)
-        sums, zeros = np.zeros((2, TALL * LANES), out.dtype)
+        sums, first = np.full((2, TALL * LANES), bias[channel])
         for n in range(task % slices, batch, slices):
             _fill(plane, source[n, channel])
             image = out[n, channel]
@@ -64,13 +69,13 @@ def accumulate(
                 for j in range(0, width, LANES):
                     place = (channel, i, j)
                     if tall:
-                        tile = load_tall(zeros, 0, LANES)
+                        tile = load_tall(first, 0, LANES)
                         tile = _sum(
                             tile, TALL, place, plane, source, rows, columns, coefficients, factors
                         )
                         store_apart(sums, 0, LANES, tile)
                     else:
-                        tile = load_short(zeros, 0, LANES)
+                        tile = load_short(first, 0, LANES)
                         tile = _sum(
                             tile, SHORT, place, plane, source, rows, columns, coefficients, factors
                         )
