@@ -18,6 +18,9 @@ intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: t
 LANES = 16  # float32s in the widest registers, and in one cache line
 TILE = 16  # vectors of a tile: with a few more for what is added to it, they fill the registers
 STRIP = 4  # vectors of a small tile
+# Vectors of tiles of rows of an image: heights of images are often multiples of 7. With a row and
+# two coefficients, 14 fit into 32 of the widest registers.
+SHORT, TALL = 7, 14
 
 
 class Vectors(types.Type):
@@ -50,7 +53,7 @@ def _loader(count: int) -> Any:
     return load
 
 
-load, load_strip, load_tile = _loader(1), _loader(STRIP), _loader(TILE)
+load, load_two, load_strip, load_tile = _loader(1), _loader(2), _loader(STRIP), _loader(TILE)
 
 
 @intrinsic
@@ -66,15 +69,21 @@ def store(_typing, array, index, vectors):
     return types.void(array, types.intp, vectors), code
 
 
-@intrinsic
-def load_apart(_typing, array, index, step):
-    """A tile whose vector i is array[index + i · step : … + LANES]; no check of bounds."""
+def _loader_apart(count: int) -> Any:
+    @intrinsic
+    def load_apart(_typing, array, index, step):
+        """``count`` vectors, i being array[index + i · step : … + LANES]; no check of bounds."""
 
-    def code(context, builder, _, arguments):
-        places = _places_apart(context, builder, array, arguments)
-        return _packed(builder, [_read(builder, place) for place in places])
+        def code(context, builder, _, arguments):
+            places = _places_apart(context, builder, array, arguments, count)
+            return _packed(builder, [_read(builder, place) for place in places])
 
-    return Vectors(array.dtype, TILE)(array, types.intp, types.intp), code
+        return Vectors(array.dtype, count)(array, types.intp, types.intp), code
+
+    return load_apart
+
+
+load_apart, load_short, load_tall = _loader_apart(TILE), _loader_apart(SHORT), _loader_apart(TALL)
 
 
 @intrinsic
@@ -82,7 +91,7 @@ def store_apart(_typing, array, index, step, tile):
     """array[index + i · step : … + LANES] = vector i of the tile; no check of bounds."""
 
     def code(context, builder, _, arguments):
-        places = _places_apart(context, builder, array, arguments[:3])
+        places = _places_apart(context, builder, array, arguments[:3], tile.count)
         for place, vector in zip(places, _unpacked(builder, arguments[3]), strict=True):
             builder.store(vector, place, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -151,12 +160,10 @@ def _adder(taps: int) -> Any:
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · LANES …], p < ``taps``."""
 
         def code(context, builder, _, arguments):
-            numbers = context.make_array(coefficients)(context, builder, arguments[1]).data
-            first = arguments[2]
-            factors = []
-            for p in range(taps):
-                place = builder.gep(numbers, [builder.add(first, first.type(p))])
-                factors.append(_broadcast(builder, builder.load(place)))
+            factors = [
+                _broadcast(builder, builder.load(place))
+                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
+            ]
             sums = _unpacked(builder, arguments[0])
             places = _places(context, builder, array, arguments[3:], tile.count + taps - 1)
             for j, place in enumerate(places):
@@ -174,6 +181,60 @@ def _adder(taps: int) -> Any:
 add_one_tap, add_five_taps = _adder(1), _adder(5)
 
 
+def _row_adder(taps: int) -> Any:
+    @intrinsic
+    def add_rows(_typing, tile, coefficients, q, array, index, step):
+        """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · step …], p < ``taps``."""
+
+        def code(context, builder, _, arguments):
+            factors = [
+                _broadcast(builder, builder.load(place))
+                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
+            ]
+            sums = _unpacked(builder, arguments[0])
+            count = tile.count + taps - 1
+            places = _places_apart(context, builder, array, arguments[3:], count)
+            for j, place in enumerate(places):
+                value = _read(builder, place)
+                for p in range(max(0, j - tile.count + 1), min(taps, j + 1)):
+                    sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
+            return _packed(builder, sums)
+
+        return tile(tile, coefficients, types.intp, array, types.intp, types.intp), code
+
+    return add_rows
+
+
+add_one_row, add_two_rows = _row_adder(1), _row_adder(2)
+
+
+@intrinsic
+def add_dots(_typing, sums, tile, array, index, step):
+    """sums[p] + Σ_i tile[i] · array[index + (i + p) · step …], one vector for each p."""
+
+    def code(context, builder, _, arguments):
+        # Of even and of odd rows: a sum that waits for itself takes four times as long.
+        even = _unpacked(builder, arguments[0])
+        odd = [ir.Constant(even[0].type, [0.0] * LANES)] * sums.count
+        rows = _unpacked(builder, arguments[1])
+        count = tile.count + sums.count - 1
+        for j, place in enumerate(_places_apart(context, builder, array, arguments[2:], count)):
+            value = _read(builder, place)
+            for p in range(max(0, j - tile.count + 1), min(sums.count, j + 1)):
+                to = odd if (j - p) % 2 else even
+                to[p] = _fma(builder, rows[j - p], value, to[p])
+        return _packed(builder, [builder.fadd(a, b) for a, b in zip(even, odd, strict=True)])
+
+    return sums(sums, tile, array, types.intp, types.intp), code
+
+
+def _numbers(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
+    """Where ``count`` single numbers of an array are, from one on."""
+    of, index = given
+    data = context.make_array(array)(context, builder, of).data
+    return [builder.gep(data, [builder.add(index, index.type(i))]) for i in range(count)]
+
+
 def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
     """Where ``count`` vectors of an array begin, from a number on."""
     of, index = given
@@ -183,11 +244,11 @@ def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> l
     return [builder.gep(first, [ir.IntType(32)(i)]) for i in range(count)]
 
 
-def _places_apart(context: Any, builder: Any, array: Any, given: Any) -> list[Any]:
-    """Where the vectors of a tile begin that are a number of ``array``'s numbers apart."""
+def _places_apart(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
+    """Where ``count`` vectors begin that are a number of ``array``'s numbers apart."""
     of, index, step = given
     places = []
-    for _ in range(TILE):
+    for _ in range(count):
         places += _places(context, builder, array, (of, index), 1)
         index = builder.add(index, step)
     return places
