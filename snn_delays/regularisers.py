@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snn_delays.arguments import real, settle, whole
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
 from snn_delays.layers.sparsity import few_delays, there
 
@@ -38,7 +38,7 @@ class SmallDelays:
         ]
         return self.strength * sum(sums, 0.0) / total
 
-    def _share(self, layer: DelayLayer) -> Tensor:
+    def _share(self, layer: Delayed) -> Tensor:
         """How much each delay counts: of shared ones, that of all who share it."""
         counts = layer.acting_weight().detach().abs() if self.weighted else there(layer)
         return counts.to(layer.delay.dtype).sum_to_size(layer.delay.shape)

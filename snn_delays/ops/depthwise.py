@@ -9,6 +9,8 @@ follow each other in memory; the cost does not grow with the extent. On the CPU 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -57,10 +59,19 @@ def convolve(
                 f"A kernel of {extent} taps with dilation {dilation} is larger than the input "
                 f"{tuple(x.shape[2:])} with padding {padding}. Pad more, or take a smaller extent."
             )
+    if count_parts(coefficients.shape[1:], dilation) > count_parts((1, *extent), dilation):
+        # Windows that overlap a lot: the whole kernel as one window has fewer taps.
+        coefficients = kernel(coefficients, first, extent)
+        first = torch.zeros_like(first[:, :1])
     if outputs != channels:
         x = x.repeat_interleave(outputs // channels, dim=1)
-    y = _Taps.apply(x, coefficients, first, extent, padding, dilation)
-    return y if stride == (1, 1) else y[:, :, :: stride[0], :: stride[1]]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
+    settings = (coefficients, first, extent, padding, dilation)
+    if (x.shape[2], extent[0], padding[0]) == (1, 1, 0):
+        # One row of each sample: the rows of all samples make planes that fill the tiles.
+        y = _Taps.apply(x.transpose(0, 2), *settings).transpose(0, 2)  # pyright: ignore[reportOptionalMemberAccess]
+    else:
+        y = _Taps.apply(x, *settings)
+    return _ordered(x, y[:, :, :: stride[0], :: stride[1]])  # pyright: ignore[reportOptionalSubscript]
 
 
 def kernel(
@@ -120,7 +131,7 @@ class _Taps(torch.autograd.Function):
         ctx.save_for_backward(x, coefficients, first)
         y = x.new_empty(*x.shape[:2], *_sizes(x, *ctx.settings))
         _accumulate(y, x, *_parts(coefficients, first, padding, dilation))
-        return _as(x, y)
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -138,6 +149,7 @@ class _Taps(torch.autograd.Function):
             needed = ctx.needs_input_grad[:2]
             return *gradients(product, (x, coefficients), needed, grad), *[None] * 4
         of_x, of_coefficients = ctx.needs_input_grad[:2]
+        grad = grad.contiguous()
         down, right, values = _parts(coefficients, first, padding, dilation)
         gx = gc = None
         if of_x:
@@ -145,7 +157,7 @@ class _Taps(torch.autograd.Function):
             # A part that looks down and right from y to x is seen up and left from x.
             above = 1 - values.shape[2] - down
             _accumulate(gx, grad, above, -right, values.flip(2))
-            gx = _as(x, gx)
+            gx = _ordered(x, gx)
         if of_coefficients:
             slices = depthwise_cpu.slices(*x.shape[:2])
             sums = values.new_empty(slices, *values.shape)
@@ -166,10 +178,11 @@ def _array(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
 
 
-def _as(x: Tensor, y: Tensor) -> Tensor:
+def _ordered(x: Tensor, y: Tensor) -> Tensor:
     """y in x's order in memory, as ``F.conv2d`` gives it."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last) if last else y
+    order = torch.channels_last if last else torch.contiguous_format
+    return y.contiguous(memory_format=order)
 
 
 def _parts(
@@ -198,6 +211,12 @@ def _whole(values: Tensor, shape: torch.Size) -> Tensor:
     groups = values.shape[1] // max(1, k * columns)
     whole = values.unflatten(1, (k, groups, columns)).transpose(3, 4)
     return whole.flatten(2, 3)[:, :, :rows]
+
+
+def count_parts(window: Sequence[int], dilation: Pair) -> int:
+    """How many parts the loops add up for k windows of rows × columns; all cost about the same."""
+    k, rows, columns = window
+    return k * columns * math.ceil(rows / _part_size(rows, dilation))
 
 
 def _part_size(rows: int, dilation: Pair) -> int:

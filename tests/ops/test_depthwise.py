@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_delays.errors import UsageError
-from snn_delays.ops import depthwise
+from snn_delays.ops import depthwise, depthwise_plan
 
 FORMATS = ["contiguous", "channels_last", "strided"]
 
@@ -120,9 +120,32 @@ def test_strides_dilation_and_multiplier(seed, stride, dilation, multiplier, win
     compare(*inputs, (5, 7), padding=(3, 8), stride=stride, dilation=dilation)
 
 
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("settings", [{}, {"stride": (1, 2)}, {"dilation": (3, 4)}])
+def test_one_axis(batch: int, settings: dict[str, Any]):
+    inputs = problem(batch, 3, (1, 60), (1, 9), 3, (1, 2))
+    compare(*inputs, (1, 9), padding=(0, 5), **settings)
+    y = depthwise.convolve(*inputs, (1, 9), (0, 5), **settings)
+    assert y.is_contiguous()
+
+
 def test_planes_larger_than_several_tiles_and_than_the_cache():
     inputs = problem(1, 2, (130, 259), (23, 41), 26, (2, 2), dtype=torch.float32)
     compare(*inputs, (23, 41), padding=(11, 20))
+
+
+def test_many_elements_cost_no_more_than_the_whole_kernel(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    parts = depthwise._parts
+
+    def note(coefficients: Tensor, *rest: Any) -> Any:
+        seen.append(coefficients.shape[1:])
+        return parts(coefficients, *rest)
+
+    monkeypatch.setattr(depthwise, "_parts", note)
+    for count, window in ((7, (7, 2, 2)), (8, (1, 5, 5))):
+        compare(*problem(2, 3, (9, 11), (5, 5), count, (2, 2)), (5, 5), padding=(2, 2))
+        assert seen.pop() == window
 
 
 def test_no_elements_give_zeros():
@@ -200,3 +223,25 @@ def test_a_kernel_that_does_not_fit_is_refused():
     x, coefficients, first = problem(1, 2, (4, 30), (5, 5), 2, (2, 2))
     with pytest.raises(UsageError, match=r"larger than the input \(4, 30\) with padding \(0, 0\)"):
         depthwise.convolve(x, coefficients, first, (5, 5))
+
+
+def test_the_plan_takes_taps_where_they_are_faster():
+    def chosen(extent: int, window: tuple[int, int, int], stride: int = 1, size: int = 56) -> str:
+        sides = ((size, size), (extent, extent), window, (stride, stride), (1, 1))
+        return depthwise_plan.choose(*sides)
+
+    assert chosen(17, (34, 2, 2)) == chosen(23, (26, 5, 5)) == chosen(7, (34, 2, 2)) == "taps"
+    assert chosen(17, (34, 2, 2), size=7) == chosen(17, (34, 2, 2), stride=2) == "taps"
+    # Few taps anyhow, or most of what is computed left out.
+    assert chosen(3, (3, 2, 2)) == chosen(7, (20, 2, 2), stride=3) == "dense"
+    # The whole kernel is the most that taps can cost.
+    assert chosen(17, (900, 2, 2)) == "taps"
+
+
+def test_only_plain_numbers_on_the_cpu_are_for_the_loops(monkeypatch: pytest.MonkeyPatch):
+    x, weight = torch.randn(1, 2, 4, 4), torch.randn(2, 1, 3)
+    assert depthwise_plan.possible(x, weight)
+    assert not depthwise_plan.possible(x.half(), weight.half())
+    assert not depthwise_plan.possible(x.to("meta"), weight.to("meta"))
+    monkeypatch.setattr(depthwise, "depthwise_cpu", None)
+    assert not depthwise_plan.possible(x, weight)
