@@ -1,5 +1,6 @@
 """Dilated convolution with learnable spacings (DCLS), in one to three dimensions."""
 
 from snn_delays.dcls.convolution import DclsConv1d, DclsConv2d, DclsConv3d
+from snn_delays.dcls.package import from_dcls, replace_dcls
 
-__all__ = ["DclsConv1d", "DclsConv2d", "DclsConv3d"]
+__all__ = ["DclsConv1d", "DclsConv2d", "DclsConv3d", "from_dcls", "replace_dcls"]
