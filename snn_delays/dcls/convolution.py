@@ -202,6 +202,10 @@ class _DclsConv(Width):
             return [0.0] * len(self.learned_axes)
         return list(self.read_sigma() if readable(self._sigma) else self._sigma.unbind())
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # Weights and positions are no images, which channels_last would take some of them for.
+        return super()._apply(lambda one: fn(one.flatten()).view(one.shape), recurse)
+
     def _sizes(self, name: str, given: Any, least: int) -> tuple[int, ...]:
         """One number for every axis."""
         owner, n = type(self).__name__, self.dimensions
