@@ -16,17 +16,15 @@ from snn_delays.arguments import choice, shown, whole_number
 from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET, require_finite
-from snn_delays.ops import spacings
+from snn_delays.ops import spacings, spacings_plan
 from snn_delays.ops.spacings import SPACINGS, WHAT, Spacing
+from snn_delays.ops.spacings_plan import METHODS, Method
 from snn_delays.ranged import stored
 from snn_delays.rest import rest_if_integer
 from snn_delays.width import Width
 
-Method = Literal["auto", "dense", "reference"]
-METHODS = ("auto", "dense", "reference")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 Sizes = int | Sequence[int]
-_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class _DclsConv(Width):
@@ -81,6 +79,11 @@ class _DclsConv(Width):
         self.padding = self._padding(padding)
         self.interpolation = choice(f"{owner}: interpolation", interpolation, SPACINGS)
         self.method = choice(f"{owner}: method", method, METHODS)
+        if method == "taps" and not spacings_plan.is_depthwise(n, in_channels, groups):
+            raise UsageError(
+                f"{owner}: method='taps' needs groups = in_channels, in one or two dimensions, got "
+                f"groups={groups} of {in_channels} channels in {n}. Use method='auto'."
+            )
         self.method_used: str | None = None  # how the last input was computed
         self.first_sigma = self._first_sigma(sigma, sigma_learned)
 
@@ -177,15 +180,16 @@ class _DclsConv(Width):
             pads = [end for both in reversed(self._ends()) for end in both]
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x, padding = F.pad(x, pads, mode=mode), (0,) * self.dimensions
-        if self.method == "reference":
-            from snn_delays.ops import reference
-
-            kernel, method = reference.spaced_kernel(*self._elements()), "reference"
-        else:
-            kernel, method = self.kernel(), "dense"
-        convolve = _CONVOLUTIONS[self.dimensions]
-        settings = (self.stride, padding, self.dilation, self.groups)
-        return convolve(x, kernel, self.bias, *settings), method
+        return spacings_plan.convolution(
+            x,
+            *self._elements(),
+            bias=self.bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            method=self.method,
+        )
 
     def _elements(self) -> tuple[Any, ...]:
         """Weights, positions and widths, as ``ops/spacings.py`` takes them."""
@@ -304,7 +308,9 @@ class DclsConv2d(_DclsConv):
             numbers and rest.
         sigma_learned: whether σ is learned, as its logarithm ``log_sigma``: one for each learned
             ``"axis"`` (True) or for each ``"element"`` and axis.
-        method: how to compute it: ``"auto"``, ``"dense"``, or ``"reference"``, element by element.
+        method: how to compute it: ``"dense"``; ``"taps"``, without the zeros between elements, for
+            depthwise kernels on the CPU; ``"reference"``, element by element; or ``"auto"``, the
+            fastest. ``method_used`` says which it was.
 
     Shape:
         ``[N, in, H, W] → [N, out, H', W']``, or the same without N. ``weight``

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snn_delays.interpolation import gaussian, inside, nearest, triangle
 from snn_delays.ops import taps
+from snn_delays.ops.spacings import WHAT
 
 # First tap of every element's window along one axis, [out, k], and its taps' shares [out, k, taps].
 Spread = tuple[Tensor, Tensor]
@@ -32,11 +33,11 @@ def spread(
 
     Args:
         position: taps from the first one of the extent; beyond it, those of the nearest end count.
-        sigma: in taps; not used by ``"bilinear"`` and ``"nearest"``.
-        interpolation: ``"bilinear"``, ``"triangle"``, ``"gaussian"`` or ``"nearest"``.
+        sigma: in taps; not used by ``"bilinear"``.
+        interpolation: ``"bilinear"``, ``"triangle"`` or ``"gaussian"``.
     """
-    position = inside(position, extent - 1)
-    if interpolation in ("bilinear", "nearest"):
+    position = inside(position, extent - 1, WHAT)
+    if interpolation == "bilinear":
         sigma = 0.0
     widest = float(sigma.detach().max()) if isinstance(sigma, Tensor) else sigma
     place = position.detach()
@@ -47,10 +48,8 @@ def spread(
         if ((place == place.floor()) & (place > 0) & (place < extent - 1)).any():
             size, first = size + 1, first - 1
     else:
-        width = (
-            1 if interpolation == "nearest" else taps.width(widest, extent, "gaussian", place.dtype)
-        )
-        size, first = width, place.round().int() - width // 2
+        size = taps.width(widest, extent, "gaussian", place.dtype)
+        first = place.round().int() - size // 2
     size = min(size, extent)
     first = first.clamp(0, extent - size)
     places = first.unsqueeze(-1) + torch.arange(size, dtype=place.dtype, device=place.device)
@@ -58,7 +57,7 @@ def spread(
         sigma = sigma.unsqueeze(-1)
     if interpolation in ("bilinear", "triangle"):
         return first, triangle(position, sigma, places)
-    if interpolation == "nearest" or (not isinstance(sigma, Tensor) and sigma == 0):
+    if not isinstance(sigma, Tensor) and sigma == 0:
         return first, nearest(position, places)
     return first, gaussian(position, sigma, places)
 
@@ -88,7 +87,7 @@ def of_elements(
 
     Args:
         weight: ``[out, 1, *extents of the axes that are not learned, k]``.
-        position: for each learned axis, taps from the first one of the extent.
+        position: for each learned axis, taps from the centre of the extent.
         sigmas: of each learned axis, a number or broadcastable to ``weight``.
     """
     shape = weight.shape[2:]
@@ -100,7 +99,8 @@ def of_elements(
             sigma = sigmas[number]
             if isinstance(sigma, Tensor):
                 sigma = sigma.expand_as(weight).flatten(1)
-            sides.append(spread(position[number].flatten(1), sigma, size, interpolation))
+            places = position[number].flatten(1) + (size - 1) / 2
+            sides.append(spread(places, sigma, size, interpolation))
         else:
             at = [1] * len(shape)
             at[others.index(axis)] = size
