@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Literal
 
 from torch import nn
@@ -212,29 +211,26 @@ def _same_count(
 ) -> int:
     """How many elements make as many parameters as ``layers`` convolutions like ``conv`` have.
 
-    Each element is a weight and one position for each learned axis, in ``layers`` of which one is
-    counted if they share it.
+    An element is a weight and its places, which the layers have in common if they share them.
     """
-    with naming(name):
-        extents = _extents(conv, settings)
-    axes = settings["learned_axes"]
-    learned = list(range(len(extents))) if axes is None else list(axes)
-    filters = conv.out_channels * (conv.in_channels // conv.groups)
-    dense = prod(size for axis, size in enumerate(extents) if axis not in learned)
-    widths = settings["sigma_learned"]
-    each = layers * (1 + (len(learned) if widths == "element" else 0))
-    each += len(learned) * (layers if share is None else 1)
-    each *= filters * dense
-    fixed = layers * len(learned) if widths in (True, "axis") else 0
+    single = _made(name, conv, 1, settings)
+    each = layers * single.weight.numel() + (1 if share else layers) * single.position.numel()
+    widths = 0 if single.log_sigma is None else layers * single.log_sigma.numel()
+    fixed = 0
+    if settings["sigma_learned"] == "element":
+        each += widths
+    else:
+        fixed = widths
     target = layers * conv.weight.numel() - fixed
     if target > 0 and target % each == 0:
         return target // each
     nearest = max(round(target / each), 1)
     more = nearest * each - target
-    of_all = f" and the {layers - 1} that share its positions" if share and layers > 1 else ""
+    others = f" and the {layers - 1} that share its positions" if share and layers > 1 else ""
     raise UsageError(
-        f"{name}: no kernel_count keeps the {layers * conv.weight.numel():,} weights of it{of_all}. "
-        f"kernel_count={nearest} makes {abs(more):,} parameters {'more' if more > 0 else 'fewer'}."
+        f"{name}: no kernel_count keeps as many parameters as the {layers * conv.weight.numel():,} "
+        f"weights of it{others}. kernel_count={nearest} makes {abs(more):,} "
+        f"{'more' if more > 0 else 'fewer'}."
     )
 
 

@@ -71,7 +71,7 @@ def selected(model: nn.Module, select: Select) -> dict[str, Any]:
 def _depthwise(conv: Any) -> bool:
     """One filter for each channel, of more than one element; a lazy one may turn out to be so."""
     if isinstance(conv, LazyModuleMixin):
-        return conv.groups > 1
+        return getattr(conv, "groups", 1) > 1
     return conv.groups == conv.in_channels > 1 and max(conv.kernel_size) > 1
 
 
