@@ -46,7 +46,14 @@ def names_after(page: str) -> dict[str, Any]:
 
 
 def test_pages_have_code() -> None:
-    pages = ["chips.md", "convolutions.md", "formats.md", "simulator.md", "table-format.md"]
+    pages = [
+        "chips.md",
+        "convolutions.md",
+        "dcls.md",
+        "formats.md",
+        "simulator.md",
+        "table-format.md",
+    ]
     assert [*pages, "torch.md"] == PAGES
 
 
@@ -54,6 +61,12 @@ def test_chips(table: DelayTable, capsys: pytest.CaptureFixture[str]) -> None:
     names = names_after("chips.md")
     assert {one.weight.dtype for one in names["small"].projections} == {np.dtype(np.int8)}
     assert "[] ['" in capsys.readouterr().out  # nothing is violated, something is unknown
+
+
+def test_dcls() -> None:
+    names = names_after("dcls.md")
+    assert names["y"].shape == (2, 96, 28, 28)
+    assert names["wide"].sigma == (0.5,)
 
 
 def test_convolutions() -> None:

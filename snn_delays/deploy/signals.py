@@ -116,7 +116,7 @@ class Signal:
                 "delays a constant current (a bias before it), which begins with the sample. Move "
                 "the bias behind the delays."
             )
-        weights, delays = (one.reshape(-1, count) for one in (layer.weight, layer.delay))
+        weights, delays = layer.weight.reshape(-1, count), layer.delay.reshape(-1, count)
         bias = layer.bias[wiring.channel]
         if np.any(self.bias):
             constant = weights.sum(1)[wiring.weight] * self.bias[wiring.pre]
@@ -128,12 +128,12 @@ class Signal:
             # Every row goes by each synapse that its channel has.
             at, row = _stretches(of_pre, rows.channel)
             synapse = order[at]
-            weight, delay = (one[wiring.weight[synapse]] for one in (weights, delays))
+            at = wiring.weight[synapse]
             return Rows(
                 np.repeat(rows.pre[row], count),
                 np.repeat(wiring.post[synapse], count),
-                (delay + rows.delay[row, None]).ravel(),
-                (weight * rows.weight[row, None]).ravel(),
+                (delays[at] + rows.delay[row, None]).ravel(),
+                (weights[at] * rows.weight[row, None]).ravel(),
                 rows.max_delay + layer.max_delay,
             )
 

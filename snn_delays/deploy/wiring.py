@@ -41,7 +41,7 @@ def all_to_all(post: int, pre: int, frame: Frame) -> Wiring:
     Raises:
         UsageError: another number of channels, or maps.
     """
-    if len(frame) > 1:
+    if len(frame) != 1:
         raise UsageError(f"takes channels, got maps {list(frame)}. Put Flatten before it.")
     if frame[0] != pre:
         raise UsageError(f"takes {pre} channels, got {frame[0]}.")

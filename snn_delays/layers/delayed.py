@@ -15,7 +15,7 @@ from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma,
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
-from snn_delays.layers.rest import rest_if_integer
+from snn_delays.rest import rest_if_integer
 
 
 class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -15,8 +15,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.layers.buffers import stored
 from snn_delays.layers.delayed import Delayed
+from snn_delays.ranged import stored
 
 PER = ("layer", "post", "pre")
 
