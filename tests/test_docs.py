@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm_models
 import torch
 from drawn_networks import random_network
 
@@ -50,6 +51,7 @@ def test_pages_have_code() -> None:
         "chips.md",
         "convolutions.md",
         "dcls.md",
+        "drop-in.md",
         "formats.md",
         "simulator.md",
         "table-format.md",
@@ -67,6 +69,17 @@ def test_dcls() -> None:
     names = names_after("dcls.md")
     assert names["y"].shape == (2, 96, 28, 28)
     assert names["wide"].sigma == (0.5,)
+
+
+def test_drop_in(capsys: pytest.CaptureFixture[str]) -> None:
+    timm_models.imported()
+    names = names_after("drop-in.md")
+    assert len(names["report"].layers) == 16
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 + 18 + 1
+    page = (DOCS / "drop-in.md").read_text("utf-8")
+    before, after = printed[-1].split()[-2:]
+    assert f"{before} parameters that became {after}" in page
 
 
 def test_convolutions() -> None:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-from snn_delays.arguments import choice, shown, whole_number
+from snn_delays.arguments import choice, per_axis, shown, whole_number
+from snn_delays.dcls.padding import PADDING_MODES, checked_padding, ends, padded
 from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET, require_finite
@@ -23,7 +23,6 @@ from snn_delays.ranged import stored
 from snn_delays.rest import rest_if_integer
 from snn_delays.width import Width
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 Sizes = int | Sequence[int]
 
 
@@ -72,11 +71,11 @@ class _DclsConv(Width):
                     f"{owner}: {name} must be a multiple of groups = {self.groups}, got "
                     f"{getattr(self, name)}."
                 )
-        self.extent = self._sizes("extent", extent, 1)
-        self.stride = self._sizes("stride", stride, 1)
-        self.dilation = self._sizes("dilation", dilation, 1)
+        self.extent = per_axis(f"{owner}: extent", extent, n, 1)
+        self.stride = per_axis(f"{owner}: stride", stride, n, 1)
+        self.dilation = per_axis(f"{owner}: dilation", dilation, n, 1)
         self.padding_mode = choice(f"{owner}: padding_mode", padding_mode, PADDING_MODES)
-        self.padding = self._padding(padding)
+        self.padding = checked_padding(owner, padding, self.stride)
         self.interpolation = choice(f"{owner}: interpolation", interpolation, SPACINGS)
         self.method = choice(f"{owner}: method", method, METHODS)
         if method == "taps" and not spacings_plan.is_depthwise(n, in_channels, groups):
@@ -174,12 +173,8 @@ class _DclsConv(Width):
 
     def _convolved(self, x: Tensor) -> tuple[Tensor, str]:
         """The sums, and the method by which they were computed."""
-        before, after = zip(*self._ends(), strict=True)
-        padding: Sequence[int] = before
-        if self.padding_mode != "zeros" or before != after:
-            pads = [end for both in reversed(self._ends()) for end in both]
-            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-            x, padding = F.pad(x, pads, mode=mode), (0,) * self.dimensions
+        around = ends(self.padding, self.extent, self.dilation)
+        x, padding = padded(x, around, self.padding_mode)
         return spacings_plan.convolution(
             x,
             *self._elements(),
@@ -209,37 +204,6 @@ class _DclsConv(Width):
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         # Weights and positions are no images, which channels_last would take some of them for.
         return super()._apply(lambda one: fn(one.flatten()).view(one.shape), recurse)
-
-    def _sizes(self, name: str, given: Any, least: int) -> tuple[int, ...]:
-        """One number for every axis."""
-        owner, n = type(self).__name__, self.dimensions
-        several = list(given) if isinstance(given, list | tuple) else [given] * n
-        if len(several) != n:
-            raise UsageError(
-                f"{owner}: {name} must be one number or one for each of {n} axes, got "
-                f"{shown(given)}."
-            )
-        return tuple(whole_number(f"{owner}: {name}", one, least) for one in several)
-
-    def _padding(self, given: Any) -> tuple[int, ...] | str:
-        owner = type(self).__name__
-        if not isinstance(given, str):
-            return self._sizes("padding", given, 0)
-        padding = choice(f"{owner}: padding", given, ("same", "valid"))
-        if padding == "same" and set(self.stride) != {1}:
-            raise UsageError(
-                f"{owner}: padding='same' needs a stride of 1, got {self.stride}. Give the numbers."
-            )
-        return padding
-
-    def _ends(self) -> list[tuple[int, int]]:
-        """What is padded at both ends of each axis."""
-        if self.padding == "valid":
-            return [(0, 0)] * self.dimensions
-        if self.padding == "same":  # as torch: what is odd goes behind
-            whole = [d * (e - 1) for d, e in zip(self.dilation, self.extent, strict=True)]
-            return [(one // 2, one - one // 2) for one in whole]
-        return [(int(one), int(one)) for one in self.padding]
 
     def _first_sigma(self, given: Any, learned: Any) -> Any:
         owner = type(self).__name__

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.arguments import shown, whole_number
+from snn_delays.arguments import per_axis, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_frames
 from snn_delays.interpolation import Interpolation, dense_kernel
@@ -55,9 +55,9 @@ class _DelayConv(Delayed):
                 raise UsageError(
                     f"{name}: groups must divide {which}_channels, got {self.groups} of {channels}."
                 )
-        self.kernel_size = self._per_axis("kernel_size", kernel_size, 1)
-        self.stride = self._per_axis("stride", stride, 1)
-        self.padding = self._per_axis("padding", padding, 0)
+        self.kernel_size = per_axis(f"{name}: kernel_size", kernel_size, self.space, 1)
+        self.stride = per_axis(f"{name}: stride", stride, self.space, 1)
+        self.padding = per_axis(f"{name}: padding", padding, self.space, 0)
         settings = {"kernel_count": kernel_count, "max_delay": max_delay, "method": method}
         settings |= {"granularity": granularity, "interpolation": interpolation, "sigma": sigma}
         settings |= {"first_delays": first_delays, "step_mode": step_mode}
@@ -70,17 +70,6 @@ class _DelayConv(Delayed):
         own = self.in_channels // self.groups
         shape = (self.out_channels, own, *self.kernel_size, self.kernel_count)
         self._make(*shape, bias=bias, sigma_learned=sigma_learned)
-
-    def _per_axis(self, argument: str, given: Any, least: int) -> tuple[int, ...]:
-        name = f"{type(self).__name__}: {argument}"
-        if not isinstance(given, tuple | list):
-            return (whole_number(name, given, least),) * self.space
-        if len(given) != self.space:
-            raise UsageError(
-                f"{name} must be a whole number or one for each of {self.space} axes, got "
-                f"{shown(given)}."
-            )
-        return tuple(whole_number(name, one, least) for one in given)
 
     @property
     def geometry(self) -> Geometry:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snn_delays import UsageError, clamp_delays_, parameter_groups, set_sigma
 from snn_delays.dcls import DclsConv1d, DclsConv2d, DclsConv3d
-from snn_delays.dcls.convolution import PADDING_MODES
+from snn_delays.dcls.padding import PADDING_MODES
 
 CONVS: dict[int, Any] = {1: DclsConv1d, 2: DclsConv2d, 3: DclsConv3d}
 INTERPOLATIONS = pytest.mark.parametrize("interpolation", ["bilinear", "triangle", "gaussian"])
@@ -293,7 +293,7 @@ def test_it_compiles_to_one_graph_for_every_width() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"extent": (3,)}, "extent must be one number or one for each of 2 axes, got (3,)"),
+        ({"extent": (3,)}, "extent must be a whole number or one for each of 2 axes, got (3,)"),
         ({"extent": 0}, "extent must be a whole number >= 1, got 0"),
         ({"learned_axes": [1, 0]}, "learned_axes must be rising axes from 0 to 1"),
         ({"learned_axes": []}, "learned_axes must be rising axes from 0 to 1"),
