@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from snn_delays import callbacks, schedules
     from snn_delays.errors import UsageError
     from snn_delays.layers import (
+        DelayConv1d,
+        DelayConv2d,
         DelayLayer,
         RecurrentDelayLayer,
         clamp_delays_,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from snn_delays.training import fit
 
 __all__ = [
+    "DelayConv1d",
+    "DelayConv2d",
     "DelayLayer",
     "DelaySNN",
     "LIFNode",

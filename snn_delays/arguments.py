@@ -62,6 +62,21 @@ def whole_number(
     raise _refused(name, must or f"be a whole number{of_unit} {span}", value, advice)
 
 
+def per_axis(name: str, given: Any, axes: int, least: int) -> tuple[int, ...]:
+    """A whole number for each axis, of one for all or a list of them.
+
+    Raises:
+        UsageError: another number of them, or what is no whole number of at least ``least``.
+    """
+    if not isinstance(given, tuple | list):
+        return (whole_number(name, given, least),) * axes
+    if len(given) != axes:
+        raise UsageError(
+            f"{name} must be a whole number or one for each of {axes} axes, got {shown(given)}."
+        )
+    return tuple(whole_number(name, one, least) for one in given)
+
+
 def real_number(
     name: str,
     value: Any,

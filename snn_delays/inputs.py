@@ -49,3 +49,24 @@ def require_sequence(owner: str, x: Tensor, width: int, axes: tuple[str, ...]) -
         f"{owner}: input must be [{', '.join((*axes, str(width)))}] with step_mode={mode!r}, "
         f"got {list(x.shape)}.{hint}"
     )
+
+
+def require_frames(owner: str, x: Tensor, channels: int, space: int, axes: tuple[str, ...]) -> None:
+    """Refuse an input of ``owner`` that is no sequence, or step, of maps of so many channels.
+
+    Args:
+        space: axes of a map.
+
+    Raises:
+        UsageError: that says so where the other ``step_mode`` would take it.
+    """
+    if x.dim() == len(axes) + 1 + space and x.shape[len(axes)] == channels:
+        return
+    mode, other, lead = ("s", "m", 2) if len(axes) == 1 else ("m", "s", 1)
+    fits = x.dim() == lead + 1 + space and x.shape[lead] == channels
+    hint = f" For that shape, functional.set_step_mode(net, {other!r})." if fits else ""
+    size = {1: ("W",), 2: ("H", "W")}[space]
+    raise UsageError(
+        f"{owner}: input must be [{', '.join((*axes, str(channels), *size))}] with "
+        f"step_mode={mode!r}, got {list(x.shape)}.{hint}"
+    )

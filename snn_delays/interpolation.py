@@ -37,7 +37,11 @@ def first_sigma(max_delay: int) -> float:
 
 
 def interpolate(
-    delay: Float[Tensor, "*shape"], sigma: float | Tensor, max_delay: int, interpolation: str
+    delay: Float[Tensor, "*shape"],
+    sigma: float | Tensor,
+    max_delay: int,
+    interpolation: str,
+    what: str = "delays",
 ) -> Float[Tensor, "*shape taps"]:
     """Spread each delay over the taps 0 … max_delay; the weights of one delay sum to 1.
 
@@ -46,8 +50,10 @@ def interpolate(
 
     Args:
         delay: steps.
-        sigma: width in steps, >= 0; a 0-d tensor where one graph is to serve every width.
+        sigma: width in steps, >= 0; a 0-d tensor where one graph is to serve every width, or
+            ``[..., 1]`` where it is learned of each delay.
         interpolation: ``"gaussian"`` or ``"triangle"``.
+        what: what they are called in messages.
 
     Shape:
         delay ``[...]`` → ``[..., max_delay + 1]``; tap ``j`` is a delay of ``j`` steps.
@@ -61,7 +67,7 @@ def interpolate(
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}."
         )
     taps = torch.arange(max_delay + 1, device=delay.device, dtype=delay.dtype)
-    return _spread(inside(delay, max_delay), sigma, taps, interpolation)
+    return _spread(inside(delay, max_delay, what), sigma, taps, interpolation)
 
 
 def interpolate_window(
@@ -81,24 +87,26 @@ def interpolate_window(
     return first, _spread(delay, sigma, taps, interpolation)
 
 
-def inside(delay: Float[Tensor, "*shape"], max_delay: int) -> Float[Tensor, "*shape"]:
+def inside(
+    delay: Float[Tensor, "*shape"], max_delay: int, what: str = "delays"
+) -> Float[Tensor, "*shape"]:
     """The delay brought into range; its gradient as if it had not been.
 
     Raises:
         UsageError: delays that are NaN or infinite, where that can be seen without waiting.
     """
     if delay.is_cpu and readable(delay):
-        require_finite(delay)
+        require_finite(delay, what)
     return delay + (delay.clamp(0, max_delay) - delay).detach()
 
 
-def require_finite(delay: Tensor) -> None:
+def require_finite(delay: Tensor, what: str = "delays") -> None:
     """Refuse delays that are no numbers: there is no step that a spike could wait for."""
     finite = delay.detach().isfinite()
     if not finite.all():
         raise UsageError(
-            f"{int((~finite).sum()):,} of {delay.numel():,} delays are NaN or infinite. "
-            "Go back to a state from before, and lower the learning rate of the delays."
+            f"{int((~finite).sum()):,} of {delay.numel():,} {what} are NaN or infinite. "
+            f"Go back to a state from before, and lower the learning rate of the {what}."
         )
 
 
@@ -160,14 +168,15 @@ def at_least_single(dtype: torch.dtype) -> torch.dtype:
 
 
 def dense_kernel(
-    weight: Float[Tensor, "post pre k"],
-    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    weight: Float[Tensor, "post pre *space k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 *space_or_1 k"],
     sigma: float | Tensor,
     max_delay: int,
     interpolation: str,
-) -> Float[Tensor, "post pre taps"]:
-    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k])."""
+) -> Float[Tensor, "post pre *space taps"]:
+    """K[post, pre, j] = Σ_k w[post, pre, k] · g_σ(j − d[post, pre, k]); of kernels in space, at
+    each of their positions."""
     # Distances and their squares exceed half precision: to that only the result is rounded.
     wide = at_least_single(weight.dtype)
     spread = interpolate(delay.to(wide), sigma, max_delay, interpolation)
-    return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=2).to(weight.dtype)
+    return (weight.to(wide).unsqueeze(-1) * spread).sum(dim=-2).to(weight.dtype)

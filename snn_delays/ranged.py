@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 
 class Ranged:
@@ -42,3 +43,13 @@ class Spread(Ranged):
     def schedule_sigma(self, sigma: float) -> None:
         """Take the width ``sigma`` unless σ is learned."""
         raise NotImplementedError
+
+
+def stored(module: nn.Module, name: str) -> Tensor | None:
+    """The tensor that an optimiser changes and a state dict holds of an attribute.
+
+    None if a parametrisation makes it of several.
+    """
+    if not is_parametrized(module, name):
+        return getattr(module, name)
+    return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)

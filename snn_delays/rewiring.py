@@ -20,9 +20,9 @@ from snn_delays.arguments import choice, real, settle, whole
 from snn_delays.callbacks import Callback, Training
 from snn_delays.errors import UsageError
 from snn_delays.layers import sparsity
-from snn_delays.layers.buffers import stored
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
+from snn_delays.ranged import stored
 
 _SHARE = real(above=0, most=1, must="be a share of training in (0, 1]")
 _DENSITY = real(above=0, most=1, must="lie in (0, 1], as a share of the synapses")
@@ -39,7 +39,7 @@ class Rewiring(Callback):
     def settings(self) -> dict[str, Any]:
         return asdict(self)  # pyright: ignore[reportArgumentType]
 
-    def _layers(self, training: Training) -> list[DelayLayer]:
+    def _layers(self, training: Training) -> list[Delayed]:
         name, layers = type(self).__name__, delay_layers(training.net)
         if not layers:
             raise UsageError(f"{name}: needs a network with delay layers, got one without any.")
@@ -278,7 +278,7 @@ def generator_of(training: Training) -> Generator:
     return Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def _weight(layer: DelayLayer) -> Tensor:
+def _weight(layer: Delayed) -> Tensor:
     weight = stored(layer, "weight")
     assert weight is not None  # Rewiring._layers has refused others
     return weight
@@ -297,7 +297,7 @@ def _rate(training: Training, parameter: Tensor) -> float:
     return 0.0
 
 
-def _exchange(training: Training, layer: DelayLayer, dying: Tensor, grown: Tensor) -> None:
+def _exchange(training: Training, layer: Delayed, dying: Tensor, grown: Tensor) -> None:
     """Rewire a layer; of what grows the optimiser remembers nothing, of weight and of delay."""
     sparsity.rewire_(layer, dying, grown)
     for parameter in (_weight(layer), stored(layer, "delay")):

@@ -25,7 +25,7 @@ from snn_delays.errors import UsageError, refusal
 Row = dict[str, float]
 
 # What zipfile and torch raise, depending on which byte of a checkpoint is damaged.
-_DAMAGE = (
+DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError),
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
 )
@@ -143,15 +143,24 @@ class RunFolder:
                 f"cannot read {path}: {refusal(error)}. Make it readable, and try again."
             ) from error
         try:
-            # torch itself ignores the checksums in the file, and would load what was altered.
-            if altered := zipfile.ZipFile(io.BytesIO(content)).testzip():
-                raise zipfile.BadZipFile(altered)
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            if not isinstance(state, dict):
-                raise TypeError(type(state).__name__)
-            return state
-        except _DAMAGE as error:
+            return tensors_of(content)
+        except DAMAGE as error:
             raise UsageError(
                 f"{path} is damaged or not a checkpoint ({type(error).__name__}). "
                 "Use the other one (checkpoint=best or checkpoint=last), or train again."
             ) from error
+
+
+def tensors_of(content: bytes) -> dict[str, Any]:
+    """What ``torch.save`` wrote: a dict of tensors and plain values, on the CPU; no code runs.
+
+    Raises:
+        One of ``DAMAGE``: altered bytes, something else than a dict, or more than such values.
+    """
+    # torch itself ignores the checksums in the file, and would load what was altered.
+    if altered := zipfile.ZipFile(io.BytesIO(content)).testzip():
+        raise zipfile.BadZipFile(altered)
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(type(state).__name__)
+    return state

@@ -99,3 +99,13 @@ def test_the_comparison_runs(tmp_path: Path) -> None:
     entries = json.loads(report.read_text())["entries"]
     assert {entry["row"] for entry in entries} == {"b", "g"}
     assert all(entry["ratio"] > 0 for entry in entries)
+
+
+@pytest.mark.timeout(180)
+def test_convolutions_are_timed() -> None:
+    command = [sys.executable, str(BENCH / "delay_conv.py"), "--small", "--repeats", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert len(rows) == 18
+    assert all(float(row[-1]) > 0 for row in rows)

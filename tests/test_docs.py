@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm_models
 import torch
 from drawn_networks import random_network
 
@@ -46,13 +47,43 @@ def names_after(page: str) -> dict[str, Any]:
 
 
 def test_pages_have_code() -> None:
-    assert PAGES == ["chips.md", "formats.md", "simulator.md", "table-format.md", "torch.md"]
+    pages = [
+        "chips.md",
+        "convolutions.md",
+        "dcls.md",
+        "drop-in.md",
+        "formats.md",
+        "simulator.md",
+        "table-format.md",
+    ]
+    assert [*pages, "torch.md"] == PAGES
 
 
 def test_chips(table: DelayTable, capsys: pytest.CaptureFixture[str]) -> None:
     names = names_after("chips.md")
     assert {one.weight.dtype for one in names["small"].projections} == {np.dtype(np.int8)}
     assert "[] ['" in capsys.readouterr().out  # nothing is violated, something is unknown
+
+
+def test_dcls() -> None:
+    names = names_after("dcls.md")
+    assert names["y"].shape == (2, 96, 28, 28)
+    assert names["wide"].sigma == (0.5,)
+
+
+def test_drop_in(capsys: pytest.CaptureFixture[str]) -> None:
+    timm_models.imported()
+    names = names_after("drop-in.md")
+    assert len(names["report"].layers) == 16
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 + 18 + 1
+    page = (DOCS / "drop-in.md").read_text("utf-8")
+    before, after = printed[-1].split()[-2:]
+    assert f"{before} parameters that became {after}" in page
+
+
+def test_convolutions() -> None:
+    assert names_after("convolutions.md")["layer"].method_used == "taps"
 
 
 def test_formats(table: DelayTable) -> None:

@@ -20,7 +20,7 @@ from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
 from snn_delays.layers import set_rounding
-from snn_delays.layers.delay_layer import GRANULARITIES
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.layers.networks import delay_layers
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.schedules import Constant, Exponential

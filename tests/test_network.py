@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from snn_delays import losses
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import GRANULARITIES, DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.layers.networks import delay_layers, set_sigma
 from snn_delays.network import DelaySNN
 

@@ -27,10 +27,10 @@ from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.layers.buffers import stored
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.layers.networks import delay_layers
+from snn_delays.ranged import stored
 from snn_delays.table.models import MODELS
 
 

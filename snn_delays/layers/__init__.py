@@ -1,5 +1,6 @@
 """Modules with delays, to stand between neurons."""
 
+from snn_delays.layers.delay_conv import DelayConv1d, DelayConv2d
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.groups import parameter_groups
 from snn_delays.layers.networks import (
@@ -13,6 +14,8 @@ from snn_delays.layers.networks import (
 from snn_delays.layers.recurrent import RecurrentDelayLayer
 
 __all__ = [
+    "DelayConv1d",
+    "DelayConv2d",
     "DelayLayer",
     "RecurrentDelayLayer",
     "clamp_delays_",

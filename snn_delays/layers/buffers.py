@@ -3,37 +3,22 @@ whether its delays act as rounded."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch import Tensor
 
-from snn_delays.arguments import choice, real_number, shown
+from snn_delays.arguments import choice, shown
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import ROUNDINGS
-from snn_delays.ranged import Spread
+from snn_delays.ranged import stored
+from snn_delays.width import Width
 
 
-def stored(module: nn.Module, name: str) -> Tensor | None:
-    """The tensor that an optimiser changes and a state dict holds of an attribute.
-
-    None if a parametrisation makes it of several.
-    """
-    if not is_parametrized(module, name):
-        return getattr(module, name)
-    return getattr(module.get_submodule(f"parametrizations.{name}"), "original", None)
-
-
-class Buffers(Spread, nn.Module):
+class Buffers(Width):
     """A layer with a width ``sigma`` and a ``weight`` whose synapses need not all be there.
-
-    In its state dict σ is a 0-d tensor ``_sigma``. It stays in double precision when the weights
-    are cast, so that σ is what a schedule said; it is in single precision where a device has no
-    other (MPS). If σ is learned, it is exp of the parameter ``log_sigma`` instead.
 
     If some synapses are missing, ``mask`` (as ``weight``) has 1 or 0 of each; numbers, since
     averages of models take no booleans. With ``dense_gradient`` weights of absent
@@ -41,55 +26,22 @@ class Buffers(Spread, nn.Module):
     """
 
     weight: Tensor
-    _sigma: Tensor
-    log_sigma: nn.Parameter | None
     mask: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("_sigma", torch.zeros((), dtype=torch.float64))
-        self.register_parameter("log_sigma", None)
         self.register_buffer("mask", None)  # None has no place in the state dict
         self.dense_gradient = False
         self._rounding = "none"
-        self._read: tuple[Tensor, int, float] | None = None
 
     @property
     def sigma(self) -> float:
-        """True standard deviation of the interpolation kernel, in steps.
-
-        A GPU is asked for it only after the buffer was written to.
-        """
-        learned: Any = self._parameters["log_sigma"]  # so, which a step of a stream can tell
-        if learned is not None:
-            return learned.detach().exp().item()
-        buffer: Any = self._buffers["_sigma"]
-        if buffer.is_cpu or buffer.is_inference():
-            return buffer.item()
-        if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
-            self._read = buffer, buffer._version, buffer.item()
-        return self._read[2]
+        """True standard deviation of the interpolation kernel, in steps."""
+        return self.read_sigma()
 
     @sigma.setter
     def sigma(self, value: Any) -> None:
-        name = f"{type(self).__name__}: sigma"
-        if self.log_sigma is not None:
-            learned = real_number(name, value, above=0, unit="steps", advice="It is learned.")
-            with torch.no_grad():
-                self.log_sigma.fill_(math.log(learned))
-            return
-        number = real_number(name, value, 0, unit="steps")
-        if self._sigma.is_inference() and not torch.is_inference_mode_enabled():
-            self._sigma = self._sigma.clone()  # which cannot be written to out here
-        with torch.no_grad():
-            self._sigma.fill_(number)
-
-    def learned_widths(self) -> list[nn.Parameter]:
-        return [] if self.log_sigma is None else [self.log_sigma]
-
-    def schedule_sigma(self, sigma: float) -> None:
-        if self.log_sigma is None:
-            self.sigma = sigma
+        self.write_sigma(value)
 
     @property
     def rounding(self) -> str:
@@ -112,18 +64,8 @@ class Buffers(Spread, nn.Module):
         buffer: Any = self._buffers["_sigma"]
         return self.sigma if readable(buffer) else buffer
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        exact = self._sigma
-        single = fn(exact.new_empty(0, dtype=torch.float32)).device.type == "mps"
-        if single:
-            self._sigma = exact.float()
-        super()._apply(fn)  # SpikingJelly's modules know no `recurse`
-        if self._sigma.dtype != exact.dtype and not single:
-            self._sigma = exact.to(self._sigma.device)
-        return self
-
     @torch.no_grad()
-    def set_mask(self, mask: Bool[Tensor, "post pre k"] | None) -> None:
+    def set_mask(self, mask: Bool[Tensor, "post pre *k"] | None) -> None:
         """Say which synapses there are: the others' weights become 0, and count as 0 from then on.
 
         Saved and loaded with the layer; a state dict without ``mask`` has every synapse. Set it
@@ -156,7 +98,7 @@ class Buffers(Spread, nn.Module):
         if self.mask is not None and (weight := stored(self, "weight")) is not None:
             weight.masked_fill_(self.mask == 0, 0)
 
-    def acting_weight(self) -> Float[Tensor, "post pre k"]:
+    def acting_weight(self) -> Float[Tensor, "post pre *k"]:
         """``weight`` where there is a synapse, 0 elsewhere."""
         mask, weight = self._buffers["mask"], self.weight
         if mask is None:
@@ -173,9 +115,6 @@ class Buffers(Spread, nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        sigma = state_dict.get(f"{prefix}_sigma")
-        if isinstance(sigma, Tensor) and readable(sigma):
-            real_number(f"{type(self).__name__}: {prefix}_sigma", sigma, 0, unit="steps")
         # A state without a mask has all synapses; one without weights says nothing of them.
         rounding = state_dict.pop(f"{prefix}_rounding", None)
         names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from snn_delays.arguments import real_number, shown
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import require_finite
-from snn_delays.layers.buffers import stored
 from snn_delays.ops.factored import Stages
-from snn_delays.ranged import Spread
+from snn_delays.ranged import Spread, stored
 
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
@@ -38,13 +37,15 @@ class Delays(Spread, nn.Module):
     max_delay: int
     first_delays: First  # in steps: half-normal of this width, or uniform from one to another
 
-    def _make_delays(self, post: int, pre: int, k: int) -> None:
+    def _make_delays(self, post: int, pre: int, *within: int) -> None:
+        """Args: ``within``: positions of a kernel in space, if it has any, and ``kernel_count``."""
+        own = (*[1] * (len(within) - 1), within[-1])
         shapes = {
-            "synaptic": {"delay": (post, pre, k)},
-            "axonal": {"delay": (1, pre, k)},
-            "dendritic": {"delay": (post, 1, k)},
-            BOTH_ENDS: {"delay_pre": (1, pre, k), "delay_post": (post, 1, k)},
-            "common": {"delay": (1, 1, k)},
+            "synaptic": {"delay": (post, pre, *within)},
+            "axonal": {"delay": (1, pre, *own)},
+            "dendritic": {"delay": (post, 1, *own)},
+            BOTH_ENDS: {"delay_pre": (1, pre, *own), "delay_post": (post, 1, *own)},
+            "common": {"delay": (1, 1, *own)},
         }
         for name, shape in shapes[self.granularity].items():
             setattr(self, name, nn.Parameter(torch.empty(shape)))
@@ -99,7 +100,7 @@ class Delays(Spread, nn.Module):
             return self.delay_pre + self.delay_post
         return super().__getattr__(name)
 
-    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 k"]:
+    def integer_delays(self) -> Int[Tensor, "post_or_1 pre_or_1 *k"]:
         """Delays rounded to steps (ties to even), int64, of ``delay``'s shape.
 
         Of both ends each is rounded, then they are added.
@@ -116,7 +117,7 @@ class Delays(Spread, nn.Module):
 
     def _from_shortest(
         self, delays: list[Tensor]
-    ) -> Float[Tensor, "post_or_1 pre_or_1 k"] | Stages:
+    ) -> Float[Tensor, "post_or_1 pre_or_1 *k"] | Stages:
         """Delays as ``ops/plan.py`` takes them: counted from the shortest."""
         ranges = self.delay_ranges.values()
         shifted = [one - low if low else one for one, (low, _) in zip(delays, ranges, strict=True)]

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from snn_delays.eager import autocasts
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_sequence
 from snn_delays.state import Stateful, trainable
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -25,10 +24,10 @@ class InputMemory(Stateful, base.MemoryModule):
     (``extract_memories``, a monitor, a checkpoint) keeps what it was.
 
     Shape:
-        ``history`` ``[max_delay, N, in_features]``, oldest first; None is silence.
+        ``history`` ``[max_delay, N, *frame]``, oldest first, ``frame`` being the shape of one step
+        (``[in_features]``, or ``[C, (H,) W]``); None is silence.
     """
 
-    in_features: int
     max_delay: int
     weight: Tensor
     history: Tensor | None
@@ -40,7 +39,7 @@ class InputMemory(Stateful, base.MemoryModule):
     def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
         """Refuse an input of another shape or precision."""
         name = type(self).__name__
-        require_sequence(name, x, self.in_features, axes)
+        self._require_shape(x, axes)
         if not x.is_floating_point():
             raise UsageError(f"{name}: input must be floating point, got {x.dtype}. Use x.float().")
         if x.dtype != self.weight.dtype and not autocasts(x):
@@ -49,25 +48,36 @@ class InputMemory(Stateful, base.MemoryModule):
                 f" Use x.to({self.weight.dtype}), or net.to({x.dtype})."
             )
 
-    def _context(self, batch: int, like: Tensor) -> Float[Tensor, "max_delay batch pre"]:
-        """The last max_delay inputs, oldest first; silence after a reset."""
+    def _require_shape(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        """Refuse an input of another shape."""
+        raise NotImplementedError
+
+    def _context(
+        self, step: tuple[int, ...], like: Tensor
+    ) -> Float[Tensor, "max_delay batch *frame"]:
+        """The last max_delay inputs, oldest first; silence after a reset.
+
+        Args:
+            step: shape of one step's input, its batch first.
+        """
         history, name = self.history, type(self).__name__
+        whole = (self.max_delay, *step)
         if history is None:
-            return like.new_zeros(self.max_delay, batch, self.in_features)
-        if history.shape != (self.max_delay, batch, self.in_features):
-            if history.dim() != 3 or history.shape[::2] != (self.max_delay, self.in_features):
+            return like.new_zeros(whole)
+        if history.shape != whole:
+            if history.dim() != len(whole) or history[:, 0].shape != (whole[0], *whole[2:]):
                 raise UsageError(
-                    f"{name}: history must be [{self.max_delay}, {batch}, {self.in_features}], "
-                    f"got {list(history.shape)}. Call functional.reset_net(net)."
+                    f"{name}: history must be {list(whole)}, got {list(history.shape)}. Call "
+                    "functional.reset_net(net)."
                 )
             raise UsageError(
-                f"{name}: remembers a batch of {history.shape[1]}, got one of {batch}. Call "
+                f"{name}: remembers a batch of {history.shape[1]}, got one of {step[0]}. Call "
                 "spikingjelly's functional.reset_net(net) between sequences."
             )
         history = trainable(history)
         return history if history.dtype == like.dtype else history.to(like.dtype)
 
-    def _remember(self, whole: Float[Tensor, "time batch pre"]) -> None:
+    def _remember(self, whole: Float[Tensor, "time batch *frame"]) -> None:
         """Keep the last of these inputs; silence came before them."""
         if whole.shape[0] < self.max_delay:
             silence = whole.new_zeros(self.max_delay - whole.shape[0], *whole.shape[1:])

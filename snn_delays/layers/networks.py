@@ -7,19 +7,19 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays.interpolation import Rounding
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.ranged import Ranged, Spread
 
 
-def delay_layers(module: nn.Module) -> list[DelayLayer]:
+def delay_layers(module: nn.Module) -> list[Delayed]:
     """Every delay layer in ``module``, in the order of definition."""
-    return [child for child in module.modules() if isinstance(child, DelayLayer)]
+    return [child for child in module.modules() if isinstance(child, Delayed)]
 
 
 def synapses_of(module: nn.Module) -> dict[str, nn.Module]:
     """The layers of synapses in a network by their names: delay layers and linear ones."""
-    kinds = (DelayLayer, nn.Linear)
+    kinds = (Delayed, nn.Linear)
     return {name: child for name, child in module.named_modules() if isinstance(child, kinds)}
 
 

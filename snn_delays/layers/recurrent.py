@@ -14,11 +14,11 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.granularity import BOTH_ENDS, GRANULARITIES, First, Granularity
-from snn_delays.layers.rest import rest_if_integer
 from snn_delays.ops import recurrent, recurrent_scan
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.plan import Method
 from snn_delays.ops.recurrent_scan import Synapses
+from snn_delays.rest import rest_if_integer
 
 
 class RecurrentDelayLayer(DelayLayer):
@@ -110,7 +110,7 @@ class RecurrentDelayLayer(DelayLayer):
     ) -> Float[Tensor, "time batch size"]:
         self._require(x, ("T", "N"))
         rest_if_integer(self)
-        history = self._context(x.shape[1], x)
+        history = self._context(x.shape[1:], x)
         kept = self._kept(x[0]) if len(x) else None
         weight, acting = self.acting_weight(), self._acting()
         limits = (self.reach, self.interpolation)
@@ -151,7 +151,7 @@ class RecurrentDelayLayer(DelayLayer):
         self._require(x, ("N",))
         rest_if_integer(self)
         functional.set_step_mode(self.neuron, "s")
-        history, kept = self._context(x.shape[0], x), self._kept(x)
+        history, kept = self._context(x.shape, x), self._kept(x)
         current, before = self._step(history[-1], history[:-1])
         spikes = self.neuron(x + (current if kept is None else kept * current))
         self.history = torch.cat([before, spikes.unsqueeze(0)])

@@ -15,13 +15,13 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.layers.buffers import stored
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
+from snn_delays.ranged import stored
 
 PER = ("layer", "post", "pre")
 
 
-def synapse_count(layer: DelayLayer, density: float) -> int:
+def synapse_count(layer: Delayed, density: float) -> int:
     """How many synapses a density is: a share of all, rounded, and one at least.
 
     Raises:
@@ -32,14 +32,14 @@ def synapse_count(layer: DelayLayer, density: float) -> int:
     return max(1, round(density * layer.weight.numel()))
 
 
-def there(layer: DelayLayer) -> Bool[Tensor, "post pre k"]:
+def there(layer: Delayed) -> Bool[Tensor, "post pre *k"]:
     """Which synapses there are."""
     if layer.mask is None:
         return torch.ones_like(layer.weight, dtype=torch.bool)
     return layer.mask != 0
 
 
-def random_mask_(layer: DelayLayer, density: float, generator: Generator | None = None) -> None:
+def random_mask_(layer: Delayed, density: float, generator: Generator | None = None) -> None:
     """Keep synapses drawn at random, exactly ``synapse_count`` of them; see ``set_mask``.
 
     Raises:
@@ -52,7 +52,7 @@ def random_mask_(layer: DelayLayer, density: float, generator: Generator | None 
 
 
 @torch.no_grad()
-def prune_(layer: DelayLayer, density: float) -> None:
+def prune_(layer: Delayed, density: float) -> None:
     """Of the synapses that are there, keep those with the largest |weight|.
 
     None come back: with fewer than the density asks for, nothing changes.
@@ -68,7 +68,7 @@ def prune_(layer: DelayLayer, density: float) -> None:
 
 @torch.no_grad()
 def rewire_(
-    layer: DelayLayer, dying: Bool[Tensor, "post pre k"], grown: Bool[Tensor, "post pre k"]
+    layer: Delayed, dying: Bool[Tensor, "post pre *k"], grown: Bool[Tensor, "post pre *k"]
 ) -> None:
     """Take some synapses away and let others grow, with weight 0, as if they had never learned."""
     layer.set_mask((there(layer) & ~dying) | grown)
@@ -77,15 +77,15 @@ def rewire_(
 
 
 @torch.no_grad()
-def crossed(layer: DelayLayer, signs: Float[Tensor, "post pre k"]) -> Bool[Tensor, "post pre k"]:
+def crossed(layer: Delayed, signs: Float[Tensor, "post pre *k"]) -> Bool[Tensor, "post pre *k"]:
     """The synapses that are there, and whose weight has passed 0 since it had these ``signs``."""
     weight = stored(layer, "weight")
     return there(layer) & ((layer.weight if weight is None else weight) * signs < 0)
 
 
 def drawn_absent(
-    layer: DelayLayer, count: int, generator: Generator | None = None
-) -> Bool[Tensor, "post pre k"]:
+    layer: Delayed, count: int, generator: Generator | None = None
+) -> Bool[Tensor, "post pre *k"]:
     """``count`` of the absent synapses at random; all, if there are fewer."""
     absent = (~there(layer)).flatten().nonzero().squeeze(1).cpu()
     chosen = absent[torch.randperm(len(absent), generator=generator)[:count]]
@@ -94,7 +94,7 @@ def drawn_absent(
 
 @torch.no_grad()
 def draw_delays_(
-    layer: DelayLayer, of: Bool[Tensor, "post pre k"], generator: Generator | None = None
+    layer: Delayed, of: Bool[Tensor, "post pre *k"], generator: Generator | None = None
 ) -> None:
     """Delays drawn anew, as they started, where each synapse has its own.
 
@@ -110,8 +110,8 @@ def draw_delays_(
 
 @torch.no_grad()
 def rigl_exchange(
-    layer: DelayLayer, gradient: Float[Tensor, "post pre k"], share: float
-) -> tuple[Bool[Tensor, "post pre k"], Bool[Tensor, "post pre k"]]:
+    layer: Delayed, gradient: Float[Tensor, "post pre *k"], share: float
+) -> tuple[Bool[Tensor, "post pre *k"], Bool[Tensor, "post pre *k"]]:
     """What RigL takes away, the smallest |weight|, and lets grow, the largest |gradient|.
 
     Args:
@@ -130,7 +130,7 @@ def rigl_exchange(
 
 
 @torch.no_grad()
-def few_delays_(layer: DelayLayer, count: int, per: str = "layer") -> None:
+def few_delays_(layer: Delayed, count: int, per: str = "layer") -> None:
     """Bring delays to ``few_delays``.
 
     Raises:
@@ -146,8 +146,8 @@ def few_delays_(layer: DelayLayer, count: int, per: str = "layer") -> None:
 
 @torch.no_grad()
 def few_delays(
-    layer: DelayLayer, count: int, per: str = "layer"
-) -> Float[Tensor, "post_or_1 pre_or_1 k"]:
+    layer: Delayed, count: int, per: str = "layer"
+) -> Float[Tensor, "post_or_1 pre_or_1 *k"]:
     """For each delay the best of ``count`` whole numbers of steps, chosen for their synapses.
 
         minimises Σ |w| · (d − c)²   over the centres c, exactly

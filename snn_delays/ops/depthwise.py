@@ -9,6 +9,8 @@ follow each other in memory; the cost does not grow with the extent. On the CPU 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -31,8 +33,9 @@ def convolve(
     coefficients: Float[Tensor, "out k rows columns"],
     first: Int[Tensor, "out k 2"],
     extent: Pair,
-    padding: Pair = (0, 0),
+    bias: Float[Tensor, " out"] | None = None,
     stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Float[Tensor, "batch out new_height new_width"]:
     """``F.conv2d`` with ``kernel(coefficients, first, extent)`` and as many groups as channels.
@@ -49,18 +52,28 @@ def convolve(
         UsageError: a kernel larger than the padded input.
     """
     channels, outputs = x.shape[1], coefficients.shape[0]
-    if depthwise_cpu is None or not for_loops(x, coefficients):
-        return _product(x, coefficients, first, extent, padding, stride, dilation)
+    if depthwise_cpu is None or not for_loops(x, coefficients, *([] if bias is None else [bias])):
+        return _product(x, coefficients, bias, first, extent, stride, padding, dilation)
     for size in _sizes(x, extent, padding, dilation):
         if size < 1:
             raise UsageError(
                 f"A kernel of {extent} taps with dilation {dilation} is larger than the input "
                 f"{tuple(x.shape[2:])} with padding {padding}. Pad more, or take a smaller extent."
             )
+    if work(coefficients.shape[1:], dilation) > work((1, *extent), dilation):
+        # Windows that overlap a lot: the whole kernel as one window has fewer taps.
+        coefficients = kernel(coefficients, first, extent)
+        first = torch.zeros_like(first[:, :1])
     if outputs != channels:
         x = x.repeat_interleave(outputs // channels, dim=1)
-    y = _Taps.apply(x, coefficients, first, extent, padding, dilation)
-    return y if stride == (1, 1) else y[:, :, :: stride[0], :: stride[1]]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
+    bias = coefficients.new_zeros(outputs) if bias is None else bias
+    settings = (coefficients, bias, first, extent, padding, dilation)
+    if (x.shape[2], extent[0], padding[0]) == (1, 1, 0):
+        # One row of each sample: the rows of all samples make planes that fill the tiles.
+        y = _Taps.apply(x.transpose(0, 2), *settings).transpose(0, 2)  # pyright: ignore[reportOptionalMemberAccess]
+    else:
+        y = _Taps.apply(x, *settings)
+    return _ordered(x, y[:, :, :: stride[0], :: stride[1]])  # pyright: ignore[reportOptionalSubscript]
 
 
 def kernel(
@@ -80,14 +93,15 @@ def kernel(
 def _product(
     x: Tensor,
     coefficients: Tensor,
+    bias: Tensor | None,
     first: Tensor,
     extent: Pair,
-    padding: Pair,
     stride: Pair,
+    padding: Pair,
     dilation: Pair,
 ) -> Tensor:
     dense = kernel(coefficients, first, extent)
-    return F.conv2d(x, dense, None, stride, padding, dilation, groups=x.shape[1])
+    return F.conv2d(x, dense, bias, stride, padding, dilation, groups=x.shape[1])
 
 
 def _sizes(x: Tensor, extent: Pair, padding: Pair, dilation: Pair) -> Pair:
@@ -111,77 +125,79 @@ class _Taps(torch.autograd.Function):
         ctx,
         x: Tensor,
         coefficients: Tensor,
+        bias: Tensor,
         first: Tensor,
         extent: Pair,
         padding: Pair,
         dilation: Pair,
     ) -> Tensor:
         ctx.settings = extent, padding, dilation
-        ctx.save_for_backward(x, coefficients, first)
+        ctx.save_for_backward(x, coefficients, bias, first)
         y = x.new_empty(*x.shape[:2], *_sizes(x, *ctx.settings))
-        _accumulate(y, x, *_parts(coefficients, first, padding, dilation))
-        return _as(x, y)
+        _accumulate(y, x, bias, *_parts(coefficients, first, padding, dilation))
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, coefficients, first = ctx.saved_tensors
+        x, coefficients, bias, first = ctx.saved_tensors
         extent, padding, dilation = ctx.settings
         if in_torch(grad):
             product = partial(
                 _product,
                 first=first,
                 extent=extent,
-                padding=padding,
                 stride=(1, 1),
+                padding=padding,
                 dilation=dilation,
             )
-            needed = ctx.needs_input_grad[:2]
-            return *gradients(product, (x, coefficients), needed, grad), *[None] * 4
-        of_x, of_coefficients = ctx.needs_input_grad[:2]
+            needed = ctx.needs_input_grad[:3]
+            return *gradients(product, (x, coefficients, bias), needed, grad), *[None] * 4
+        of_x, of_coefficients, of_bias = ctx.needs_input_grad[:3]
+        grad = grad.contiguous()
         down, right, values = _parts(coefficients, first, padding, dilation)
         gx = gc = None
         if of_x:
             gx = torch.empty_like(x, memory_format=torch.contiguous_format)
             # A part that looks down and right from y to x is seen up and left from x.
             above = 1 - values.shape[2] - down
-            _accumulate(gx, grad, above, -right, values.flip(2))
-            gx = _as(x, gx)
+            _accumulate(gx, grad, torch.zeros_like(bias), above, -right, values.flip(2))
+            gx = _ordered(x, gx)
         if of_coefficients:
             slices = depthwise_cpu.slices(*x.shape[:2])
             sums = values.new_empty(slices, *values.shape)
             use_torch_threads()
-            arrays = [_array(one) for one in (grad, x, down, right)]
-            depthwise_cpu.correlate(sums.numpy(), *arrays)
+            depthwise_cpu.correlate(sums.numpy(), *map(_array, (grad, x, down, right)))
             gc = _whole(sums.sum(0), coefficients.shape)
-        return gx, gc, *[None] * 4
+        gb = grad.sum((0, 2, 3)) if of_bias else None
+        return gx, gc, gb, *[None] * 4
 
 
-def _accumulate(out: Tensor, source: Tensor, down: Tensor, right: Tensor, values: Tensor) -> None:
+def _accumulate(out: Tensor, *inputs: Tensor) -> None:
     use_torch_threads()
-    arrays = [_array(one) for one in (source, down, right, values)]
-    depthwise_cpu.accumulate(out.numpy(), *arrays)
+    depthwise_cpu.accumulate(out.numpy(), *map(_array, inputs))
 
 
 def _array(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
 
 
-def _as(x: Tensor, y: Tensor) -> Tensor:
+def _ordered(x: Tensor, y: Tensor) -> Tensor:
     """y in x's order in memory, as ``F.conv2d`` gives it."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last) if last else y
+    order = torch.channels_last if last else torch.contiguous_format
+    return y.contiguous(memory_format=order)
 
 
 def _parts(
     coefficients: Tensor, first: Tensor, padding: Pair, dilation: Pair
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the loops add up: steps down and right from y to x ``[C, P]``, taps ``[C, P, 1 or 2]``.
+    """What the loops add up: steps down and right from y to x ``[C, P]``, taps ``[C, P, size]``.
 
-    Two taps one under the other make one part, an odd row being filled up with zeros.
+    Up to four taps one under the other make one part; the last of a window may be filled up.
     """
     rows, columns = coefficients.shape[2:]
     size = _part_size(rows, dilation)
-    values = F.pad(coefficients, (0, 0, 0, rows % size)).unflatten(2, (-1, size)).transpose(3, 4)
+    values = F.pad(coefficients, (0, 0, 0, -rows % size)).unflatten(2, (-1, size)).transpose(3, 4)
     down = torch.arange(0, rows, size).view(-1, 1) + first[..., 0, None, None].long()
     right = torch.arange(columns) + first[..., 1, None, None].long()
     shape = values.shape[:4]
@@ -193,12 +209,23 @@ def _parts(
 
 
 def _whole(values: Tensor, shape: torch.Size) -> Tensor:
-    """Parts ``[C, P, 1 or 2]`` → coefficients ``[C, K, rows, columns]``, undone."""
+    """Parts ``[C, P, size]`` → coefficients ``[C, K, rows, columns]``, undone."""
     _, k, rows, columns = shape
     groups = values.shape[1] // max(1, k * columns)
     whole = values.unflatten(1, (k, groups, columns)).transpose(3, 4)
     return whole.flatten(2, 3)[:, :, :rows]
 
 
+def work(window: Sequence[int], dilation: Pair) -> float:
+    """Time of the loops for k windows of rows × columns, in that of a part of two taps."""
+    k, rows, columns = window
+    size = _part_size(rows, dilation)
+    return k * columns * math.ceil(rows / size) * _PART_TIME[size]
+
+
+# Each loads its rows once, so that taps that share them are added almost for nothing.
+_PART_TIME = {1: 0.9, 2: 1.0, 4: 1.4}
+
+
 def _part_size(rows: int, dilation: Pair) -> int:
-    return 1 if rows == 1 or dilation[0] > 1 else 2
+    return 1 if dilation[0] > 1 else rows if rows < 3 else 4

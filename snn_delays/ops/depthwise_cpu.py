@@ -2,9 +2,9 @@
 
 The plane of one channel of one sample stays in the first-level cache, with a margin of zeros around
 it, while a tile of outputs, some rows high and one vector wide, is summed up in registers. A *part*
-is one tap, or two taps one under the other, which share all rows but one: a bilinear element is two
-parts. A part that meets nothing but the margin is skipped, so that the margin need not be larger
-than a tile, however large the kernel is.
+is one tap, or two or four taps one under the other, which share their rows: a bilinear element is
+two parts. A part that meets nothing but the margin is skipped, so that the margin need not be
+larger than a tile, however large the kernel is.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from snn_delays.ops.vectors import (
     SHORT,
     TALL,
     add_dots,
+    add_four_rows,
     add_one_row,
     add_two_rows,
     load,
     load_short,
+    load_strip,
     load_tall,
     load_two,
     store,
@@ -32,42 +34,48 @@ from snn_delays.ops.vectors import (
     total,
 )
 
+MARGIN = TALL + 2  # rows around a plane: a tile and the taps below it see a row of the plane yet
 # Tasks that a call is divided into, at least: where channels are few, by samples too.
 TASKS = 32
 
 
 @loop(parallel=True)
 def accumulate(
-    out: NDArray, source: NDArray, down: NDArray, right: NDArray, coefficients: NDArray
+    out: NDArray,
+    source: NDArray,
+    bias: NDArray,
+    down: NDArray,
+    right: NDArray,
+    coefficients: NDArray,
 ) -> None:
-    """out[n, c, i, j] = Σ_p Σ_q coefficients[c, p, q] · source[n, c, i + down + q, j + right].
+    """out[n, c, i, j] = bias + Σ_p Σ_q coefficients[c, p, q] · source[n, c, i + down + q, …].
 
     Shape:
-        out ``[N, C, H, W]``, source ``[N, C, H', W']``, which is 0 outside; down, right
-        ``[C, P]``; coefficients ``[C, P, 1 or 2]``. All contiguous.
+        out ``[N, C, H, W]``, source ``[N, C, H', W']``, which is 0 outside; bias ``[C]``; down,
+        right ``[C, P]``; coefficients ``[C, P, 1, 2 or 4]``. All contiguous.
     """
     batch, channels, height, width = out.shape
     slices = min(batch, (TASKS + channels - 1) // channels)
     rows, columns, factors = down.reshape(-1), right.reshape(-1), coefficients.reshape(-1)
     for task in prange(channels * slices):
         channel = task // slices
-        plane = _plane(source, TALL)
-        sums, zeros = np.zeros((2, TALL * LANES), out.dtype)
+        plane = _plane(source)
+        sums, first = np.full((2, TALL * LANES), bias[channel])
         for n in range(task % slices, batch, slices):
-            _fill(plane, source[n, channel], TALL)
+            _fill(plane, source[n, channel])
             image = out[n, channel]
             for i in range(0, height, TALL):
                 tall = height - i > SHORT
                 for j in range(0, width, LANES):
                     place = (channel, i, j)
                     if tall:
-                        tile = load_tall(zeros, 0, LANES)
+                        tile = load_tall(first, 0, LANES)
                         tile = _sum(
                             tile, TALL, place, plane, source, rows, columns, coefficients, factors
                         )
                         store_apart(sums, 0, LANES, tile)
                     else:
-                        tile = load_short(zeros, 0, LANES)
+                        tile = load_short(first, 0, LANES)
                         tile = _sum(
                             tile, SHORT, place, plane, source, rows, columns, coefficients, factors
                         )
@@ -82,7 +90,7 @@ def correlate(out: NDArray, y: NDArray, source: NDArray, down: NDArray, right: N
     """out[s, c, p, q] = Σ_n Σ_i Σ_j y[n, c, i, j] · source[n, c, i + down[c, p] + q, j + right].
 
     Shape:
-        out ``[S, C, P, 1 or 2]``, whose sum over slices is asked for; the others as in
+        out ``[S, C, P, 1, 2 or 4]``, whose sum over slices is asked for; the others as in
         ``accumulate``, with ``y`` in the place of its ``out``.
     """
     batch, channels, height, width = y.shape
@@ -91,11 +99,11 @@ def correlate(out: NDArray, y: NDArray, source: NDArray, down: NDArray, right: N
     wide = (width + LANES - 1) // LANES * LANES
     for task in prange(channels * slices):
         channel = task // slices
-        plane = _plane(source, TALL)
+        plane = _plane(source)
         image = np.zeros((height + TALL) * wide, y.dtype)
         sums = np.zeros(parts * taps * LANES, out.dtype)
         for n in range(task % slices, batch, slices):
-            _fill(plane, source[n, channel], TALL)
+            _fill(plane, source[n, channel])
             for i in range(height):
                 for j in range(width):
                     image[i * wide + j] = y[n, channel, i, j]
@@ -120,11 +128,11 @@ def slices(batch: int, channels: int) -> int:
 
 
 @called
-def _plane(source, margin):
-    """Room for one plane: ``margin`` rows above and below, and a vector between rows."""
+def _plane(source):
+    """Room for one plane: a margin of rows above and below, and a vector between rows."""
     height, width = source.shape[2:]
     stride = _stride(width)
-    return np.zeros((height + 2 * margin) * stride + 2 * LANES, source.dtype)
+    return np.zeros((height + 2 * MARGIN) * stride + 2 * LANES, source.dtype)
 
 
 @partial(called, inline=True)
@@ -133,11 +141,11 @@ def _stride(width):
 
 
 @called
-def _fill(plane, image, margin):
+def _fill(plane, image):
     height, width = image.shape
     stride = _stride(width)
     for i in range(height):
-        at = (margin + i) * stride + LANES
+        at = (MARGIN + i) * stride + LANES
         for j in range(width):
             plane[at + j] = image[i, j]
 
@@ -156,11 +164,13 @@ def _sum(tile, count, place, plane, source, rows, columns, coefficients, factors
         row, column = i + rows[p], j + columns[p]
         if np.uint64(row) + reach >= last or np.uint64(column) + np.uint64(LANES - 1) >= most:
             continue
-        at = (TALL + row) * stride + LANES + column
+        at = (MARGIN + row) * stride + LANES + column
         if taps == 1:
             tile = add_one_row(tile, factors, p, plane, at, stride)
-        else:
+        elif taps == 2:
             tile = add_two_rows(tile, factors, 2 * p, plane, at, stride)
+        else:
+            tile = add_four_rows(tile, factors, 4 * p, plane, at, stride)
     return tile
 
 
@@ -177,10 +187,13 @@ def _dots(sums, tile, count, place, plane, source, rows, columns, out):
         row, column = i + rows[channel * parts + p], j + columns[channel * parts + p]
         if np.uint64(row) + reach >= last or np.uint64(column) + np.uint64(LANES - 1) >= most:
             continue
-        at = (TALL + row) * stride + LANES + column
+        at = (MARGIN + row) * stride + LANES + column
         if taps == 1:
             o = p * LANES
             store(sums, o, add_dots(load(sums, o), tile, plane, at, stride))
-        else:
+        elif taps == 2:
             o = 2 * p * LANES
             store(sums, o, add_dots(load_two(sums, o), tile, plane, at, stride))
+        else:
+            o = 4 * p * LANES
+            store(sums, o, add_dots(load_strip(sums, o), tile, plane, at, stride))

@@ -92,3 +92,31 @@ def integer_delays(
         for t in range(d, steps):
             y[t, :, post] += weight[post, pre, k] * x[t - d, :, pre]
     return y
+
+
+def spaced_kernel(
+    weight: Float[Tensor, "out in *rest"],
+    position: Float[Tensor, "learned out in *rest"],
+    sigmas: Any,
+    extent: tuple[int, ...],
+    learned_axes: tuple[int, ...],
+    interpolation: str,
+) -> Float[Tensor, "out in *extent"]:
+    """The equation of ``ops/spacings.py``, element by element."""
+    kernel = weight.new_zeros(*weight.shape[:2], *extent)
+    kind, factors = ("triangle" if interpolation == "bilinear" else interpolation), []
+    for places, sigma, axis in zip(position, sigmas, learned_axes, strict=True):
+        width = 0.0 if interpolation == "bilinear" else sigma
+        place = places + (extent[axis] - 1) / 2
+        factors.append(interpolate(place, width, extent[axis] - 1, kind))
+    for element in itertools.product(*map(range, weight.shape)):
+        post, pre, *dense, _ = element
+        for place in itertools.product(*map(range, extent)):
+            others = [at for axis, at in enumerate(place) if axis not in learned_axes]
+            if others != dense:
+                continue
+            term = weight[element]
+            for factor, axis in zip(factors, learned_axes, strict=True):
+                term = term * factor[element][place[axis]]
+            kernel[(post, pre, *place)] += term
+    return kernel

@@ -205,7 +205,7 @@ def _row_adder(taps: int) -> Any:
     return add_rows
 
 
-add_one_row, add_two_rows = _row_adder(1), _row_adder(2)
+add_one_row, add_two_rows, add_four_rows = _row_adder(1), _row_adder(2), _row_adder(4)
 
 
 @intrinsic

@@ -141,7 +141,7 @@ WRONG = {
         ("sparsity=rigl sparsity.density=0", "sparsity.density must lie in (0, 1], as a share of"),
         ("+sparsity.every=10", "sparsity.every is a setting of sparsity=rigl; add that to"),
         ("sparsity=deepr model.delays=none", "needs a network with delay layers, got one without"),
-        ("regulariser=small", "choose clustered_delays, none or small_delays."),
+        ("regulariser=small", "choose clustered_delays, none, repulsive or small_delays."),
         ("model.weights=none", "model.weights must be learned, fixed or ternary, got 'none'."),
         ("schedule.straight_through_from=2", "straight_through_from must be a share of training"),
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),

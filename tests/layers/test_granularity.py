@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from snn_delays.deploy import integer_table
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import GRANULARITIES, DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.layers.groups import parameter_groups
 from snn_delays.layers.networks import clamp_delays_, rounded, set_sigma
 from snn_delays.layers.recurrent import RecurrentDelayLayer

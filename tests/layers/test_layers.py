@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import GRANULARITIES, DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.layers.networks import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.ops import reference
 from snn_delays.ops.plan import METHODS, ONE_END

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import GRANULARITIES, DelayLayer
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.granularity import GRANULARITIES
 
 
 def trained_layer(**options: object) -> tuple[DelayLayer, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
 from snn_delays.layers import RecurrentDelayLayer, parameter_groups, rounded, set_sigma
-from snn_delays.layers.delay_layer import GRANULARITIES
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode, lif
 from snn_delays.ops import recurrent_scan, reference

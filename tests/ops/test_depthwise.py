@@ -63,14 +63,15 @@ def expected(
 
 def compare(x: Tensor, coefficients: Tensor, first: Tensor, extent: Any, **settings: Any) -> None:
     limit = 1e-10 if x.dtype is torch.float64 else 1e-4
-    exact = [one.double().requires_grad_() for one in (x, coefficients)]
-    truth = expected(exact[0], exact[1], first, extent, **settings)
+    bias = torch.randn(len(coefficients), dtype=x.dtype)
+    exact = [one.double().requires_grad_() for one in (x, coefficients, bias)]
+    truth = expected(exact[0], exact[1], first, extent, bias=exact[2], **settings)
     judge = torch.randn_like(truth)
     wanted = [truth, *torch.autograd.grad(truth, exact, judge)]
-    x, coefficients = x.detach().requires_grad_(), coefficients.detach().requires_grad_()
-    y = depthwise.convolve(x, coefficients, first, extent, **settings)
-    found = [y, *torch.autograd.grad(y, (x, coefficients), judge.to(y.dtype))]
-    for name, one, other in zip(("y", "x", "coefficients"), found, wanted, strict=True):
+    leaves = [one.detach().requires_grad_() for one in (x, coefficients, bias)]
+    y = depthwise.convolve(leaves[0], leaves[1], first, extent, leaves[2], **settings)
+    found = [y, *torch.autograd.grad(y, leaves, judge.to(y.dtype))]
+    for name, one, other in zip(("y", "x", "taps", "bias"), found, wanted, strict=True):
         assert one.dtype is x.dtype
         assert one.shape == other.shape, name
         scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
@@ -120,9 +121,32 @@ def test_strides_dilation_and_multiplier(seed, stride, dilation, multiplier, win
     compare(*inputs, (5, 7), padding=(3, 8), stride=stride, dilation=dilation)
 
 
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("settings", [{}, {"stride": (1, 2)}, {"dilation": (3, 4)}])
+def test_one_axis(batch: int, settings: dict[str, Any]):
+    inputs = problem(batch, 3, (1, 60), (1, 9), 3, (1, 2))
+    compare(*inputs, (1, 9), padding=(0, 5), **settings)
+    y = depthwise.convolve(*inputs, (1, 9), padding=(0, 5), **settings)
+    assert y.is_contiguous()
+
+
 def test_planes_larger_than_several_tiles_and_than_the_cache():
     inputs = problem(1, 2, (130, 259), (23, 41), 26, (2, 2), dtype=torch.float32)
     compare(*inputs, (23, 41), padding=(11, 20))
+
+
+def test_many_elements_cost_no_more_than_the_whole_kernel(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    parts = depthwise._parts
+
+    def note(coefficients: Tensor, *rest: Any) -> Any:
+        seen.append(coefficients.shape[1:])
+        return parts(coefficients, *rest)
+
+    monkeypatch.setattr(depthwise, "_parts", note)
+    for count, window in ((6, (6, 2, 2)), (8, (1, 5, 5))):
+        compare(*problem(2, 3, (9, 11), (5, 5), count, (2, 2)), (5, 5), padding=(2, 2))
+        assert seen.pop() == window
 
 
 def test_no_elements_give_zeros():
@@ -136,7 +160,7 @@ def test_no_elements_give_zeros():
 def test_the_order_in_memory_is_that_of_the_input():
     x, coefficients, first = problem(2, 3, (9, 11), (5, 5), 2, (2, 2), form="channels_last")
     x.requires_grad_()
-    y = depthwise.convolve(x, coefficients, first, (5, 5), (2, 2))
+    y = depthwise.convolve(x, coefficients, first, (5, 5), None, (1, 1), (2, 2))
     assert y.is_contiguous(memory_format=torch.channels_last)
     (gx,) = torch.autograd.grad(y.square().sum(), x)
     assert gx.is_contiguous(memory_format=torch.channels_last)
@@ -149,7 +173,7 @@ def test_thread_counts_change_nothing():
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            y = depthwise.convolve(x, coefficients, first, (9, 9), (4, 4))
+            y = depthwise.convolve(x, coefficients, first, (9, 9), None, (1, 1), (4, 4))
             results.append([y, *torch.autograd.grad(y.square().sum(), leaves)])
     finally:
         torch.set_num_threads(before)
@@ -159,10 +183,12 @@ def test_thread_counts_change_nothing():
 def test_gradients_of_gradients():
     x, coefficients, first = problem(2, 2, (6, 7), (5, 5), 2, (2, 2))
 
-    def of(x: Tensor, coefficients: Tensor) -> Tensor:
-        return depthwise.convolve(x, coefficients, first, (5, 5), (2, 2), (1, 2))
+    bias = torch.randn(2, dtype=torch.float64)
 
-    leaves = x.requires_grad_(), coefficients.requires_grad_()
+    def of(x: Tensor, coefficients: Tensor, bias: Tensor) -> Tensor:
+        return depthwise.convolve(x, coefficients, first, (5, 5), bias, (1, 2), (2, 2))
+
+    leaves = x.requires_grad_(), coefficients.requires_grad_(), bias.requires_grad_()
     assert torch.autograd.gradcheck(of, leaves)
     assert torch.autograd.gradgradcheck(of, leaves)
 
@@ -171,7 +197,11 @@ def test_gradients_come_in_batches_and_by_transforms():
     x, coefficients, first = problem(2, 2, (6, 7), (5, 5), 2, (2, 2))
 
     def loss(x: Tensor, coefficients: Tensor) -> Tensor:
-        return depthwise.convolve(x, coefficients, first, (5, 5), (2, 2)).square().sum((0, 2, 3))
+        return (
+            depthwise.convolve(x, coefficients, first, (5, 5), None, (1, 1), (2, 2))
+            .square()
+            .sum((0, 2, 3))
+        )
 
     leaves = x.requires_grad_(), coefficients.requires_grad_()
     losses = loss(*leaves)
@@ -190,10 +220,10 @@ def test_a_plain_pass_takes_the_loops(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(depthwise, "_product", refuse)
     x, coefficients, first = problem(2, 2, (6, 7), (5, 5), 2, (2, 2))
-    y = depthwise.convolve(x.requires_grad_(), coefficients, first, (5, 5), (2, 2))
+    y = depthwise.convolve(x.requires_grad_(), coefficients, first, (5, 5), None, (1, 1), (2, 2))
     y.sum().backward()
     with pytest.raises(AssertionError, match="in torch"):
-        depthwise.convolve(x.half(), coefficients.half(), first, (5, 5), (2, 2))
+        depthwise.convolve(x.half(), coefficients.half(), first, (5, 5), None, (1, 1), (2, 2))
 
 
 def test_a_kernel_that_does_not_fit_is_refused():

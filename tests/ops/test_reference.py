@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import GRANULARITIES
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.ops import reference
 from snn_delays.ops.plan import METHODS, delay_convolution
 

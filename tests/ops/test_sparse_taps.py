@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snn_delays.interpolation import INTERPOLATIONS
-from snn_delays.layers.delay_layer import GRANULARITIES
+from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.ops import plan, reference, sparse_taps
 
 
