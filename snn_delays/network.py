@@ -53,7 +53,74 @@ PUBLISHED_SYNAPSES = partial(DelayLayer, max_delay=24)
 PUBLISHED_NEURON = partial(lif, tau=1.005)
 
 
-class DelaySNN(nn.Module, base.StepModule):
+class Chain(nn.Module, base.StepModule):
+    """Blocks of neurons, one after the other, the last of which is the readout.
+
+    Shape:
+        ``[T, N, *frame] → [T + tail, N, classes]``, or ``[N, *frame] → [N, classes]`` with
+        ``step_mode="s"``.
+    """
+
+    blocks: nn.ModuleList
+    tail: int  # steps of silence appended to a sequence
+
+    def _begin(self) -> None:
+        """Take sequences, now that there are blocks."""
+        self.step_mode = "m"
+        functional.set_step_mode(self, "m")  # whatever the factories' modules begin with
+
+    def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
+        """Refuse an input of another shape."""
+        raise NotImplementedError
+
+    def _seen(self, x: Any) -> Any:
+        """The input as the first block takes it."""
+        return x
+
+    def forward(
+        self, x: Float[Tensor, "*sequence"], return_spikes: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Readout potentials; with ``return_spikes`` also each hidden layer's spikes."""
+        require_dense(type(self).__name__, x)
+        self._require(x, ("T", "N") if self.step_mode == "m" else ("N",))
+        if self.step_mode == "m":
+            functional.reset_net(self)
+            x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
+        x, spikes = self._seen(x), []
+        for block in self.blocks:
+            fired, x = block(x)
+            if return_spikes:  # else they need not be kept
+                spikes.append(fired)
+            del fired
+        return (x, spikes[:-1]) if return_spikes else x
+
+    def signals(self, x: Any) -> Any:
+        """``forward`` as ``deploy.trace`` follows it: neither reset nor padded."""
+        x = self._seen(x)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            x = block.dropout(block.neuron(block.norm(block.synapses(x))))
+        return x
+
+    @property
+    def population_names(self) -> dict[str, str]:
+        """What the neurons of each block are called in a delay table."""
+        *hidden, last = (f"blocks.{index}.neuron" for index in range(len(self.blocks)))
+        return {**{node: f"hidden{n}" for n, node in enumerate(hidden)}, last: "readout"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copy(self, self.__dict__, memo)
+
+    def delay_parameters(self) -> list[Tensor]:
+        """The delays of every layer, in order; none in a network without delays."""
+        return [delay for one in delay_layers(self) for delay in one.delay_tensors()]
+
+    def rounded(self) -> Any:
+        """A copy as deployed: integer delays, σ = 0."""
+        return rounded(self)
+
+
+class DelaySNN(Chain):
     """Spiking classifier: a chain of synapses and neurons, by default the published SHD network.
 
     Each hidden block is synapses → norm → neurons → dropout; the last is synapses into leaky
@@ -119,108 +186,69 @@ class DelaySNN(nn.Module, base.StepModule):
         self.sizes = sizes
         self.readout = readout
         self.blocks = nn.ModuleList()
-        back = _of_each("recurrent", recurrent, len(sizes) - 2)
+        back = of_each("DelaySNN: recurrent", recurrent, len(sizes) - 2)
         for (pre, post), onto_itself in zip(itertools.pairwise(sizes[:-1]), back, strict=True):
-            nodes = _neurons(neuron, post)
+            nodes = neurons_of("DelaySNN", neuron, post)
             self.blocks.append(
                 Block(
-                    _made("synapses", synapses, pre, post),
-                    _made("norm", norm, post) if norm else nn.Identity(),
-                    _made("recurrent", onto_itself, post, nodes) if onto_itself else nodes,
+                    made("DelaySNN: synapses", synapses, pre, post),
+                    made("DelaySNN: norm", norm, post) if norm else nn.Identity(),
+                    made("DelaySNN: recurrent", onto_itself, post, nodes) if onto_itself else nodes,
                     layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
                 )
             )
-        last = _made("synapses", synapses, *sizes[-2:])
-        membranes = _made("output", output or partial(_leaky_as, neuron, sizes[-1]))
+        last = made("DelaySNN: synapses", synapses, *sizes[-2:])
+        membranes = made(
+            "DelaySNN: output", output or partial(leaky_as, "DelaySNN", neuron, sizes[-1])
+        )
         self.blocks.append(Block(last, nn.Identity(), membranes, nn.Identity()))
         delays = [getattr(block.synapses, "max_delay", 0) for block in self.blocks]
         self.max_delay: int = max(delays)
         self.tail = sum(longest // 2 for longest in delays) if tail is None else tail
-        self.step_mode = "m"
-        functional.set_step_mode(self, "m")  # whatever the factories' modules begin with
+        self._begin()
 
-    def forward(
-        self, x: Float[Tensor, "*time batch channels"], return_spikes: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Readout potentials; with ``return_spikes`` also each hidden layer's spikes."""
-        require_dense("DelaySNN", x)
-        axes = ("T", "N") if self.step_mode == "m" else ("N",)
+    def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
         require_sequence("DelaySNN", x, self.sizes[0], axes)
-        if self.step_mode == "m":
-            functional.reset_net(self)
-            x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
-        spikes = []
-        for block in self.blocks:
-            fired, x = block(x)
-            if return_spikes:  # else they need not be kept
-                spikes.append(fired)
-            del fired
-        return (x, spikes[:-1]) if return_spikes else x
-
-    def signals(self, x: Any) -> Any:
-        """``forward`` as ``deploy.trace`` follows it: neither reset nor padded."""
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            x = block.dropout(block.neuron(block.norm(block.synapses(x))))
-        return x
-
-    @property
-    def population_names(self) -> dict[str, str]:
-        """What the neurons of each block are called in a delay table."""
-        *hidden, last = (f"blocks.{index}.neuron" for index in range(len(self.blocks)))
-        return {**{node: f"hidden{n}" for n, node in enumerate(hidden)}, last: "readout"}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DelaySNN:
-        return deep_copy(self, self.__dict__, memo)
-
-    def delay_parameters(self) -> list[Tensor]:
-        """The delays of every layer, in order; none in a network without delays."""
-        return [delay for one in delay_layers(self) for delay in one.delay_tensors()]
-
-    def rounded(self) -> DelaySNN:
-        """A copy as deployed: integer delays, σ = 0."""
-        return rounded(self)
 
 
-def _of_each(name: str, given: Any, layers: int) -> list[Any]:
+def of_each(name: str, given: Any, layers: int, of: str = "hidden layers") -> list[Any]:
     """One for each hidden layer, of one for all or a list."""
     if not isinstance(given, Sequence):
         return [given] * layers
     if len(given) != layers:
         raise UsageError(
-            f"DelaySNN: {name} must be one for all or one for each of {layers} hidden layers, got "
-            f"{len(given)}."
+            f"{name} must be one for all or one for each of {layers} {of}, got {len(given)}."
         )
     return list(given)
 
 
-def _made(name: str, make: Callable[..., Any], *sizes: Any) -> nn.Module:
+def made(name: str, make: Callable[..., Any], *sizes: Any) -> nn.Module:
     """What a factory makes."""
     if not callable(make) or isinstance(make, nn.Module):
         raise UsageError(
-            f"DelaySNN: {name} must be a function or class that makes modules, got {shown(make)}. "
+            f"{name} must be a function or class that makes modules, got {shown(make)}. "
             "Give functools.partial(CLASS, …)."
         )
-    made = make(*sizes)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"DelaySNN: {name} must make a torch module, got {shown(made)}.")
-    return made
+    found = make(*sizes)
+    if not isinstance(found, nn.Module):
+        raise UsageError(f"{name} must make a torch module, got {shown(found)}.")
+    return found
 
 
-def _neurons(make: Callable[..., Any], size: int) -> nn.Module:
+def neurons_of(owner: str, make: Callable[..., Any], size: int) -> nn.Module:
     """Neurons of a factory, which may have constants of each."""
     takes = callable(make) and not isinstance(make, nn.Module)
     argument = signature(make).parameters.get("size") if takes else None
     each = argument is not None and argument.default is argument.empty
-    return _made("neuron", make, *([size] if each else []))
+    return made(f"{owner}: neuron", make, *([size] if each else []))
 
 
-def _leaky_as(neuron: Callable[..., nn.Module], size: int) -> LeakyReadout:
+def leaky_as(owner: str, neuron: Callable[..., nn.Module], size: int) -> LeakyReadout:
     """A readout with the time constant of the neurons."""
-    tau = getattr(_neurons(neuron, size), "tau", None)
+    tau = getattr(neurons_of(owner, neuron, size), "tau", None)
     if not isinstance(tau, int | float):
         raise UsageError(
-            "DelaySNN: output must be given for neurons without a tau, such as "
+            f"{owner}: output must be given for neurons without a tau, such as "
             "partial(LeakyReadout, tau=2.0), got None."
         )
     return LeakyReadout(tau)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from spikingjelly.activation_based import layer
+from torch import nn
 
 from snn_delays.data import SpikeSplit
 from snn_delays.layers import DelayLayer
 from snn_delays.network import DelaySNN, plain_synapses
 from snn_delays.neurons import lif
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def delay_snn(
@@ -47,9 +50,14 @@ def delay_snn(
 def random_network(seed: int, sizes: tuple[int, ...] = (12, 16, 14, 4), **options: Any) -> DelaySNN:
     """A network that spikes, with normalisation statistics as if it had been trained."""
     torch.manual_seed(seed)
-    net = delay_snn(sizes, **{"max_delay": 7, "tau": 2.0, **options}).eval()
+    return enliven_(delay_snn(sizes, **{"max_delay": 7, "tau": 2.0, **options}))
+
+
+def enliven_(net: Net) -> Net:
+    """Statistics and constants as if the network had been trained, in evaluation mode."""
+    net.eval()
     for module in net.modules():
-        if isinstance(module, layer.BatchNorm1d):
+        if isinstance(module, layer.BatchNorm1d | layer.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, 0.0, 0.3)
             torch.nn.init.uniform_(module.running_var, 0.2, 2.0)
             torch.nn.init.uniform_(module.weight, -0.5, 1.5)

@@ -109,3 +109,19 @@ def test_convolutions_are_timed() -> None:
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
     assert len(rows) == 18
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+@pytest.mark.timeout(180)
+def test_large_kernels_are_timed_against_the_package() -> None:
+    """Which stops where their outputs differ."""
+    command = [sys.executable, str(BENCH / "dcls.py"), "--small", "--repeats", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("4 × 10")]
+    assert [row[5:8] for row in rows[:-1]] == [
+        ["17", "34", "bilinear"],
+        ["23", "26", "bilinear"],
+        ["23", "26", "gaussian"],
+    ]
+    assert all(float(number) > 0 for row in rows[:-1] for number in row[8:11])
+    assert all(float(number) > 0 for number in rows[-1][5:])

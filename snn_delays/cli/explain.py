@@ -96,4 +96,5 @@ def _sections() -> dict[str, tuple[str, set[str]]]:
     of_model, onto_itself = found["delay_snn"], "recurrent_"
     back = {key.removeprefix(onto_itself) for key in of_model[1] if key.startswith(onto_itself)}
     found["RecurrentDelayLayer"] = (f"{of_model[0]}{onto_itself}", back)
-    return found | dict.fromkeys(("DelaySNN", "DelayLayer"), of_model)
+    of_maps = dict.fromkeys(("DelayConvSNN", "DelayConv1d"), found["delay_conv_snn"])
+    return found | of_maps | dict.fromkeys(("DelaySNN", "DelayLayer"), of_model)

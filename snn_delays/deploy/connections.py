@@ -18,11 +18,13 @@ class Connection(NamedTuple):
     Args:
         norm: the normalisation right behind it, if there is one.
         targets: the neuron nodes that it leads to; none where it leads to the output.
+        through: the layers of synapses that it leads through on the way there.
     """
 
     synapses: str
     norm: str | None
     targets: tuple[str, ...]
+    through: tuple[str, ...] = ()
 
 
 def connections(module: nn.Module) -> list[Connection]:
@@ -40,7 +42,7 @@ def connections(module: nn.Module) -> list[Connection]:
         if is_synapses(called):
             norm = flow.norm_behind(place)
             folding.add(norm)
-            found.append(Connection(name, norm, flow.targets(place)))
+            found.append(Connection(name, norm, *flow.targets(place)))
         elif (neurons := neurons_in(name, called)) and neurons[1] is not called:
             found.append(Connection(name, None, (neurons[0],)))
     for _, name, called in flow.calls():
@@ -85,9 +87,9 @@ class _Flow:
             behind = self._behind(behind[0])
         return None
 
-    def targets(self, place: Place) -> tuple[str, ...]:
-        """The neuron nodes that come next."""
-        waiting, seen, found = self._behind(place), set(), set()
+    def targets(self, place: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The neuron nodes that come next, and the synapses on the way to them."""
+        waiting, seen, found, through = self._behind(place), set(), set(), set()
         for one in waiting:  # which grows
             name, module = self._at(one)
             if module is not None and (neurons := neurons_in(name, module)):
@@ -95,7 +97,9 @@ class _Flow:
             elif one not in seen:
                 seen.add(one)
                 waiting += self._behind(one)
-        return tuple(sorted(found))
+                if module is not None and is_synapses(module):
+                    through.add(name)
+        return tuple(sorted(found)), tuple(sorted(through))
 
     def _at(self, place: Place) -> tuple[str, nn.Module | None]:
         called = self._called.get(place[0])

@@ -128,6 +128,11 @@ class RecordedNetwork(nn.Module):
             return y
         # A node that is called step by step leaves a step each time.
         return y, {
-            name: one[0] if len(one) == 1 and one[0].dim() > 2 else torch.stack(one)
+            name: (one[0] if self._whole(one, x) else torch.stack(one)).flatten(2)
             for name, one in found.items()
         }
+
+    def _whole(self, kept: list[Tensor], x: Tensor) -> bool:
+        """Whether a node left one sequence."""
+        one = kept[0]
+        return len(kept) == 1 and not self._stepwise and one.dim() > 2 and len(one) == len(x)

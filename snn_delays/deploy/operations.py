@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,11 @@ def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
         return _concatenated(*_bound(arguments, keywords, "tensors", "dim"))
     if name == "getitem" and isinstance(first, Signal):
         return _sliced(first, arguments[1])
-    if name in ("flatten", "contiguous", "clone", "float", "detach") and isinstance(first, Signal):
+    if name == "flatten" and isinstance(first, Signal):
+        return _flattened(first, *_bound(arguments, keywords, "input", "start_dim", "end_dim")[1:])
+    if name == "unsqueeze" and isinstance(first, Signal):
+        return _unsqueezed(first, *_bound(arguments, keywords, "input", "dim")[1:])
+    if name in ("contiguous", "clone", "float", "detach") and isinstance(first, Signal):
         return first
     if name in ("chunk", "split") and isinstance(first, Signal):
         sizes = {"chunk": "chunks", "split": "split_size_or_sections"}[name]
@@ -63,6 +68,20 @@ def operation(node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
     raise UsageError(f"is an operation that a delay table cannot express. {ADVICE}")
 
 
+def _flattened(x: Signal, start: int = 0, end: int = -1) -> Signal:
+    """Channels and positions as one axis; from the end some of them alone."""
+    kept = len(x.frame) + start if start < 0 and end == -1 else 0
+    kept = max(kept, 0)
+    return x.shaped((*x.frame[:kept], prod(x.frame[kept:])))
+
+
+def _unsqueezed(x: Signal, dim: int) -> Signal:
+    at = len(x.frame) + 1 + dim if dim < 0 else dim - 2  # behind time and samples
+    if not 0 <= at <= len(x.frame):
+        raise UsageError(f"puts a dimension at {dim}; only among channels can one be.")
+    return x.shaped((*x.frame[:at], 1, *x.frame[at:]))
+
+
 def _added(a: Any, b: Any, *, sign: int) -> Signal:
     if isinstance(a, Signal) and isinstance(b, Signal):
         return a.plus(b if sign == 1 else b.scaled(-1.0))
@@ -70,8 +89,8 @@ def _added(a: Any, b: Any, *, sign: int) -> Signal:
         a, b, sign = b.scaled(float(sign)), a, 1
     if isinstance(a, Signal) and isinstance(b, int | float):
         return a.scaled(1.0, float(sign * b))
-    if isinstance(a, Signal) and isinstance(b, Tensor) and b.shape in ((), (1,), (a.size,)):
-        return a.scaled(1.0, sign * float64(b))
+    if isinstance(a, Signal) and isinstance(b, Tensor) and b.shape in ((), (1,), a.frame):
+        return a.scaled(1.0, sign * float64(b).reshape(-1))
     raise UsageError(f"adds {kind_of(a)} and {kind_of(b)}; a constant needs a number per channel.")
 
 
@@ -95,7 +114,7 @@ def _bound(arguments: Any, keywords: dict[str, Any], *names: str) -> list[Any]:
 def _concatenated(parts: Any, *after: Any) -> Signal:
     if not all(isinstance(part, Signal) for part in parts):
         raise UsageError(f"joins {', '.join(map(kind_of, parts))}; only signals can be.")
-    _require_channels(after)
+    _require_channels(after, parts[0])
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.beside(part)
@@ -103,6 +122,10 @@ def _concatenated(parts: Any, *after: Any) -> Signal:
 
 
 def _sliced(x: Signal, index: Any) -> Signal:
+    if len(x.frame) > 1:
+        raise UsageError(
+            f"takes some of maps {list(x.frame)}; only of channels, flattened, can be."
+        )
     index = index if isinstance(index, tuple) else (index,)
     *others, chosen = index
     whole = all(one is Ellipsis or one == slice(None) for one in others)
@@ -121,7 +144,9 @@ def _sliced(x: Signal, index: Any) -> Signal:
 
 
 def _parts(name: str, x: Signal, size: Any, *after: Any) -> list[Signal]:
-    _require_channels(after)
+    if len(x.frame) > 1:
+        raise UsageError(f"parts maps {list(x.frame)}; only channels, flattened, can be.")
+    _require_channels(after, x)
     if name == "chunk":
         size = -(-x.size // int(size))
     sizes = [size] * -(-x.size // size) if isinstance(size, int) else list(size)
@@ -129,11 +154,11 @@ def _parts(name: str, x: Signal, size: Any, *after: Any) -> list[Signal]:
     return [x.chosen(np.arange(a, b)) for a, b in pairwise(ends)]
 
 
-def _require_channels(after: Sequence[Any]) -> None:
+def _require_channels(after: Sequence[Any], x: Signal) -> None:
     """Of the arguments behind the signals, the dimension comes first; 0 unless given."""
-    dimension = int(after[0]) if after else 0
-    if dimension not in (-1, 2):
-        raise UsageError(f"works along dimension {dimension}; only channels, −1, can be.")
+    dimension, last = int(after[0]) if after else 0, -len(x.frame)
+    if dimension not in (last, 2):
+        raise UsageError(f"works along dimension {dimension}; only channels, {last}, can be.")
 
 
 def kind_of(value: Any) -> str:

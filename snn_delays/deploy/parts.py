@@ -11,24 +11,27 @@ from torch import fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from snn_delays.deploy.fold import is_norm, is_synapses
+from snn_delays.deploy.fold import is_norm, is_pool, is_synapses
 from snn_delays.deploy.signals import Float64
 from snn_delays.errors import UsageError, one_line
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.neurons import TORCH_MODELS, TorchModel
 from snn_delays.table.population import Population
 
+FLATTENS = (nn.Flatten, sj_layer.Flatten)
 # What evaluation passes on unchanged; Flatten keeps numbers in their order.
 NOTHING = (
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten),
-    *(sj_layer.Dropout, sj_layer.Dropout2d, sj_layer.Flatten),
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d),
+    *(sj_layer.Dropout, sj_layer.Dropout2d),
+    *FLATTENS,
 )
 # Modules that run those inside them one after another, step by step or not.
 CONTAINERS = (
     *(sj_layer.MultiStepContainer, sj_layer.SeqToANNContainer, sj_layer.StepModeContainer),
 )
 ADVICE = (
-    "Known are DelayLayer, Linear, BatchNorm1d, Dropout, Identity, Flatten, neurons of "
+    "Known are DelayLayer, DelayConv1d and 2d, Linear, Conv1d and 2d, BatchNorm1d and 2d, average "
+    "pooling, Dropout, Identity, Flatten, neurons of "
     f"{', '.join(sorted({node.__name__ for one in TORCH_MODELS.values() for node in one.nodes}))}, "
     "additions, concatenations and slices of channels."
 )
@@ -67,6 +70,7 @@ class _Tracer(fx.Tracer):
             isinstance(m, base.MemoryModule)
             or is_synapses(m)
             or is_norm(m)
+            or is_pool(m)
             or type(m) in (*NOTHING, *CONTAINERS)
             or torch_model_of(m) is not None
             or super().is_leaf_module(m, module_qualified_name)
@@ -88,7 +92,7 @@ def step_mode(module: nn.Module) -> str:
             continue
         if isinstance(one, base.StepModule) and not isinstance(one, nn.Linear):
             modes.setdefault(str(one.step_mode), name)
-        if isinstance(one, DelayLayer):  # which sees to that of its neurons
+        if isinstance(one, Delayed):  # which sees to that of its neurons
             continue
         prefix = "" if one is module else f"{name}."
         waiting += [(f"{prefix}{key}", child) for key, child in one.named_children()]
@@ -112,7 +116,7 @@ def unpacked(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def neurons_in(name: str, module: nn.Module) -> tuple[str, nn.Module] | None:
     """The neuron node that a module is, or has for the synapses that lead back to it; by name."""
-    if isinstance(module, DelayLayer) and module.neuron is not None:
+    if isinstance(module, Delayed) and module.neuron is not None:
         return f"{name}.neuron", module.neuron
     return (name, module) if torch_model_of(module) is not None else None
 

@@ -27,7 +27,7 @@ from snn_delays.deploy.parts import torch_model_of
 from snn_delays.deploy.quantise import SCALES, Scale, least_error_scale, require_bits
 from snn_delays.deploy.trace import trace
 from snn_delays.errors import UsageError
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.ranged import stored
@@ -55,14 +55,14 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
             f"max_delay must be from 1 to the network's {longest} steps, got {max_delay!r}."
         )
     found = connections(copied)
-    for synapses, norm, _ in found:
+    for synapses, norm, *_ in found:
         layer = copied.get_submodule(synapses)
         whole = synapses_of_layer(layer)
         if norm is not None:
             _require_own(copied, synapses, found)
             scale, mean, shift = norm_constants(copied.get_submodule(norm))
             whole = whole._replace(
-                weight=whole.weight * scale[:, None, None],
+                weight=whole.weight * scale.reshape(-1, *[1] * (whole.weight.ndim - 1)),
                 bias=shift + scale * (whole.bias - mean),
             )
             copied.set_submodule(norm, nn.Identity())
@@ -70,7 +70,7 @@ def folded(net: Net, max_delay: int | None = None) -> Net:
         with torch.no_grad():
             weight.copy_(torch.from_numpy(whole.weight).view_as(weight))
         layer.bias = nn.Parameter(torch.from_numpy(whole.bias).to(weight))
-        if max_delay is not None and isinstance(layer, DelayLayer):
+        if max_delay is not None and isinstance(layer, Delayed):
             layer.max_delay = min(max_delay, layer.max_delay)
             layer.clamp_()
     if max_delay is not None and hasattr(copied, "max_delay"):
@@ -114,11 +114,16 @@ def make_quantisation_aware_(net: Net, bits: int, scale: Scale = "population") -
     found = connections(net)
     if any(one.norm is not None for one in found):
         raise UsageError("normalisation must be folded before weights are quantised.")
+    if chained := next((one for one in found if one.through), None):
+        raise UsageError(
+            f"{chained.synapses} leads through {', '.join(chained.through)} to its neurons: "
+            "products of weights on a grid are on none. Quantise after training: bits=…"
+        )
     for group in _by_population(found):
         layers: dict[str, Any] = {}
         for one in group:
             layers[one.synapses] = layer = net.get_submodule(one.synapses)
-            if isinstance(layer, DelayLayer):
+            if isinstance(layer, Delayed):
                 layer.rounding = "straight_through"
         by_neuron = scale == "neuron" and all(_spikes(net, one) for one in group)
         rows = torch.cat([layer.weight.detach().flatten(1) for layer in layers.values()], 1)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.deploy.wiring import Frame, Wiring, all_to_all, over_maps
 from snn_delays.errors import UsageError
+from snn_delays.ops.convolution_dense import Geometry
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -41,36 +44,55 @@ class Rows(NamedTuple):
 class Synapses(NamedTuple):
     """A layer's synapses, delays rounded.
 
+    Args:
+        geometry: of a convolution.
+
     Shape:
-        weight: float64, delay: int64 steps, both ``[post, pre, k]``; bias: float64 ``[post]``.
+        weight: float64, delay: int64 steps, both ``[post, pre, k]``, or ``[out, in / groups,
+        *kernel_size, k]`` of a convolution; bias: float64 ``[post]``.
     """
 
     weight: Float64
     delay: Int64
     bias: Float64
     max_delay: int
+    geometry: Geometry | None = None
+
+    def wiring(self, frame: Frame) -> Wiring:
+        """Which weights lead from where to where, of what flows into the layer."""
+        shape = self.weight.shape[:-1]
+        if self.geometry is None:
+            return all_to_all(shape[0], shape[1], frame)
+        return over_maps(shape, self.geometry, frame)
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """A tensor of ``size`` channels; ``parts`` by source."""
+    """A tensor whose steps have the shape ``frame``, channels counted through; ``parts`` by
+    source."""
 
-    size: int
+    frame: Frame
     parts: Mapping[str, Rows]
     bias: Float64
 
     @classmethod
-    def of(cls, source: str, size: int) -> Signal:
+    def of(cls, source: str, frame: Frame) -> Signal:
         """A source's own spikes."""
+        size = prod(frame)
         index = np.arange(size)
         rows = Rows(index, index, np.zeros(size, np.int64), np.ones(size), 0)
-        return cls(size, {source: rows}, np.zeros(size))
+        return cls(frame, {source: rows}, np.zeros(size))
+
+    @property
+    def size(self) -> int:
+        """How many channels it has, those of maps at all positions."""
+        return prod(self.frame)
 
     def is_only(self, source: str, size: int) -> bool:
         """Whether this is the source itself, of that size, unchanged."""
         if set(self.parts) != {source} or self.size != size or np.any(self.bias):
             return False
-        rows, own = self.parts[source], Signal.of(source, size).parts[source]
+        rows, own = self.parts[source], Signal.of(source, (size,)).parts[source]
         return all(map(np.array_equal, rows[:4], own[:4]))
 
     def values(self, given: Mapping[str, Float64]) -> Float64:
@@ -88,29 +110,39 @@ class Signal:
 
     def through(self, layer: Synapses) -> Signal:
         """What a layer of synapses makes of it."""
-        n_post, n_pre, count = layer.weight.shape
-        if n_pre != self.size:
-            raise UsageError(f"takes {n_pre} channels, got {self.size}.")
+        wiring, count = layer.wiring(self.frame), layer.weight.shape[-1]
         if np.any(self.bias) and np.any(layer.delay):
             raise UsageError(
                 "delays a constant current (a bias before it), which begins with the sample. Move "
                 "the bias behind the delays."
             )
-        bias = layer.bias + layer.weight.sum(2) @ self.bias
+        weights, delays = layer.weight.reshape(-1, count), layer.delay.reshape(-1, count)
+        bias = layer.bias[wiring.channel]
+        if np.any(self.bias):
+            constant = weights.sum(1)[wiring.weight] * self.bias[wiring.pre]
+            bias = bias + np.bincount(wiring.post, constant, minlength=len(bias))
+        order = np.argsort(wiring.pre, kind="stable")
+        of_pre = wiring.pre[order]
 
         def spread(rows: Rows) -> Rows:
-            # Every row goes to all of post, by each synapse that its channel has.
-            weight, delay = layer.weight[:, rows.channel], layer.delay[:, rows.channel]
-            whole = (n_post, len(rows.pre), count)
+            # Every row goes by each synapse that its channel has.
+            at, row = _stretches(of_pre, rows.channel)
+            synapse = order[at]
+            at = wiring.weight[synapse]
             return Rows(
-                np.broadcast_to(rows.pre[:, None], whole).ravel(),
-                np.broadcast_to(np.arange(n_post)[:, None, None], whole).ravel(),
-                (delay + rows.delay[:, None]).ravel(),
-                (weight * rows.weight[:, None]).ravel(),
+                np.repeat(rows.pre[row], count),
+                np.repeat(wiring.post[synapse], count),
+                (delays[at] + rows.delay[row, None]).ravel(),
+                (weights[at] * rows.weight[row, None]).ravel(),
                 rows.max_delay + layer.max_delay,
             )
 
-        return Signal(n_post, {name: spread(rows) for name, rows in self.parts.items()}, bias)
+        parts = {name: spread(rows) for name, rows in self.parts.items()}
+        return Signal(wiring.after, parts, bias)
+
+    def shaped(self, frame: Frame) -> Signal:
+        """The same channels in a frame of another shape."""
+        return replace(self, frame=frame)
 
     def scaled(self, scale: Float64 | float, shift: Float64 | float = 0.0) -> Signal:
         """scale · signal + shift, numbers or one per channel."""
@@ -122,17 +154,19 @@ class Signal:
 
     def plus(self, other: Signal) -> Signal:
         """The sum of two."""
-        if self.size != other.size:
-            raise UsageError(f"adds {self.size} and {other.size} channels.")
-        return Signal(self.size, _united(self.parts, other.parts), self.bias + other.bias)
+        if self.frame != other.frame:
+            raise UsageError(f"adds {_channels(self.frame)} and {_channels(other.frame)}.")
+        return Signal(self.frame, _united(self.parts, other.parts), self.bias + other.bias)
 
     def beside(self, other: Signal) -> Signal:
         """Both, the other's channels after its own."""
+        if self.frame[1:] != other.frame[1:]:
+            raise UsageError(f"joins {_channels(self.frame)} and {_channels(other.frame)}.")
         moved = other._with(
             lambda rows: rows._replace(channel=rows.channel + self.size), other.bias
         )
         return Signal(
-            self.size + other.size,
+            (self.frame[0] + other.frame[0], *self.frame[1:]),
             _united(self.parts, moved.parts),
             np.concatenate([self.bias, other.bias]),
         )
@@ -143,18 +177,28 @@ class Signal:
         def chosen(rows: Rows) -> Rows:
             # Rows of one channel stand together, so that each copy of it is one stretch of them.
             order = np.argsort(rows.channel, kind="stable")
-            first = np.searchsorted(rows.channel[order], index)
-            count = np.searchsorted(rows.channel[order], index, side="right") - first
-            within = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-            at = order[np.repeat(first, count) + within]
-            channel = np.repeat(np.arange(len(index)), count)
+            at, channel = _stretches(rows.channel[order], index)
+            at = order[at]
             return Rows(rows.pre[at], channel, rows.delay[at], rows.weight[at], rows.max_delay)
 
         changed = self._with(chosen, self.bias[index])
-        return replace(changed, size=len(index))
+        return changed.shaped((len(index),))
 
     def _with(self, change: Callable[[Rows], Rows], bias: Float64) -> Signal:
-        return Signal(self.size, {name: change(rows) for name, rows in self.parts.items()}, bias)
+        return Signal(self.frame, {name: change(rows) for name, rows in self.parts.items()}, bias)
+
+
+def _stretches(known: NDArray[np.integer], asked: NDArray[np.integer]) -> tuple[Int64, Int64]:
+    """Of each that is asked for, where in ``known``, which is sorted, it stands, every time; and
+    which of those asked for that was."""
+    first = np.searchsorted(known, asked)
+    count = np.searchsorted(known, asked, side="right") - first
+    within = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    return np.repeat(first, count) + within, np.repeat(np.arange(len(asked)), count)
+
+
+def _channels(frame: Frame) -> str:
+    return f"{frame[0]} channels" if len(frame) == 1 else f"maps {list(frame)}"
 
 
 def _united(a: Mapping[str, Rows], b: Mapping[str, Rows]) -> dict[str, Rows]:

@@ -18,11 +18,20 @@ from spikingjelly.activation_based import base
 from spikingjelly.activation_based import layer as sj_layer
 from torch import Tensor, fx, nn
 
-from snn_delays.deploy.fold import is_norm, is_synapses, norm_constants, synapses_of_layer, votes
+from snn_delays.deploy.fold import (
+    is_norm,
+    is_pool,
+    is_synapses,
+    norm_constants,
+    pooled,
+    synapses_of_layer,
+    votes,
+)
 from snn_delays.deploy.operations import OverTime, kind_of, operation
 from snn_delays.deploy.parts import (
     ADVICE,
     CONTAINERS,
+    FLATTENS,
     NOT_FOLLOWED,
     NOTHING,
     follow,
@@ -70,7 +79,7 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     copied = rounded(module).eval()
     graph = follow(copied)
     channels = 1 if step_mode(copied) == "s" else 2
-    shape = (_first_width(copied, graph),) if example is None else example.shape[channels:]
+    shape = _frame(copied, graph) if example is None else example.shape[channels:]
     names = getattr(module, "population_names", {})
     if not isinstance(names, Mapping):
         raise UsageError(
@@ -79,12 +88,25 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     return _Reader(copied, graph, tuple(shape), channels, names).read()
 
 
+def _frame(module: nn.Module, graph: fx.Graph) -> tuple[int, ...]:
+    """Shape of one step's input: as the network's ``frame`` says, or the first layer."""
+    own = getattr(module, "frame", None)
+    if isinstance(own, tuple) and all(isinstance(size, int) for size in own):
+        return own
+    return (_first_width(module, graph),)
+
+
 def _first_width(module: nn.Module, graph: fx.Graph) -> int:
     """Channels of the input, from the first layer that says how many it takes."""
     waiting = [user for node in graph.nodes if node.op == "placeholder" for user in node.users]
     for node in waiting:  # which grows
         if node.op == "call_module":
             for one in module.get_submodule(str(node.target)).modules():
+                if hasattr(one, "in_channels"):
+                    raise UsageError(
+                        "trace: a convolution does not say how large its maps are. Give an example "
+                        "input."
+                    )
                 for name in ("in_features", "num_features"):
                     if hasattr(one, name):
                         return int(getattr(one, name))
@@ -129,7 +151,7 @@ class _Reader:
 
     def _run(self, node: fx.Node, arguments: Any, keywords: dict[str, Any]) -> Any:
         if node.op == "placeholder":
-            return Signal.of(INPUT, prod(self.shape))
+            return Signal.of(INPUT, self.shape)
         if node.op == "call_module":
             name = str(node.target)
             return self._through(
@@ -161,6 +183,8 @@ class _Reader:
             self.called.add(module)
         if is_synapses(module):
             return x.through(synapses_of_layer(module))
+        if is_pool(module):
+            return x.through(pooled(module, x.frame))
         if is_norm(module):
             if self.channels > 1 and not (inside or hasattr(module, "step_mode")):
                 raise UsageError(
@@ -168,11 +192,15 @@ class _Reader:
                     "spikingjelly.activation_based.layer, with step_mode='m'."
                 )
             scale, mean, shift = norm_constants(module)
-            if len(scale) != x.size:
-                raise UsageError(f"normalises {len(scale)} channels, got {x.size}.")
+            if len(scale) != x.frame[0]:
+                raise UsageError(f"normalises {len(scale)} channels, got {x.frame[0]}.")
+            each = x.size // len(scale)
+            scale, mean, shift = (np.repeat(one, each) for one in (scale, mean, shift))
             return replace(x.scaled(scale), bias=shift + scale * (x.bias - mean))
         if type(module) is sj_layer.VotingLayer:
             return x.through(votes(x.size, module.voting_size))
+        if type(module) in FLATTENS:
+            return x.shaped((x.size,))
         if type(module) in NOTHING:
             return x
         return self._population(name, module, x)
@@ -184,7 +212,7 @@ class _Reader:
             own = f"{type(node).__name__.lower().removesuffix('node')}_{own}"
         while own in self.signals or own == INPUT:
             own += "_"
-        fired = Signal.of(own, x.size)
+        fired = Signal.of(own, x.frame)
         if node is not module:
             x = x.plus(fired.through(synapses_of_layer(module)))
         population, gain = population_of(own, node, x.bias)

@@ -118,7 +118,7 @@ def _torch_samples(table: DelayTable, net: Any, split: Split, batch_size: int) -
         _require_alike(table, net, len(batch.spikes), output, fired)
         lengths = batch.lengths + net.tail
         predictions = score(output, lengths.to(device), table.readout).argmax(dim=1)
-        counts, v = batch.spikes.numpy(), output.cpu().numpy()
+        counts, v = batch.spikes.flatten(2).numpy(), output.cpu().numpy()
         peaks = net.peaks() if isinstance(net, TableNetwork) else {}
         peaks = {name: one.cpu().numpy() for name, one in peaks.items()}
         spikes = {name: one.bool().cpu().numpy() for name, one in fired.items()}

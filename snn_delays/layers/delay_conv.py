@@ -34,6 +34,7 @@ class _DelayConv(Delayed):
         *,
         stride: int | tuple[int, ...] = 1,
         padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
         kernel_count: int = 1,
         granularity: Granularity = "synaptic",
@@ -58,6 +59,7 @@ class _DelayConv(Delayed):
         self.kernel_size = per_axis(f"{name}: kernel_size", kernel_size, self.space, 1)
         self.stride = per_axis(f"{name}: stride", stride, self.space, 1)
         self.padding = per_axis(f"{name}: padding", padding, self.space, 0)
+        self.dilation = per_axis(f"{name}: dilation", dilation, self.space, 1)
         settings = {"kernel_count": kernel_count, "max_delay": max_delay, "method": method}
         settings |= {"granularity": granularity, "interpolation": interpolation, "sigma": sigma}
         settings |= {"first_delays": first_delays, "step_mode": step_mode}
@@ -73,8 +75,8 @@ class _DelayConv(Delayed):
 
     @property
     def geometry(self) -> Geometry:
-        """Strides, paddings and groups."""
-        return Geometry(self.stride, self.padding, self.groups)
+        """How its kernel goes over a map."""
+        return Geometry(self.stride, self.padding, self.dilation, self.groups)
 
     def _require_shape(self, x: Tensor, axes: tuple[str, ...]) -> None:
         require_frames(type(self).__name__, x, self.in_channels, self.space, axes)
@@ -101,7 +103,8 @@ class _DelayConv(Delayed):
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}, groups={self.groups}, "
+            f"stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, groups={self.groups}, "
             f"{self._settings_repr()}"
         )
 
@@ -117,8 +120,8 @@ class DelayConv1d(_DelayConv):
 
     Args:
         in_channels, out_channels: channels of the maps.
-        kernel_size, stride, padding: in space, a number or one per axis, as of torch's Conv1d and
-            Conv2d.
+        kernel_size, stride, padding, dilation: in space, a number or one per axis, as of torch's
+            Conv1d and Conv2d.
         max_delay: largest delay, in steps; the kernel has ``max_delay + 1`` taps in time.
         groups: of channels that do not hear each other; ``in_channels`` makes it depthwise.
         kernel_count: how many delayed synapses each weight's place has.
@@ -130,9 +133,9 @@ class DelayConv1d(_DelayConv):
             (``ops/convolution.py``).
 
     Shape:
-        ``[T, N, C, W] → [T, N, out_channels, W']``, or ``[N, C, W]`` with ``step_mode="s"``; W' =
-        (W + 2·padding − kernel_size) // stride + 1. ``weight`` is ``[out, in / groups, kernel_size,
-        kernel_count]``; ``delay`` (steps) is the same, with 1 in the place of what shares it.
+        ``[T, N, C, W] → [T, N, out_channels, W']``, or ``[N, C, W]`` with ``step_mode="s"``; W' as
+        torch's. ``weight`` is ``[out, in / groups, kernel_size, kernel_count]``; ``delay`` (steps)
+        is the same, with 1 in the place of what shares it.
 
     Raises:
         UsageError: sizes, ranges or names that make no layer; an input of another shape; a batch of

@@ -29,6 +29,7 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
         ``kernel_count``, behind a kernel's positions in space if it has any.
     """
 
+    geometry: Any = None  # of a convolution, how its kernel goes over a map
     space: ClassVar[int] = 0  # axes of an input behind its channels
     undelayed: ClassVar[str] = "nn.Linear"  # what does the same without delays
     granularities: ClassVar[tuple[str, ...]] = GRANULARITIES

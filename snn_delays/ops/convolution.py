@@ -1,7 +1,7 @@
 """Delays in convolutions over space: how they are computed, and by which method.
 
-    y[t, o, p] = Σ_i Σ_s Σ_k w[o, i, s, k] · Σ_j g_σ(j − d[o, i, s, k]) · x[t − j, i, p·stride + s −
-                 padding]
+    y[t, o, p] = Σ_i Σ_s Σ_k w[o, i, s, k] · Σ_j g_σ(j − d[o, i, s, k]) · x[t − j, i, p·stride +
+                 s·dilation − padding]
 
 Channels lie in groups as in torch's convolutions; i runs over those of o's group.
 """
@@ -35,7 +35,7 @@ def reference(
     geometry: Geometry,
 ) -> Float[Tensor, "time batch out *space_after"]:
     """The equation as a loop over steps, taps and positions of the kernel."""
-    stride, padding, groups = geometry
+    stride, padding, dilation, groups = geometry
     out, own, *size, _ = weight.shape
     spread = interpolate(delay, sigma, max_delay, interpolation)
     kernel = (weight.unsqueeze(-1) * spread).sum(-2).unflatten(0, (groups, -1))
@@ -44,7 +44,8 @@ def reference(
     after = geometry.after(tuple(size), tuple(x.shape[3:]))
     y = x.new_zeros(*x.shape[:2], groups, out // groups, *after)
     for place in itertools.product(*map(range, size)):
-        spans = zip(place, after, stride, strict=True)
+        first = (at * apart for at, apart in zip(place, dilation, strict=True))
+        spans = zip(first, after, stride, strict=True)
         seen = padded[(..., *(slice(at, at + (n - 1) * step + 1, step) for at, n, step in spans))]
         for t in range(len(x)):
             for j in range(min(t, max_delay) + 1):

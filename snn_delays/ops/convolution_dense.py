@@ -14,12 +14,15 @@ class Geometry(NamedTuple):
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
 
     def after(self, kernel: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
         """Positions of the output, of a kernel's and an input's size."""
-        axes = zip(size, kernel, self.stride, self.padding, strict=True)
-        return tuple((n + 2 * pad - k) // step + 1 for n, k, step, pad in axes)
+        axes = zip(size, kernel, *self[:3], strict=True)
+        return tuple(
+            (n + 2 * pad - apart * (k - 1) - 1) // step + 1 for n, k, step, pad, apart in axes
+        )
 
 
 def product(
@@ -35,7 +38,7 @@ def product(
         history: whether x begins with the steps before the first that the result has; else it is
             silent before t = 0.
     """
-    stride, padding, groups = geometry
+    stride, padding, dilation, groups = geometry
     taps = kernel.shape[-1]
     if x.shape[0] * x.shape[1] == 0:
         # Nothing to convolve, but the kernel stays part of the graph.
@@ -47,5 +50,5 @@ def product(
     if not history:
         lanes = F.pad(lanes, [0, 0] * len(stride) + [taps - 1, 0])
     convolve = F.conv2d if len(stride) == 1 else F.conv3d
-    y = convolve(lanes, turned, None, (1, *stride), (0, *padding), 1, groups)
+    y = convolve(lanes, turned, None, (1, *stride), (0, *padding), (1, *dilation), groups)
     return y.movedim(2, 0)

@@ -153,7 +153,7 @@ def targets(
     places = np.indices(size).reshape(len(size), -1, 1)
     spots = np.indices(kernel).reshape(len(kernel), 1, -1)
     for axis, n in enumerate(after):
-        to = places[axis] + geometry.padding[axis] - spots[axis]
+        to = places[axis] + geometry.padding[axis] - spots[axis] * geometry.dilation[axis]
         step = geometry.stride[axis]
         inside &= (to >= 0) & (to % step == 0) & (to // step < n)
         found = found * n + to // step

@@ -270,8 +270,8 @@ def wrapped(forward: Callable[[nn.Module, Tensor], Tensor], **parts: nn.Module) 
 
 LINEAR, CELL = nn.Linear(3, 3), lif(2.0)
 REFUSED = {
-    "module '0' is a Conv1d, which a delay table cannot express. Known are": nn.Sequential(
-        nn.Conv1d(3, 3, 1)
+    "module '0' is a MaxPool1d, which a delay table cannot express. Known are": nn.Sequential(
+        nn.MaxPool1d(1)
     ),
     "module '1' is a GatedLIFNode": nn.Sequential(LINEAR, neuron.GatedLIFNode(T=4)),
     "operation 'relu'": wrapped(lambda net, x: torch.relu(net.a(x)), a=LINEAR),

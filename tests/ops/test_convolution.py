@@ -29,7 +29,8 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Tensor], dict]:
     kernel = [draw(st.integers(1, 3)) for _ in range(space)]
     stride = tuple(draw(st.integers(1, 3)) for _ in range(space))
     padding = tuple(draw(st.integers(0, 2)) for _ in range(space))
-    size = [draw(st.integers(k, k + 4)) for k in kernel]
+    dilation = tuple(draw(st.integers(1, 2)) for _ in range(space))
+    size = [draw(st.integers(2 * k, 2 * k + 3)) for k in kernel]
     steps, batch = draw(st.integers(1, 9)), draw(st.integers(1, 3))
     max_delay = draw(st.sampled_from([1, 2, 6, 19, 40]))
     density = draw(st.sampled_from([0.0, 0.1, 1.0]))
@@ -50,7 +51,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Tensor], dict]:
         "sigma": draw(st.sampled_from([0.0, 0.4, 1.0, 7.0])),
         "max_delay": max_delay,
         "interpolation": draw(st.sampled_from(INTERPOLATIONS)),
-        "geometry": Geometry(stride, padding, groups),
+        "geometry": Geometry(stride, padding, dilation, groups),
     }
     return {"x": x, "weight": weight, "delay": delay}, settings
 
@@ -73,13 +74,13 @@ def test_the_reference_is_every_synapse_by_itself() -> None:
     x = torch.randn(7, 2, 4, 5, 6, dtype=torch.float64)
     weight = torch.randn(2, 2, 3, 2, 2, dtype=torch.float64)
     delay = torch.randint(0, 5, weight.shape).double()
-    geometry = Geometry((2, 1), (1, 0), 2)
+    geometry = Geometry((2, 1), (1, 0), (1, 2), 2)
     y = convolution.reference(x, weight, delay, 0.0, 4, "gaussian", geometry)
     expected = torch.zeros_like(y)
     for o, i, r, s, k in itertools.product(*map(range, weight.shape)):
         d = int(delay[o, i, r, s, k])
         for t, p, q in itertools.product(range(d, 7), range(y.shape[3]), range(y.shape[4])):
-            row, column = 2 * p + r - 1, q + s
+            row, column = 2 * p + r - 1, q + 2 * s
             if 0 <= row < 5:
                 seen = x[t - d, :, (o // 1) * 2 + i, row, column]
                 expected[t, :, o, p, q] += weight[o, i, r, s, k] * seen
@@ -92,12 +93,12 @@ def test_without_delays_it_is_torchs_convolution(space: int) -> None:
     x = torch.randn(3, 2, 4, *size, dtype=torch.float64)
     weight = torch.randn(6, 2, *[3] * space, 1, dtype=torch.float64)
     settings = {"sigma": 0.0, "max_delay": 3, "interpolation": "gaussian"}
-    geometry = Geometry((2,) * space, (1,) * space, 2)
+    geometry = Geometry((2,) * space, (1,) * space, (2,) * space, 2)
     y = convolution.delay_convolution(
         x, weight, torch.zeros_like(weight), geometry=geometry, **settings
     )
     plain = torch.nn.functional.conv1d if space == 1 else torch.nn.functional.conv2d
-    expected = plain(x.flatten(0, 1), weight[..., 0], None, 2, 1, 1, 2).unflatten(0, (3, 2))
+    expected = plain(x.flatten(0, 1), weight[..., 0], None, 2, 1, 2, 2).unflatten(0, (3, 2))
     torch.testing.assert_close(y, expected)
 
 
@@ -110,7 +111,7 @@ def test_taps_differentiate_twice() -> None:
         return convolution.delay_convolution(
             *(x, weight, delay),
             **{"sigma": 0.6, "max_delay": 4, "interpolation": "gaussian", "method": "taps"},
-            geometry=Geometry((1,), (1,), 1),
+            geometry=Geometry((1,), (1,), (1,), 1),
         )
 
     assert torch.autograd.gradcheck(sums, (x, weight, delay))
@@ -138,7 +139,7 @@ def test_nothing_to_convolve(steps: int, batch: int, method: str) -> None:
     y = convolution.delay_convolution(
         *(x, weight, torch.zeros_like(weight)),
         **{"sigma": 0.5, "max_delay": 4, "interpolation": "gaussian", "method": method},
-        geometry=Geometry((1,), (0,), 1),
+        geometry=Geometry((1,), (0,), (1,), 1),
     )
     assert y.shape == (steps, batch, 3, 3)
     y.sum().backward()
@@ -148,6 +149,6 @@ def test_nothing_to_convolve(steps: int, batch: int, method: str) -> None:
 
 def test_history_stands_before_the_first_step() -> None:
     x, kernel = torch.randn(9, 2, 3, 4), torch.randn(2, 3, 3, 5)
-    geometry = Geometry((1,), (1,), 1)
+    geometry = Geometry((1,), (1,), (1,), 1)
     whole = product(x, kernel, geometry)
     torch.testing.assert_close(product(x[1:6], kernel, geometry, history=True)[0], whole[5])

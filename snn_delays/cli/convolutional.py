@@ -1,0 +1,81 @@
+"""The network of ``conf/model/conv.yaml``: convolutions with delays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from snn_delays.arguments import choice
+from snn_delays.convolutional import DelayConvSNN, patches, separable
+from snn_delays.errors import UsageError
+from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.network import plain_synapses
+from snn_delays.neurons import LeakyReadout
+
+
+def delay_conv_snn(
+    *,
+    n_channels: int,
+    n_classes: int,
+    neuron: Callable[[], nn.Module],
+    delays: str,
+    widths: list[int],
+    max_delays: list[int],
+    last_max_delay: int,
+    kernel_size: int,
+    patch: int,
+    pool: bool,
+    tau: float,
+    dropout: float,
+    batch_norm: bool,
+    granularity: Any,
+    kernel_count: int,
+    interpolation: Any,
+    sigma_learned: bool,
+    first_delays: Any,
+    readout: Any,
+    tail: int | None,
+    method: Any,
+) -> DelayConvSNN:
+    """A stem, a stage of separable convolutions for each width, and a readout."""
+    choice("model.delays", delays, ("learned", "fixed", "none"))
+    for name, given in (("widths", widths), ("max_delays", max_delays)):
+        if not isinstance(given, list):
+            raise UsageError(f"model.{name} must be a list such as [32,64,128], got {given!r}.")
+    if len(widths) != len(max_delays):
+        raise UsageError(
+            f"model.max_delays must be one for each of {len(widths)} widths, got {max_delays!r}."
+        )
+    common = {"kernel_count": kernel_count, "interpolation": interpolation}
+    common |= {"sigma_learned": sigma_learned, "first_delays": first_delays}
+    own = {**common, "granularity": granularity, "method": method, "kernel_size": kernel_size}
+    plain = delays == "none"
+    net = DelayConvSNN(
+        n_channels,
+        n_classes,
+        widths,
+        [
+            partial(separable, max_delay=0, kernel_size=kernel_size)
+            if plain
+            else partial(separable, max_delay=longest, **own)
+            for longest in max_delays
+        ],
+        stem=partial(patches, size=patch),
+        pool=pool,
+        last=plain_synapses
+        if plain or not last_max_delay
+        else partial(DelayLayer, max_delay=last_max_delay, **common),
+        neuron=neuron,
+        norm="batch" if batch_norm else None,
+        dropout=dropout,
+        output=partial(LeakyReadout, tau),
+        readout=readout,
+        tail=tail,
+    )
+    if delays == "fixed":
+        for delay in net.delay_parameters():
+            delay.requires_grad_(False)
+    return net
