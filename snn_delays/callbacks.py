@@ -37,7 +37,9 @@ class Training:
         optimisation: the optimisers, then their timetables.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        loss, accuracy: means over this epoch so far.
+        loss: mean over this epoch so far.
+        score: of this epoch so far; ``None`` where it takes the whole epoch to tell.
+        metric: what the task's score is called: ``accuracy`` or ``mAP``.
     """
 
     net: nn.Module
@@ -49,7 +51,8 @@ class Training:
     batch: int = 0
     batches: int = 0
     loss: float = 0.0
-    accuracy: float = 0.0
+    score: float | None = 0.0
+    metric: str = "accuracy"
 
 
 class Callback:
@@ -79,7 +82,7 @@ class Checkpoints(Callback):
     """Keeps the last epoch and the best one in a run's folder, and goes on from there.
 
     ``checkpoints/last.ckpt`` holds all that is needed to go on, ``best.ckpt`` the network with the
-    best accuracy on the validation split, delays rounded. A resumed run gives the same numbers as
+    best score on the validation split, delays rounded. A resumed run gives the same numbers as
     one that was never stopped. Should ``last.ckpt`` be damaged, the epoch that it stood for is
     trained again. ``fit`` calls it before other callbacks, which go on from what it restores.
 
@@ -116,16 +119,16 @@ class Checkpoints(Callback):
 
     def on_epoch(self, training: Training) -> None:
         network = training.net.state_dict()
-        if best_epoch(training.rows) == training.epoch:
+        if best_epoch(training.rows, training.metric) == training.epoch:
             self.best = {"network": copy.deepcopy(network), "epoch": training.epoch}
         states = [part.state_dict() for part in training.optimisation]
         assert self.config is not None
         Progress(network, states, training.rows, self.best, dict(self.config)).save(self.run)
 
 
-def best_epoch(rows: list[Row]) -> int:
-    """The epoch (from 1) with the best validation accuracy; among equals the last, most settled."""
-    return 1 + max(range(len(rows)), key=lambda e: (rows[e]["valid_accuracy"], e))
+def best_epoch(rows: list[Row], metric: str = "accuracy") -> int:
+    """The epoch (from 1) with the best score on validation; among equals the last, most settled."""
+    return 1 + max(range(len(rows)), key=lambda e: (rows[e][f"valid_{metric}"], e))
 
 
 class MetricsCsv(Callback):
@@ -195,7 +198,9 @@ class ProgressBar(Callback):
         batches, epoch, epochs = training.batches, training.epoch, training.epochs
         if self.bar.tasks[-1].total is None:  # the time left is that of what is trained now
             self.bar.reset(self.task, total=batches * epochs, completed=batches * self.first)
-        status = (f"loss {training.loss:.3f}", f"accuracy {100 * training.accuracy:.1f} %")
+        status = [f"loss {training.loss:.3f}"]
+        if training.score is not None:
+            status.append(f"{training.metric} {100 * training.score:.1f} %")
         room = self.console.width - len(f"epoch {epoch}/{epochs}") - _BAR_AND_TIME
         self.bar.update(
             self.task,
@@ -214,8 +219,8 @@ class ProgressBar(Callback):
             self.console,
             f"epoch {done:>3}/{training.epochs}",
             f"loss {row['loss']:.3f}",
-            f"accuracy {100 * row['accuracy']:5.1f} %",
-            f"validation (rounded) {100 * row['valid_accuracy']:5.1f} %",
+            f"{training.metric} {100 * row[training.metric]:5.1f} %",
+            f"validation (rounded) {100 * row[f'valid_{training.metric}']:5.1f} %",
             *self.last,
             f"{row['seconds']:.1f} s",
             f"left {duration(pace * (training.epochs - done))}",

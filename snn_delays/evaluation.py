@@ -16,6 +16,7 @@ from snn_delays.arguments import whole_number
 from snn_delays.data import Batch, Split
 from snn_delays.errors import UsageError
 from snn_delays.state import reset_memories
+from snn_delays.tasks import Task
 
 _log = logging.getLogger("snn_delays")
 # Share of the answers above which it is said that rounding the delays spoils them.
@@ -26,20 +27,33 @@ ReadOut = str | Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network answers on every sample of a split, in the split's order."""
+    """What a network answers on every sample of a split, in the split's order.
+
+    Shape:
+        ``scores`` ``[n, classes]``; ``labels`` as the task has them; ``speakers`` ``[n]``.
+    """
 
     loss: float
-    predictions: Tensor
+    scores: Tensor
     labels: Tensor
     speakers: Tensor
+    task: Task
 
     @property
-    def accuracy(self) -> float:
-        return self.accuracy_where(torch.ones_like(self.labels, dtype=torch.bool))
+    def predictions(self) -> Tensor:
+        """The answers, in the form of labels."""
+        return self.task.answers(self.scores)
 
-    def accuracy_where(self, chosen: Tensor) -> float:
-        """Share of right answers among the chosen samples; NaN if there are none."""
-        return (self.predictions == self.labels)[chosen].double().mean().item()
+    @property
+    def score(self) -> float:
+        """How good they are: of single labels the accuracy, of several the mAP."""
+        return self.task.score(self.scores, self.labels)
+
+    def score_where(self, chosen: Tensor) -> float:
+        """The score of the chosen samples; NaN if there are none."""
+        if not bool(chosen.any()):
+            return float("nan")
+        return self.task.score(self.scores[chosen], self.labels[chosen])
 
 
 def tail(net: nn.Module) -> int:
@@ -91,50 +105,56 @@ def evaluate(
     batch_size: int = 256,
     *,
     readout: ReadOut | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Evaluation:
     """Answers of ``net`` as it is (``rounded(net)`` for the deployed one); its mode is kept.
 
     Args:
-        net: a ``DelaySNN``, a table in torch, or any module ``[T, N, C] → [T, N, classes]``.
+        net: a ``DelaySNN``, a table in torch, or any module ``[T, N, *frame] → [T, N, classes]``.
         readout: see ``class_scores``.
-        loss: of scores ``[N, classes]`` and labels ``[N]``, a mean over samples.
+        loss: of scores ``[N, classes]`` and labels, a mean over samples; ``None`` is that of the
+            split's task.
 
     Raises:
         UsageError: a batch size below 1, an output of another shape.
     """
     batch_size = whole_number("evaluate: batch_size", batch_size, 1)
     device = next(net.parameters(), torch.empty(0)).device
-    training = net.training
+    training, task = net.training, split.task
     net.train(False)
     total, found = 0.0, []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
             scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
-            total += loss(scores, sparse.labels) * len(sparse.labels)
-            found.append((scores.argmax(1), sparse.labels, sparse.speakers))
+            total += (loss or task.loss)(scores, sparse.labels) * len(sparse.labels)
+            found.append((scores, sparse.labels, sparse.speakers))
     reset_memories(net)
     net.train(training)
-    return Evaluation(float(total) / len(split), *map(torch.cat, zip(*found, strict=True)))
+    scores, labels, speakers = map(torch.cat, zip(*found, strict=True))
+    return Evaluation(float(total) / len(split), scores, labels, speakers, task)
 
 
-def warn_of_rounding(where: str, as_trained: float, rounded: float) -> None:
-    """Log a warning where rounding the delays costs more than 5 points of accuracy.
+def warn_of_rounding(
+    where: str, as_trained: float, rounded: float, metric: str = "accuracy"
+) -> None:
+    """Log a warning where rounding the delays costs more than 5 points of the score.
 
     A Gaussian of σ = 0.5 has 0.79 of its weight on the nearest step. A neuron that a single
     synapse drives may lie below its threshold in training and above it with delays rounded.
 
     Args:
         where: which samples, and which network, begins the line.
-        as_trained, rounded: accuracies with σ-kernels and with integer delays.
+        as_trained, rounded: scores with σ-kernels and with integer delays.
+        metric: what the score is called.
     """
     if as_trained - rounded > _MOST_LOST:
         _log.warning(
-            "%s: %.1f %% right with σ-kernels, but %.1f %% with delays rounded, as they are "
+            "%s: %s %.1f %% with σ-kernels, but %.1f %% with delays rounded, as they are "
             "exported. Try a narrower kernel at the end (schedule.end=0.3), or "
             "schedule.integer_from=0.8, which trains weights on rounded delays; neither saves "
             "every network.",
             where,
+            metric,
             100 * as_trained,
             100 * rounded,
         )

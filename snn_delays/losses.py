@@ -115,6 +115,30 @@ def cross_entropy(
     return F.cross_entropy(scores, labels.to(scores if labels.is_floating_point() else torch.long))
 
 
+def binary_cross_entropy(
+    scores: Float[Tensor, "batch classes"], labels: Float[Tensor, "batch classes"]
+) -> Float[Tensor, ""]:
+    """Mean of −p · log s − (1 − p) · log(1 − s), s = sigmoid(score), over samples and classes.
+
+    Args:
+        scores: class scores.
+        labels: p of every class: 1 where a sample has it, 0 where not, or between.
+
+    Shape:
+        scores, labels ``[N, classes]`` → a scalar.
+
+    Raises:
+        UsageError: labels that are no tensor, or of another shape.
+    """
+    require_dense("binary_cross_entropy", labels, "labels")
+    if labels.shape != scores.shape or not labels.is_floating_point():
+        raise UsageError(
+            f"binary_cross_entropy: labels must be {list(scores.shape)}, a share of every class, "
+            f"got {described(labels)}."
+        )
+    return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
+
+
 def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]) -> int:
     """Spikes of all samples within their own ``lengths``; as for ``sum_softmax``."""
     # Rows in single precision, which is exact, and their sum in whole numbers.

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from snn_delays import losses, optimisation
+from snn_delays import optimisation
 from snn_delays import training_checks as checks
 from snn_delays.callbacks import Callback, Checkpoints, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
@@ -43,10 +44,10 @@ def fit(
     weight_decay: float = 1e-5,
     delay_lr: float = 0.1,
     optimizers: Sequence[Optimizer | optimisation.Timed] | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     regulariser: Callable[[nn.Module], Tensor | float] | None = None,
     readout: ReadOut | None = None,
-    augmentation: Augmentation | None = None,
+    augmentation: BatchChange | None = None,
     precision: str = "32-true",
     accelerator: str = "auto",
     seed: int = 0,
@@ -58,8 +59,8 @@ def fit(
     validated with delays rounded. Nothing is printed or written but by ``callbacks``.
 
     Args:
-        net: any module ``[T, N, C] → [T, N, classes]``, with delay layers or without. It is reset
-            before every batch.
+        net: any module ``[T, N, *frame] → [T, N, classes]``, with delay layers or without. It is
+            reset before every batch.
         epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
         schedule: of σ, and of when delays act as rounded; those that do so straight through
             already go on with it. ``None`` is the published one, see ``published_schedule``.
@@ -68,13 +69,15 @@ def fit(
         delay_lr: initial learning rate of the delays (steps), with an Adam of their own; cosine
             to 0.
         optimizers: in place of these; a timetable, ``(optimizer, timetable)``, steps per epoch.
-        loss: of scores ``[N, classes]`` and labels ``[N]``, or with ``augmentation.cutmix`` their
-            probabilities ``[N, classes]``: a mean over samples.
+        loss: of scores ``[N, classes]`` and labels, or where ``augmentation`` mixes samples their
+            probabilities ``[N, classes]``: a mean over samples. ``None`` is that of the data's
+            task: cross-entropy.
         regulariser: of the network; what it gives is added to every batch's loss, but not to the
             one in the metrics. See ``regularisers.py``.
         readout: how the output becomes scores, see ``evaluation.class_scores``; ``None`` is the
             network's own, or else the sum over each sample's steps.
-        augmentation: how training batches are changed at random; ``None`` as published: not at all.
+        augmentation: how training batches are changed at random, such as an ``Augmentation``;
+            ``None`` as published: not at all.
         precision: Lightning Fabric's: 32-true, bf16-mixed or 16-mixed.
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
         seed: of the order of samples, augmentation and dropout. Every epoch has one of its own, so
@@ -98,6 +101,8 @@ def fit(
         seed=seed,
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
+    task, metric = data.task, data.task.metric
+    loss = loss or task.loss
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
     before_fit = [layer.rounding for layer in delay_layers(net)]
     checks.require_match(net, data, readout, augmentation)
@@ -110,14 +115,15 @@ def fit(
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
-    settings |= {"augmentation": asdict(augmentation)}
+    settings |= {"augmentation": {"name": _name(type(augmentation))} | asdict(augmentation)}
     learned = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     acting = [{"name": type(one).__name__} | own for one in callbacks if (own := one.settings())]
     rounding = {name: getattr(schedule, name) for name in ROUNDING_FROM}
     config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
     config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
-    training = Training(net, epochs, config, optimisation=[*moved, *timetables])
+    optimisers = [*moved, *timetables]
+    training = Training(net, epochs, config, optimisation=optimisers, metric=metric)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     model, *steppers = fabric.setup(net, *moved)
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
@@ -134,7 +140,7 @@ def fit(
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
-            before, seen, total_loss, right = _delays(net), 0, 0.0, 0
+            before, seen, total_loss, tally = _delays(net), 0, 0.0, task.tally()
             net.train()
             loader = _loader(data, batch_size)
             training.batches = len(loader)
@@ -155,35 +161,37 @@ def fit(
                     seen += len(batch.labels)
                     total_loss += of_batch.item() * len(batch.labels)
                     # Of a sample mixed of two, the label of the greater part counts as right.
-                    right += int((scores.argmax(1) == batch.labels).sum())
+                    tally.add(scores, batch.labels)
                     if not math.isfinite(whole.item()):
                         raise UsageError(
                             f"fit: the loss is {whole.item()} in epoch {training.epoch}. Lower "
                             f"weight_lr (now {weight_lr:g}) and train again."
                         )
                     clamp_delays_(net)
-                    training.loss, training.accuracy = total_loss / seen, right / seen
+                    training.loss, training.score = total_loss / seen, tally.so_far()
                     for callback in callbacks:
                         callback.on_batch(training)
             if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
             row: Row = {"epoch": training.epoch, "sigma": sigma}
-            row |= {"loss": training.loss, "accuracy": training.accuracy}
+            row |= {"loss": training.loss, metric: tally.score()}
             row |= firing.rate_hz(data.dt_ms)
             row["delay_change"] = _mean_change(before, _delays(net))
             row |= optimisation.rates(net, timed)
             for timetable in timetables:
                 timetable.step()
             validation = evaluate(rounded(net), data.valid, batch_size, **answers)
-            row |= {"valid_loss": validation.loss, "valid_accuracy": validation.accuracy}
+            row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             row["seconds"] = time.perf_counter() - began
             rows.append(row)
             for callback in callbacks:
                 callback.on_epoch(training)
         if delay_layers(net):
-            as_trained = evaluate(net, data.valid, batch_size, **answers).accuracy
-            warn_of_rounding("validation, last epoch", as_trained, rows[-1]["valid_accuracy"])
+            as_trained = evaluate(net, data.valid, batch_size, **answers).score
+            warn_of_rounding(
+                "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
+            )
     return rows
 
 

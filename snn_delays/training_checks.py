@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import Rule, choice, real, whole
 from snn_delays.data import SpikeData
-from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.splits.change import BatchChange
+from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
 from snn_delays.layers.networks import delay_layers
@@ -48,16 +49,14 @@ def checked_settings(**given: Any) -> dict[str, Any]:
 
 
 def require_match(
-    net: nn.Module, data: SpikeData, readout: ReadOut | None, augmentation: Augmentation
+    net: nn.Module, data: SpikeData, readout: ReadOut | None, augmentation: BatchChange
 ) -> None:
     """Refuse a network that cannot answer for the data, or an augmentation that does not suit them.
 
     Tried on one recording; the network, its mode and all random numbers stay what they were.
     """
-    must = (
-        f"fit: the network must have {data.n_channels} inputs and {data.n_classes} classes, as the "
-        "data have"
-    )
+    inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
+    must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
     longest = [int(data.train.lengths.argmax())]
     first, training = data.train.collate(longest), net.training
     device = next(net.parameters(), first.spikes).device

@@ -33,7 +33,8 @@ class Silent(Callback):
         assert training.epoch >= 1
         assert 1 <= training.batch <= training.batches
         assert math.isfinite(training.loss)
-        assert 0 <= training.accuracy <= 1
+        assert training.score is not None
+        assert 0 <= training.score <= 1
 
     def on_epoch(self, training: Training) -> None:
         self.rows.append(training.rows[-1])

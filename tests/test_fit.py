@@ -79,7 +79,7 @@ def test_a_network_of_spikingjelly_learns_and_leaves_no_file(
     settings = {"epochs": 30, "batch_size": 16, "weight_lr": 0.02, "accelerator": "cpu"}
     rows = fit(net, data, schedule=schedule, **settings)
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
-    assert evaluate(rounded(net), data.train).accuracy > 0.8
+    assert evaluate(rounded(net), data.train).score > 0.8
     assert [rows[at]["sigma"] for at in (0, 15, -1)] == [7.27, 0.5, 0.0]
     assert all(row["rate_hz"] > 0 for row in rows)
     assert list(tmp_path.rglob("*")) == []

@@ -73,17 +73,17 @@ def said_by(
 def test_a_network_that_rounding_ruins_is_told(
     net: DelaySNN, data: SpikeData, caplog: pytest.LogCaptureFixture
 ):
-    assert evaluate(net, data.valid).accuracy == 1.0
-    assert evaluate(net.rounded(), data.valid).accuracy == 0.0
+    assert evaluate(net, data.valid).score == 1.0
+    assert evaluate(net.rounded(), data.valid).score == 0.0
     (line,) = said_by(net, data, Constant(0.5), caplog)
-    assert "100.0 % right with σ-kernels, but 0.0 % with delays rounded" in line
+    assert "accuracy 100.0 % with σ-kernels, but 0.0 % with delays rounded" in line
     assert "schedule.end=0.3" in line
     assert "schedule.integer_from=0.8" in line
 
 
 def test_a_narrower_kernel_shows_in_training_what_rounding_does(net: DelaySNN, data: SpikeData):
     set_sigma(net, 0.3)
-    assert evaluate(net, data.valid).accuracy == evaluate(net.rounded(), data.valid).accuracy
+    assert evaluate(net, data.valid).score == evaluate(net.rounded(), data.valid).score
 
 
 def test_nothing_is_said_where_nothing_is_lost(
@@ -104,17 +104,14 @@ def test_every_command_that_measures_both_looks(
     there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(evaluation, "_MOST_LOST", -2.0)  # whatever is lost is told
-    part = "right with σ-kernels, but"
+    part = "with σ-kernels, but"
     run = json.loads((there / "runs/learned/summary.json").read_text())["best"]["validation"]
-    assert f"validation, runs/learned: {100 * run['float']['accuracy']:.1f} % {part}" in shell(
-        "evaluate", "run=runs/learned"
-    )
+    before = f"accuracy {100 * run['float']['accuracy']:.1f} % {part}"
+    assert f"validation, runs/learned: {before}" in shell("evaluate", "run=runs/learned")
     said = shell("export", "run=runs/learned")
     stages = json.loads((there / "runs/learned/export/report.json").read_text())["stages"]
-    assert (
-        f"test: {100 * stages[0]['accuracy']:.1f} % {part} {100 * stages[1]['accuracy']:.1f} %"
-        in said
-    )
+    before, after = (f"{100 * one['accuracy']:.1f} %" for one in stages[:2])
+    assert f"test: accuracy {before} {part} {after}" in said
     trained = shell("train", "run=runs/learned", "resume=true")
     assert "validation, last epoch: " in trained
     metrics = list(csv.DictReader((there / "runs/learned/metrics.csv").open()))

@@ -168,7 +168,7 @@ def test_evaluation_is_the_plain_mean_over_single_samples(data: SpikeData):
             scores = losses.sum_softmax(net(batch.spikes), batch.lengths + net.tail)
         right += int(scores.argmax(1) == batch.labels)
         loss += losses.cross_entropy(scores, batch.labels).item()
-    assert found.accuracy == right / len(data.test)
+    assert found.score == right / len(data.test)
     assert found.loss == pytest.approx(loss / len(data.test), rel=1e-5)
 
 

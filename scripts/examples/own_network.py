@@ -47,7 +47,7 @@ def main() -> None:
     net = Net()
     rows = fit(net, data, epochs=20, batch_size=32, weight_lr=1e-2)
     print(f"validation after {len(rows)} epochs: {rows[-1]['valid_accuracy']:.0%}")
-    as_trained, deployed = (evaluate(one, data.test).accuracy for one in (net, rounded(net)))
+    as_trained, deployed = (evaluate(one, data.test).score for one in (net, rounded(net)))
     print(f"test: {as_trained:.0%} with σ-kernels, {deployed:.0%} with delays rounded")
     table = integer_table(net, dt_ms=data.dt_ms, class_names=data.class_names)
     write_table(table, "delays.h5")

@@ -19,7 +19,7 @@ from snn_delays.cli.runs import run_folder
 from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
 from snn_delays.cli.trainings import Training, train_all
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison import ACCURACY, TestSet, write_comparison
+from snn_delays.report.comparison import TestSet, write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
 
 log = logging.getLogger("snn_delays")
@@ -140,7 +140,7 @@ def _tell(folder: Path, test_sets: list[TestSet], missing: list[tuple[str, str]]
     write_comparison(folder, test_sets, missing)
     for one in test_sets:
         for title, measures in (
-            (f"{one.title}: {ACCURACY}", one.shown(share=True)),
+            (f"{one.title}: {one.headline()}", one.shown(share=True)),
             ("what it costs", one.shown(share=False)),
         ):
             print_table(title, one.columns(measures), one.rows(measures))

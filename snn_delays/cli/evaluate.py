@@ -38,12 +38,12 @@ def _evaluate(cfg: DictConfig) -> None:
                 "Were the data, the versions, the batch size or the number of threads the same?"
             )
         about = {"delays": report.kind_of_delays(net), "seed": config.seed}
-        about["clean_split"] = data.clean_split
+        about |= {"clean_split": data.clean_split, "metric": data.task.metric}
         rows.append((run, found, about))
         drawn.append((run, data, net))
     print_accuracies(rows)
-    for run, found, _ in rows:
-        warn_if_rounding_costs(str(run.path), found)
+    for run, found, about in rows:
+        warn_if_rounding_costs(str(run.path), found, about["metric"])
     if cfg.plot is not None:
         _plot(Path(cfg.plot), drawn)
 
@@ -67,8 +67,15 @@ def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, nn.Module]]) -> Non
 
 
 def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]) -> None:
-    """One line per run: its accuracies and what it was."""
-    parts = ["accuracy", "known_speakers", "unseen_speakers"]
+    """One line per run: its scores and what it was; a table for each kind of score."""
+    for metric in dict.fromkeys(about["metric"] for *_, about in rows):
+        _print_scores(metric, [row for row in rows if row[2]["metric"] == metric])
+
+
+def _print_scores(
+    metric: str, rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]]
+) -> None:
+    parts = [metric, "known_speakers", "unseen_speakers"]
     if all(found["test"]["rounded"]["unseen_speakers"] is None for _, found, _ in rows):
         parts = parts[:1]  # all speakers are known, or there are none
     folders = [run.path for run, *_ in rows]
@@ -77,8 +84,8 @@ def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]
     for run, found, about in rows:
         test = found["test"]
         shares = [
-            found["validation"]["rounded"]["accuracy"],
-            test["float"]["accuracy"],
+            found["validation"]["rounded"][metric],
+            test["float"][metric],
             *(test["rounded"][part] for part in parts),
         ]
         name = str(run.path) if alike else run.path.name
@@ -86,7 +93,7 @@ def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]
         lines.append([*about_it, *map(console.percent, shares)])
     heads = ["test rounded", "known", "unseen speakers"][: len(parts)]
     console.print_table(
-        "accuracy; rounded = integer delays, as exported",
+        f"{metric}; rounded = integer delays, as exported",
         ["run", "delays", "seed", "validation", "test float", *heads],
         lines,
     )
@@ -96,8 +103,6 @@ def print_accuracies(rows: list[tuple[RunFolder, dict[str, Any], dict[str, Any]]
         log.warning("split=paper selects on the test set: its test accuracy is no honest estimate.")
 
 
-def warn_if_rounding_costs(which: str, found: dict[str, Any]) -> None:
-    shares = found["validation"]
-    warn_of_rounding(
-        f"validation, {which}", shares["float"]["accuracy"], shares["rounded"]["accuracy"]
-    )
+def warn_if_rounding_costs(which: str, found: dict[str, Any], metric: str) -> None:
+    before, after = (found["validation"][of][metric] for of in ("float", "rounded"))
+    warn_of_rounding(f"validation, {which}", before, after, metric)

@@ -18,7 +18,7 @@ from snn_delays.cli.runs import identity, load_config
 from snn_delays.cli.sweep import in_order, is_job, typed_in, why_failed
 from snn_delays.cli.trainings import elsewhere
 from snn_delays.errors import UsageError, one_line
-from snn_delays.report.comparison import Group, Result, TestSet, numbers_of
+from snn_delays.report.comparison import CHANCE, Group, Result, TestSet, metric_of, numbers_of
 from snn_delays.run_folder import RunFolder
 
 
@@ -86,7 +86,9 @@ def _result(run: RunFolder, about: dict[str, Any]) -> tuple[Result, tuple[str, i
         found, seed = summary["test_set"], int(summary["seed"])
         asked = (str(about["dataset._target_"]), int(found["samples"]), str(found["sha256"]))
         epochs, threads = int(summary["epochs"]), int(summary["threads"])
-        return Result(str(run.path), seed, epochs, threads, numbers_of(summary)), asked
+        about_score = metric_of(summary), CHANCE.of(summary)
+        numbers = numbers_of(summary)
+        return Result(str(run.path), seed, epochs, threads, numbers, *about_score), asked
     except KeyError as error:
         raise UsageError(f"{run.summary}: {error.args[0]} is missing. {again}") from error
     except UsageError as error:

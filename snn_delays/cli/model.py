@@ -1,8 +1,8 @@
 """The network that the sections ``model`` and ``neuron`` of a configuration stand for.
 
-``model._target_`` is called with the section's settings, and with ``n_channels``, ``n_classes``,
-``dt_ms`` and ``neuron`` as far as it takes them. A setting in milliseconds, ``tau_ms``, is given as
-``tau`` in steps where that is what it takes.
+``model._target_`` is called with the section's settings, and with ``n_channels``, ``frame``,
+``n_classes``, ``dt_ms`` and ``neuron`` as far as it takes them. A setting in milliseconds,
+``tau_ms``, is given as ``tau`` in steps where that is what it takes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import nn
 from snn_delays.arguments import choice, shown
 from snn_delays.cli.settings import CONF, config_file, options, plain, typed
 from snn_delays.data import SpikeData
+from snn_delays.data.splits.interface import framed
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import DelayLayer
@@ -136,7 +137,7 @@ def delay_snn(
 def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
     """The network of a configuration, for the channels, classes and time step of ``data``."""
     make = _named(config.model, "model")
-    names, dt_ms = ("n_channels", "n_classes", "dt_ms"), data.dt_ms
+    names, dt_ms = ("n_channels", "frame", "n_classes", "dt_ms"), data.dt_ms
     offered: dict[str, Any] = {name: getattr(data, name) for name in names}
     if config.get("neuron"):
         node = _named(config.neuron, "neuron")
@@ -251,7 +252,7 @@ def warn_of_other_data(data: SpikeData) -> None:
     if made_for and choices["dataset"] != made_for[0]:
         log.warning(
             f"experiment={choices['experiment']} is a recipe for dataset={made_for[0]}, got "
-            f"dataset={choices['dataset']} ({data.n_channels} channels, {data.n_classes} classes, "
+            f"dataset={choices['dataset']} ({framed(data.frame)}, {data.n_classes} classes, "
             f"steps of {data.dt_ms:g} ms): what is published of it says nothing about this run."
         )
 

@@ -18,6 +18,7 @@ from snn_delays.cli.model import build_network, instantiate
 from snn_delays.cli.settings import one_of, options
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
+from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.run_folder import RunFolder
 
@@ -241,7 +242,7 @@ def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
         ) from error
     log.info(
         f"data: {len(data.train)} train, {len(data.valid)} validation "
-        f"({data.split}), {len(data.test)} test; {data.n_channels} channels, "
+        f"({data.split}), {len(data.test)} test; {framed(data.frame)}, "
         f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
     )
     return data

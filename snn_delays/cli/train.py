@@ -47,8 +47,8 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
 from snn_delays.progress import load_progress
-from snn_delays.report import pictures
 from snn_delays.report import run as report
+from snn_delays.report.drawings import draw_run
 from snn_delays.run_folder import RunFolder
 from snn_delays.terminal import ERRORS
 from snn_delays.training import fit
@@ -88,7 +88,7 @@ train = entry(_train, _sweep_folder)
 
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
-    """Accuracy on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
     run = _folder_to_train_in(cfg)
     resumed, trust, progress = cfg.resume, cfg.trust, None
     begun: tuple[SpikeData, nn.Module] | None = None
@@ -150,14 +150,16 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
             log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
         raise
 
+    metric = data.task.metric
     summary: dict[str, Any] = {
         "test_set": report.test_set(data),
+        **report.asked(data),
         "split": data.split,
         "clean_split": data.clean_split,
         "delays": report.kind_of_delays(net),
         "seed": settings["seed"],
         "epochs": settings["epochs"],
-        "best_epoch": callbacks.best_epoch(rows),
+        "best_epoch": callbacks.best_epoch(rows, metric),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "invalid_events": data.invalid_events,
         "skipped_recordings": data.skipped_recordings,
@@ -170,7 +172,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         summary[name] = report.accuracies(net, data, settings["batch_size"])
         summary["exported_synapses"][name] = report.exported_synapses(net, data.dt_ms)
     if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
-        warn_if_rounding_costs("best epoch", summary["best"])
+        warn_if_rounding_costs("best epoch", summary["best"], metric)
     seconds = [row["seconds"] for row in rows]
     summary |= {
         "seconds_per_epoch": statistics.median(seconds),
@@ -179,11 +181,9 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "versions": report.versions(),
     }
     run.save_summary(summary)
-    if summary["delays"] != "none":
-        pictures.draw_delays(net, initial, data.dt_ms, run.path / "delays.png")
-        pictures.draw_readout(net, data, run.path / "readout.png")
+    draw_run(net, initial, data, run.path)
     print_accuracies([(run, summary["best"], summary)])
-    return summary["best"]["validation"]["rounded"]["accuracy"]
+    return summary["best"]["validation"]["rounded"][metric]
 
 
 class _Begun(callbacks.Checkpoints):

@@ -2,6 +2,7 @@
 
 from snn_delays.data.gsc.loader import load_gsc
 from snn_delays.data.heidelberg import load_shd, load_ssc
+from snn_delays.data.image_folder import load_image_folder
 from snn_delays.data.recordings import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.interface import SpikeData, Split
@@ -15,6 +16,7 @@ __all__ = [
     "SpikeSplit",
     "Split",
     "load_gsc",
+    "load_image_folder",
     "load_shd",
     "load_ssc",
     "load_synthetic",

@@ -8,7 +8,7 @@ own device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from snn_delays.arguments import real, real_number, settle, whole, whole_number
 from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch, laid_out
+from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 
 # Parts into which a change of speed divides a step: few, so that single precision holds a time of
@@ -32,7 +33,7 @@ Spikes = Float[Tensor, "time batch channels"]
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(BatchChange):
     """How strongly training batches are changed at random, in this order; everything off at first.
 
     Every recording is changed by numbers of its own, and stays silent after its end. Training seeds
@@ -48,7 +49,8 @@ class Augmentation:
         channel_mask: a span of channels falls silent, at most so many and half of them.
         cutmix: probability of each recording to get a span of its neighbour, in [0, 1].
 
-    The first four change single events and refuse currents; the others take both.
+    The first four change single events and refuse currents; the others take both. None is for
+    images ``[T, N, C, H, W]``.
 
     Raises:
         UsageError: a strength out of range.
@@ -79,12 +81,15 @@ class Augmentation:
         )
 
     def __call__(self, batch: Batch, n_classes: int) -> tuple[Batch, Tensor]:
-        """The changed batch, and what to compare the network's answers with.
-
-        Targets are class probabilities ``[N, n_classes]`` if recordings are mixed, whose batch then
-        has the label of each one's greater part; otherwise the labels ``[N]``.
-        """
         spikes, lengths = batch.spikes, batch.lengths
+        used = [name for name, strength in asdict(self).items() if strength]
+        if not used:
+            return batch, batch.labels
+        if spikes.ndim > 3:
+            raise UsageError(
+                f"augmentation: {', '.join(used)} {'is' if len(used) == 1 else 'are'} for input "
+                f"[T, N, C], got images {list(spikes.shape)}. Use augmentation=none."
+            )
         recordings, channels = spikes.shape[1:]
         if self.event_drop or self.speed or self.time_jitter or self.channel_jitter:
             events = list_events(spikes)

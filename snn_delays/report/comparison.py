@@ -20,10 +20,17 @@ from snn_delays.errors import UsageError
 
 Numbers = dict[str, float | None]
 DASH = "–"
-ACCURACY = (
-    "test accuracy after the last epoch with σ-kernels (float) and with delays rounded; loss: "
-    "points that rounding costs; mean ± sample standard deviation over seeds"
-)
+# The key under which a summary has the score that its task is judged by.
+_SCORE = "{metric}"
+
+
+def headline(metrics: Sequence[str]) -> str:
+    """What the scores in a table are."""
+    return (
+        f"test {' or '.join(dict.fromkeys(metrics))} after the last epoch with σ-kernels (float) "
+        "and with delays rounded; loss: points that rounding costs; mean ± sample standard "
+        "deviation over seeds"
+    )
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,10 @@ class Measure:
     """What is told of every run, and how it is written.
 
     Args:
-        name: in the CSV file, where accuracies are shares.
+        name: in the CSV file, where scores are shares.
         title: in tables, with its unit.
-        place: keys of ``summary.json``, one inside the other.
+        place: keys of ``summary.json``, one inside the other; ``{metric}`` is what the summary
+            calls its score.
         share: it lies in [0, 1] and is shown in percent; else it is a number >= 0.
         optional: not every run has it: a speaker is known or not, a network exported or not.
         digits: behind the point, as shown.
@@ -53,9 +61,10 @@ class Measure:
             UsageError: it is missing, or no such number.
         """
         found: Any = summary
-        for key in self.place:
+        place = [metric_of(summary) if key == _SCORE else key for key in self.place]
+        for key in place:
             if not isinstance(found, Mapping) or key not in found:
-                raise UsageError(f"{'.'.join(self.place)} is missing")
+                raise UsageError(f"{'.'.join(place)} is missing")
             found = found[key]
         if found is None and self.optional:
             return None
@@ -63,14 +72,14 @@ class Measure:
         number = found if isinstance(found, int | float) and not isinstance(found, bool) else None
         if number is None or not 0 <= number <= most:
             expected = "a share in [0, 1]" if self.share else "a number >= 0"
-            raise UsageError(f"{'.'.join(self.place)} must be {expected}, got {found!r}")
+            raise UsageError(f"{'.'.join(place)} must be {expected}, got {found!r}")
         return number
 
 
 _TEST = ("last", "test")
 MEASURES = (
-    Measure("test_float", "float %", (*_TEST, "float", "accuracy"), share=True),
-    Measure("test_rounded", "rounded %", (*_TEST, "rounded", "accuracy"), share=True),
+    Measure("test_float", "float %", (*_TEST, "float", _SCORE), share=True),
+    Measure("test_rounded", "rounded %", (*_TEST, "rounded", _SCORE), share=True),
     Measure("rounding_loss", "loss", (), share=True),
     *(
         Measure(name, f"{name.partition('_')[0]} %", (*_TEST, "rounded", name), True, True)
@@ -80,6 +89,21 @@ MEASURES = (
     Measure("synapses", "synapses", ("exported_synapses", "last"), False, True, 0),
     Measure("seconds_per_epoch", "s/epoch", ("seconds_per_epoch",), digits=2),
 )
+
+
+CHANCE = Measure("chance", "chance %", ("chance",), share=True)
+
+
+def metric_of(summary: Mapping[str, Any]) -> str:
+    """What a run's score is called.
+
+    Raises:
+        UsageError: its summary does not say.
+    """
+    found = summary.get("metric")
+    if not isinstance(found, str):
+        raise UsageError("metric is missing")
+    return found
 
 
 def numbers_of(summary: Mapping[str, Any]) -> Numbers:
@@ -95,13 +119,15 @@ def numbers_of(summary: Mapping[str, Any]) -> Numbers:
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of one finished run."""
+    """The numbers of one finished run; ``chance`` is its score by chance."""
 
     run: str
     seed: int
     epochs: int
     threads: int
     numbers: Numbers
+    metric: str = "accuracy"
+    chance: float | None = None
 
 
 @dataclass
@@ -141,6 +167,17 @@ class TestSet:
     groups: list[Group] = field(default_factory=list)
     prepared: list[str] = field(default_factory=list)  # how the same recordings differ, a line each
 
+    @property
+    def metric(self) -> str:
+        """What the score is called, which the test set decides."""
+        return next((one.metric for of in self.groups for one in of.results), "accuracy")
+
+    def headline(self) -> str:
+        """What the scores in this table are, and what they would be by chance."""
+        found = [one.chance for of in self.groups for one in of.results if one.chance is not None]
+        chance = f"; chance: {_number(CHANCE, found[0])} %" if found else ""
+        return headline([self.metric]) + chance
+
     def columns(self, measures: Sequence[Measure]) -> list[str]:
         return ["setting", "seeds", *(one.title for one in measures)]
 
@@ -152,7 +189,7 @@ class TestSet:
         ]
 
     def shown(self, *, share: bool | None = None) -> list[Measure]:
-        """Measures that any of the groups has: accuracies (``share``), others, or all.
+        """Measures that any of the groups has: scores (``share``), others, or all.
 
         Known speakers are told apart only where there are others.
         """
@@ -224,11 +261,19 @@ def _csv(test_sets: Sequence[TestSet]) -> str:
 
 def _markdown(test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]) -> str:
     """The table that is printed, every single run, and what is not in it."""
-    lines = [f"{ACCURACY[0].upper()}{ACCURACY[1:]}.", ""]
+    lines = []
     for test_set in test_sets:
-        shown = test_set.shown()
+        shown, about = test_set.shown(), test_set.headline()
         table = _table(test_set.columns(shown), test_set.rows(shown))
-        lines += [f"## {test_set.title}", "", *table, *(f"- {one}" for one in test_set.notes())]
+        about = f"{about[0].upper()}{about[1:]}."
+        lines += [
+            f"## {test_set.title}",
+            "",
+            about,
+            "",
+            *table,
+            *(f"- {one}" for one in test_set.notes()),
+        ]
         single = [
             [
                 group.name,

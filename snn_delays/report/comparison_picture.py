@@ -23,7 +23,7 @@ _LEAST = 4.0  # points that the axis spans at least: noise must not look like a 
 
 
 def draw_comparison(test_sets: Sequence[TestSet], path: Path) -> None:
-    """Accuracy on the test set after the last epoch, a panel per test set.
+    """The score on the test set after the last epoch, a panel per test set.
 
     Raises:
         UsageError: the file system refuses.
@@ -70,7 +70,7 @@ def _draw(axis: Axes, test_set: TestSet) -> None:
     start = "" if first == 0 else f"; the axis begins at {first:g} %"
     axis.set(
         title=f"{test_set.title}, last epoch",
-        xlabel=f"test accuracy (%){start}",
+        xlabel=f"test {test_set.metric} (%){start}",
         xlim=(first, last),
         ylim=(len(test_set.groups) - 0.5, -0.5),
     )

@@ -50,7 +50,7 @@ def deployment_report(
         found = evaluate(stage.network, split, batch_size)
         now = found.predictions
         changed = 0 if before is None else int((before != now).sum())
-        stages.append(_stage(stage.name, found.accuracy, changed, stage.synapses))
+        stages.append(_stage(stage.name, found.score, changed, stage.synapses))
         before = now
 
     say("simulated from the file")

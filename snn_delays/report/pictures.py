@@ -16,6 +16,8 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays import losses
 from snn_delays.data import Batch, SpikeData
+from snn_delays.data.splits.interface import framed
+from snn_delays.errors import UsageError
 from snn_delays.evaluation import output_of, tail
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.memory import fresh_copy
@@ -107,7 +109,15 @@ def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, 
     Args:
         networks: what each is called, and the network.
         data: what they were trained for and are tested on.
+
+    Raises:
+        UsageError: data without answers that grow over time.
     """
+    if not has_course(data):
+        raise UsageError(
+            f"plot shows how one answer grows over time, got input of {framed(data.frame)}, "
+            f"{int(data.test.lengths.max())} step(s), judged by {data.task.metric}. Leave plot out."
+        )
     with saved_figure(path, max(7.5, 2.5 * len(networks)), 6.6) as figure:
         rows = figure.subfigures(3, 1, squeeze=False, height_ratios=[1, 1.3, 1.3])
         top, middle, bottom = rows.flat
@@ -144,6 +154,13 @@ def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, 
         whole_numbers(accuracies.xaxis)
 
 
+def has_course(data: SpikeData) -> bool:
+    """Whether samples last several steps and have one right class, so that scores of it and the
+    others over time can be drawn."""
+    several = data.task.carries(data.test.labels, data.n_classes).sum(1) != 1
+    return int(data.test.lengths.max()) > 1 and not bool(several.any())
+
+
 def comparable(one: SpikeData, other: SpikeData) -> bool:
     """Whether two data sets ask the same questions, so that networks for them can be compared."""
     first, second = one.test.collate([0]), other.test.collate([0])
@@ -172,7 +189,7 @@ def kind(net: nn.Module) -> str:
 def _draw_input(axis: Axes, data: SpikeData) -> None:
     """The first test sample: numbers of spikes as a raster, currents as an image."""
     batch = data.test.collate([0])
-    sample = batch.spikes[:, 0].numpy()
+    sample = batch.spikes[:, 0].flatten(1).numpy()  # images: pixel after pixel
     if (sample == np.rint(sample)).all():
         axis.scatter(*sample.nonzero(), s=4, color="0.2", linewidths=0)
     else:
@@ -182,7 +199,7 @@ def _draw_input(axis: Axes, data: SpikeData) -> None:
         f"{data.class_names[int(batch.labels[0])]}",
         ylabel="channel",
         xlim=(-0.5, len(sample) - 0.5),
-        ylim=(-0.5, data.n_channels - 0.5),
+        ylim=(-0.5, sample.shape[1] - 0.5),
     )
     whole_numbers(axis.xaxis, axis.yaxis)
 

@@ -29,7 +29,7 @@ def kind_of_delays(net: nn.Module) -> str:
 
 
 def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, Any]:
-    """Accuracy on validation and test, with σ-kernels (``float``) and with delays ``rounded``.
+    """Scores on validation and test, with σ-kernels (``float``) and with delays ``rounded``.
 
     On test also for speakers of the training recordings and for the others, where these are known.
     """
@@ -44,16 +44,22 @@ def accuracies(net: nn.Module, data: SpikeData, batch_size: int) -> dict[str, An
 
 
 def by_speaker(evaluation: Evaluation, data: SpikeData) -> dict[str, float | None]:
-    """Accuracy on all samples, on those of speakers known before the test, and on the others."""
+    """Score of all samples, of those of speakers known before the test, and of the others."""
     # Those of validation, which chose the epoch, are known too, unless that was the test set.
     before = [data.train, data.valid] if data.clean_split else [data.train]
     known = torch.isin(evaluation.speakers, torch.cat([split.speakers for split in before]))
     named = evaluation.speakers >= 0
     return {
-        "accuracy": evaluation.accuracy,
-        "known_speakers": _number(evaluation.accuracy_where(known & named)),
-        "unseen_speakers": _number(evaluation.accuracy_where(~known & named)),
+        evaluation.task.metric: evaluation.score,
+        "known_speakers": _number(evaluation.score_where(known & named)),
+        "unseen_speakers": _number(evaluation.score_where(~known & named)),
     }
+
+
+def asked(data: SpikeData) -> dict[str, Any]:
+    """What the task's score is called, and what it is on the test set by chance."""
+    chance = data.task.chance(data.test.labels, data.n_classes)
+    return {"metric": data.task.metric, "chance": chance}
 
 
 def exported_synapses(net: nn.Module, dt_ms: float) -> int | None:

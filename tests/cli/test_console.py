@@ -32,7 +32,7 @@ ROW: Row = {
 
 def at(epoch: int, batch: int, rows: list[Row], epochs: int = 150) -> Training:
     """A training that stands there."""
-    now = {"epoch": epoch, "batch": batch, "batches": 3, "loss": 12.345, "accuracy": 1.0}
+    now = {"epoch": epoch, "batch": batch, "batches": 3, "loss": 12.345, "score": 1.0}
     return Training(nn.Identity(), epochs, {}, [], rows, **now)
 
 

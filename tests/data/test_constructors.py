@@ -211,12 +211,12 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
 @pytest.mark.parametrize(
     ("make", "settings", "changed", "expected"),
     [
-        (SparseBatch, SPARSE, {"shape": (1, 2)}, "shape must be (T, N, C), got (1, 2)"),
+        (SparseBatch, SPARSE, {"shape": (1, 2)}, "shape must be (T, N, C, …), got (1, 2)"),
         (SparseBatch, SPARSE, {"shape": (1, 3, 4)}, "labels must be a tensor of 3 whole numbers"),
         (SparseBatch, SPARSE, {"counts": int64(1)}, "counts must be a tensor of 2 whole numbers"),
         (SparseBatch, SPARSE, {"cells": torch.zeros(2)}, "cells must be a tensor of whole numbers"),
         (SparseBatch, SPARSE, {"lengths": torch.ones(2)}, "lengths must be a tensor of 2 whole"),
-        (Batch, BATCH, {"spikes": torch.zeros(2, 4)}, "must be a dense tensor [T, N, C], got fl"),
+        (Batch, BATCH, {"spikes": torch.zeros(2, 4)}, "be a dense tensor [T, N, C, …], got fl"),
         (Batch, BATCH, {"spikes": torch.ones(1, 2, 4).to_sparse()}, "got sparse float32 of shape"),
         (Batch, BATCH, {"labels": int64(1, 2, 3)}, "labels must be a tensor of 2 whole numbers"),
         (Batch, BATCH, {"speakers": [0, 0]}, "speakers must be a tensor of 2 whole numbers"),
@@ -228,7 +228,7 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
         (data, {}, {"class_names": "ab"}, "class_names must be a tuple of str, got 'ab'"),
         (data, {}, {"valid": [1, 2]}, "valid must be a Split, got [1, 2]"),
         (data, {}, {"dt_ms": 0}, "dt_ms must be a number of ms > 0, got 0"),
-        (data, {}, {"test": SpikeSplit(**COLUMNS | {"n_channels": 5})}, "got 5 in test"),
+        (data, {}, {"test": SpikeSplit(**COLUMNS | {"n_channels": 5})}, "got 5 channels in test"),
         (Events, EVENTS, {"times": np.array([0.0, 0.5, -0.2])}, "of shape [3] from -0.2 s"),
         (Events, EVENTS, {"times": np.array([0.0, 0.5, np.nan])}, "finite numbers >= 0, got"),
         (Events, EVENTS, {"times": np.array([0, 5, 2])}, "times must be seconds, a float array"),

@@ -268,7 +268,7 @@ def test_a_table_gives_every_spike_of_the_network(
     assert agreement.spikes_total > 500
     assert agreement.spikes_differing == 0
     assert agreement.predictions_differing == 0
-    assert agreement.accuracy_table == evaluate(net, data.train, 7).accuracy
+    assert agreement.accuracy_table == evaluate(net, data.train, 7).score
 
 
 def test_from_wav_to_a_table_as_a_user_types_it(tmp_path: Path) -> None:

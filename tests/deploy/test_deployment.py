@@ -198,7 +198,7 @@ def test_the_report_counts_what_happened() -> None:
     ]
     answers = [evaluate(stage.network, SPLIT, 20) for stage in made.stages]
     for row, found in zip(report["stages"], answers, strict=False):
-        assert row["accuracy"] == found.accuracy
+        assert row["accuracy"] == found.score
     changed = (answers[1].predictions != answers[2].predictions).sum()
     assert report["stages"][2]["changed"] == int(changed) > 0
     assert agreement.spikes_differing == agreement.potentials_max_difference == 0

@@ -84,5 +84,5 @@ def test_trained_exported_and_the_same_spikes(make: Callable[[], nn.Module]) -> 
         found = compare(table, network, own.test)
         assert found.spikes_total > 20
         assert found.spikes_differing == found.predictions_differing == 0
-    assert found.accuracy_table == pytest.approx(evaluate(rounded(net), own.test).accuracy)
+    assert found.accuracy_table == pytest.approx(evaluate(rounded(net), own.test).score)
     assert found.accuracy_table > 0.5

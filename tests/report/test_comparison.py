@@ -22,6 +22,8 @@ from snn_delays.report.comparison import (
 from snn_delays.report.comparison_picture import draw_comparison
 
 SUMMARY = {
+    "metric": "accuracy",
+    "chance": 0.125,
     "last": {
         "test": {
             "float": {"accuracy": 0.75, "known_speakers": None, "unseen_speakers": None},
@@ -54,6 +56,8 @@ def test_numbers_of_a_summary():
         ({"seconds_per_epoch": None}, "seconds_per_epoch must be a number >= 0, got None"),
         ({"seconds_per_epoch": float("inf")}, "seconds_per_epoch must be a number >= 0, got inf"),
         ({"last": {"test": []}}, "last.test.float.accuracy is missing"),
+        ({"metric": "mAP"}, "last.test.float.mAP is missing"),
+        ({"metric": None}, "metric is missing"),
     ):
         with pytest.raises(UsageError, match=expected):
             numbers_of(SUMMARY | wrong)

@@ -86,7 +86,7 @@ def test_all_samples_are_answered_as_in_evaluation(data: SpikeData, monkeypatch)
     monkeypatch.setattr(pictures, "_BATCH", 7)  # batches of several lengths
     net = network(data).rounded().eval()
     right, leads = pictures._on_all(net, data)
-    assert right[-1] == pytest.approx(evaluate(net, data.test).accuracy)
+    assert right[-1] == pytest.approx(evaluate(net, data.test).score)
     assert (leads > 0).mean() == pytest.approx(right[-1])
     assert len(right) == data.test.lengths.max() + net.tail
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from snn_delays.arguments import described
 from snn_delays.columns import MOST, check_columns, column
 from snn_delays.data.gsc.encoders import Encoder
-from snn_delays.data.splits.batch import Batch, CompactBatch
+from snn_delays.data.splits.batch import Batch, CompactBatch, check_labels
 from snn_delays.data.splits.interface import Indices, Split
 from snn_delays.errors import UsageError
 
@@ -81,13 +81,14 @@ class FeatureBatch(CompactBatch):
                 f"FeatureBatch: features must be a tensor [N, T, bands], got {described(features)}."
             )
         n = len(features)
-        check_columns("FeatureBatch", n, labels=self.labels, speakers=self.speakers)
+        check_labels("FeatureBatch", n, self.labels)
+        check_columns("FeatureBatch", n, speakers=self.speakers)
 
     def dense(self) -> Batch:
         """Normalise and encode it where it is: ``[T, N, C]``, all recordings equally long."""
         levels = self.features.transpose(0, 1).float()
         levels = (levels - self.scale.mean) * self.scale.inverse
-        lengths = torch.full_like(self.labels, self.features.shape[1])
+        lengths = torch.full_like(self.speakers, self.features.shape[1])
         return Batch(self.encoder(levels).contiguous(), self.labels, lengths, self.speakers)
 
 
@@ -140,8 +141,8 @@ class FeatureSplit(Split):
                 f"part {part}, got {row}."
             )
         self.scale, self.encoder, self._rows = scale, encoder, places
-        n_channels = encoder.channels(bands)
-        super().__init__(name, n_channels, labels, speakers, steps, len(places))
+        frame = (encoder.channels(bands),)
+        super().__init__(name, frame, labels, speakers, steps, len(places))
 
     def sparse(self, indices: Indices) -> FeatureBatch:
         """The features of the recordings ``indices``, to be encoded where they are used."""

@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from snn_delays.arguments import plain, real, require, settle, shown, tuple_of
-from snn_delays.columns import MOST, column
+from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.errors import UsageError
+from snn_delays.tasks import SingleLabel, Task
 
-Item = tuple[Float32[Tensor, "T C"], int]
+_SINGLE = SingleLabel()
+Item = tuple[Float32[Tensor, "T *frame"], int | Tensor]
 
 AnySplit = TypeVar("AnySplit", bound="Split")
 
@@ -32,31 +34,42 @@ class Split(Dataset[Item], ABC):
         for spikes, labels in DataLoader(split, batch_size=128, shuffle=True):  # [N, T, C], [N]
         for batch in DataLoader(split, batch_size=128, shuffle=True, collate_fn=split.collate): ...
 
-    Batches ``[T, N, C]`` no longer than they must be, laid out by a few vectorised operations
+    Batches ``[T, N, *frame]`` no longer than they must be, laid out by a few vectorised operations
     instead of some per recording, come from :meth:`collate`, or from :meth:`sparse` where another
     device is to lay them out.
 
     Args:
         labels, speakers: class and speaker of every recording; speaker -1 where unknown.
         lengths: steps of every recording, or of all.
-        n_channels: number of input channels C.
+        frame: shape of one step's input, ``(C,)``, or of images ``(C, H, W)``.
         name: what the split is called in logs and errors, such as "train".
+        task: what is asked of every recording, and how answers are judged; see ``tasks.py``.
 
     Shape:
-        ``labels``, ``speakers``, ``lengths`` ``[n]``. An item's ``spikes`` are ``[T, C]`` with T
-        the longest recording of the split, in steps, so that all have one shape; what follows a
-        recording's end is silence.
+        ``labels`` ``[n]``, or as the task has them, ``[n, classes]``; ``speakers``, ``lengths``
+        ``[n]``. An item's ``spikes`` are ``[T, *frame]`` with T the longest recording of the split,
+        in steps, so that all have one shape; what follows a recording's end is silence.
     """
 
     def __init__(
-        self, name: str, n_channels: int, labels: Any, speakers: Any, lengths: Tensor | int, n: int
+        self,
+        name: str,
+        frame: tuple[int, ...],
+        labels: Any,
+        speakers: Any,
+        lengths: Tensor | int,
+        n: int,
+        task: Task = _SINGLE,
     ) -> None:
         owner = self._owner(name)
-        self.name, self.n_channels = name, n_channels
-        self.labels: Int64[Tensor, " n"] = column(f"{owner}: labels", labels, n, 0, MOST).long()
+        require(isinstance(task, Task), f"{owner}: task", "be a Task", task)
+        self.name, self.task = name, task
+        tuple_of(f"{owner}: frame", frame, int, 1)
+        self.frame = frame
+        self.labels: Tensor = task.labels(f"{owner}: labels", labels, n)
         self.speakers: Int64[Tensor, " n"] = column(f"{owner}: speakers", speakers, n).long()
         if isinstance(lengths, int):
-            lengths = torch.full_like(self.labels, lengths)
+            lengths = torch.full_like(self.speakers, lengths)
         self.lengths: Int64[Tensor, " n"] = lengths
         # Where in the whole set each recording of the split stands; None: all of them, in order.
         self._places: Int64[Tensor, " n"] | None = None
@@ -66,6 +79,11 @@ class Split(Dataset[Item], ABC):
         """How errors begin."""
         require(isinstance(name, str), f"{cls.__name__}: name", "be text", name)
         return f"{cls.__name__} {name}"
+
+    @property
+    def n_channels(self) -> int:
+        """Number of input channels C."""
+        return self.frame[0]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,14 +100,15 @@ class Split(Dataset[Item], ABC):
         place %= len(self)
         spikes = self.collate([place]).spikes[:, 0]
         silence = int(self.lengths.max()) - len(spikes)
-        return F.pad(spikes, (0, 0, 0, silence)), int(self.labels[place])
+        padded = F.pad(spikes, (0, 0) * len(self.frame) + (0, silence))
+        return padded, self.task.item(self.labels[place])
 
     def __getitems__(self, indices: Sequence[int]) -> Items:
         """What a ``DataLoader`` hands to its collate function."""
         return Items(self, indices)
 
     def collate(self, indices: Indices) -> Batch:
-        """The recordings ``indices`` as the dense input ``[T, N, C]`` of a network.
+        """The recordings ``indices`` as the dense input ``[T, N, *frame]`` of a network.
 
         Raises:
             IndexError: an index outside 0 … n − 1; likewise of the next two.
@@ -149,6 +168,12 @@ class Items(Sequence[Item]):
         return self.split[self.indices[index]]
 
 
+def framed(frame: tuple[int, ...]) -> str:
+    """A frame in words: ``140 channels``, or ``1 channel of 32 × 32``."""
+    channels = f"{frame[0]} channel{'s' * (frame[0] != 1)}"
+    return f"{channels} of {' × '.join(map(str, frame[1:]))}" if frame[1:] else channels
+
+
 Indices = Sequence[int] | Int64[np.ndarray, " N"] | Items
 
 
@@ -157,7 +182,7 @@ class SpikeData:
     """A data set, split, on a grid of time steps.
 
     Args:
-        train, valid, test: the splits; all have the same channels.
+        train, valid, test: the splits; all have the same frame and task.
         class_names: what the labels 0, 1, … are called.
         dt_ms: duration of a time step, in ms.
         split: where ``valid`` comes from: speakers held out of the training file ("speaker"), a
@@ -168,7 +193,7 @@ class SpikeData:
         speaker_sex: sex of each speaker as the files have it; of some or none.
 
     Raises:
-        UsageError: splits of different numbers of channels, or a label without a name.
+        UsageError: splits of different frames or tasks, or a label without a name.
     """
 
     train: Split
@@ -187,13 +212,27 @@ class SpikeData:
         for name in ("train", "valid", "test"):
             split = getattr(self, name)
             require(isinstance(split, Split), f"SpikeData: {name}", "be a Split", split)
-            if split.n_channels != self.n_channels:
+            if split.frame != self.frame:
                 raise UsageError(
-                    f"SpikeData: all splits must have the {self.n_channels} channels of train, "
-                    f"got {split.n_channels} in {name}."
+                    f"SpikeData: all splits must have {framed(self.frame)} as train, "
+                    f"got {framed(split.frame)} in {name}."
                 )
-            what, last = f"SpikeData: labels of {name}", self.n_classes - 1
-            column(what, split.labels, None, 0, last, why=f"{self.n_classes} class_names")
+            if type(split.task) is not type(self.task):
+                raise UsageError(
+                    f"SpikeData: all splits must be judged by {self.task.metric} as train, "
+                    f"got {split.task.metric} in {name}."
+                )
+            self.task.require_classes(f"SpikeData: labels of {name}", split.labels, self.n_classes)
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Shape of one step's input, ``(C,)`` or ``(C, H, W)``."""
+        return self.train.frame
+
+    @property
+    def task(self) -> Task:
+        """What is asked of a recording, and how answers are judged."""
+        return self.train.task
 
     @property
     def n_channels(self) -> int:

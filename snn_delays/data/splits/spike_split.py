@@ -64,7 +64,7 @@ class SpikeSplit(Split):
         self.counts = None if counts is None else column(f"{owner}: counts", counts, n, 1, MOST)
         self.offsets = offsets_of(f"{owner}: offsets", offsets, n)
         lengths = _lengths(self.steps, self.offsets)
-        super().__init__(name, n_channels, labels, speakers, lengths, len(lengths))
+        super().__init__(name, (n_channels,), labels, speakers, lengths, len(lengths))
 
     def sparse(self, indices: Indices) -> SparseBatch:
         """The events of the recordings ``indices``, and where in a dense batch they go."""
