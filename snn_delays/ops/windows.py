@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from snn_delays.errors import UsageError
 from snn_delays.interpolation import gaussian, inside, nearest, triangle
 from snn_delays.ops import taps
 from snn_delays.ops.spacings import WHAT
@@ -35,11 +36,19 @@ def spread(
         position: taps from the first one of the extent; beyond it, those of the nearest end count.
         sigma: in taps; not used by ``"bilinear"``.
         interpolation: ``"bilinear"``, ``"triangle"`` or ``"gaussian"``.
+
+    Raises:
+        UsageError: positions or widths that are NaN or infinite.
     """
     position = inside(position, extent - 1, WHAT)
     if interpolation == "bilinear":
         sigma = 0.0
     widest = float(sigma.detach().max()) if isinstance(sigma, Tensor) else sigma
+    if not math.isfinite(widest):
+        raise UsageError(
+            "A width sigma is NaN or infinite. Go back to a state from before, and lower the "
+            "learning rate of sigma."
+        )
     place = position.detach()
     if interpolation in ("bilinear", "triangle"):
         half = math.ceil(1 + widest)

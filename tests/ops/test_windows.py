@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate
 from snn_delays.ops import depthwise, windows
 
@@ -113,3 +114,15 @@ def test_one_axis_is_one_row():
     kernel = depthwise.kernel(coefficients, first, (1, 7))
     expected = (weight.unsqueeze(-1) * whole(position[0], 0.0, 7, "bilinear")).sum(2)
     torch.testing.assert_close(kernel.squeeze(2), expected)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("interpolation", ["triangle", "gaussian"])
+def test_what_is_no_number_is_refused(number: float, interpolation: str):
+    position, sigma = torch.rand(2, 3), torch.ones(2, 3)
+    sigma[1, 1] = number
+    with pytest.raises(UsageError, match="width sigma is NaN or infinite. Go back"):
+        windows.spread(position, sigma, 5, interpolation)
+    position[0, 0] = number
+    with pytest.raises(UsageError, match="1 of 6 positions are NaN or infinite"):
+        windows.spread(position, 0.5, 5, interpolation)
