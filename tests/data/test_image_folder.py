@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from spikingjelly.activation_based import layer
+from torch import nn
 
 from snn_delays.data import load_image_folder
+from snn_delays.dcls import replace_convs
 from snn_delays.errors import UsageError
+from snn_delays.training import fit
 
 
 def picture(folder: Path, name: str, pixels: Any) -> None:
@@ -144,3 +148,28 @@ def test_a_damaged_file_is_named(root: Path) -> None:
     with pytest.raises(UsageError, match=r"left/0.png cannot be read as an image \(.*Restore"):
         data.test.collate([0])
     assert data.test.collate([1]).spikes.shape == (1, 1, 3, 8, 8)
+
+
+def test_a_network_with_learnable_spacings_learns_from_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for part, n in (("train", 20), ("val", 6)):
+        for kind in ("above", "below"):  # which a mirror does not exchange
+            for number in range(n):
+                pixels = rng.integers(0, 80, (32, 32, 3))
+                pixels[slice(0, 16) if kind == "above" else slice(16, 32)] += 150
+                picture(tmp_path / part / kind, f"{number}.png", pixels)
+    data = load_image_folder(tmp_path, size=16, valid_fraction=0.2)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d((4, 1)),
+        nn.Flatten(),
+        nn.Linear(32, 2),
+    )
+    replace_convs(net, extent=9, kernel_count=5)
+    first = net[1].position.detach().clone()
+    rows = fit(layer.SeqToANNContainer(net), data, epochs=12, batch_size=8, weight_lr=2e-2)
+    assert rows[-1]["valid_accuracy"] == 1.0
+    assert (net[1].position - first).abs().mean() > 0.01
+    assert net[1].position.abs().max() <= 4.0
