@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from snn_delays import losses
 from snn_delays.arguments import whole_number
 from snn_delays.data import Batch, Split
 from snn_delays.errors import UsageError
+from snn_delays.state import reset_memories
 from snn_delays.tasks import Task
 
 _log = logging.getLogger("snn_delays")
@@ -84,7 +84,7 @@ def output_of(
     net: nn.Module, batch: Batch, readout: ReadOut | None = None, run: Any = None
 ) -> tuple[Tensor, Tensor, ReadOut]:
     """What ``class_scores`` are made of: output, steps that count, readout; arguments as there."""
-    functional.reset_net(net)
+    reset_memories(net)
     v = (run or net)(batch.spikes)
     steps, n = batch.spikes.shape[0] + tail(net), batch.spikes.shape[1]
     if not isinstance(v, Tensor) or v.dim() != 3 or v.shape[:2] != (steps, n):
@@ -128,7 +128,7 @@ def evaluate(
             scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
             total += (loss or task.loss)(scores, sparse.labels) * len(sparse.labels)
             found.append((scores, sparse.labels, sparse.speakers))
-    functional.reset_net(net)
+    reset_memories(net)
     net.train(training)
     scores, labels, speakers = map(torch.cat, zip(*found, strict=True))
     return Evaluation(float(total) / len(split), scores, labels, speakers, task)

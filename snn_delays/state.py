@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from spikingjelly.activation_based import base
+from torch import Tensor, nn
 from torch._C import _autograd
 from torch._C._functorch import is_functorch_wrapped_tensor
 
@@ -161,6 +163,21 @@ def deep_copy(module: Any, carried: dict[str, Any], memo: dict[int, Any]) -> Any
     with torch.inference_mode(False):
         copied.__dict__.update(copy.deepcopy(carried, memo))
     return copied
+
+
+def reset_memories(net: nn.Module) -> None:
+    """As ``functional.reset_net``, but for a ``reset`` that needs arguments and is something else,
+    such as timm's, which makes a new classifier of so many classes."""
+    for module in net.modules():
+        reset = getattr(module, "reset", None)
+        if isinstance(module, base.MemoryModule) or (callable(reset) and _needs_nothing(reset)):
+            module.reset()  # pyright: ignore[reportCallIssue]
+
+
+def _needs_nothing(function: Callable[..., Any]) -> bool:
+    free = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    takes = signature(function).parameters.values()
+    return all(one.kind in free or one.default is not one.empty for one in takes)
 
 
 def trainable(value: Tensor) -> Tensor:

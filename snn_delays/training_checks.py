@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import base, functional
+from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from snn_delays.arguments import Rule, choice, real, whole
@@ -19,6 +19,7 @@ from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
 from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
+from snn_delays.state import reset_memories
 
 _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.
@@ -72,7 +73,7 @@ def require_match(
         finally:
             for hook in hooks:
                 hook.remove()
-            functional.reset_net(net)
+            reset_memories(net)
             net.train(training)
     if scores.dim() != 2 or scores.shape[0] != 1 or scores.shape[1] < data.n_classes:
         raise UsageError(

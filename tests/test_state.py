@@ -22,6 +22,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import rounded
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
+from snn_delays.state import reset_memories
 
 
 def sequential(store: bool = False) -> nn.Sequential:
@@ -391,3 +392,24 @@ def test_a_reset_lets_the_memory_go() -> None:
     seen = weakref.ref(node.v_seq)
     functional.reset_net(node)
     assert seen() is None
+
+
+def test_a_reset_of_another_kind_is_left_alone():
+    """timm's heads have a ``reset(num_classes)`` that makes a new classifier."""
+
+    class Head(torch.nn.Linear):
+        def reset(self, num_classes: int) -> None:
+            raise AssertionError("asked for a new classifier")
+
+    class Own(torch.nn.Module):
+        calls = 0
+
+        def reset(self, hard: bool = True, *more: int, **named: int) -> None:
+            self.calls += 1
+
+    net = torch.nn.Sequential(DelayLayer(3, 2, 4), Head(2, 2), Own())
+    net[0](torch.rand(5, 1, 3))
+    reset_memories(net)
+    assert net[0].history is None
+    assert net[2].calls == 1
+    assert rounded(net)[2].calls == 2

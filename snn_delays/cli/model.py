@@ -139,10 +139,10 @@ def build_network(config: DictConfig, data: SpikeData) -> nn.Module:
     make = _named(config.model, "model")
     names, dt_ms = ("n_channels", "frame", "n_classes", "dt_ms"), data.dt_ms
     offered: dict[str, Any] = {name: getattr(data, name) for name in names}
-    if config.get("neuron"):
+    takes = signature(make).parameters
+    if "neuron" in takes and config.get("neuron"):
         node = _named(config.neuron, "neuron")
         offered["neuron"] = partial(node, **_given(config.neuron, "neuron", node, dt_ms))
-    takes = signature(make).parameters
     given = {name: value for name, value in offered.items() if name in takes}
     settings = {"_target_": config.model._target_, **_given(config.model, "model", make, dt_ms)}
     net = instantiate("model", settings, _convert_="all", **given)

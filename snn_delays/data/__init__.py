@@ -3,6 +3,7 @@
 from snn_delays.data.event_files import load_events
 from snn_delays.data.gsc.loader import load_gsc
 from snn_delays.data.heidelberg import load_shd, load_ssc
+from snn_delays.data.image_folder import load_image_folder
 from snn_delays.data.recordings import recordings
 from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.interface import SpikeData, Split
@@ -17,6 +18,7 @@ __all__ = [
     "Split",
     "load_events",
     "load_gsc",
+    "load_image_folder",
     "load_shd",
     "load_ssc",
     "load_synthetic",

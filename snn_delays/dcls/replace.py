@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from snn_delays.arguments import choice, whole_number
+from snn_delays.arguments import choice, per_axis, whole_number
 from snn_delays.dcls.convolution import DclsConv1d, DclsConv2d, DclsConv3d
 from snn_delays.dcls.selection import Select, selected
 from snn_delays.errors import UsageError
@@ -160,7 +160,9 @@ def _made(name: str, conv: Any, count: int, settings: dict[str, Any]) -> Any:
             *(conv.in_channels, conv.out_channels, count),
             **settings,
             stride=conv.stride,
-            padding=_padding(conv, _extents(conv, settings)),
+            padding=_padding(
+                conv, per_axis("extent", settings["extent"], len(conv.kernel_size), 1)
+            ),
             groups=conv.groups,
             bias=conv.bias is not None,
             padding_mode=conv.padding_mode,
@@ -174,16 +176,7 @@ def _made(name: str, conv: Any, count: int, settings: dict[str, Any]) -> Any:
     return ours.train(conv.training)
 
 
-def _extents(conv: Any, settings: dict[str, Any]) -> list[int]:
-    """The new kernel's size along every axis."""
-    extent, n = settings["extent"], len(conv.kernel_size)
-    several = list(extent) if isinstance(extent, list | tuple) else [extent] * n
-    if len(several) != n:
-        raise UsageError(f"extent must be one number or one for each of {n} axes, got {extent}.")
-    return [whole_number("extent", one, 1) for one in several]
-
-
-def _padding(conv: Any, extents: list[int]) -> Any:
+def _padding(conv: Any, extents: Sequence[int]) -> Any:
     """What keeps the output's shape."""
     if conv.padding == "same":
         return "same"

@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from spikingjelly.activation_based import base, functional
+from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from snn_delays.eager import autocasts
 from snn_delays.errors import UsageError
-from snn_delays.state import Stateful, trainable
+from snn_delays.state import Stateful, reset_memories, trainable
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -94,5 +94,5 @@ def fresh_copy(module: Net) -> Net:
     memo = dict.fromkeys(map(id, graphs))
     with torch.inference_mode(False):  # whose tensors could not be trained or changed later
         copied = copy.deepcopy(module, memo)
-    functional.reset_net(copied)
+    reset_memories(copied)
     return copied

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import timm_models
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -14,8 +15,10 @@ from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.cli.model import build_network, instantiate
 from snn_delays.cli.settings import CONF, plain
-from snn_delays.data import recordings
+from snn_delays.data import SpikeData, recordings
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.data.splits.image_split import ImageSplit
+from snn_delays.dcls import DclsConv2d
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
 from snn_delays.training import fit
@@ -31,12 +34,9 @@ def composed(name: str) -> DictConfig:
         return compose("train", [f"experiment={name}"])
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_recipe_takes_a_training_step(file, unchecked: None):
-    cfg = composed(file.stem)
-    classes = CLASSES.get(file.stem.partition("_")[0], 8)
+def drawn_counts(cfg: DictConfig, classes: int) -> SpikeData:
     counts = np.random.default_rng(0).poisson(0.2, (6, 12, 140)).astype(np.float32)
-    data = recordings(
+    return recordings(
         *(counts, [0, 1, 0, 1, 0, 1]),
         n_units=140,
         dt_ms=cfg.dataset.dt_ms,
@@ -44,9 +44,33 @@ def test_a_recipe_takes_a_training_step(file, unchecked: None):
         valid_fraction=0.34,
         test=0.34,
     )
+
+
+def drawn_images(cfg: DictConfig, classes: int) -> SpikeData:
+    """Smaller than the recipe's, so that a step takes seconds."""
+    images = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
+    scale = {name: torch.tensor(list(cfg.dataset[name])) for name in ("mean", "std")}
+    whole = ImageSplit(images, labels=np.array([0, 1] * 3), name="all", **scale)
+    splits = [
+        whole.subset([n, n + 1], name) for n, name in ((0, "train"), (2, "valid"), (4, "test"))
+    ]
+    names = tuple(str(one) for one in range(classes))
+    about = {"class_names": names, "dt_ms": 1.0, "split": "official", "invalid_events": 0}
+    return SpikeData(*splits, **about)
+
+
+DRAWN = {"snn_delays.data.load_image_folder": drawn_images}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_recipe_takes_a_training_step(file, unchecked: None):
+    timm_models.imported()
+    cfg = composed(file.stem)
+    classes = CLASSES.get(file.stem.partition("_")[0], 8)
+    data = DRAWN.get(cfg.dataset._target_, drawn_counts)(cfg, classes)
     torch.manual_seed(0)
     net = build_network(cfg, data)
-    longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.max_delay]
+    longest = [one.max_delay for one in delay_layers(net)] or [cfg.model.get("max_delay", 1)]
     if cfg.schedule.start is None:
         cfg.schedule.start = first_sigma(max(longest))
     schedule = instantiate("schedule", cfg.schedule)
@@ -55,6 +79,8 @@ def test_a_recipe_takes_a_training_step(file, unchecked: None):
     settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
     before = [one.detach().clone() for one in net.parameters()]
     given = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
+    if cfg.get("regulariser"):
+        settings["regulariser"] = instantiate("regulariser", cfg.regulariser)
     (row,) = fit(net, data, schedule=schedule, seed=0, callbacks=given, **settings)
     assert np.isfinite(row["loss"])
     learned = [one for one, was in zip(net.parameters(), before, strict=True) if (one != was).any()]
@@ -130,3 +156,19 @@ def test_another_schedule_leaves_out_what_the_recipe_set_for_its_own(
     assert "σ 10.00" in out
     refused = shell.fails("train", *typed, "schedule=constant", "schedule.offset=0.1", "run=two")
     assert "unexpected keyword argument 'offset'" in refused
+
+
+def test_networks_of_images_are_those_of_the_papers():
+    timm_models.imported()
+    for name, swapped, millions in (("convnext", 18, 28.6), ("resnet", 16, 26.0)):
+        cfg = composed(f"{name}_dcls")
+        net = build_network(cfg, drawn_images(cfg, 1000))
+        layers = [one for one in net.modules() if isinstance(one, DclsConv2d)]
+        assert len(layers) == swapped
+        assert len({id(one.position) for one in layers}) == 4
+        assert round(sum(own.numel() for own in net.parameters()) / 1e6, 1) == millions
+        text = (CONF / "experiment" / f"{name}_dcls.yaml").read_text(encoding="utf-8")
+        command = f"# snn-delays-train experiment={name}_dcls dataset.root=DIR\n"
+        assert text.startswith(f"# @package _global_\n{command}")
+        for said in ("arXiv:2112.03740", "Published accuracy", "Not as ", "Measured here: "):
+            assert said in text
