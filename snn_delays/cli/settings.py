@@ -116,7 +116,7 @@ def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
 
 
 def _meant(key: str, config_name: str) -> list[str]:
-    """Settings and groups of the same words, else with these among them, else the likest one.
+    """Settings and groups of the same name or words, else with these among them, else the likest.
 
     Those of the section that was typed, if there are any; and rather those that need no choice.
     """
@@ -127,6 +127,7 @@ def _meant(key: str, config_name: str) -> list[str]:
     initials = {"".join(word[0] for word in last.split("_") if word)}  # lr of learning_rate
     for fits in (words.__eq__, words.issubset, *[initials.issubset] * (len(words) > 1)):
         if found := [one for one in known if fits(_words(one.rpartition(".")[2]))]:
+            found = [one for one in found if one.rpartition(".")[2] == last] or found
             inside = [one for one in found if section and one.startswith(f"{section}.")]
             ready = [one for one in found if groups.get(one.partition(".")[0], "") is not None]
             return inside or ready or found
