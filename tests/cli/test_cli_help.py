@@ -13,6 +13,7 @@ from typed_commands import Shell
 
 from snn_delays.cli.settings import CONF
 
+RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate"]
 HEADING = "== Configuration (override with key=value) ==\n"
 
@@ -108,7 +109,7 @@ def test_the_version_is_ours(shell: Shell, command: str):
             "no such setting: tau; did you mean model.tau_ms, neuron.tau_v, neuron.tau_w, "
             "neuron.tau_ms, neuron.tau_syn_ms, neuron.tau_v_ms or neuron.tau_w_ms?",
         ),
-        ("experiment=shdd", "no such experiment: shdd; choose gsc, gsc_axonal, gsc_cadlif,"),
+        ("experiment=shdd", f"no such experiment: shdd; choose {', '.join(RECIPES[:4])},"),
         ("-m hydra/launcher=joblib seed=0,1", "pip install hydra-joblib-launcher"),
     ],
 )
@@ -131,7 +132,8 @@ def test_a_data_set_of_ones_own_needs_no_recipe_but_may_have_one(shell: Shell, t
         return yaml.safe_load(out)["trainer"]["epochs"]
 
     assert epochs() == 150
-    assert "no such experiment: mine; choose gsc, " in shell.fails(*given, "experiment=mine")
+    unknown = f"no such experiment: mine; choose {RECIPES[0]}, "
+    assert unknown in shell.fails(*given, "experiment=mine")
     (tmp_path / "experiment").mkdir()
     recipe = "# @package _global_\ntrainer:\n  epochs: 7\n"
     (tmp_path / "experiment/mine.yaml").write_text(recipe)
