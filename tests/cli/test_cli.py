@@ -133,7 +133,10 @@ WRONG = {
         ("+export=table", "no such setting: folder"),
         ("+schedule.foo=1", "schedule: a setting is unknown or of the wrong kind"),
         ("+dataset.foo=1", "dataset: a setting is unknown or of the wrong kind"),
-        ("dataset=shdd", "no such dataset: shdd; choose gsc, image_folder, shd, ssc or synthetic"),
+        (
+            "dataset=shdd",
+            "no such dataset: shdd; choose events, gsc, image_folder, shd, ssc or synthetic",
+        ),
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
         ("augmentation=strong", "no such augmentation: strong; choose none or standard."),
