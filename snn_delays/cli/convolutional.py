@@ -18,7 +18,7 @@ from snn_delays.neurons import LeakyReadout
 
 def delay_conv_snn(
     *,
-    n_channels: int,
+    frame: tuple[int, ...],
     n_classes: int,
     neuron: Callable[[], nn.Module],
     delays: str,
@@ -26,6 +26,7 @@ def delay_conv_snn(
     max_delays: list[int],
     last_max_delay: int,
     kernel_size: int,
+    strides: list[int],
     patch: int,
     pool: bool,
     tau: float,
@@ -42,28 +43,31 @@ def delay_conv_snn(
 ) -> DelayConvSNN:
     """A stem, a stage of separable convolutions for each width, and a readout."""
     choice("model.delays", delays, ("learned", "fixed", "none"))
-    for name, given in (("widths", widths), ("max_delays", max_delays)):
+    of_each = {"widths": widths, "max_delays": max_delays, "strides": strides}
+    for name, given in of_each.items():
         if not isinstance(given, list):
             raise UsageError(f"model.{name} must be a list such as [32,64,128], got {given!r}.")
-    if len(widths) != len(max_delays):
-        raise UsageError(
-            f"model.max_delays must be one for each of {len(widths)} widths, got {max_delays!r}."
-        )
+        if len(widths) != len(given):
+            raise UsageError(
+                f"model.{name} must be one for each of {len(widths)} widths, got {given!r}."
+            )
+    space = max(len(frame) - 1, 1)
     common = {"kernel_count": kernel_count, "interpolation": interpolation}
     common |= {"sigma_learned": sigma_learned, "first_delays": first_delays}
-    own = {**common, "granularity": granularity, "method": method, "kernel_size": kernel_size}
+    shape: dict[str, Any] = {"kernel_size": kernel_size, "space": space}
+    own = {**common, **shape, "granularity": granularity, "method": method}
     plain = delays == "none"
     net = DelayConvSNN(
-        n_channels,
+        frame,
         n_classes,
         widths,
         [
-            partial(separable, max_delay=0, kernel_size=kernel_size)
+            partial(separable, max_delay=0, stride=stride, **shape)
             if plain
-            else partial(separable, max_delay=longest, **own)
-            for longest in max_delays
+            else partial(separable, max_delay=longest, stride=stride, **own)
+            for longest, stride in zip(max_delays, strides, strict=True)
         ],
-        stem=partial(patches, size=patch),
+        stem=partial(patches, size=patch, space=space),
         pool=pool,
         last=plain_synapses
         if plain or not last_max_delay

@@ -75,7 +75,7 @@ def _export(cfg: DictConfig) -> None:
     )
     _require_integers(deployment.table)
     chosen = range(min(cfg.verify_samples, len(data.test))) if cfg.verify == "nest" else ()
-    for_nest = [data.test.collate([index]).spikes[:, 0].numpy() for index in chosen]
+    for_nest = [data.test.collate([index]).spikes[:, 0].flatten(1).numpy() for index in chosen]
     if cfg.verify == "nest":
         require_nest(deployment.table, for_nest)
     try:
@@ -113,7 +113,7 @@ def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData)
     write_table(table, folder / "delays.h5")
     table = read_table(folder / "delays.h5")
     write_verified(table, folder, formats)
-    counts = data.test.collate([0]).spikes[:, 0].numpy()
+    counts = data.test.collate([0]).spikes[:, 0].flatten(1).numpy()
     simulation = simulate(table, counts)
     answer = predict(simulation, table.readout)
     write_sample(folder / "sample.npz", counts, int(data.test.labels[0]), simulation, answer)
@@ -172,7 +172,7 @@ def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
     """Recordings of the training split, evenly spread over it."""
     total = len(data.train)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
-    return [data.train.collate([index]).spikes[:, 0].numpy() for index in chosen]
+    return [data.train.collate([index]).spikes[:, 0].flatten(1).numpy() for index in chosen]
 
 
 def _proof(

@@ -76,7 +76,7 @@ def _sources(cfg: DictConfig) -> tuple[Path, DictConfig]:
 
 def _require_fit(path: Path, table: DelayTable, data: SpikeData) -> None:
     for what, expected, got in (
-        ("input channels", table.input_channels, data.n_channels),
+        ("input channels", table.input_channels, data.n_inputs),
         ("classes", len(table.class_names), data.n_classes),
         ("ms per step", table.dt_ms, data.dt_ms),
     ):
@@ -99,7 +99,7 @@ def _indices(samples: object, available: int) -> list[int]:
 def _samples(split: Split, indices: list[int]) -> Iterator[Sample]:
     for index in indices:
         alone = split.collate([index])
-        yield Sample(index, int(alone.labels[0]), alone.spikes[:, 0].numpy())
+        yield Sample(index, int(alone.labels[0]), alone.spikes[:, 0].flatten(1).numpy())
 
 
 def _counted(trial: Trial) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Recordings: from files of events or audio, or arrays, to batches on a grid of time steps."""
 
+from snn_delays.data.event_files import load_events
 from snn_delays.data.gsc.loader import load_gsc
 from snn_delays.data.heidelberg import load_shd, load_ssc
 from snn_delays.data.image_folder import load_image_folder
@@ -15,6 +16,7 @@ __all__ = [
     "SpikeData",
     "SpikeSplit",
     "Split",
+    "load_events",
     "load_gsc",
     "load_image_folder",
     "load_shd",

@@ -15,6 +15,7 @@ from snn_delays.arguments import choice, described, plain, require, shown, whole
 from snn_delays.data.events.binned import BinnedFile, data_of
 from snn_delays.data.events.binning import Grid, bin_events, clip_counts, merge_equal
 from snn_delays.data.events.reading import Recordings
+from snn_delays.data.pixels import Pixels
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.spike_split import SpikeSplit
 from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
@@ -28,7 +29,8 @@ def recordings(
     events: Any,
     labels: Iterable[Any] | None = None,
     *,
-    n_units: int,
+    n_units: int | None = None,
+    frame: Sequence[int] | None = None,
     dt_ms: float,
     time_unit: TimeUnit | None = None,
     pool: int = 1,
@@ -47,6 +49,7 @@ def recordings(
         data = recordings([(times, units), …], labels, n_units=64, dt_ms=10, time_unit="ms")
         data = recordings(tonic.datasets.SHD(DIR), n_units=700, dt_ms=10, time_unit="us")
         data = recordings(counts, labels, n_units=counts.shape[2], dt_ms=10)  # [n, T, C]
+        data = recordings(tonic.datasets.NMNIST(DIR), frame=(2, 34, 34), dt_ms=5, time_unit="us")
 
     Args:
         events: of every recording a pair (times, units), or a structured array with fields t and
@@ -54,6 +57,9 @@ def recordings(
             any iterable of (events, label).
         labels: class of every recording, a number from 0 on or a name.
         n_units: units are 0 … ``n_units`` − 1.
+        frame: in its place, (polarities, H, W) of an event camera, whose events are arrays with
+            fields t, x, y and p, or tuples of these four; or counts ``[n, T, polarities, H, W]``.
+            ``pool`` then is along both axes of space. Batches are ``[T, N, polarities, H, W]``.
         dt_ms, pool, max_time_ms: see ``data.events.binning.Grid``. Times count from the beginning
             of a recording; those that are NaN, infinite or negative are left out, with a warning.
         time_unit: what times are counted in, ``"s"``, ``"ms"`` or ``"us"``; ``None`` is seconds,
@@ -71,6 +77,11 @@ def recordings(
     Raises:
         UsageError: arrays of another form, values out of range, or too few recordings to split.
     """
+    pixels = None if frame is None else Pixels(frame, pool)
+    if pixels is not None:
+        if n_units is not None:
+            raise UsageError("recordings: give n_units or frame, got both.")
+        n_units, pool = pixels.n_units, 1
     n_units = whole_number("recordings: n_units", n_units, 1)
     seed = whole_number("recordings: seed", seed, 0)
     if time_unit is not None:
@@ -89,6 +100,8 @@ def recordings(
         numbers = _numbered(own, names if isinstance(own[0], str) else range(len(names)))
         speakers = _groups(groups if name == "recording" else None, len(own))
         owner = f"recordings: {name}"
+        if pixels is not None:
+            some = _of_pixels(some, pixels, owner)
         if _dense(some):
             about = {"labels": numbers, "speakers": speakers, "name": owner}
             split = _counted(some, n_units, time_unit, grid, **about)
@@ -100,7 +113,9 @@ def recordings(
             )
             split = merge_equal(bin_events(together, **asdict(grid), name=owner))
             told = len(together.times), together.invalid_events
-        files.append(BinnedFile(Path(name), clip_counts(split, max_count), names, *told))
+        split = clip_counts(split, max_count)
+        split = split if pixels is None else split.framed(pixels.frame)
+        files.append(BinnedFile(Path(name), split, names, *told))
     whole, rest = files[0].split, np.arange(len(parts[0][1]))
     grouped = groups is not None
     if share is None:
@@ -134,8 +149,15 @@ def _apart(events: Any, labels: Any) -> tuple[Any, list[Any]]:
 
 
 def _dense(events: Any) -> bool:
-    """Whether these are counts [n, T, C] rather than a list of events."""
-    return isinstance(events, np.ndarray | Tensor) and events.ndim == 3
+    """Whether these are counts [n, T, …] rather than a list of events."""
+    return isinstance(events, np.ndarray | Tensor) and events.ndim in (3, 5)
+
+
+def _of_pixels(events: Any, pixels: Pixels, owner: str) -> Any:
+    """A camera's recordings as others are: counts [n, T, C], or pairs (times, units)."""
+    if _dense(events):
+        return pixels.counts(events)
+    return [pixels.pair(one, f"{owner} {at}") for at, one in enumerate(events)]
 
 
 def _listed(events: Any) -> list[Any]:
@@ -212,7 +234,7 @@ def _counted(
             "recordings: time_unit and max_time_ms are for events, got an array [n, T, C], whose "
             "steps are those of dt_ms. Leave them out, and cut the array."
         )
-    if counts.shape[2] != n_units:
+    if counts.ndim != 3 or counts.shape[2] != n_units:
         raise UsageError(
             f"recordings: an array [n, T, C] must have n_units = {n_units} channels, got "
             f"{list(counts.shape)}."
@@ -271,7 +293,7 @@ def _columns(one: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
         if np.unique(one[other]).size > 1:
             raise UsageError(
                 f"{owner}: events differ in the field {other}, which a unit has no place for. "
-                "Give pairs (times, units) with units of your own, such as x + width · y."
+                "Give frame=(polarities, H, W), or pairs (times, units) with units of your own."
             )
     return one["t"], one["x"]
 

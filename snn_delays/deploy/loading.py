@@ -89,10 +89,12 @@ class LoadedNetwork(nn.Module, base.StepModule):
             )
 
     def forward(
-        self, x: Float[Tensor, "*time batch channels"], return_spikes: bool = False
+        self, x: Float[Tensor, "*sequence"], return_spikes: bool = False
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The output, and what fired."""
         require_dense("LoadedNetwork", x)
+        if self.step_mode == "m" and x.dim() > 3:
+            x = x.flatten(2)  # maps, channel by channel
         axes = ("T", "N") if self.step_mode == "m" else ("N",)
         require_sequence("LoadedNetwork", x, self.input_channels, axes)
         mode = "s" if self.back else self.step_mode

@@ -47,10 +47,11 @@ class TableNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, x: Float[Tensor, "time batch channels"], return_spikes: bool = False
+        self, x: Float[Tensor, "time batch *frame"], return_spikes: bool = False
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """What is read out; with ``return_spikes`` also the spikes of every population by name."""
         channels, output = self.table.input_channels, self.table.output
+        x = x.flatten(2) if x.dim() > 3 else x  # maps, channel by channel
         if x.dim() != 3 or x.shape[-1] != channels:
             raise UsageError(
                 f"TableNetwork: input must be [T, N, {channels}], got {list(x.shape)}."

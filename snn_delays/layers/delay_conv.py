@@ -78,6 +78,13 @@ class _DelayConv(Delayed):
         """How its kernel goes over a map."""
         return Geometry(self.stride, self.padding, self.dilation, self.groups)
 
+    @property
+    def ends(self) -> str:
+        kernel = " × ".join(map(str, self.kernel_size))
+        if self.groups == self.in_channels == self.out_channels:
+            return f"{self.groups} depthwise, {kernel}"
+        return f"{self.in_channels} → {self.out_channels}, {kernel}"
+
     def _require_shape(self, x: Tensor, axes: tuple[str, ...]) -> None:
         require_frames(type(self).__name__, x, self.in_channels, self.space, axes)
         if min(self.geometry.after(self.kernel_size, tuple(x.shape[-self.space :]))) < 1:

@@ -128,6 +128,10 @@ class DelayLayer(Delayed):
     def carried(self) -> dict[str, Any]:
         return {**super().carried(), "_stream": streaming.Stream()}
 
+    @property
+    def ends(self) -> str:
+        return f"{self.in_features} → {self.out_features}"
+
     def _require_shape(self, x: Tensor, axes: tuple[str, ...]) -> None:
         require_sequence(type(self).__name__, x, self.in_features, axes)
 

@@ -82,6 +82,11 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
             nn.init.zeros_(self.bias)
 
     @property
+    def ends(self) -> str:
+        """What it leads from and to, in words."""
+        raise NotImplementedError
+
+    @property
     def reach(self) -> int:
         """Steps between the shortest delay and the longest; the kernel has one tap more."""
         return self.max_delay - self.min_delay

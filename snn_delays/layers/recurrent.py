@@ -100,6 +100,10 @@ class RecurrentDelayLayer(DelayLayer):
         self.neuron = neuron
         self.register_memory("kept", None)
 
+    @property
+    def ends(self) -> str:
+        return f"{self.out_features} onto themselves"
+
     def reset_parameters(self) -> None:
         """As ``DelayLayer``, but orthogonal weights."""
         super().reset_parameters()

@@ -19,7 +19,7 @@ from snn_delays.data import Batch, SpikeData
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import output_of, tail
-from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers, rounded
 from snn_delays.report.figure import saved_figure, whole_numbers
@@ -36,7 +36,7 @@ def draw_delays(net: nn.Module, initial: nn.Module, dt_ms: float, path: Path) ->
     Left: where the weight lies along the delay axis. Right: every synapse, moved from where to
     where; on the diagonal nothing has moved.
     """
-    names = [name for name, part in net.named_modules() if isinstance(part, DelayLayer)]
+    names = [name for name, part in net.named_modules() if isinstance(part, Delayed)]
     pairs = list(zip(delay_layers(net), delay_layers(initial), strict=True))
     with saved_figure(path, 7.5, 2.8 * len(pairs)) as figure:
         axes = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=[1.5, 1])
@@ -47,7 +47,7 @@ def draw_delays(net: nn.Module, initial: nn.Module, dt_ms: float, path: Path) ->
             left.hist(new, edges, weights=new_weight, color=_RIGHT, alpha=0.7, label="after")
             left.hist(old, edges, weights=old_weight, histtype="step", color="0.4", label="before")
             left.set(
-                title=f"{name or type(net).__name__}: {_ends(trained)}, {kind(net)}",
+                title=f"{name or type(net).__name__}: {trained.ends}, {kind(net)}",
                 xlabel=f"delay (steps of {dt_ms:g} ms)",
                 ylabel="share of Σ|w|",
             )
@@ -173,13 +173,6 @@ def comparable(one: SpikeData, other: SpikeData) -> bool:
     )
 
 
-def _ends(layer: DelayLayer) -> str:
-    """How many neurons a layer leads from and to."""
-    if layer.neuron is not None:
-        return f"{layer.out_features} onto themselves"
-    return f"{layer.in_features} → {layer.out_features}"
-
-
 def kind(net: nn.Module) -> str:
     """``learned delays``, ``fixed random delays`` or ``no delays``."""
     words = {"learned": "learned", "fixed": "fixed random", "none": "no"}
@@ -267,7 +260,7 @@ def _gathered(
     return scores - scores.mean(2, keepdim=True)
 
 
-def _synapses(layer: DelayLayer) -> tuple[np.ndarray, np.ndarray]:
+def _synapses(layer: Delayed) -> tuple[np.ndarray, np.ndarray]:
     """Delay of every synapse, and its share of the layer's total |w|."""
     strength = layer.acting_weight().detach().abs()
     delay = layer.delay.detach().expand_as(strength)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def read_kept(
     """A file's recordings on the grid, read and binned piece by piece, or as the cache has them."""
 
     def load(about: About, arrays: Arrays) -> BinnedFile:
-        columns = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
+        columns: dict[str, Any] = {key: torch.from_numpy(arrays[key]) for key in _COLUMNS}
         split = SpikeSplit(**columns, n_channels=about["n_channels"], name=name)
         return BinnedFile(
             source.path,
@@ -129,7 +130,7 @@ def data_of(
     silent = train.silent_channels()
     if silent.size:
         _log.warning(
-            f"{dataset_name}: {len(silent)} of {train.n_channels} input channels never fire in "
+            f"{dataset_name}: {len(silent)} of {train.n_inputs} input channels never fire in "
             f"training, the first of them channel {silent[0]}."
         )
     invalid = sum(file.invalid_events for file in files)

@@ -91,7 +91,7 @@ def bin_events(
 def merge_equal(split: SpikeSplit) -> SpikeSplit:
     """The same batches from fewer events: one for each cell of the grid, with its count."""
     n_steps = int(split.lengths.max()) if len(split) else 1
-    n_channels, per_recording = split.n_channels, n_steps * split.n_channels
+    n_channels, per_recording = split.n_inputs, n_steps * split.n_inputs
     # Recording, step, channel: in this order, as one number, in half the memory if it suffices.
     small = len(split) * per_recording <= np.iinfo(np.int32).max
     dtype = np.int32 if small else np.int64

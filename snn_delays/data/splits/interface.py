@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -84,6 +85,11 @@ class Split(Dataset[Item], ABC):
     def n_channels(self) -> int:
         """Number of input channels C."""
         return self.frame[0]
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers of one step: channels, those of images or pixels at all positions."""
+        return math.prod(self.frame)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -238,6 +244,11 @@ class SpikeData:
     def n_channels(self) -> int:
         """Number of input channels."""
         return self.train.n_channels
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers of one step, those of images or pixels at all positions."""
+        return self.train.n_inputs
 
     @property
     def n_classes(self) -> int:

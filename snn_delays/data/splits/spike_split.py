@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,10 @@ class SpikeSplit(Split):
         channels: input channel of every event.
         counts: how many equal events each one stands for; None for one.
         offsets: recording ``i`` owns the events from ``offsets[i]`` up to ``offsets[i + 1]``.
-        labels, speakers, n_channels, name: as in :class:`~snn_delays.data.Split`.
+        n_channels: how many there are; of a camera's events all pixels count.
+        frame: shape of a step's channels, of a camera (polarities, H, W), row by row; None: they
+            lie side by side.
+        labels, speakers, name: as in :class:`~snn_delays.data.Split`.
 
     Raises:
         UsageError: columns of another kind than whole numbers, of lengths that do not match, or
@@ -55,6 +59,7 @@ class SpikeSplit(Split):
         speakers: Integer[Tensor | np.ndarray, " n"],
         n_channels: int,
         name: str,
+        frame: tuple[int, ...] | None = None,
     ) -> None:
         owner = self._owner(name)
         n_channels = whole_number(f"{owner}: n_channels", n_channels, 1)
@@ -64,7 +69,12 @@ class SpikeSplit(Split):
         self.counts = None if counts is None else column(f"{owner}: counts", counts, n, 1, MOST)
         self.offsets = offsets_of(f"{owner}: offsets", offsets, n)
         lengths = _lengths(self.steps, self.offsets)
-        super().__init__(name, (n_channels,), labels, speakers, lengths, len(lengths))
+        frame = (n_channels,) if frame is None else frame
+        if math.prod(frame) != n_channels:
+            raise UsageError(
+                f"{owner}: frame must have n_channels = {n_channels} numbers, got {frame}."
+            )
+        super().__init__(name, frame, labels, speakers, lengths, len(lengths))
 
     def sparse(self, indices: Indices) -> SparseBatch:
         """The events of the recordings ``indices``, and where in a dense batch they go."""
@@ -73,16 +83,16 @@ class SpikeSplit(Split):
         n_steps = int(lengths.max()) if len(chosen) else 0
         events, sizes = self._events(chosen)
         # Half the memory to move wherever it suffices, which is nearly always.
-        small = n_steps * len(chosen) * self.n_channels <= np.iinfo(np.int32).max
+        small = n_steps * len(chosen) * self.n_inputs <= np.iinfo(np.int32).max
         cells = self.steps.numpy().take(events).astype(np.int32 if small else np.int64)
         cells *= len(chosen)
         cells += np.repeat(np.arange(len(chosen), dtype=cells.dtype), sizes)
-        cells *= self.n_channels
+        cells *= self.n_inputs
         cells += self.channels.numpy().take(events)
         return SparseBatch(
             cells=torch.from_numpy(cells),
             counts=_taken(self.counts, events),
-            shape=(n_steps, len(chosen), self.n_channels),
+            shape=(n_steps, len(chosen), *self.frame),
             labels=self.labels[chosen],
             lengths=lengths,
             speakers=self.speakers[chosen],
@@ -90,7 +100,7 @@ class SpikeSplit(Split):
 
     def silent_channels(self) -> Int64[np.ndarray, " silent"]:
         """The channels on which no recording of the split has an event."""
-        fires = np.zeros(self.n_channels, dtype=bool)
+        fires = np.zeros(self.n_inputs, dtype=bool)
         for some in torch.arange(len(self)).split(_TOGETHER):
             fires[self.channels.numpy().take(self._events(some)[0])] = True
             if fires.all():
@@ -104,7 +114,7 @@ class SpikeSplit(Split):
         Raises:
             UsageError: no parts, or parts of different numbers of channels.
         """
-        if len({part.n_channels for part in parts}) != 1:
+        if len({part.frame for part in parts}) != 1:
             found = ", ".join(f"{part.name}: {part.n_channels}" for part in parts) or "no parts"
             raise UsageError(
                 f"SpikeSplit {name}: parts must have one number of channels, got {found}."
@@ -129,10 +139,10 @@ class SpikeSplit(Split):
                 for steps, counts in zip(columns["steps"], columns["counts"], strict=True)
             ]
         offsets = _offsets(torch.cat([part.offsets.diff() for part in parts]))
-        n_channels = parts[0].n_channels
+        about = {"n_channels": parts[0].n_inputs, "frame": parts[0].frame}
         parts.clear()
         whole = {key: torch.cat(columns.pop(key)) for key in list(columns)}
-        return cls(**whole, offsets=offsets, n_channels=n_channels, name=name)
+        return cls(**whole, offsets=offsets, **about, name=name)
 
     def _own(self) -> SpikeSplit:
         """This split with a list of its own events; itself if it has one."""
@@ -148,8 +158,15 @@ class SpikeSplit(Split):
 
     def holding(self, **events: Any) -> SpikeSplit:
         """The same recordings, holding other events."""
-        recordings = {name: getattr(self, name) for name in ("labels", "speakers", "n_channels")}
-        return SpikeSplit(**events, **recordings, name=self.name)
+        recordings = {name: getattr(self, name) for name in ("labels", "speakers", "frame")}
+        return SpikeSplit(**events, **recordings, n_channels=self.n_inputs, name=self.name)
+
+    def framed(self, frame: tuple[int, ...]) -> SpikeSplit:
+        """The same, its channels in another shape."""
+        recordings = {name: getattr(self, name) for name in ("labels", "speakers", "offsets")}
+        events = {name: getattr(self, name) for name in ("steps", "channels", "counts")}
+        about = {"n_channels": self.n_inputs, "frame": frame, "name": self.name}
+        return SpikeSplit(**events, **recordings, **about)
 
     def _events(
         self, chosen: Int64[Tensor, " N"]
