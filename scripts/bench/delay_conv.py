@@ -110,8 +110,8 @@ def main() -> None:
                 mine, theirs = (statistics.median(one) for one in times.values())
                 print(
                     f"{name:>14} {sigma:6.2f} {'training' if step else 'forward':>8} "
-                    f"{layer.method_used:>7} {1000 * mine:9.1f} {1000 * theirs:9.1f} "
-                    f"{theirs / mine:6.1f}",
+                    f"{layer.method_used:>7} {1000 * mine:9.3g} {1000 * theirs:9.3g} "
+                    f"{theirs / mine:6.3g}",
                     flush=True,
                 )
 
