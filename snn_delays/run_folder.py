@@ -1,7 +1,7 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
 config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous}.ckpt   tensorboard/
-    delays.png    readout.png    train.log     export/
+    delays.png    readout.png    positions.png    train.log    export/
 """
 
 from __future__ import annotations

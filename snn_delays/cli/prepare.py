@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, open_dict
@@ -43,7 +44,7 @@ def _prepare(cfg: DictConfig) -> None:
             dataset.pop(key, None) for key in ("check", "download", "base_url")
         )
     if download:
-        _fetch(loader, dataset.root, base_url)
+        _fetch(loader, dataset.get("root"), base_url)
     if check:
         _check(loader, dataset, folder)
     data = load_data(dataset)
@@ -51,14 +52,14 @@ def _prepare(cfg: DictConfig) -> None:
         from snn_delays.report.data_page import draw_page  # matplotlib, only where it is wanted
 
         path = folder / "data.png"
-        draw_page(data, path, title=f"{dataset.root}, read by {loader}")
+        draw_page(data, path, title=f"{dataset.get('root', 'no folder')}, read by {loader}")
         log.info(f"→ {path}")
 
 
 prepare = entry(_prepare)
 
 
-def _fetch(loader: str, root: str, base_url: str | None) -> None:
+def _fetch(loader: str, root: Any, base_url: str | None) -> None:
     """Get what is missing; a data set that makes its own files needs nothing."""
     if loader in _HEIDELBERG:
         fetch_official(root, _HEIDELBERG[loader], base_url)

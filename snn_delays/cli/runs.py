@@ -23,7 +23,7 @@ from snn_delays.errors import UsageError, one_line
 from snn_delays.run_folder import RunFolder
 
 # What every run's configuration has had from the beginning.
-_OF_DATA = ("dataset._target_", "dataset.root")
+_OF_DATA = ("dataset._target_",)
 _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
 # Settings of where a run happens: it may go on elsewhere.
 ELSEWHERE = {
@@ -102,6 +102,10 @@ def load_run(
     config = load_config(run, trust=trust)
     saved = run.load_checkpoint(checkpoint)
     if root is not None:
+        if "root" not in config.dataset:
+            raise UsageError(
+                f"root={root}: {config.dataset._target_} reads no folder. Leave root out."
+            )
         config.dataset.root = existing_folder(root) if moved == "root" else root
     data = load_data(config.dataset, moved)
     net = build_network(config, data)
@@ -219,7 +223,10 @@ def _holds(content: Any, key: str) -> bool:
 
 
 def dataset_root(dataset: DictConfig) -> None:
-    """Make the folder of the data one that holds wherever the run is read."""
+    """Make the folder of the data one that holds wherever the run is read; a data set that needs
+    none has no ``root``."""
+    if "root" not in dataset:
+        return
     if not isinstance(dataset.root, str):
         raise UsageError(f"dataset.root must be a folder, got {dataset.root!r}.")
     dataset.root = str(Path(dataset.root).expanduser().resolve())
@@ -234,7 +241,7 @@ def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
     try:
         data: SpikeData = instantiate("dataset", dataset)
     except (UsageError, InstantiationException) as error:
-        if moved is None or Path(str(dataset.root)).exists():
+        if moved is None or "root" not in dataset or Path(str(dataset.root)).exists():
             raise
         raise UsageError(
             f"the run's data was in {dataset.root}, and is not there. Give {moved}=DIR, where it "

@@ -9,6 +9,7 @@ from torch import nn
 from snn_delays.data import SpikeData
 from snn_delays.ranged import Spread
 from snn_delays.report import pictures
+from snn_delays.report.positions import draw_positions
 from snn_delays.report.run import kind_of_delays
 
 
@@ -20,8 +21,13 @@ def _draw_delays(net: nn.Module, initial: nn.Module, data: SpikeData, folder: Pa
             pictures.draw_readout(net, data, folder / "readout.png")
 
 
+def _draw_positions(net: nn.Module, initial: nn.Module, data: SpikeData, folder: Path) -> None:
+    """``positions.png``."""
+    draw_positions(net, initial, folder / "positions.png")
+
+
 # By what modules learn of places, their ``moves``.
-_DRAWINGS = {"delays": _draw_delays}
+_DRAWINGS = {"delays": _draw_delays, "positions": _draw_positions}
 
 
 def draw_run(net: nn.Module, initial: nn.Module, data: SpikeData, folder: Path) -> None:

@@ -59,7 +59,23 @@ def drawn_images(cfg: DictConfig, classes: int) -> SpikeData:
     return SpikeData(*splits, **about)
 
 
-DRAWN = {"snn_delays.data.load_image_folder": drawn_images}
+def drawn_digits(cfg: DictConfig, classes: int) -> SpikeData:
+    """Six images of the recipe's size."""
+    size = cfg.dataset.size
+    whole = ImageSplit(
+        torch.rand(6, 1, size, size),
+        **{"labels": np.arange(6) % 2, "mean": torch.zeros(1), "std": torch.ones(1)},
+        name="all",
+    )
+    parts = (whole.subset(some, "part") for some in ([0, 1], [2, 3], [4, 5]))
+    names = tuple("0123456789")
+    return SpikeData(*parts, class_names=names, dt_ms=1.0, split="stratified", invalid_events=0)
+
+
+DRAWN = {
+    "snn_delays.data.load_image_folder": drawn_images,
+    "snn_delays.data.digits.load_digits": drawn_digits,
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
