@@ -135,7 +135,8 @@ WRONG = {
         ("+dataset.foo=1", "dataset: a setting is unknown or of the wrong kind"),
         (
             "dataset=shdd",
-            "no such dataset: shdd; choose digits, events, gsc, image_folder, shd, ssc or synthetic",
+            "no such dataset: shdd; choose digits, events, gsc, image_folder, shd, ssc or "
+            "synthetic",
         ),
         ("trainer.epochs=0", "trainer.epochs must be a whole number >= 1, got 0"),
         ("trainer.epochs=many", "got 'many'"),
