@@ -30,21 +30,14 @@ def draw_positions(net: nn.Module, initial: nn.Module, path: Path) -> None:
     """
     stages = _stages(net)
     starts = _stages(initial)
-    with saved_figure(path, 8.0, 2.9 * len(stages)) as figure:
-        rows = figure.subplots(len(stages), 3, squeeze=False)
-        for place, (key, after) in enumerate(stages.items()):
+    with saved_figure(path, 8.0, 3.2 * len(stages)) as figure:
+        parts = np.atleast_1d(np.asarray(figure.subfigures(len(stages), 1)))
+        for part, (key, after) in zip(parts, stages.items(), strict=True):
+            part.suptitle(_name(after), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
             panels = [(starts[key], False), (after, False), (after, True)]
-            for column, (axis, (layers, weighted)) in enumerate(
-                zip(rows[place], panels, strict=True)
-            ):
-                _draw(axis, layers, weighted)
-                axis.set_title(_TITLES[column])
-            rows[place][0].annotate(
-                _name(after),
-                (0, 1.18),
-                xycoords="axes fraction",
-                **{"fontsize": 9.5, "fontweight": "bold", "annotation_clip": False},
-            )
+            for axis, title, panel in zip(part.subplots(1, 3), _TITLES, panels, strict=True):
+                _draw(axis, *panel)
+                axis.set_title(title)
 
 
 def _stages(net: nn.Module) -> dict[Any, list[tuple[str, Any]]]:

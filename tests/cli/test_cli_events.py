@@ -52,7 +52,8 @@ def test_from_events_to_a_table(
     assert found is not None
     assert found[1] == "0"
     assert int(found[2].replace(",", "")) > 1000
-    typed = ["dataset=events", "dataset.root=events", f"dataset.frame=[2,{SIZE},{SIZE}]"]
+    typed = ["dataset=events", "dataset.root=events", "dataset.dt_ms=5"]
+    typed.append(f"dataset.frame=[2,{SIZE},{SIZE}]")
     assert "10 × 10" in shell("prepare", *typed)
     table = f"table={next((tmp_path / 'motion').rglob('delays.h5'))}"
     assert "accuracy" in shell("simulate", table, *typed)
