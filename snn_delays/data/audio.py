@@ -63,7 +63,7 @@ def load_audio_folder(
 
     Args:
         root: folder of the sounds: wav, flac, ogg or aiff of any rate; channels are averaged.
-        listing: the CSV file; ``None``: class folders.
+        listing: the CSV file, a path below ``root`` or a whole one; ``None``: class folders.
         seconds: sounds are cut, or filled up with silence, to this duration.
         rate: sounds are resampled to so many samples per second.
         n_fft, hop: a window's length, and from one to the next, in samples.
@@ -97,7 +97,7 @@ def load_audio_folder(
     front_end = LogMel(rate, n_mels, n_fft, hop, n_fft, fmin, fmax)
     require_heard(front_end, "audio", "Choose fewer n_mels, a larger n_fft or a larger fmin.")
     root = Path(root).expanduser()
-    listed = class_folders(root) if listing is None else table(Path(listing).expanduser())
+    listed = class_folders(root) if listing is None else table(root / Path(listing).expanduser())
     if listed.parts is None:
         parts = _drawn(listed.labels, valid_fraction, test_fraction, seed)
     else:

@@ -213,7 +213,10 @@ WRONG = {
     ],
     "simulate": [
         ("run=runs/learned +foo=1", "no such setting: foo"),
-        ("table=t.h5 +dataset.root=x", "dataset.root is a setting of dataset=events, dataset=gsc"),
+        (
+            "table=t.h5 +dataset.root=x",
+            "dataset.root is a setting of dataset=audio, dataset=events",
+        ),
     ],
     "prepare": [
         ("+foo=1", "no such setting: foo"),
