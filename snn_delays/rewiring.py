@@ -43,10 +43,11 @@ class Rewiring(Callback):
         name, layers = type(self).__name__, delay_layers(training.net)
         if not layers:
             raise UsageError(f"{name}: needs a network with delay layers, got one without any.")
-        if any(stored(layer, "weight") is None for layer in layers):
+        weights = [(stored(layer, "weight"), layer.weight) for layer in layers]
+        if any(own is None or own.shape != acting.shape for own, acting in weights):
             raise UsageError(
-                f"{name}: weights that a parametrisation makes of several tensors cannot be "
-                "pruned. Remove it first."
+                f"{name}: weights that a parametrisation makes of several tensors, or of others "
+                "than these, cannot be pruned. Remove it first, or use spacing='dense'."
             )
         return layers
 

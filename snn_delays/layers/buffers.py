@@ -95,7 +95,8 @@ class Buffers(Width):
     @torch.no_grad()
     def clear_absent_(self) -> None:
         """Store 0 for the weights of synapses that are not there, where weights are stored."""
-        if self.mask is not None and (weight := stored(self, "weight")) is not None:
+        weight = stored(self, "weight")
+        if self.mask is not None and weight is not None and weight.shape == self.mask.shape:
             weight.masked_fill_(self.mask == 0, 0)
 
     def acting_weight(self) -> Float[Tensor, "post pre *k"]:

@@ -6,13 +6,15 @@ from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.parametrize import register_parametrization
 
-from snn_delays.arguments import per_axis, whole_number
+from snn_delays.arguments import choice, per_axis, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_frames
 from snn_delays.interpolation import Interpolation, dense_kernel
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.granularity import First
+from snn_delays.layers.placed import Placed
 from snn_delays.ops import convolution
 from snn_delays.ops.convolution import METHODS, Method
 from snn_delays.ops.convolution_dense import Geometry, product
@@ -42,6 +44,7 @@ class _DelayConv(Delayed):
         sigma: float | None = None,
         sigma_learned: bool = False,
         first_delays: First | None = None,
+        spacing: Literal["dense", "learned"] = "dense",
         bias: bool = False,
         step_mode: Literal["s", "m"] = "m",
         method: Method = "auto",
@@ -70,8 +73,13 @@ class _DelayConv(Delayed):
                 "a depthwise output has one input."
             )
         own = self.in_channels // self.groups
-        shape = (self.out_channels, own, *self.kernel_size, self.kernel_count)
+        self.spacing = choice(f"{name}: spacing", spacing, ("dense", "learned"))
+        places = self.kernel_size if spacing == "dense" else (1,) * self.space
+        shape = (self.out_channels, own, *places, self.kernel_count)
         self._make(*shape, bias=bias, sigma_learned=sigma_learned)
+        if spacing == "learned":
+            placed = Placed(shape, self.kernel_size)
+            register_parametrization(self, "weight", placed, unsafe=True)
 
     @property
     def geometry(self) -> Geometry:
@@ -112,7 +120,8 @@ class _DelayConv(Delayed):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, groups={self.groups}, "
-            f"{self._settings_repr()}"
+            + ("" if self.spacing == "dense" else f"spacing={self.spacing}, ")
+            + self._settings_repr()
         )
 
 
@@ -135,6 +144,10 @@ class DelayConv1d(_DelayConv):
         granularity: one delay per weight (``"synaptic"``), per input channel (``"axonal"``, with
             one group), per output channel (``"dendritic"``), or for all (``"common"``).
         interpolation, sigma, sigma_learned, first_delays, bias: as for ``DelayLayer``.
+        spacing: ``"dense"``, ``kernel_count`` weights at every place of the kernel; or
+            ``"learned"``, ``kernel_count`` in all, each of which learns its place in
+            ``kernel_size`` as well as its delay (``parametrizations.weight[0].position``,
+            ``placed.py``).
         method: ``"dense"`` is torch's convolution with time as one more axis, ``"taps"`` takes
             spikes one by one on the CPU; ``"auto"`` chooses by how many there are
             (``ops/convolution.py``).

@@ -15,6 +15,7 @@ from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma,
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
+from snn_delays.ranged import stored
 from snn_delays.rest import rest_if_integer
 
 
@@ -75,7 +76,8 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
     def reset_parameters(self) -> None:
         """σ as at first; weights Kaiming-uniform for ReLU, delays as ``first_delays``."""
         self.sigma = self.first_sigma
-        nn.init.kaiming_uniform_(self.weight.flatten(1), nonlinearity="relu")
+        if (weight := stored(self, "weight")) is not None:
+            nn.init.kaiming_uniform_(weight.flatten(1), nonlinearity="relu")
         for name in self.delay_ranges:
             self.draw_delays_(getattr(self, name), name)
         if self.bias is not None:

@@ -66,7 +66,9 @@ def parameter_groups(
     added = [mapping for mappings in lists for mapping in mappings]
     undecayed = [own for part in [*norms, *added] for own in part.parameters()]
     undecayed += [own for layer in spread for own in layer.learned_widths()]
-    apart = {id(own) for own in [*undecayed, *places["delays"], *places["positions"]]}
+    moved = {id(own) for own in [*places["delays"], *places["positions"]]}
+    undecayed = [own for own in undecayed if id(own) not in moved]
+    apart = moved | {id(own) for own in undecayed}
     weights = [own for own in module.parameters() if id(own) not in apart]
     learned = {name: [p for p in _once(own) if p.requires_grad] for name, own in places.items()}
     groups = (

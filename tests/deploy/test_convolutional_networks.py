@@ -239,3 +239,20 @@ def test_a_convolution_trains_on_a_grid() -> None:
     for one in table.projections:
         assert len(np.unique(one.weight)) <= 15
     assert require_the_same_spikes(coarse, table, x, example) > 50
+
+
+def test_elements_that_learned_their_places_and_their_table() -> None:
+    torch.manual_seed(0)
+    conv = DelayConv2d(1, 4, 3, 4, kernel_count=2, padding=1, spacing="learned")
+    placed: Any = conv.parametrizations.weight
+    with torch.no_grad():
+        placed.original.mul_(3)
+        placed[0].position.uniform_(-1, 1)
+    net = nn.Sequential(
+        *(conv, lif(2.0), layer.Flatten(step_mode="m")),
+        *(layer.Linear(4 * 5 * 6, 3, step_mode="m"), lif(2.0)),
+    )
+    functional.set_step_mode(net, "m")
+    example = torch.zeros(4, 1, 1, 5, 6)
+    table = integer_table(net, dt_ms=1.0, example=example)
+    assert require_the_same_spikes(net, table, events((1, 5, 6), 0.4), example) > 100
