@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,14 +49,15 @@ def drawn_counts(cfg: DictConfig, classes: int) -> SpikeData:
 def drawn_images(cfg: DictConfig, classes: int) -> SpikeData:
     """Smaller than the recipe's, so that a step takes seconds."""
     images = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
-    scale = {name: torch.tensor(list(cfg.dataset[name])) for name in ("mean", "std")}
+    scale: dict[str, Any] = {
+        name: torch.tensor(list(cfg.dataset[name])) for name in ("mean", "std")
+    }
     whole = ImageSplit(images, labels=np.array([0, 1] * 3), name="all", **scale)
-    splits = [
-        whole.subset([n, n + 1], name) for n, name in ((0, "train"), (2, "valid"), (4, "test"))
-    ]
+    train, valid, test = (whole.subset([n, n + 1], "part") for n in (0, 2, 4))
     names = tuple(str(one) for one in range(classes))
-    about = {"class_names": names, "dt_ms": 1.0, "split": "official", "invalid_events": 0}
-    return SpikeData(*splits, **about)
+    about: dict[str, Any] = {"class_names": names, "dt_ms": 1.0}
+    about |= {"split": "official", "invalid_events": 0}
+    return SpikeData(train, valid, test, **about)
 
 
 def drawn_digits(cfg: DictConfig, classes: int) -> SpikeData:
@@ -63,7 +65,9 @@ def drawn_digits(cfg: DictConfig, classes: int) -> SpikeData:
     size = cfg.dataset.get("size", 64)
     whole = ImageSplit(
         torch.rand(6, 1, size, size),
-        **{"labels": np.arange(6) % 2, "mean": torch.zeros(1), "std": torch.ones(1)},
+        labels=np.arange(6) % 2,
+        mean=torch.zeros(1),
+        std=torch.ones(1),
         name="all",
     )
     parts = (whole.subset(some, "part") for some in ([0, 1], [2, 3], [4, 5]))
