@@ -228,8 +228,8 @@ def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
     delays = cfg.model.get("delays") != "none" and cfg.model.get("max_delay")
     kept = {
         "model.max_delay": delays or 0,
-        "augmentation.time_jitter": cfg.augmentation.time_jitter,
-        "augmentation.time_mask": cfg.augmentation.time_mask,
+        "augmentation.time_jitter": cfg.augmentation.get("time_jitter"),
+        "augmentation.time_mask": cfg.augmentation.get("time_mask"),
     }
     same, given = [], typed()
     for key, value in kept.items():

@@ -42,7 +42,6 @@ from snn_delays.cli.runs import (
 from snn_delays.cli.settings import plain, typed
 from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
 from snn_delays.data import SpikeData
-from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
@@ -106,7 +105,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     else:
         keep_what_is_taken(cfg)
     settings = checked_settings(**plain(cfg.trainer), seed=cfg.seed)
-    settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
+    settings["augmentation"] = instantiate("augmentation", cfg.augmentation)
     dataset_root(cfg.dataset)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
     if resumed and not progress and cfg.get("finetune"):

@@ -79,7 +79,7 @@ def test_help_of_settings_of_ones_own_has_their_comments(shell: Shell, tmp_path:
 
 
 def test_help_of_a_mistake_is_one_line(shell: Shell):
-    assert "choose digits, events, gsc, image_folder, shd" in shell.fails(
+    assert "choose audio, digits, events, gsc, image_folder, shd" in shell.fails(
         "train", "--help", "dataset=shdd"
     )
 

@@ -16,7 +16,6 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.cli.model import build_network, instantiate
 from snn_delays.cli.settings import CONF, plain
 from snn_delays.data import SpikeData, recordings
-from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.image_split import ImageSplit
 from snn_delays.dcls import DclsConv2d
 from snn_delays.interpolation import first_sigma
@@ -60,8 +59,8 @@ def drawn_images(cfg: DictConfig, classes: int) -> SpikeData:
 
 
 def drawn_digits(cfg: DictConfig, classes: int) -> SpikeData:
-    """Six images of the recipe's size."""
-    size = cfg.dataset.size
+    """Six images of the recipe's size, or of 64 pixels where it is in seconds."""
+    size = cfg.dataset.get("size", 64)
     whole = ImageSplit(
         torch.rand(6, 1, size, size),
         **{"labels": np.arange(6) % 2, "mean": torch.zeros(1), "std": torch.ones(1)},
@@ -75,6 +74,7 @@ def drawn_digits(cfg: DictConfig, classes: int) -> SpikeData:
 DRAWN = {
     "snn_delays.data.load_image_folder": drawn_images,
     "snn_delays.data.digits.load_digits": drawn_digits,
+    "snn_delays.data.audio.load_audio_folder": drawn_digits,
 }
 
 
@@ -92,7 +92,7 @@ def test_a_recipe_takes_a_training_step(file, unchecked: None):
     schedule = instantiate("schedule", cfg.schedule)
     schedule.epochs(cfg.trainer.epochs)  # as the recipe has them
     settings = {**plain(cfg.trainer), "epochs": 1, "batch_size": 2, "accelerator": "cpu"}
-    settings["augmentation"] = Augmentation(**plain(cfg.augmentation))
+    settings["augmentation"] = instantiate("augmentation", cfg.augmentation)
     before = [one.detach().clone() for one in net.parameters()]
     given = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
     if cfg.get("regulariser"):

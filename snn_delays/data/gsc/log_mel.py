@@ -129,22 +129,27 @@ def log_mel(
         window = _samples("window_ms", window_ms, rate)
         n_fft = 1 << (window - 1).bit_length()
         made = LogMel(rate, n_mels, window, hop, n_fft, fmin, rate / 2 if fmax is None else fmax)
-    empty = int(made.empty_bands().sum())
+    remedy = "Choose fewer n_mels, a longer window_ms or fmax=null."
+    if frontend == "published":
+        remedy = "That is the published setting; frontend=standard has none."
+    require_heard(made, "GSC", remedy)
+    return made
+
+
+def require_heard(front_end: LogMel, owner: str, remedy: str) -> None:
+    """Refuse a front end all of whose bands are empty; warn if some are."""
+    empty, n_mels, fmax = int(front_end.empty_bands().sum()), front_end.n_mels, front_end.fmax
     if empty == n_mels:
         raise UsageError(
-            f"all {n_mels} mel bands from {made.fmin:g} to {made.fmax:g} Hz are empty: expected "
-            f"some below the Nyquist frequency of {made.nyquist:g} Hz. Lower fmin."
+            f"all {n_mels} mel bands from {front_end.fmin:g} to {fmax:g} Hz are empty: expected "
+            f"some below the Nyquist frequency of {front_end.nyquist:g} Hz. Lower fmin."
         )
     if empty:
-        remedy = "Choose fewer n_mels, a longer window_ms or fmax=null."
-        if frontend == "published":
-            remedy = "That is the published setting; frontend=standard has none."
         _log.warning(
-            f"GSC: {empty} of {n_mels} mel bands are EMPTY, the same number whatever is said: "
-            f"bands go up to {made.fmax:g} Hz, the sound to {made.nyquist:g} Hz, in steps of "
-            f"{rate / made.n_fft:g} Hz. {remedy}"
+            f"{owner}: {empty} of {n_mels} mel bands are EMPTY, the same number whatever is said: "
+            f"bands go up to {fmax:g} Hz, the sound to {front_end.nyquist:g} Hz, in steps of "
+            f"{front_end.rate / front_end.n_fft:g} Hz. {remedy}"
         )
-    return made
 
 
 def _samples(name: str, duration_ms: float, rate: int) -> int:
