@@ -19,6 +19,7 @@ from torch import nn
 from snn_delays.atomic import write_atomically
 from snn_delays.progress import Progress, load_progress
 from snn_delays.run_folder import Row, RunFolder
+from snn_delays.run_lock import training_in
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
 # Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
@@ -84,7 +85,8 @@ class Checkpoints(Callback):
     ``checkpoints/last.ckpt`` holds all that is needed to go on, ``best.ckpt`` the network with the
     best score on the validation split, delays rounded. A resumed run gives the same numbers as
     one that was never stopped. Should ``last.ckpt`` be damaged, the epoch that it stood for is
-    trained again. ``fit`` calls it before other callbacks, which go on from what it restores.
+    trained again. ``fit`` calls it before other callbacks, which go on from what it restores. While
+    it trains no other process does so in the folder; a process that has died holds it no more.
 
     Args:
         run: the folder; without a run, or with the one to ``resume``.
@@ -93,8 +95,8 @@ class Checkpoints(Callback):
             ``training.config``.
 
     Raises:
-        UsageError: a folder that holds a run already, nothing to resume, a run that was configured
-            otherwise.
+        UsageError: a folder that holds a run already, or in which another process trains; nothing
+            to resume, a run that was configured otherwise.
     """
 
     def __init__(
@@ -107,15 +109,25 @@ class Checkpoints(Callback):
         self.run = run if isinstance(run, RunFolder) else RunFolder(Path(run))
         self.resume, self.config = resume, config
         self.best: dict[str, Any] = {}
+        self.held = ExitStack()
 
     def on_start(self, training: Training) -> None:
         self.config = training.config if self.config is None else self.config
         if not self.resume:
-            return self.run.begin()
-        if progress := load_progress(self.run):
-            progress.require_config(self.config, self.run.path)
-            progress.restore(self.run, training.net, training.optimisation)
-            training.rows[:], self.best = progress.rows, progress.best
+            self.run.begin()
+        elif progress := load_progress(self.run):
+            progress.require_config(self.config, self.run.path)  # before anything is written
+        with ExitStack() as held:
+            held.enter_context(training_in(self.run.path))
+            # Read once it is held: another process may have gone on until now.
+            if self.resume and (progress := load_progress(self.run)):
+                progress.require_config(self.config, self.run.path)
+                progress.restore(self.run, training.net, training.optimisation)
+                training.rows[:], self.best = progress.rows, progress.best
+            self.held = held.pop_all()
+
+    def on_end(self, training: Training) -> None:
+        self.held.close()
 
     def on_epoch(self, training: Training) -> None:
         network = training.net.state_dict()

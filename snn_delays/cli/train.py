@@ -49,6 +49,7 @@ from snn_delays.progress import load_progress
 from snn_delays.report import run as report
 from snn_delays.report.drawings import draw_run
 from snn_delays.run_folder import RunFolder
+from snn_delays.run_lock import training_in
 from snn_delays.terminal import ERRORS
 from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
@@ -97,6 +98,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
+        with training_in(run.path):  # or refused now, before data are loaded and train.log goes on
+            pass
     elif cfg.get("finetune"):
         cfg, run, begun = finetuned(cfg, run.path if in_sweep() else None)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from typed_commands import SHORT, SMALL, Shell
+
+from snn_delays.run_lock import training_in
 
 RESUME = ("run=runs/learned", "resume=true")
 
@@ -59,6 +62,16 @@ def test_a_run_may_go_on_elsewhere(there: Path, shell: Shell):
     shell("train", *RESUME)
     after = json.loads(Path("runs/learned/summary.json").read_text())
     assert (after["best"], after["last"]) == (before["best"], before["last"])
+
+
+def test_a_run_in_training_is_refused_and_may_be_read(there: Path, shell: Shell):
+    with training_in(Path("runs/learned")):
+        before = contents("runs/learned")
+        line = shell.fails("train", *RESUME)
+        assert f"runs/learned is being trained by process {os.getpid()} on " in line
+        shell("evaluate", "run=runs/learned", "checkpoint=last")
+        assert contents("runs/learned") == before
+    shell("train", *RESUME)
 
 
 def test_results_are_never_replaced_by_a_run_begun_anew(there: Path, shell: Shell):
