@@ -227,7 +227,7 @@ def test_a_configuration_that_names_code_is_read_as_data(here: Path, shell: Shel
 WRONG = [
     (("seeds=[0]",), "give either experiments=[…], which are trained, or runs=[DIR,…]"),
     (("experiments=[tiny_none]", "runs=out"), "give either experiments=[…], which are trained"),
-    (("experiments=[tiny_non]",), "no such experiment: tiny_non; choose gsc,"),
+    (("experiments=[tiny_non]",), "no such experiment: tiny_non; choose audio_dcls,"),
     (("experiments=[tiny_none,tiny_none]",), "experiments must be different ones, got tiny_none"),
     (("experiments=[]",), "experiments must be a list such as [shd_none,shd_fixed], got none."),
     (("experiments=[tiny_none]", "seeds=[1,1]"), "seeds must be different ones, got 1 twice."),

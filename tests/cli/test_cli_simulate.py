@@ -164,7 +164,7 @@ def test_spikes_are_saved_and_never_overwritten_unasked(run: Run, folder: Path) 
         (("run=runs/mine", "sampels=3"), "did you mean samples?"),
         (("run=runs/mine", "root=dta"), "root=dta: no such folder"),
         (("run=runs/mine", "dataset.root=x"), "With run=DIR give root=…."),
-        (("dataset.root=x",), "is a setting of dataset=gsc, dataset=shd, dataset=ssc or dataset"),
+        (("dataset.root=x",), "is a setting of dataset=audio, dataset=events, dataset=gsc"),
         (("table=t.h5", "root=data", "dataset=synthetic"), "Use dataset.root=DIR."),
         (
             ("table=runs/mine/export/delays.h5", *DATA, "dataset.n_channels=9"),
