@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.dcls import DclsConv2d
 from snn_delays.errors import UsageError
 
@@ -146,7 +146,8 @@ class ImageNetwork(nn.Module):
         convolution: makes the blocks' convolutions, such as ``standard(7)``.
         norm: makes the norms between stages.
         patch: the stem takes so many by so many pixels together.
-        share_positions: whether the convolutions of a stage that learn spacings share them.
+        share_positions: ``"stage"`` lets the convolutions of a stage that learn spacings share
+            them; None gives each its own.
 
     Shape:
         ``[T, N, C, H, W] → [T, N, classes]``: every step is an image, answered by itself.
@@ -168,10 +169,11 @@ class ImageNetwork(nn.Module):
         *,
         norm: Norm = ChannelNorm,
         patch: int = 2,
-        share_positions: bool = True,
+        share_positions: Literal["stage"] | None = "stage",
     ) -> None:
         super().__init__()
         patch = whole_number("ImageNetwork: patch", patch, 1)
+        choice("ImageNetwork: share_positions", share_positions, ("stage", None))
         if len(widths) != len(depths) or not len(widths):
             raise UsageError(
                 f"ImageNetwork: depths must be one for each of widths, at least one, got "
@@ -190,7 +192,7 @@ class ImageNetwork(nn.Module):
             smaller = nn.Conv2d(before, width, size, stride=size)
             ends = [norm(before), smaller] if place else [smaller, norm(width)]
             stage = nn.Sequential(*ends, *(block(width, convolution) for _ in range(depth)))
-            if share_positions:
+            if share_positions is not None:
                 share_positions_(stage)
             stages.append(stage)
             before = width

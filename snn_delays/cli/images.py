@@ -30,7 +30,7 @@ def convnext(
     patch: int,
     expansion: int,
     drop_path: float,
-    share_positions: bool,
+    share_positions: Any,
     **of_convolution: Any,
 ) -> ImageNetwork:
     """Stages of depthwise convolutions and MLPs."""
@@ -51,7 +51,7 @@ def resnet(
     widths: list[int],
     depths: list[int],
     patch: int,
-    share_positions: bool,
+    share_positions: Any,
     **of_convolution: Any,
 ) -> ImageNetwork:
     """Stages of pairs of convolutions over all channels."""

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.cli.model import build_network, instantiate
-from snn_delays.cli.settings import CONF, plain
+from snn_delays.cli.settings import CONF, options, plain
 from snn_delays.data import SpikeData, recordings
 from snn_delays.data.splits.image_split import ImageSplit
 from snn_delays.dcls import DclsConv2d
@@ -192,3 +192,13 @@ def test_networks_of_images_are_those_of_the_papers():
         assert text.startswith(f"# @package _global_\n{command}")
         for said in ("arXiv:2112.03740", "Published accuracy", "Not as ", "Measured here: "):
             assert said in text
+
+
+def test_a_setting_of_several_choices_is_a_switch_in_all_of_them_or_in_none():
+    """What is typed is checked before it is known which choice it is for."""
+    found: dict[str, set[bool]] = {}
+    for (group, _), content in options().items():
+        for key, value in content.items():
+            if group != "experiment" and value is not None:
+                found.setdefault(f"{group}.{key}", set()).add(isinstance(value, bool))
+    assert {key for key, kinds in found.items() if len(kinds) > 1} == set()
