@@ -84,8 +84,3 @@ def dense_kernel(
         names = result
     order = "oi" + _AXES[: len(extent)]
     return kernel.permute([names.index(one) for one in order]).contiguous().to(weight.dtype)
-
-
-def shown_extent(extent: Sequence[int]) -> str:
-    """An extent in words, ``17 × 17``."""
-    return " × ".join(map(str, extent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,15 +40,34 @@ def draw_positions(net: nn.Module, initial: nn.Module, path: Path) -> None:
                 axis.set_title(title)
 
 
-def _stages(net: nn.Module) -> dict[Any, list[tuple[str, Any]]]:
-    """Convolutions with learned spacings and their names, by the shape of their kernels."""
-    found: dict[Any, list[tuple[str, Any]]] = {}
+class _Kernels(NamedTuple):
+    """Elements of a layer's kernels.
+
+    Shape:
+        position ``[learned axes, *weight's]``.
+    """
+
+    position: Tensor
+    weight: Tensor
+    extent: tuple[int, ...]
+    learned_axes: tuple[int, ...]
+    kernel_count: int
+
+
+def _stages(net: nn.Module) -> dict[Any, list[tuple[str, _Kernels]]]:
+    """Kernels with learned spacings and their layers' names, by shape."""
+    found: dict[Any, list[tuple[str, _Kernels]]] = {}
     for name, part in net.named_modules():
         if isinstance(part, Spread) and part.moves == "positions":
             one: Any = part
-            found.setdefault((one.position.shape, one.extent, one.learned_axes), []).append(
-                (name, one)
-            )
+            weight = getattr(one, "weight", None)
+            if weight is None:  # it places those of the layer that it is a parametrisation of
+                owner: Any = net.get_submodule(name.rpartition(".")[0])
+                name, weight = name.partition(".parametrizations.")[0], owner.original
+            axes = getattr(one, "learned_axes", tuple(range(len(one.extent))))
+            kernels = _Kernels(one.position, weight, one.extent, axes, weight.shape[-1])
+            key = (one.position.shape, one.extent, axes)
+            found.setdefault(key, []).append((name, kernels))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
+from snn_delays import DelayConv1d, DelayConv2d
 from snn_delays.dcls import DclsConv1d, DclsConv2d, DclsConv3d
 from snn_delays.report.positions import _elements, _stages, draw_positions
 
@@ -30,6 +32,11 @@ def test_kernels_of_one_shape_are_one_stage():
     net = nn.Sequential(*(DclsConv2d(2, 2, 3, extent=5) for _ in range(2)), nn.Conv2d(2, 2, 3))
     net.append(DclsConv2d(2, 2, 3, extent=7))
     assert [[name for name, _ in stage] for stage in _stages(net).values()] == [["0", "1"], ["3"]]
+    placed = DelayConv1d(1, 1, 3, 4, kernel_count=2, spacing="learned")
+    ((name, kernels),) = next(iter(_stages(nn.Sequential(placed)).values()))
+    original: Any = placed.parametrizations.weight
+    assert (name, kernels.kernel_count) == ("0", 2)
+    assert kernels.weight is original.original
 
 
 @pytest.mark.parametrize(
@@ -39,8 +46,9 @@ def test_kernels_of_one_shape_are_one_stage():
         DclsConv2d(2, 2, 3, extent=(5, 9)),
         DclsConv2d(2, 2, 3, extent=(3, 9), learned_axes=[1]),
         DclsConv3d(2, 2, 3, extent=(3, 5, 7)),
+        DelayConv2d(2, 2, (3, 5), 4, kernel_count=3, spacing="learned"),
     ],
-    ids=["1d", "2d", "one axis", "3d"],
+    ids=["1d", "2d", "one axis", "3d", "beside delays"],
 )
 def test_any_kernel_can_be_drawn(conv: nn.Module, tmp_path: Path):
     path = tmp_path / "new/positions.png"
