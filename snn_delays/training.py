@@ -164,8 +164,9 @@ def fit(
                     training.mean_loss.add(of_batch, len(batch.labels))
                     # Of a sample mixed of two, the label of the greater part counts as right.
                     training.tally.add(scores, batch.labels)
-                    last, told = Late(whole), last if whole.is_cuda else Late(whole)
-                    if told is not None:  # of a GPU a batch later, for which it need not wait
+                    # Of a GPU a batch later, when it need not be waited for.
+                    told, last = (last if whole.is_cuda else Late(whole)), Late(whole)
+                    if told is not None:
                         _require_finite(float(told), training.epoch, weight_lr)
                     clamp_delays_(net)
                     for callback in callbacks:
