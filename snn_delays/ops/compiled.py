@@ -73,7 +73,7 @@ def with_arrays(module: Any) -> Caller:
 
     def call(name: str, *args: Any) -> None:
         use_torch_threads()
-        taken = [one.detach().numpy() if isinstance(one, Tensor) else one for one in args]
+        taken = [one.numpy() if isinstance(one, Tensor) else one for one in args]
         getattr(module, name)(*taken)
 
     return call
