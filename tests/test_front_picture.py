@@ -19,7 +19,8 @@ FILE = ROOT / "docs/delays.svg"
 def script() -> ModuleType:
     path = ROOT / "scripts/site/front_picture.py"
     spec = importlib.util.spec_from_file_location("front_picture", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
