@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.cli.model import RECIPE_DT_MS
@@ -43,6 +45,20 @@ def test_a_run_leaves_its_files(there: Path):
             assert 0 <= summary["best"][part][kind]["accuracy"] <= 1
     # Nothing else is strewn about.
     assert {path.name for path in there.iterdir()} == {"data", "runs"}
+
+
+def test_tensorboard_has_delays_settings_and_pictures(there: Path):
+    run = there / "runs/learned"
+    found = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert set(found.Tags()["images"]) == {path.stem for path in run.glob("*.png")} >= {"delays"}
+    assert [one.step for one in found.Images("delays")] == [2]
+    histograms = found.Tags()["histograms"]
+    assert histograms
+    assert all(name.startswith("delays/") for name in histograms)
+    content = found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    columns = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert columns["model.delays"].string_value == "learned"
+    assert columns["trainer.epochs"].number_value == 2
 
 
 def test_evaluate_reproduces_the_summary(there: Path, shell: Shell):
