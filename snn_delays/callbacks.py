@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from snn_delays.atomic import write_atomically
+from snn_delays.epoch import Epoch
 from snn_delays.progress import Progress, load_progress
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
@@ -38,8 +39,7 @@ class Training:
         optimisation: the optimisers, then their timetables.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        loss: mean over this epoch so far.
-        score: of this epoch so far; ``None`` where it takes the whole epoch to tell.
+        so_far: what this epoch has added up; ``None`` between epochs.
         metric: what the task's score is called: ``accuracy`` or ``mAP``.
     """
 
@@ -51,9 +51,18 @@ class Training:
     epoch: int = 0
     batch: int = 0
     batches: int = 0
-    loss: float = 0.0
-    score: float | None = 0.0
+    so_far: Epoch | None = None
     metric: str = "accuracy"
+
+    @property
+    def loss(self) -> float:
+        """Mean over this epoch so far. To read it makes the host wait for a GPU."""
+        return self.so_far.loss if self.so_far else float("nan")
+
+    @property
+    def score(self) -> float | None:
+        """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
+        return self.so_far.score if self.so_far else None
 
 
 class Callback:

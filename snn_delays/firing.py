@@ -17,7 +17,9 @@ class Firing:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self.spikes = self.cells = 0
+        # Where the network is: to read them makes a GPU wait.
+        self.spikes: Tensor | int = 0
+        self.cells: Tensor | int = 0
         # Neurons that hear themselves give their spikes through the layer that has them.
         layers = [one for one in delay_layers(net) if one.neuron is not None]
         inside = {part for one in layers for part in one.children()}
@@ -34,17 +36,25 @@ class Firing:
 
     def expect(self, steps: int, durations: Tensor) -> None:
         """The next forward pass has so many steps, of which a sample's own are ``durations``."""
-        self._steps, self._durations = steps, durations
-        self._own = int(durations.sum())
+        self._steps, self._durations, self._own = steps, durations, durations.sum()
 
     def rate_hz(self, dt_ms: float) -> dict[str, float]:
         """Spikes per neuron and second; nothing where there were no neurons."""
-        return {"rate_hz": self.spikes / self.cells / (dt_ms / 1000)} if self.cells else {}
+        spikes, cells = int(self.spikes), int(self.cells)
+        return {"rate_hz": spikes / cells / (dt_ms / 1000)} if cells else {}
+
+    def state_dict(self) -> dict[str, int]:
+        """What was counted."""
+        return {"spikes": int(self.spikes), "cells": int(self.cells)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Count on from there."""
+        self.spikes, self.cells = state["spikes"], state["cells"]
 
     def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
         if not isinstance(fired, Tensor) or fired.dim() < 3:
             return
         if fired.shape[:2] == (self._steps, len(self._durations)):
             fired = fired.detach().flatten(2)
-            self.spikes += count_spikes(fired, self._durations)
-            self.cells += self._own * fired.shape[2]
+            self.spikes = self.spikes + count_spikes(fired, self._durations)
+            self.cells = self.cells + self._own * fired.shape[2]

@@ -23,10 +23,15 @@ class Tally:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.answers: list[tuple[Tensor, Tensor]] = []
+        self.device = torch.device("cpu")
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Take the scores and labels of a batch."""
-        self.answers.append((scores.detach().cpu(), labels.cpu()))
+        # From a GPU on their way while it goes on; ``score`` waits for them.
+        self.answers.append(
+            (scores.detach().to("cpu", non_blocking=True), labels.to("cpu", non_blocking=True))
+        )
+        self.device = scores.device
 
     def so_far(self) -> float | None:
         """The score of what came until now; ``None`` where it is not told before the end."""
@@ -34,8 +39,21 @@ class Tally:
 
     def score(self) -> float:
         """The score of all that came."""
+        return self.task.score(*self._all())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that came, to go on with in another process."""
+        return dict(zip(("scores", "labels"), self._all(), strict=True)) if self.answers else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.answers = [(state["scores"], state["labels"])] if state else []
+
+    def _all(self) -> tuple[Tensor, Tensor]:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         scores, labels = (torch.cat(part) for part in zip(*self.answers, strict=True))
-        return self.task.score(scores, labels)
+        return scores, labels
 
 
 class Task(ABC):
@@ -126,17 +144,24 @@ class _Right(Tally):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.right, self.seen = 0, 0
+        self.right: Tensor | int = 0  # where the network is: to read it makes a GPU wait
+        self.seen = 0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        self.right += int((self.task.answers(scores) == labels).sum())
+        self.right = self.right + (self.task.answers(scores) == labels).sum()
         self.seen += len(labels)
 
     def so_far(self) -> float:
-        return self.right / self.seen
+        return int(self.right) / self.seen
 
     def score(self) -> float:
         return self.so_far()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"right": int(self.right), "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.right, self.seen = state["right"], state["seen"]
 
 
 class MultiLabel(Task):

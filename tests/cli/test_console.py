@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import soundfile
 from rich.console import Console
 from torch import nn
@@ -21,7 +22,9 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
+from snn_delays.epoch import Epoch
 from snn_delays.run_folder import Row
+from snn_delays.tasks import SingleLabel
 from snn_delays.terminal import print_anywhere, print_line
 
 ROW: Row = {
@@ -32,7 +35,9 @@ ROW: Row = {
 
 def at(epoch: int, batch: int, rows: list[Row], epochs: int = 150) -> Training:
     """A training that stands there."""
-    now = {"epoch": epoch, "batch": batch, "batches": 3, "loss": 12.345, "score": 1.0}
+    so_far = Epoch(nn.Identity(), SingleLabel())
+    so_far.add(torch.tensor(12.345), torch.eye(2), torch.arange(2))
+    now = {"epoch": epoch, "batch": batch, "batches": 3, "so_far": so_far}
     return Training(nn.Identity(), epochs, {}, [], rows, **now)
 
 
