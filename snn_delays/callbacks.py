@@ -23,6 +23,7 @@ from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
+_READ_EVERY = 0.1  # seconds: as often as a bar is drawn, since to read is to wait for a GPU
 # Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
 _BAR_AND_TIME = 12 + len("100:00:00") + 3
 
@@ -57,7 +58,7 @@ class Training:
     @property
     def loss(self) -> float:
         """Mean over this epoch so far. To read it makes the host wait for a GPU."""
-        return self.so_far.loss if self.so_far else float("nan")
+        return self.so_far.loss if self.so_far else 0.0
 
     @property
     def score(self) -> float | None:
@@ -210,6 +211,7 @@ class ProgressBar(Callback):
 
     def on_start(self, training: Training) -> None:
         self.first, self.began, self.last = len(training.rows), time.monotonic(), []
+        self.read, self.numbers = -_READ_EVERY, []
         self.task = self.bar.add_task(
             "training", total=None, epoch=self.first + 1, epochs=training.epochs, status=""
         )
@@ -219,15 +221,17 @@ class ProgressBar(Callback):
         batches, epoch, epochs = training.batches, training.epoch, training.epochs
         if self.bar.tasks[-1].total is None:  # the time left is that of what is trained now
             self.bar.reset(self.task, total=batches * epochs, completed=batches * self.first)
-        status = [f"loss {training.loss:.3f}"]
-        if training.score is not None:
-            status.append(f"{training.metric} {100 * training.score:.1f} %")
+        if time.monotonic() - self.read >= _READ_EVERY or training.batch == batches:
+            self.numbers = [f"loss {training.loss:.3f}"]
+            if (score := training.score) is not None:
+                self.numbers.append(f"{training.metric} {100 * score:.1f} %")
+            self.read = time.monotonic()
         room = self.console.width - len(f"epoch {epoch}/{epochs}") - _BAR_AND_TIME
         self.bar.update(
             self.task,
             completed=batches * (epoch - 1) + training.batch,
             epoch=epoch,
-            status=fitting(self.console, room, *status, *self.last),
+            status=fitting(self.console, room, *self.numbers, *self.last),
         )
 
     def on_epoch(self, training: Training) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.firing import Firing
+from snn_delays.late import Mean
 from snn_delays.layers.networks import delay_layers
 from snn_delays.tasks import Task
 
@@ -28,20 +29,19 @@ class Epoch:
         self.began = time.perf_counter()
         self.before = _delays(net)
         self.seen = self.skipped = 0
-        self.total_loss: Tensor | float = 0.0
+        self.mean_loss = Mean()
         self.tally, self.firing = task.tally(), Firing(net)
 
     def add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
         """Take the answers to some samples, and their mean loss."""
-        wide = torch.float32 if loss.device.type == "mps" else torch.float64
-        self.total_loss = self.total_loss + loss.detach().to(wide) * len(labels)
+        self.mean_loss.add(loss, len(labels))
         self.seen += len(labels)
-        self.tally.add(scores.detach(), labels)
+        self.tally.add(scores, labels)
 
     @property
     def loss(self) -> float:
-        """Mean over the samples so far; NaN of none."""
-        return float(self.total_loss) / self.seen if self.seen else float("nan")
+        """Mean over the samples so far."""
+        return float(self.mean_loss)
 
     @property
     def score(self) -> float | None:
@@ -62,7 +62,7 @@ class Epoch:
         """All of it, to go on with in another process."""
         return {
             **{"seen": self.seen, "skipped": self.skipped, "seconds": self.seconds},
-            **{"before": self.before, "total_loss": float(self.total_loss)},
+            **{"before": self.before, "loss": self.mean_loss.state_dict()},
             **{"tally": self.tally.state_dict(), "firing": self.firing.state_dict()},
         }
 
@@ -71,7 +71,7 @@ class Epoch:
         self.seen, self.skipped = state["seen"], state["skipped"]
         self.began = time.perf_counter() - state["seconds"]
         self.before = [then.to(now) for then, now in zip(state["before"], self.before, strict=True)]
-        self.total_loss = state["total_loss"]
+        self.mean_loss.load_state_dict(state["loss"])
         self.tally.load_state_dict(state["tally"])
         self.firing.load_state_dict(state["firing"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snn_delays.layers.networks import delay_layers
@@ -13,13 +14,12 @@ from snn_delays.losses import count_spikes
 class Firing:
     """Counts, as a context, the spikes of neurons within each sample's own steps.
 
-    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps.
+    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps. The
+    counts stay where the network is until they are asked for, so that no batch waits for a GPU.
     """
 
     def __init__(self, net: nn.Module) -> None:
-        # Where the network is: to read them makes a GPU wait.
-        self.spikes: Tensor | int = 0
-        self.cells: Tensor | int = 0
+        self.spikes = self.cells = torch.zeros((), dtype=torch.long)
         # Neurons that hear themselves give their spikes through the layer that has them.
         layers = [one for one in delay_layers(net) if one.neuron is not None]
         inside = {part for one in layers for part in one.children()}
@@ -36,18 +36,19 @@ class Firing:
 
     def expect(self, steps: int, durations: Tensor) -> None:
         """The next forward pass has so many steps, of which a sample's own are ``durations``."""
-        self._steps, self._durations, self._own = steps, durations, durations.sum()
+        self._steps, self._durations = steps, durations
+        self._own = durations.sum()
 
     def rate_hz(self, dt_ms: float) -> dict[str, float]:
         """Spikes per neuron and second; nothing where there were no neurons."""
         spikes, cells = int(self.spikes), int(self.cells)
         return {"rate_hz": spikes / cells / (dt_ms / 1000)} if cells else {}
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Tensor]:
         """What was counted."""
-        return {"spikes": int(self.spikes), "cells": int(self.cells)}
+        return {"spikes": self.spikes.cpu(), "cells": self.cells.cpu()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Count on from there."""
         self.spikes, self.cells = state["spikes"], state["cells"]
 
@@ -56,5 +57,6 @@ class Firing:
             return
         if fired.shape[:2] == (self._steps, len(self._durations)):
             fired = fired.detach().flatten(2)
+            # Not in place: the sums begin on the CPU.
             self.spikes = self.spikes + count_spikes(fired, self._durations)
             self.cells = self.cells + self._own * fired.shape[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -141,8 +141,8 @@ def binary_cross_entropy(
 
 def count_spikes(
     fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]
-) -> Int64[Tensor, ""]:
-    """Spikes of all samples within their own ``lengths``, where they are; as ``sum_softmax``."""
+) -> Int[Tensor, ""]:
+    """Spikes of all samples within their own ``lengths``; as for ``sum_softmax``."""
     # Rows in single precision, which is exact, and their sum in whole numbers.
     rows = fired.sum(2, keepdim=True, dtype=torch.float32) * _counted(fired, lengths)
     return rows.long().sum()

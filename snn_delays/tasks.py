@@ -23,15 +23,10 @@ class Tally:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.answers: list[tuple[Tensor, Tensor]] = []
-        self.device = torch.device("cpu")
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Take the scores and labels of a batch."""
-        # From a GPU on their way while it goes on; ``score`` waits for them.
-        self.answers.append(
-            (scores.detach().to("cpu", non_blocking=True), labels.to("cpu", non_blocking=True))
-        )
-        self.device = scores.device
+        self.answers.append((scores.detach(), labels))
 
     def so_far(self) -> float | None:
         """The score of what came until now; ``None`` where it is not told before the end."""
@@ -39,21 +34,18 @@ class Tally:
 
     def score(self) -> float:
         """The score of all that came."""
-        return self.task.score(*self._all())
+        there = self.answers[-1][0].device
+        found = [(scores.to(there), labels.to(there)) for scores, labels in self.answers]
+        scores, labels = (torch.cat(part).cpu() for part in zip(*found, strict=True))
+        return self.task.score(scores, labels)
 
     def state_dict(self) -> dict[str, Any]:
         """All that came, to go on with in another process."""
-        return dict(zip(("scores", "labels"), self._all(), strict=True)) if self.answers else {}
+        return {"answers": [(scores.cpu(), labels.cpu()) for scores, labels in self.answers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.answers = [(state["scores"], state["labels"])] if state else []
-
-    def _all(self) -> tuple[Tensor, Tensor]:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        scores, labels = (torch.cat(part) for part in zip(*self.answers, strict=True))
-        return scores, labels
+        self.answers = list(state["answers"])
 
 
 class Task(ABC):
@@ -144,21 +136,21 @@ class _Right(Tally):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.right: Tensor | int = 0  # where the network is: to read it makes a GPU wait
-        self.seen = 0
+        self.right, self.seen = torch.zeros((), dtype=torch.long), 0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        self.right = self.right + (self.task.answers(scores) == labels).sum()
+        # It stays where the scores are until it is asked for, so that no batch waits for a GPU.
+        self.right = self.right + (self.task.answers(scores.detach()) == labels).sum()
         self.seen += len(labels)
 
     def so_far(self) -> float:
-        return int(self.right) / self.seen
+        return int(self.right) / max(self.seen, 1)
 
     def score(self) -> float:
         return self.so_far()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"right": int(self.right), "seen": self.seen}
+        return {"right": self.right.cpu(), "seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.right, self.seen = state["right"], state["seen"]

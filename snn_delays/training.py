@@ -124,6 +124,7 @@ def fit(
     training = Training(net, epochs, config, optimisation=optimisers, metric=metric)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     model, *steppers = fabric.setup(net, *moved)
+    train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "weight_lr": weight_lr}
     step = Step(net, fabric, model, steppers, **asked)
@@ -142,16 +143,17 @@ def fit(
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
             net.train()
             training.so_far = epoch = Epoch(net, task)
-            batches = EpochBatches(len(data.train), batch_size)
+            batches = EpochBatches(len(train), batch_size)
             training.batches = len(batches)
             with epoch.firing:
                 for training.batch, indices in enumerate(batches, start=1):
-                    sparse = data.train.sparse(indices)
+                    sparse = train.sparse(indices)
                     for callback in callbacks:
                         callback.on_batch_start(training)
                     step(sparse, training)
                     for callback in callbacks:
                         callback.on_batch(training)
+            step.settle(training)
             if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
@@ -159,14 +161,14 @@ def fit(
             row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
             for timetable in timetables:
                 timetable.step()
-            validation = evaluate(rounded(net), data.valid, batch_size, **answers)
+            validation = evaluate(rounded(net), valid, batch_size, **answers)
             row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             row["seconds"] = epoch.seconds
             rows.append(row)
             for callback in callbacks:
                 callback.on_epoch(training)
         if delay_layers(net):
-            as_trained = evaluate(net, data.valid, batch_size, **answers).score
+            as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )

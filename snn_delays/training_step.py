@@ -15,6 +15,7 @@ from snn_delays.data.splits.batch import CompactBatch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, tail
+from snn_delays.late import Late
 from snn_delays.layers.networks import clamp_delays_
 
 
@@ -40,6 +41,7 @@ class Step:
     augmentation: BatchChange
     n_classes: int
     weight_lr: float
+    last: Late | None = None
 
     def __call__(self, compact: CompactBatch, training: Training) -> None:
         """Take the step, and add it to what the epoch adds up."""
@@ -59,9 +61,20 @@ class Step:
             stepper.step()
         # Of a sample mixed of two, the label of the greater part counts as right.
         epoch.add(of_batch, scores, batch.labels)
-        if not math.isfinite(whole.item()):
+        # Of a GPU a batch later, when it need not be waited for.
+        told, self.last = (self.last if whole.is_cuda else Late(whole)), Late(whole)
+        if told is not None:
+            self._require_finite(float(told), training.epoch)
+        clamp_delays_(self.net)
+
+    def settle(self, training: Training) -> None:
+        """Look at what has not been looked at yet."""
+        if self.last is not None:
+            self._require_finite(float(self.last), training.epoch)
+
+    def _require_finite(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
             raise UsageError(
-                f"fit: the loss is {whole.item()} in epoch {training.epoch}. Lower weight_lr (now "
+                f"fit: the loss is {loss} in epoch {epoch}. Lower weight_lr (now "
                 f"{self.weight_lr:g}) and train again."
             )
-        clamp_delays_(self.net)

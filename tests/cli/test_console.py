@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import soundfile
+import torch
 from rich.console import Console
 from torch import nn
 from typed_commands import SHORT, SMALL, Shell
