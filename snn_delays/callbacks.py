@@ -17,11 +17,14 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from snn_delays.atomic import write_atomically
+from snn_delays.late import Mean
 from snn_delays.progress import Progress, load_progress
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
+from snn_delays.tasks import Tally
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
+_READ_EVERY = 0.1  # seconds: as often as a bar is drawn, since to read is to wait for a GPU
 # Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
 _BAR_AND_TIME = 12 + len("100:00:00") + 3
 
@@ -38,8 +41,7 @@ class Training:
         optimisation: the optimisers, then their timetables.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        loss: mean over this epoch so far.
-        score: of this epoch so far; ``None`` where it takes the whole epoch to tell.
+        mean_loss, tally: what ``loss`` and ``score`` are read from.
         metric: what the task's score is called: ``accuracy`` or ``mAP``.
     """
 
@@ -51,9 +53,19 @@ class Training:
     epoch: int = 0
     batch: int = 0
     batches: int = 0
-    loss: float = 0.0
-    score: float | None = 0.0
+    mean_loss: Mean = field(default_factory=Mean)
+    tally: Tally | None = None
     metric: str = "accuracy"
+
+    @property
+    def loss(self) -> float:
+        """Mean over this epoch so far. To ask for it makes the host wait for a GPU."""
+        return float(self.mean_loss)
+
+    @property
+    def score(self) -> float | None:
+        """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
+        return None if self.tally is None else self.tally.so_far()
 
 
 class Callback:
@@ -201,6 +213,7 @@ class ProgressBar(Callback):
 
     def on_start(self, training: Training) -> None:
         self.first, self.began, self.last = len(training.rows), time.monotonic(), []
+        self.read, self.numbers = -_READ_EVERY, []
         self.task = self.bar.add_task(
             "training", total=None, epoch=self.first + 1, epochs=training.epochs, status=""
         )
@@ -210,15 +223,17 @@ class ProgressBar(Callback):
         batches, epoch, epochs = training.batches, training.epoch, training.epochs
         if self.bar.tasks[-1].total is None:  # the time left is that of what is trained now
             self.bar.reset(self.task, total=batches * epochs, completed=batches * self.first)
-        status = [f"loss {training.loss:.3f}"]
-        if training.score is not None:
-            status.append(f"{training.metric} {100 * training.score:.1f} %")
+        if time.monotonic() - self.read >= _READ_EVERY or training.batch == batches:
+            self.numbers = [f"loss {training.loss:.3f}"]
+            if (score := training.score) is not None:
+                self.numbers.append(f"{training.metric} {100 * score:.1f} %")
+            self.read = time.monotonic()
         room = self.console.width - len(f"epoch {epoch}/{epochs}") - _BAR_AND_TIME
         self.bar.update(
             self.task,
             completed=batches * (epoch - 1) + training.batch,
             epoch=epoch,
-            status=fitting(self.console, room, *status, *self.last),
+            status=fitting(self.console, room, *self.numbers, *self.last),
         )
 
     def on_epoch(self, training: Training) -> None:

@@ -51,12 +51,13 @@ def differentiated() -> bool:
     return any(level.key() in kinds for level in get_interpreter_stack() or ())
 
 
-def for_loops(*tensors: Tensor) -> bool:
-    """Whether compiled loops can take these: readable, on the CPU, all float32 or all float64."""
+def for_loops(*tensors: Tensor, device: str = "cpu") -> bool:
+    """Whether compiled loops can take these: readable, on such a device, all float32 or all
+    float64."""
     dtype = tensors[0].dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
         return False
     for x in tensors:
-        if not x.is_cpu or x.dtype is not dtype or x.layout is not torch.strided:
+        if x.device.type != device or x.dtype is not dtype or x.layout is not torch.strided:
             return False
     return readable(*tensors)

@@ -125,9 +125,12 @@ def evaluate(
     total, found = 0.0, []
     with torch.no_grad():
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
-            scores = class_scores(net, sparse.to(device).dense(), readout).cpu()
-            total += (loss or task.loss)(scores, sparse.labels) * len(sparse.labels)
+            scores = class_scores(net, sparse.to(device).dense(), readout)
             found.append((scores, sparse.labels, sparse.speakers))
+        # Only now: no batch waits for a GPU.
+        found = [tuple(one.cpu() for one in answers) for answers in found]
+        for scores, labels, _ in found:
+            total += (loss or task.loss)(scores, labels) * len(labels)
     reset_memories(net)
     net.train(training)
     scores, labels, speakers = map(torch.cat, zip(*found, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snn_delays.layers.networks import delay_layers
@@ -13,11 +14,12 @@ from snn_delays.losses import count_spikes
 class Firing:
     """Counts, as a context, the spikes of neurons within each sample's own steps.
 
-    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps.
+    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps. The
+    counts stay where the network is until they are asked for, so that no batch waits for a GPU.
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self.spikes = self.cells = 0
+        self.spikes = self.cells = torch.zeros((), dtype=torch.long)
         # Neurons that hear themselves give their spikes through the layer that has them.
         layers = [one for one in delay_layers(net) if one.neuron is not None]
         inside = {part for one in layers for part in one.children()}
@@ -35,16 +37,18 @@ class Firing:
     def expect(self, steps: int, durations: Tensor) -> None:
         """The next forward pass has so many steps, of which a sample's own are ``durations``."""
         self._steps, self._durations = steps, durations
-        self._own = int(durations.sum())
+        self._own = durations.sum()
 
     def rate_hz(self, dt_ms: float) -> dict[str, float]:
         """Spikes per neuron and second; nothing where there were no neurons."""
-        return {"rate_hz": self.spikes / self.cells / (dt_ms / 1000)} if self.cells else {}
+        spikes, cells = int(self.spikes), int(self.cells)
+        return {"rate_hz": spikes / cells / (dt_ms / 1000)} if cells else {}
 
     def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
         if not isinstance(fired, Tensor) or fired.dim() < 3:
             return
         if fired.shape[:2] == (self._steps, len(self._durations)):
             fired = fired.detach().flatten(2)
-            self.spikes += count_spikes(fired, self._durations)
-            self.cells += self._own * fired.shape[2]
+            # Not in place: the sums begin on the CPU.
+            self.spikes = self.spikes + count_spikes(fired, self._durations)
+            self.cells = self.cells + self._own * fired.shape[2]

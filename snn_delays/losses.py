@@ -139,11 +139,13 @@ def binary_cross_entropy(
     return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
 
 
-def count_spikes(fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]) -> int:
+def count_spikes(
+    fired: Float[Tensor, "time batch neurons"], lengths: Int[Tensor, " batch"]
+) -> Int[Tensor, ""]:
     """Spikes of all samples within their own ``lengths``; as for ``sum_softmax``."""
     # Rows in single precision, which is exact, and their sum in whole numbers.
     rows = fired.sum(2, keepdim=True, dtype=torch.float32) * _counted(fired, lengths)
-    return int(rows.long().sum())
+    return rows.long().sum()
 
 
 def _potentials(v: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Tally:
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Take the scores and labels of a batch."""
-        self.answers.append((scores.detach().cpu(), labels.cpu()))
+        self.answers.append((scores.detach(), labels))
 
     def so_far(self) -> float | None:
         """The score of what came until now; ``None`` where it is not told before the end."""
@@ -34,7 +34,7 @@ class Tally:
 
     def score(self) -> float:
         """The score of all that came."""
-        scores, labels = (torch.cat(part) for part in zip(*self.answers, strict=True))
+        scores, labels = (torch.cat(part).cpu() for part in zip(*self.answers, strict=True))
         return self.task.score(scores, labels)
 
 
@@ -126,14 +126,15 @@ class _Right(Tally):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.right, self.seen = 0, 0
+        self.right, self.seen = torch.zeros((), dtype=torch.long), 0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        self.right += int((self.task.answers(scores) == labels).sum())
+        # It stays where the scores are until it is asked for, so that no batch waits for a GPU.
+        self.right = self.right + (self.task.answers(scores.detach()) == labels).sum()
         self.seen += len(labels)
 
     def so_far(self) -> float:
-        return self.right / self.seen
+        return int(self.right) / max(self.seen, 1)
 
     def score(self) -> float:
         return self.so_far()

@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader
 from snn_delays import optimisation
 from snn_delays import training_checks as checks
 from snn_delays.callbacks import Callback, Checkpoints, Training
-from snn_delays.data import SpikeData
+from snn_delays.data import SpikeData, Split
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
 from snn_delays.firing import Firing
 from snn_delays.interpolation import Rounding, first_sigma
+from snn_delays.late import Late, Mean
 from snn_delays.layers.networks import clamp_delays_, delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
@@ -126,6 +127,7 @@ def fit(
     training = Training(net, epochs, config, optimisation=optimisers, metric=metric)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     model, *steppers = fabric.setup(net, *moved)
+    train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
@@ -140,9 +142,10 @@ def fit(
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
-            before, seen, total_loss, tally = _delays(net), 0, 0.0, task.tally()
+            before, last = _delays(net), None
+            training.mean_loss, training.tally = Mean(), task.tally()
             net.train()
-            loader = _loader(data, batch_size)
+            loader = _loader(train, batch_size)
             training.batches = len(loader)
             with Firing(net) as firing:
                 for training.batch, sparse in enumerate(loader, start=1):
@@ -158,37 +161,36 @@ def fit(
                     fabric.backward(whole)
                     for stepper in steppers:
                         stepper.step()
-                    seen += len(batch.labels)
-                    total_loss += of_batch.item() * len(batch.labels)
+                    training.mean_loss.add(of_batch, len(batch.labels))
                     # Of a sample mixed of two, the label of the greater part counts as right.
-                    tally.add(scores, batch.labels)
-                    if not math.isfinite(whole.item()):
-                        raise UsageError(
-                            f"fit: the loss is {whole.item()} in epoch {training.epoch}. Lower "
-                            f"weight_lr (now {weight_lr:g}) and train again."
-                        )
+                    training.tally.add(scores, batch.labels)
+                    # Of a GPU a batch later, when it need not be waited for.
+                    told, last = (last if whole.is_cuda else Late(whole)), Late(whole)
+                    if told is not None:
+                        _require_finite(float(told), training.epoch, weight_lr)
                     clamp_delays_(net)
-                    training.loss, training.score = total_loss / seen, tally.so_far()
                     for callback in callbacks:
                         callback.on_batch(training)
+            if last is not None:
+                _require_finite(float(last), training.epoch, weight_lr)
             if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
             row: Row = {"epoch": training.epoch, "sigma": sigma}
-            row |= {"loss": training.loss, metric: tally.score()}
+            row |= {"loss": training.loss, metric: training.tally.score()}
             row |= firing.rate_hz(data.dt_ms)
             row["delay_change"] = _mean_change(before, _delays(net))
             row |= optimisation.rates(net, timed)
             for timetable in timetables:
                 timetable.step()
-            validation = evaluate(rounded(net), data.valid, batch_size, **answers)
+            validation = evaluate(rounded(net), valid, batch_size, **answers)
             row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             row["seconds"] = time.perf_counter() - began
             rows.append(row)
             for callback in callbacks:
                 callback.on_epoch(training)
         if delay_layers(net):
-            as_trained = evaluate(net, data.valid, batch_size, **answers).score
+            as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )
@@ -201,8 +203,16 @@ def published_schedule(net: nn.Module) -> Exponential:
     return Exponential(first_sigma(longest))
 
 
-def _loader(data: SpikeData, batch_size: int) -> DataLoader[Any]:
-    split, whole = data.train, len(data.train) > batch_size
+def _require_finite(loss: float, epoch: int, weight_lr: float) -> None:
+    if not math.isfinite(loss):
+        raise UsageError(
+            f"fit: the loss is {loss} in epoch {epoch}. Lower weight_lr (now {weight_lr:g}) and "
+            "train again."
+        )
+
+
+def _loader(split: Split, batch_size: int) -> DataLoader[Any]:
+    whole = len(split) > batch_size
     return DataLoader(split, batch_size, shuffle=True, drop_last=whole, collate_fn=split.sparse)
 
 

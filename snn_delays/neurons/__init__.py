@@ -1,4 +1,4 @@
-"""The neurons between delay layers: SpikingJelly's, quick on the CPU, and a leaky readout."""
+"""The neurons between delay layers: SpikingJelly's, quick on CPUs and GPUs, and a leaky readout."""
 
 from importlib import import_module
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from snn_delays.neurons import described
 from snn_delays.neurons.described import Parameters, Scalars
-from snn_delays.neurons.li import leaky
 from snn_delays.neurons.lif import LIFNode, checked, published
 from snn_delays.neurons.lif import describe as describe_lif
 from snn_delays.neurons.swept import remembered, steps
+from snn_delays.ops.leaky import leaky
 
 
 class CuBaLIFNode(LIFNode):
@@ -39,9 +38,9 @@ class CuBaLIFNode(LIFNode):
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
         self.i = remembered(self, x_seq, x_seq.shape[1:], "i")
-        currents = leaky(x_seq, 1 - 1 / self.tau_syn, self.i)
-        if currents:
-            self.i, x_seq = currents[-1], torch.stack(currents)
+        if len(x_seq):
+            x_seq = leaky(x_seq, 1 - 1 / self.tau_syn, self.i)
+            self.i = x_seq[-1].clone()
         return super().multi_step_forward(x_seq, *args, **kwargs)
 
     def single_step_forward(self, x: Tensor, *args: Tensor, **kwargs: object) -> Tensor:

@@ -14,6 +14,7 @@ from snn_delays.errors import UsageError
 from snn_delays.neurons import described
 from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.swept import remembered, steps
+from snn_delays.ops.leaky import leaky
 from snn_delays.state import Stateful
 
 
@@ -53,20 +54,11 @@ class LeakyReadout(Stateful, base.MemoryModule):
         if x.shape[0] == 0:
             return x
         found = leaky(x, 1 - 1 / self.tau, remembered(self, x, x.shape[1:]))
-        self.v = found[-1]
-        return torch.stack(found)
+        self.v = found[-1].clone()  # not a view, which would keep every step
+        return found
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, step_mode={self.step_mode}"
-
-
-def leaky(x: Tensor, beta: float, v: Tensor) -> list[Tensor]:
-    """v[t] = beta · v[t−1] + x[t], of every step."""
-    found = []
-    for step in x:
-        v = beta * v + step
-        found.append(v)
-    return found
 
 
 def describe(node: LeakyReadout) -> described.Values:

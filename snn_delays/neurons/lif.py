@@ -19,7 +19,7 @@ from snn_delays.ops import surrogates
 
 
 class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
-    """SpikingJelly's ``LIFNode``, quick on the CPU; see ``Swept``."""
+    """SpikingJelly's ``LIFNode``, quick on CPUs and GPUs; see ``Swept``."""
 
     tau: float
 
@@ -28,7 +28,7 @@ class LIFNode(Swept, neuron.LIFNode):  # pyright: ignore[reportIncompatibleMetho
 
 
 class ParametricLIFNode(Swept, neuron.ParametricLIFNode):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
-    """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick on the CPU, see ``Swept``."""
+    """SpikingJelly's ``ParametricLIFNode``, which learns τ; quick, see ``Swept``."""
 
     def __init__(self, init_tau: float = 2.0, *args: Any, **kwargs: Any) -> None:
         super().__init__(init_tau, *args, **kwargs)

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
-from snn_delays.eager import differentiated, for_loops, readable
+from snn_delays.eager import differentiated, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
 from snn_delays.ops import surrogates
@@ -19,11 +19,13 @@ from snn_delays.state import Stateful, trainable
 
 
 class Swept(Stateful):
-    """A SpikingJelly node with the whole sequence in one compiled sweep on the CPU.
+    """A SpikingJelly node with the whole sequence in one compiled sweep: by numba on the CPU, by
+    Triton on a GPU.
 
     The same arguments and numbers. Tensors whose numbers cannot be read (traced, fake, in
-    ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (GPUs,
-    surrogates that ``ops/surrogates.py`` lacks, half precision) runs as SpikingJelly runs it.
+    ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (other
+    devices, surrogates that ``ops/surrogates.py`` lacks, half precision) runs as SpikingJelly
+    runs it.
     """
 
     v: Tensor | float
@@ -85,9 +87,9 @@ class Swept(Stateful):
                 self._require_differentiable(function)
             return None
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-            known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-            return self._sweep if scan.AVAILABLE and known else None
-        if scan.AVAILABLE and for_loops(x):
+            known = x.dtype in (torch.float32, torch.float64) and scan.LOOPS.on(x.device.type)
+            return self._sweep if known else None
+        if scan.LOOPS.take(x):
             return self._sweep
         return None if readable(x) else self._loop
 
@@ -113,7 +115,7 @@ class Swept(Stateful):
     def _sweep(self, x_seq: Tensor) -> Tensor:
         v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), self._inverse_tau()
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
-            settings = float(inverse_tau), self.decay_input, *self._reset()
+            settings = inverse_tau, self.decay_input, *self._reset()
             spikes, _, self.v = scan.sweep(x_seq, v, *settings)
             return spikes
         firing, number = self._firing(), torch.as_tensor(inverse_tau, dtype=torch.float64)

@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snn_delays.eager import for_loops
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import Loops
 from snn_delays.ops.lif import Firing, after_reset
 from snn_delays.ops.surrogates import spikes_of
 from snn_delays.ops.twice import gradients, in_torch
 
-adaptive_cpu = loops("adaptive_cpu")  # None: the loop in torch serves.
+# Where there are none, the loop in torch serves.
+LOOPS = Loops(cpu="adaptive_cpu", cuda="adaptive_gpu")
 
 
 class Cell(NamedTuple):
@@ -60,7 +60,7 @@ class Cell(NamedTuple):
 
 def covers(x: Tensor) -> bool:
     """Whether compiled loops take currents x ``[T, N, C]``."""
-    return adaptive_cpu is not None and x.numel() > 0 and for_loops(x)
+    return x.numel() > 0 and LOOPS.take(x)
 
 
 def scan(
@@ -105,13 +105,10 @@ class _Sweep(torch.autograd.Function):
     def forward(ctx, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         *tensors, firing, before = rest
         cells, (v, w) = torch.stack(tensors[:5]), tensors[5:]
-        spikes, h, drift = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
+        spikes, h, drift = (x.new_empty(x.shape) for _ in range(3))
         v_last = torch.empty_like(v, memory_format=torch.contiguous_format)
         inputs = [one.detach().contiguous() for one in (x, v, w, cells)]
-        use_torch_threads()
-        adaptive_cpu.forward(
-            *(one.numpy() for one in (spikes, h, drift, v_last, *inputs)), *firing[:3], before
-        )
+        LOOPS.call("forward", spikes, h, drift, v_last, *inputs, *firing[:3], before)
         ctx.firing, ctx.before = firing, before
         ctx.save_for_backward(h, drift, x, *tensors)
         return spikes, v_last, drift[-1].clone()
@@ -123,16 +120,11 @@ class _Sweep(torch.autograd.Function):
         if in_torch(grads[0]):
             return *_twice(x, tensors, firing, ctx.before, ctx.needs_input_grad, grads), None, None
         cells, (v, w) = torch.stack(tensors[:5]), tensors[5:]
-        gx, gcells = torch.empty_like(x), x.new_zeros(len(v), *cells.shape)
+        gx, gcells = x.new_empty(x.shape), x.new_zeros(len(v), *cells.shape)
         states = [torch.empty_like(v, memory_format=torch.contiguous_format) for _ in range(2)]
         inputs = [one.detach().contiguous() for one in (*grads, x, h, drift, v, w, cells)]
-        use_torch_threads()
-        adaptive_cpu.backward(
-            *(one.numpy() for one in (gx, *states, gcells, *inputs)),
-            *firing[:3],
-            ctx.before,
-            *firing[3:],
-        )
+        settings = (*firing[:3], ctx.before, *firing[3:])
+        LOOPS.call("backward", gx, *states, gcells, *inputs, *settings)
         return gx, *gcells.sum(0).unbind(0), *states, None, None
 
 

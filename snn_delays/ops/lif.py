@@ -19,15 +19,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import Loops
 from snn_delays.ops.surrogates import spikes_of
 
-lif_cpu = loops("lif_cpu")  # None: SpikingJelly's own nodes serve.
-AVAILABLE = lif_cpu is not None
+LOOPS = Loops(cpu="lif_cpu", cuda="lif_gpu")  # Where there are none, SpikingJelly's nodes serve.
 
 
 class Firing(NamedTuple):
@@ -89,7 +87,7 @@ def after_reset(h: Tensor, spikes: Tensor, firing: Firing) -> Tensor:
 
 
 def sweep(
-    x: Tensor, v_first: Tensor, inverse_tau: float, decay_input: bool, *reset: float
+    x: Tensor, v_first: Tensor, inverse_tau: float | Tensor, decay_input: bool, *reset: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``scan`` in compiled loops, without gradients: spikes, h, and v after the last reset.
 
@@ -101,28 +99,32 @@ def sweep(
     """
     x, v_first = x.detach().contiguous(), v_first.detach().contiguous()
     spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
-    use_torch_threads()
-    lif_cpu.forward(
-        *(_rows(spikes, x), _rows(h, x), v_last.numpy().reshape(-1)),
-        *(_rows(x, x), v_first.numpy().reshape(-1)),
-        *_factors(inverse_tau, decay_input),
+    LOOPS.call(
+        "forward",
+        *(_rows(spikes, x), _rows(h, x), v_last.view(-1), _rows(x, x), v_first.view(-1)),
+        *_factors(_number(inverse_tau), decay_input),
         *reset,
     )
     return spikes, h, v_last
 
 
-def _rows(x: Tensor | None, like: Tensor) -> np.ndarray:
-    """``[T, …] → [T, M]`` as an array; where there is no tensor, one of no steps."""
+def _rows(x: Tensor | None, like: Tensor) -> Tensor:
+    """``[T, …] → [T, M]``; where there is no tensor, one of no steps."""
     x = like.new_empty(0, *like.shape[1:]) if x is None else x.contiguous()
-    # Arrays take a new shape in less time than tensors.
-    return x.numpy().reshape(len(x), like.numel() // len(like))
+    return x.view(len(x), like.numel() // len(like))
+
+
+def _number(inverse_tau: float | Tensor) -> float | Tensor:
+    """What loops take it as: a tensor on a GPU stays there, since to read it is to wait."""
+    there = isinstance(inverse_tau, Tensor) and not inverse_tau.is_cpu
+    return inverse_tau if there else float(inverse_tau)
 
 
 @torch.library.custom_op("snn_delays::lif", mutates_args=())
 def lif(
     x: Tensor, v_first: Tensor, inverse_tau: Tensor, decay_input: bool, firing: list[float]
 ) -> tuple[Tensor, Tensor]:
-    """Spikes and h of ``scan``, with gradients; CPU only.
+    """Spikes and h of ``scan``, with gradients, where ``LOOPS`` are.
 
     Args:
         inverse_tau: 1 / τ, which may be learned; see ``scan``.
@@ -132,7 +134,7 @@ def lif(
         Fang et al., "Incorporating learnable membrane time constant to enhance learning of
         spiking neural networks" (2021, arXiv:2007.05785).
     """
-    spikes, h, _ = sweep(x, v_first, float(inverse_tau), decay_input, *_typed(firing)[:3])
+    spikes, h, _ = sweep(x, v_first, inverse_tau, decay_input, *_typed(firing)[:3])
     return spikes, h
 
 
@@ -150,11 +152,10 @@ def _lif_backward(
     firing: list[float],
 ) -> tuple[Tensor, Tensor]:
     gx, gv_first = torch.empty_like(h), h.new_zeros(h.shape[1:])
-    use_torch_threads()
-    lif_cpu.backward(
-        *(_rows(gx, h), gv_first.numpy().reshape(-1)),
-        *(_rows(gspikes, h), _rows(gh, h), _rows(h, h)),
-        *_factors(float(inverse_tau), decay_input),
+    LOOPS.call(
+        "backward",
+        *(_rows(gx, h), gv_first.view(-1), _rows(gspikes, h), _rows(gh, h), _rows(h, h)),
+        *_factors(_number(inverse_tau), decay_input),
         *_typed(firing),
     )
     return gx, gv_first
@@ -202,6 +203,7 @@ def _backward(ctx, gspikes: Tensor | None, gh: Tensor | None) -> tuple:
 
 lif.register_autograd(_backward, setup_context=_setup)
 lif.register_autocast("cpu", torch.float32)
+lif.register_autocast("cuda", torch.float32)
 
 
 def gradients(

@@ -55,6 +55,19 @@ def basis(sigma: float, max_delay: int, tolerance: float) -> tuple[np.ndarray, n
     return shapes[:rank], series @ shapes[:rank].T
 
 
+@functools.lru_cache(maxsize=256)
+def _basis_there(
+    sigma: float, max_delay: int, tolerance: float, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes, series and the series of ψ's derivative as tensors, copied once: a copy in every
+    pass would make the host wait for a GPU."""
+    shapes, series = basis(sigma, max_delay, tolerance)
+    with torch.inference_mode(False):
+        found = [torch.as_tensor(one) for one in (shapes, series, chebyshev.chebder(series))]
+        shapes, series, slopes = (one.to(device, dtype) for one in found)
+    return shapes, series, slopes
+
+
 def worthwhile(sigma: float, max_delay: int) -> bool:
     """Whether the Gaussians are wide enough; for narrower ones the rank is nearly that of taps."""
     return sigma > max(max_delay / 12, 0.5)
@@ -91,14 +104,15 @@ def mixture(
     max_delay: int,
 ) -> tuple[Float[Tensor, "rank post pre"], Float[Tensor, "rank taps"]]:
     """W and φ of the sums Σ_r W_r[post, pre] · φ_r[j] that kernels are in a basis."""
-    shapes, series = basis(sigma, max_delay, tolerance(product_dtype(weight)))
     # Series in single precision at least; half precision is for the products.
     single = at_least_single(weight.dtype)
     u = inside(delay.to(single), max_delay) * (2 / max_delay) - 1
-    psi = _Series.apply(u, torch.as_tensor(series).to(u))
+    settings = (sigma, max_delay, tolerance(product_dtype(weight)))
+    shapes, series, slopes = _basis_there(*settings, u.device, u.dtype)
+    psi = _Series.apply(u, series, slopes)
     # [rank, post, pre]: the synapses of a pair add up before the product.
     mixed = (weight.to(single).unsqueeze(-1) * psi).sum(2).permute(2, 0, 1)
-    return mixed, torch.as_tensor(shapes).to(u)
+    return mixed, shapes
 
 
 def filtered_product(
@@ -230,16 +244,15 @@ class _Series(torch.autograd.Function):
     """Σ_m series[m] · T_m(u): ``[…] → […, rank]``, as a product with the polynomials' values."""
 
     @staticmethod
-    def forward(ctx, u: Tensor, series: Float[Tensor, "terms rank"]) -> Tensor:
-        ctx.save_for_backward(u, series)
+    def forward(ctx, u: Tensor, series: Float[Tensor, "terms rank"], slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(u, slopes)
         return _polynomials(u, series.shape[0]) @ series
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        u, series = ctx.saved_tensors
-        derivative = torch.as_tensor(chebyshev.chebder(series.double().cpu().numpy())).to(series)
-        slope = _polynomials(u, derivative.shape[0]) @ derivative
-        return (grad * slope).sum(-1), None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        u, slopes = ctx.saved_tensors
+        slope = _polynomials(u, slopes.shape[0]) @ slopes
+        return (grad * slope).sum(-1), None, None
 
 
 def _polynomials(u: Tensor, count: int) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from rich.console import Console
 from torch import nn
 from typed_commands import SHORT, SMALL, Shell
@@ -21,7 +22,9 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
+from snn_delays.late import Mean
 from snn_delays.run_folder import Row
+from snn_delays.tasks import SingleLabel
 from snn_delays.terminal import print_anywhere, print_line
 
 ROW: Row = {
@@ -32,7 +35,10 @@ ROW: Row = {
 
 def at(epoch: int, batch: int, rows: list[Row], epochs: int = 150) -> Training:
     """A training that stands there."""
-    now = {"epoch": epoch, "batch": batch, "batches": 3, "loss": 12.345, "score": 1.0}
+    mean, tally = Mean(), SingleLabel().tally()
+    mean.add(torch.tensor(12.345), 2)
+    tally.add(torch.eye(2), torch.tensor([0, 1]))
+    now = {"epoch": epoch, "batch": batch, "batches": 3, "mean_loss": mean, "tally": tally}
     return Training(nn.Identity(), epochs, {}, [], rows, **now)
 
 

@@ -125,6 +125,13 @@ class Split(Dataset[Item], ABC):
     def sparse(self, indices: Indices) -> CompactBatch:
         """The recordings ``indices``, to be laid out on the device that uses them."""
 
+    def on(self: AnySplit, device: torch.device) -> AnySplit:
+        """The same recordings, laid out on a device without a copy per batch, if they fit there.
+
+        Those of a GPU that has the memory are kept there; else, and on the CPU, it is this split.
+        """
+        return self
+
     def subset(self: AnySplit, indices: Indices, name: str) -> AnySplit:
         """The recordings ``indices``, in that order, as a split of their own; nothing is copied."""
         chosen = self._chosen(indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from snn_delays.arguments import whole_number
 from snn_delays.columns import MOST, column, offsets_of
 from snn_delays.data.splits.batch import SparseBatch
 from snn_delays.data.splits.interface import Indices, Split
+from snn_delays.data.splits.resident import Resident, fits
 from snn_delays.errors import UsageError
 
 _TOGETHER = 1024  # recordings
@@ -75,10 +77,41 @@ class SpikeSplit(Split):
                 f"{owner}: frame must have n_channels = {n_channels} numbers, got {frame}."
             )
         super().__init__(name, frame, labels, speakers, lengths, len(lengths))
+        self._resident: Resident | None = None
+
+    def subset(self, indices: Indices, name: str) -> SpikeSplit:
+        part = super().subset(indices, name)
+        part._resident = None  # which is of all recordings
+        return part
+
+    def on(self, device: torch.device) -> SpikeSplit:
+        columns = [one for one in (self.steps, self.channels, self.counts) if one is not None]
+        sizes = self.offsets.diff()[self._standing(torch.arange(len(self)))]
+        each = sum(one.element_size() for one in columns)
+        return self.held_by(device) if fits(int(sizes.sum()) * each, device) else self
+
+    def held_by(self, device: torch.device) -> SpikeSplit:
+        """The same recordings with their own events on a device, whether or not they fit there."""
+        own, split = self._own(), copy.copy(self)
+        columns = {key: getattr(own, key) for key in ("steps", "channels", "counts")}
+        events = {key: None if one is None else one.to(device) for key, one in columns.items()}
+        of_each = {key: getattr(self, key) for key in ("labels", "lengths", "speakers")}
+        sizes = own.offsets.diff()
+        split._resident = Resident(
+            **events,
+            **{key: one.to(device) for key, one in of_each.items()},
+            first=own.offsets[:-1].to(device),
+            sizes=sizes.to(device),
+            host_sizes=sizes,
+            host_lengths=self.lengths,
+        )
+        return split
 
     def sparse(self, indices: Indices) -> SparseBatch:
         """The events of the recordings ``indices``, and where in a dense batch they go."""
         chosen = self._chosen(indices)
+        if self._resident is not None:
+            return self._resident.batch(chosen, self.frame)
         lengths = self.lengths[chosen]
         n_steps = int(lengths.max()) if len(chosen) else 0
         events, sizes = self._events(chosen)
