@@ -1,4 +1,4 @@
-"""The Python on the pages of docs/ runs as it stands there, most of it on an exported network."""
+"""The Python on the pages of docs/ runs as it stands there, much of it on an exported network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 import timm_models
 import torch
 from drawn_networks import random_network
+from written_pages import DOCS, PAGES, blocks
 
 from snn_delays.deploy import integer_table
 from snn_delays.table import DelayTable, predict, write_table
 from snn_delays.table.simulator.trials import Recording, Sample, trials
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(page.name for page in DOCS.glob("*.md") if "```python" in page.read_text("utf-8"))
+WITH_PYTHON = {page.relative_to(DOCS).as_posix() for page in PAGES if blocks(page, "python")}
+# Those with a test of their own below. All others run, with an exported network at hand.
+LOOKED_AT = set(re.findall(r'names_after\("([^"]+)"\)', Path(__file__).read_text("utf-8")))
 
 
 @pytest.fixture
@@ -41,22 +43,55 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DelayTable:
 def names_after(page: str) -> dict[str, Any]:
     """What the blocks of a page, run one after the other, leave behind."""
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL):
+    for block in blocks(DOCS / page, "python"):
         exec(compile(block, page, "exec"), names)
     return names
 
 
+@pytest.mark.parametrize("page", sorted(WITH_PYTHON - LOOKED_AT))
+def test_page(page: str, table: DelayTable, unchecked: None) -> None:
+    names_after(page)
+
+
 def test_pages_have_code() -> None:
-    pages = [
-        "chips.md",
-        "convolutions.md",
-        "dcls.md",
-        "drop-in.md",
-        "formats.md",
-        "simulator.md",
-        "table-format.md",
-    ]
-    assert [*pages, "torch.md"] == PAGES
+    assert WITH_PYTHON >= LOOKED_AT
+
+
+def test_delays(unchecked: None, capsys: pytest.CaptureFixture[str]) -> None:
+    names_after("tutorials/delays.md")
+    sigmas, answers = capsys.readouterr().out.splitlines()[:2]
+    assert f"# {sigmas}\n" in (DOCS / "tutorials/delays.md").read_text("utf-8")
+    assert answers == "tensor([0, 1])"
+
+
+def test_spikingjelly(
+    unchecked: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = names_after("tutorials/spikingjelly.md")
+    assert names["rows"][-1]["valid_accuracy"] == 1.0
+    assert names["found"].spikes_differing == 0 < names["found"].spikes_total
+    assert capsys.readouterr().out.startswith("320 40 40\n")
+
+
+def test_own_network(
+    capsys: pytest.CaptureFixture[str],
+    unchecked: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = names_after("own-network.md")
+    assert names["rows"][-1]["valid_accuracy"] == 1.0
+    printed = capsys.readouterr().out
+    assert "tensor([0, 1])" in printed
+    assert "torch.Size([96, 2, 2])" in printed
+    assert "epoch  20/20" in printed
+    assert re.search(r"\d+ 0 of [1-9]\d* spikes differ", printed)
+    assert [path.name for path in tmp_path.iterdir()] == ["delays.h5"]
 
 
 def test_chips(table: DelayTable, capsys: pytest.CaptureFixture[str]) -> None:
