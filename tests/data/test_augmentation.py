@@ -164,7 +164,7 @@ def test_the_batch_that_was_given_is_left_alone():
         ("channel_shift", 1.5, "a share of the channels in [0, 1)"),
         ("time_mask", -1, "a whole number of steps >= 0"),
         ("channel_mask", 0.6, "a share of the channels in [0, 0.5]"),
-        ("currents", "drop", "refuse or skip"),
+        ("currents", "drop", "one of refuse, skip"),
         ("cutmix", 1.01, "a number >= 0 and <= 1"),
         ("cutmix", None, "a number >= 0 and <= 1"),
     ],
