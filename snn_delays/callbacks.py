@@ -17,11 +17,10 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from snn_delays.atomic import write_atomically
-from snn_delays.late import Mean
+from snn_delays.epoch import Epoch
 from snn_delays.progress import Progress, load_progress
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
-from snn_delays.tasks import Tally
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
 _READ_EVERY = 0.1  # seconds: as often as a bar is drawn, since to read is to wait for a GPU
@@ -41,7 +40,7 @@ class Training:
         optimisation: the optimisers, then their timetables.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        mean_loss, tally: what ``loss`` and ``score`` are read from.
+        so_far: what this epoch has added up; ``None`` between epochs.
         metric: what the task's score is called: ``accuracy`` or ``mAP``.
     """
 
@@ -53,19 +52,18 @@ class Training:
     epoch: int = 0
     batch: int = 0
     batches: int = 0
-    mean_loss: Mean = field(default_factory=Mean)
-    tally: Tally | None = None
+    so_far: Epoch | None = None
     metric: str = "accuracy"
 
     @property
     def loss(self) -> float:
-        """Mean over this epoch so far. To ask for it makes the host wait for a GPU."""
-        return float(self.mean_loss)
+        """Mean over this epoch so far. To read it makes the host wait for a GPU."""
+        return self.so_far.loss if self.so_far else 0.0
 
     @property
     def score(self) -> float | None:
         """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
-        return None if self.tally is None else self.tally.so_far()
+        return self.so_far.score if self.so_far else None
 
 
 class Callback:

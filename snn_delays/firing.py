@@ -44,6 +44,14 @@ class Firing:
         spikes, cells = int(self.spikes), int(self.cells)
         return {"rate_hz": spikes / cells / (dt_ms / 1000)} if cells else {}
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was counted."""
+        return {"spikes": self.spikes.cpu(), "cells": self.cells.cpu()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Count on from there."""
+        self.spikes, self.cells = state["spikes"], state["cells"]
+
     def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
         if not isinstance(fired, Tensor) or fired.dim() < 3:
             return

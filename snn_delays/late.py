@@ -6,6 +6,8 @@ training that does so in every batch leaves the GPU idle while the next one is p
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,14 @@ class Mean:
     def __float__(self) -> float:
         """The mean of all so far; 0 of none. Waits for a GPU."""
         return float(self._sum) / max(self._count, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, to go on with in another process."""
+        return {"sum": self._sum.cpu(), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._sum, self._count = state["sum"], state["count"]
 
 
 class Late:

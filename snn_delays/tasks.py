@@ -34,8 +34,18 @@ class Tally:
 
     def score(self) -> float:
         """The score of all that came."""
-        scores, labels = (torch.cat(part).cpu() for part in zip(*self.answers, strict=True))
+        there = self.answers[-1][0].device
+        found = [(scores.to(there), labels.to(there)) for scores, labels in self.answers]
+        scores, labels = (torch.cat(part).cpu() for part in zip(*found, strict=True))
         return self.task.score(scores, labels)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that came, to go on with in another process."""
+        return {"answers": [(scores.cpu(), labels.cpu()) for scores, labels in self.answers]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.answers = list(state["answers"])
 
 
 class Task(ABC):
@@ -138,6 +148,12 @@ class _Right(Tally):
 
     def score(self) -> float:
         return self.so_far()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"right": self.right.cpu(), "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.right, self.seen = state["right"], state["seen"]
 
 
 class MultiLabel(Task):

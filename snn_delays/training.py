@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,22 +12,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from snn_delays import optimisation
 from snn_delays import training_checks as checks
+from snn_delays.batches import EpochBatches
 from snn_delays.callbacks import Callback, Checkpoints, Training
-from snn_delays.data import SpikeData, Split
+from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
-from snn_delays.errors import UsageError
-from snn_delays.evaluation import ReadOut, class_scores, evaluate, tail, warn_of_rounding
-from snn_delays.firing import Firing
+from snn_delays.epoch import Epoch
+from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
 from snn_delays.interpolation import Rounding, first_sigma
-from snn_delays.late import Late, Mean
-from snn_delays.layers.networks import clamp_delays_, delay_layers, rounded, set_sigma
+from snn_delays.layers.networks import delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
+from snn_delays.training_step import Step
 
 _log = logging.getLogger("snn_delays")
 
@@ -128,6 +125,9 @@ def fit(
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     model, *steppers = fabric.setup(net, *moved)
     train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
+    asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
+    asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "weight_lr": weight_lr}
+    step = Step(net, fabric, model, steppers, **asked)
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
@@ -138,54 +138,32 @@ def fit(
         if not rows:
             checks.warn_of_first_sigma(net, schedule, epochs)
         for training.epoch in range(len(rows) + 1, epochs + 1):
-            began = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
-            before, last = _delays(net), None
-            training.mean_loss, training.tally = Mean(), task.tally()
             net.train()
-            loader = _loader(train, batch_size)
-            training.batches = len(loader)
-            with Firing(net) as firing:
-                for training.batch, sparse in enumerate(loader, start=1):
+            training.so_far = epoch = Epoch(net, task)
+            batches = EpochBatches(len(train), batch_size)
+            training.batches = len(batches)
+            with epoch.firing:
+                for training.batch, indices in enumerate(batches, start=1):
+                    sparse = train.sparse(indices)
                     for callback in callbacks:
                         callback.on_batch_start(training)
-                    batch, targets = augmentation(fabric.to_device(sparse).dense(), data.n_classes)
-                    firing.expect(len(batch.spikes) + tail(net), batch.lengths + tail(net))
-                    scores = class_scores(net, batch, readout, run=model)
-                    of_batch = loss(scores, targets)
-                    for stepper in steppers:
-                        stepper.zero_grad()
-                    whole = of_batch if regulariser is None else of_batch + regulariser(net)
-                    fabric.backward(whole)
-                    for stepper in steppers:
-                        stepper.step()
-                    training.mean_loss.add(of_batch, len(batch.labels))
-                    # Of a sample mixed of two, the label of the greater part counts as right.
-                    training.tally.add(scores, batch.labels)
-                    # Of a GPU a batch later, when it need not be waited for.
-                    told, last = (last if whole.is_cuda else Late(whole)), Late(whole)
-                    if told is not None:
-                        _require_finite(float(told), training.epoch, weight_lr)
-                    clamp_delays_(net)
+                    step(sparse, training)
                     for callback in callbacks:
                         callback.on_batch(training)
-            if last is not None:
-                _require_finite(float(last), training.epoch, weight_lr)
+            step.settle(training)
             if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
             row: Row = {"epoch": training.epoch, "sigma": sigma}
-            row |= {"loss": training.loss, metric: training.tally.score()}
-            row |= firing.rate_hz(data.dt_ms)
-            row["delay_change"] = _mean_change(before, _delays(net))
-            row |= optimisation.rates(net, timed)
+            row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
             for timetable in timetables:
                 timetable.step()
             validation = evaluate(rounded(net), valid, batch_size, **answers)
             row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
-            row["seconds"] = time.perf_counter() - began
+            row["seconds"] = epoch.seconds
             rows.append(row)
             for callback in callbacks:
                 callback.on_epoch(training)
@@ -203,34 +181,11 @@ def published_schedule(net: nn.Module) -> Exponential:
     return Exponential(first_sigma(longest))
 
 
-def _require_finite(loss: float, epoch: int, weight_lr: float) -> None:
-    if not math.isfinite(loss):
-        raise UsageError(
-            f"fit: the loss is {loss} in epoch {epoch}. Lower weight_lr (now {weight_lr:g}) and "
-            "train again."
-        )
-
-
-def _loader(split: Split, batch_size: int) -> DataLoader[Any]:
-    whole = len(split) > batch_size
-    return DataLoader(split, batch_size, shuffle=True, drop_last=whole, collate_fn=split.sparse)
-
-
 def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:
     """As the schedule has it; but straight through where that was so before ``fit``."""
     for layer, first in zip(delay_layers(net), before_fit, strict=True):
         through = rounding == "none" and first == "straight_through"
         layer.rounding = first if through else rounding
-
-
-def _delays(net: nn.Module) -> list[Tensor]:
-    found = [delay for layer in delay_layers(net) for delay in layer.delay_tensors()]
-    return [delay.detach().clone().flatten() for delay in found]
-
-
-def _mean_change(before: list[Tensor], after: list[Tensor]) -> float:
-    """Mean |Δdelay| in steps over all delays; 0 without delays."""
-    return (torch.cat(after) - torch.cat(before)).abs().mean().item() if before else 0.0
 
 
 def _name(choice: Any) -> str | None:

@@ -22,7 +22,7 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.callbacks import ProgressBar, Training
 from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
-from snn_delays.late import Mean
+from snn_delays.epoch import Epoch
 from snn_delays.run_folder import Row
 from snn_delays.tasks import SingleLabel
 from snn_delays.terminal import print_anywhere, print_line
@@ -35,10 +35,9 @@ ROW: Row = {
 
 def at(epoch: int, batch: int, rows: list[Row], epochs: int = 150) -> Training:
     """A training that stands there."""
-    mean, tally = Mean(), SingleLabel().tally()
-    mean.add(torch.tensor(12.345), 2)
-    tally.add(torch.eye(2), torch.tensor([0, 1]))
-    now = {"epoch": epoch, "batch": batch, "batches": 3, "mean_loss": mean, "tally": tally}
+    so_far = Epoch(nn.Identity(), SingleLabel())
+    so_far.add(torch.tensor(12.345), torch.eye(2), torch.arange(2))
+    now = {"epoch": epoch, "batch": batch, "batches": 3, "so_far": so_far}
     return Training(nn.Identity(), epochs, {}, [], rows, **now)
 
 

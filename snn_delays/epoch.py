@@ -1,0 +1,86 @@
+"""What one epoch of training adds up, batch by batch, and the row of metrics that it makes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn_delays.firing import Firing
+from snn_delays.late import Mean
+from snn_delays.layers.networks import delay_layers
+from snn_delays.tasks import Task
+
+
+class Epoch:
+    """The sums of an epoch. They stay on the network's device until they are asked for.
+
+    What is asked for makes the host wait for a GPU: not in every batch, please.
+
+    Args:
+        net: the network, as the epoch begins with it.
+        task: how answers are judged.
+    """
+
+    def __init__(self, net: nn.Module, task: Task) -> None:
+        self.net, self.metric = net, task.metric
+        self.began = time.perf_counter()
+        self.before = _delays(net)
+        self.seen = self.skipped = 0
+        self.mean_loss = Mean()
+        self.tally, self.firing = task.tally(), Firing(net)
+
+    def add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """Take the answers to some samples, and their mean loss."""
+        self.mean_loss.add(loss, len(labels))
+        self.seen += len(labels)
+        self.tally.add(scores, labels)
+
+    @property
+    def loss(self) -> float:
+        """Mean over the samples so far."""
+        return float(self.mean_loss)
+
+    @property
+    def score(self) -> float | None:
+        """Of the samples so far; ``None`` where it takes the whole epoch to tell."""
+        return self.tally.so_far()
+
+    def metrics(self, dt_ms: float) -> dict[str, float]:
+        """Of the whole epoch."""
+        found = {"loss": self.loss, self.metric: self.tally.score(), **self.firing.rate_hz(dt_ms)}
+        return found | {"delay_change": _mean_change(self.before, _delays(self.net))}
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return time.perf_counter() - self.began
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, to go on with in another process."""
+        return {
+            **{"seen": self.seen, "skipped": self.skipped, "seconds": self.seconds},
+            **{"before": self.before, "loss": self.mean_loss.state_dict()},
+            **{"tally": self.tally.state_dict(), "firing": self.firing.state_dict()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.seen, self.skipped = state["seen"], state["skipped"]
+        self.began = time.perf_counter() - state["seconds"]
+        self.before = [then.to(now) for then, now in zip(state["before"], self.before, strict=True)]
+        self.mean_loss.load_state_dict(state["loss"])
+        self.tally.load_state_dict(state["tally"])
+        self.firing.load_state_dict(state["firing"])
+
+
+def _delays(net: nn.Module) -> list[Tensor]:
+    found = [delay for layer in delay_layers(net) for delay in layer.delay_tensors()]
+    return [delay.detach().clone().flatten() for delay in found]
+
+
+def _mean_change(before: list[Tensor], after: list[Tensor]) -> float:
+    """Mean |Δdelay| in steps over all delays; 0 without delays."""
+    return (torch.cat(after) - torch.cat(before)).abs().mean().item() if before else 0.0
