@@ -24,7 +24,6 @@ from snn_delays.layers.networks import delay_layers, rounded, set_rounding
 from snn_delays.run_folder import RunFolder
 
 
-
 def accuracy(net: nn.Module, data: SpikeData) -> float:
     return 100 * evaluate(net, data.valid).score
 
@@ -49,8 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+")
     options = parser.parse_args()
-    print("| run | as trained | moved to steps | narrow | both: rounded | one layer rounded | "
-          "0.4 to 0.6 from a step |")
+    print(
+        "| run | as trained | moved to steps | narrow | both: rounded | one layer rounded | "
+        "0.4 to 0.6 from a step |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for path in options.runs:
         _, data, net = load_run(RunFolder(path), "last", None)
