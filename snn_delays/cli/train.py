@@ -30,6 +30,7 @@ from snn_delays.cli.model import (
     warn_of_other_data,
     warn_of_other_steps,
 )
+from snn_delays.cli.report import leave_report
 from snn_delays.cli.runs import (
     dataset_root,
     identity,
@@ -42,6 +43,7 @@ from snn_delays.cli.runs import (
 from snn_delays.cli.settings import plain, typed
 from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
 from snn_delays.data import SpikeData
+from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
@@ -142,6 +144,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
         callbacks.TensorBoard(run.tensorboard),
         callbacks.MetricsCsv(run.metrics),
+        DelayHistory(run.delays),
         callbacks.ProgressBar(),
         *rewiring,
     ]
@@ -184,6 +187,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
+    leave_report(run, cfg, data, net, initial)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 

@@ -14,7 +14,7 @@ from typed_commands import Shell
 from snn_delays.cli.settings import CONF
 
 RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
-COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate"]
+COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate", "report"]
 HEADING = "== Configuration (override with key=value) ==\n"
 
 
@@ -43,6 +43,7 @@ def comments(*files: str) -> set[str]:
         (["export"], ["export/table", "export"]),
         (["prepare", "dataset=gsc"], ["dataset/gsc", "prepare"]),
         *((["evaluate"], ["evaluate"]), (["encode"], ["encode"]), (["simulate"], ["simulate"])),
+        (["report"], ["report"]),
     ],
     ids=lambda given: " ".join(given),
 )
