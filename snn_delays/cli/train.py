@@ -30,6 +30,7 @@ from snn_delays.cli.model import (
     warn_of_other_data,
     warn_of_other_steps,
 )
+from snn_delays.cli.report import leave_report
 from snn_delays.cli.runs import (
     dataset_root,
     identity,
@@ -40,8 +41,15 @@ from snn_delays.cli.runs import (
     runs_inside,
 )
 from snn_delays.cli.settings import plain, typed
-from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
+from snn_delays.cli.sweep import (
+    in_sweep,
+    job_folder,
+    keep_settings,
+    requeued,
+    require_best_is_largest,
+)
 from snn_delays.data import SpikeData
+from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
@@ -89,12 +97,15 @@ train = entry(_train, _sweep_folder)
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+    if in_sweep():
+        require_best_is_largest()
     run = _folder_to_train_in(cfg)
-    resumed, trust, progress = cfg.resume, cfg.trust, None
+    again = not cfg.resume and requeued(run)
+    resumed, trust, progress = cfg.resume or again, cfg.trust or again, None
     begun: tuple[SpikeData, nn.Module] | None = None
     kept: dict[str, Any] = {}
     if resumed:
-        cfg = _resumed_config(run, trust=trust)
+        cfg = load_config(run, trust=trust) if again else _resumed_config(run, trust=trust)
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
@@ -142,6 +153,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
         callbacks.TensorBoard(run.tensorboard),
         callbacks.MetricsCsv(run.metrics),
+        DelayHistory(run.delays),
         callbacks.ProgressBar(),
         *rewiring,
     ]
@@ -184,6 +196,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
+    leave_report(run, cfg, data, net, initial)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 

@@ -211,6 +211,10 @@ WRONG = {
         ("run=runs/learned +foo=1", "no such setting: foo"),
         ("run=runs/learned fixed_point=1", "fixed_point must be true or false, got 1."),
     ],
+    "report": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
+    ],
     "simulate": [
         ("run=runs/learned +foo=1", "no such setting: foo"),
         (
