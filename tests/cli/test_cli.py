@@ -172,8 +172,8 @@ WRONG = {
             "augmentation.event_drop must be a number >= 0 and < 1, got 1.",
         ),
         ("+augmentation.blend=1", "augmentation: a setting is unknown or of the wrong kind"),
-        ("augmentation.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
-        ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
+        ("augmentation.channel_shift=far", "must be a share of the channels in [0, 1), got 'far'"),
+        ("augmentation.channel_shift=0.99", "less than the input's 12 channels, got 12"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
         ("neuron.v_reset=low", "v_reset must be null or below neuron.v_threshold, got 'low'"),
         ("dataset.jitter=abc", "jitter must be a number >= 0, got 'abc'"),
@@ -279,7 +279,7 @@ def test_a_data_set_of_ones_own_has_its_own_settings(there: Path, shell: Shell):
 
 @pytest.mark.parametrize(
     "mistake",
-    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=12"],
+    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=0.99"],
 )
 def test_a_mistake_begins_no_run(there: Path, shell: Shell, mistake: str):
     shell.fails("train", *SMALL, *SHORT, "run=runs/mistaken", mistake)
