@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from snn_delays import callbacks
+from snn_delays.board import add_pictures
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import begun_again, finetuned
@@ -41,7 +42,13 @@ from snn_delays.cli.runs import (
     runs_inside,
 )
 from snn_delays.cli.settings import plain, typed
-from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
+from snn_delays.cli.sweep import (
+    in_sweep,
+    job_folder,
+    keep_settings,
+    requeued,
+    require_best_is_largest,
+)
 from snn_delays.data import SpikeData
 from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
@@ -91,12 +98,15 @@ train = entry(_train, _sweep_folder)
 
 def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+    if in_sweep():
+        require_best_is_largest()
     run = _folder_to_train_in(cfg)
-    resumed, trust, progress = cfg.resume, cfg.trust, None
+    again = not cfg.resume and requeued(run)
+    resumed, trust, progress = cfg.resume or again, cfg.trust or again, None
     begun: tuple[SpikeData, nn.Module] | None = None
     kept: dict[str, Any] = {}
     if resumed:
-        cfg = _resumed_config(run, trust=trust)
+        cfg = load_config(run, trust=trust) if again else _resumed_config(run, trust=trust)
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
@@ -142,7 +152,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
 
     beside = [
         _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
-        callbacks.TensorBoard(run.tensorboard),
+        callbacks.TensorBoard(run.tensorboard, saved),
         callbacks.MetricsCsv(run.metrics),
         DelayHistory(run.delays),
         callbacks.ProgressBar(),
@@ -187,6 +197,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     }
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
+    add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
     leave_report(run, cfg, data, net, initial)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
