@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -67,7 +67,14 @@ class Training:
 
 
 class Callback:
-    """What ``fit`` calls; override what you need."""
+    """What ``fit`` calls; override what you need.
+
+    Attributes:
+        everywhere: of several processes that train together, whether each calls it, as what changes
+            the network must be; others, which write or print, are called by the first one alone.
+    """
+
+    everywhere: ClassVar[bool] = False
 
     def on_start(self, training: Training) -> None:
         """Before the first batch, when all arguments have been found to be right."""

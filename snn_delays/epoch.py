@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from snn_delays.firing import Firing
 from snn_delays.late import Mean
 from snn_delays.layers.networks import delay_layers
+from snn_delays.ranks import Ranks
 from snn_delays.tasks import Task
 
 
@@ -52,6 +55,22 @@ class Epoch:
         """Of the whole epoch."""
         found = {"loss": self.loss, self.metric: self.tally.score(), **self.firing.rate_hz(dt_ms)}
         return found | {"delay_change": _mean_change(self.before, _delays(self.net))}
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Make the sums of this process those of all."""
+        if ranks.count == 1:
+            return
+        parts = {"loss": self.mean_loss, "tally": self.tally, "firing": self.firing}
+        mine = {name: part.state_dict() for name, part in parts.items()}
+        mine["epoch"] = {"seen": self.seen, "skipped": self.skipped}
+        states = ranks.gathered(mine)
+        summed = {
+            name: {key: reduce(add, (of[name][key] for of in states)) for key in own}
+            for name, own in mine.items()
+        }
+        for name, part in parts.items():
+            part.load_state_dict(summed[name])
+        self.seen, self.skipped = summed["epoch"]["seen"], summed["epoch"]["skipped"]
 
     @property
     def seconds(self) -> float:

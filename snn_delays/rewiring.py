@@ -36,6 +36,8 @@ class Rewiring(Callback):
             weights that a parametrisation makes of several tensors.
     """
 
+    everywhere = True  # they draw alike, and gradients are those of all processes
+
     def settings(self) -> dict[str, Any]:
         return asdict(self)  # pyright: ignore[reportArgumentType]
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snn_delays import optimisation
+from snn_delays import ranks as processes
 from snn_delays import training_checks as checks
 from snn_delays.batches import EpochBatches
 from snn_delays.callbacks import Callback, Checkpoints, Training
@@ -48,6 +48,9 @@ def fit(
     augmentation: BatchChange | None = None,
     precision: str = "32-true",
     accelerator: str = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    sync_batch_norm: bool = False,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> list[Row]:
@@ -78,6 +81,10 @@ def fit(
             ``None`` as published: not at all.
         precision: Lightning Fabric's: 32-true, bf16-mixed or 16-mixed.
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
+        devices, num_nodes: so many processes train together, ``devices`` on each of the nodes; they
+            must have been started, see ``ranks.py``. ``batch_size`` stays that of all together.
+        sync_batch_norm: whether BatchNorm's mean and variance are those of all processes' samples;
+            else each takes its own, and the running ones are those of the first process.
         seed: of the order of samples, augmentation and dropout. Every epoch has one of its own, so
             that a resumed run needs no generator's state.
         callbacks: see ``callbacks.py``.
@@ -96,6 +103,9 @@ def fit(
         **rates,
         precision=precision,
         accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        sync_batch_norm=sync_batch_norm,
         seed=seed,
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
@@ -109,7 +119,12 @@ def fit(
     else:
         timed = optimisation.own(optimizers, net)
     timetables = [timetable for _, timetable in timed if timetable is not None]
-    idle = ["accelerator", *(rates if optimizers else ())]  # what a resumed run may change
+    idle = [
+        "accelerator",
+        "devices",
+        "num_nodes",
+        *(rates if optimizers else ()),
+    ]  # what a resumed run may change
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
@@ -122,20 +137,31 @@ def fit(
     moved = [optimizer for optimizer, _ in timed]
     optimisers = [*moved, *timetables]
     training = Training(net, epochs, config, optimisation=optimisers, metric=metric)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
+    unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
+    fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
+    ranks = processes.Ranks(fabric)
     model, *steppers = fabric.setup(net, *moved)
     train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "weight_lr": weight_lr}
     step = Step(net, fabric, model, steppers, **asked)
-    callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
+    callbacks = [one for one in callbacks if ranks.first or one.everywhere]
+    callbacks.sort(key=lambda one: not isinstance(one, Checkpoints))
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
     with ExitStack() as ends:
+        if sync_batch_norm and ranks.count > 1:
+            ends.callback(processes.unsync_norms, processes.sync_norms(net))
+        restored = False
         for callback in callbacks:
+            if not (restored or isinstance(callback, Checkpoints)):
+                _restore_alike(ranks, training)
+                restored = True
             callback.on_start(training)
             ends.callback(callback.on_end, training)
-        if not rows:
+        if not restored:
+            _restore_alike(ranks, training)
+        if not rows and ranks.first:
             checks.warn_of_first_sigma(net, schedule, epochs)
         for training.epoch in range(len(rows) + 1, epochs + 1):
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
@@ -145,29 +171,34 @@ def fit(
             training.so_far = epoch = Epoch(net, task)
             batches = EpochBatches(len(train), batch_size)
             training.batches = len(batches)
+            ranks.seed(seed * 1_000_003 + training.epoch - 1)
             with epoch.firing:
                 for training.batch, indices in enumerate(batches, start=1):
-                    sparse = train.sparse(indices)
+                    share = ranks.share(indices, train.lengths)
+                    sparse = train.sparse(share.indices)
                     for callback in callbacks:
                         callback.on_batch_start(training)
-                    step(sparse, training)
+                    step(sparse, training, share)
                     for callback in callbacks:
                         callback.on_batch(training)
             step.settle(training)
             if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
+            epoch.add_up(ranks)
+            ranks.require_same(net)
             row: Row = {"epoch": training.epoch, "sigma": sigma}
             row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
             for timetable in timetables:
                 timetable.step()
-            validation = evaluate(rounded(net), valid, batch_size, **answers)
-            row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
+            if ranks.first:
+                validation = evaluate(rounded(net), valid, batch_size, **answers)
+                row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             row["seconds"] = epoch.seconds
-            rows.append(row)
+            rows.append(ranks.told(row))
             for callback in callbacks:
                 callback.on_epoch(training)
-        if delay_layers(net):
+        if delay_layers(net) and ranks.first:
             as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
@@ -179,6 +210,18 @@ def published_schedule(net: nn.Module) -> Exponential:
     """σ from half the longest kernel to 0.5 steps in a quarter of the epochs."""
     longest = max((layer.max_delay for layer in delay_layers(net)), default=1)
     return Exponential(first_sigma(longest))
+
+
+def _restore_alike(ranks: processes.Ranks, training: Training) -> None:
+    """What the first process goes on from is what all go on from."""
+    if ranks.count == 1:
+        return
+    parts = [training.net, *training.optimisation]
+    states = [processes.on_cpu(part.state_dict()) for part in parts] if ranks.first else []
+    training.rows[:], states = ranks.told((training.rows, states))
+    if not ranks.first:
+        for part, state in zip(parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:

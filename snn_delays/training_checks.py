@@ -17,6 +17,7 @@ from snn_delays.data.splits.change import BatchChange
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
+from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
 from snn_delays.state import reset_memories
@@ -26,7 +27,7 @@ _log = logging.getLogger("snn_delays")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("epochs", "batch_size"), whole(1)),
+    **dict.fromkeys(("epochs", "batch_size", "devices", "num_nodes"), whole(1)),
     **dict.fromkeys(("weight_lr", "weight_decay", "delay_lr"), real(0)),
     "precision": partial(choice, known=PRECISIONS),
     "accelerator": partial(choice, known=ACCELERATORS),
@@ -79,6 +80,15 @@ def require_match(
         raise UsageError(
             f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."
         )
+
+
+def leaves_unused(net: nn.Module, data: SpikeData, readout: ReadOut | None) -> bool:
+    """Whether there are parameters to learn that the scores do not depend on; tried on a copy."""
+    copied = fresh_copy(net).eval()
+    device = next(net.parameters(), torch.empty(0)).device
+    batch = data.train.sparse([int(data.train.lengths.argmax())]).to(device).dense()
+    class_scores(copied, batch, readout).sum().backward()
+    return any(one.requires_grad and one.grad is None for one in copied.parameters())
 
 
 def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:

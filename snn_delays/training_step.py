@@ -11,12 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn_delays.callbacks import Training
-from snn_delays.data.splits.batch import CompactBatch
+from snn_delays.data.splits.batch import Batch, CompactBatch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, tail
 from snn_delays.late import Late
 from snn_delays.layers.networks import clamp_delays_
+from snn_delays.ranks import Share
 
 
 @dataclass
@@ -43,19 +44,24 @@ class Step:
     weight_lr: float
     last: Late | None = None
 
-    def __call__(self, compact: CompactBatch, training: Training) -> None:
-        """Take the step, and add it to what the epoch adds up."""
+    def __call__(self, compact: CompactBatch, training: Training, share: Share) -> None:
+        """Take the step, and add it to what the epoch adds up.
+
+        Args:
+            compact: the samples of ``share``.
+        """
         epoch = training.so_far
         assert epoch is not None
         batch, targets = self.augmentation(self.fabric.to_device(compact).dense(), self.n_classes)
+        batch = _padded(batch, share.steps)
         epoch.firing.expect(len(batch.spikes) + tail(self.net), batch.lengths + tail(self.net))
         scores = class_scores(self.net, batch, self.readout, run=self.model)
         of_batch = self.loss(scores, targets)
         for stepper in self.steppers:
             stepper.zero_grad()
-        whole = of_batch
+        whole = of_batch * share.weight
         if self.regulariser is not None:
-            whole = of_batch + self.regulariser(self.net)
+            whole = whole + self.regulariser(self.net)
         self.fabric.backward(whole)
         for stepper in self.steppers:
             stepper.step()
@@ -78,3 +84,13 @@ class Step:
                 f"fit: the loss is {loss} in epoch {epoch}. Lower weight_lr (now "
                 f"{self.weight_lr:g}) and train again."
             )
+
+
+def _padded(batch: Batch, steps: int | None) -> Batch:
+    """As long as the longest sample of the whole batch, by silence: BatchNorm's statistics are of
+    all steps."""
+    missing = (steps or 0) - len(batch.spikes)
+    if missing <= 0:
+        return batch
+    pads = [0, 0] * (batch.spikes.dim() - 1) + [0, missing]
+    return batch._replace(spikes=nn.functional.pad(batch.spikes, pads))

@@ -23,6 +23,7 @@ def prepare_process() -> None:
     prepare_cpu()
     _keep_to_given_cores()
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def _keep_to_given_cores() -> None:

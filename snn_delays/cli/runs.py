@@ -28,7 +28,7 @@ _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
 # Settings of where a run happens: it may go on elsewhere.
 ELSEWHERE = {
     "dataset": ("root", "cache", "download", "base_url"),
-    "trainer": ("accelerator",),
+    "trainer": ("accelerator", "devices", "num_nodes"),
     "finetune": ("base",),
 }
 log = logging.getLogger("snn_delays")

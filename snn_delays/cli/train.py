@@ -8,7 +8,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from snn_delays.cli.model import (
     warn_of_other_data,
     warn_of_other_steps,
 )
+from snn_delays.cli.processes import run_processes, to_start
 from snn_delays.cli.report import leave_report
 from snn_delays.cli.runs import (
     dataset_root,
@@ -54,6 +55,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
 from snn_delays.progress import load_progress
+from snn_delays.ranks import number
 from snn_delays.report import run as report
 from snn_delays.report.drawings import draw_run
 from snn_delays.run_folder import RunFolder
@@ -65,7 +67,11 @@ from snn_delays.training_checks import checked_settings
 log = logging.getLogger("snn_delays")
 
 
-def _train(cfg: DictConfig) -> float:
+def _train(cfg: DictConfig) -> float | None:
+    if (count := to_start(cfg)) > 1:
+        return run_processes(count)
+    if number():  # the first process speaks for all
+        log.setLevel(logging.ERROR)
     with _run_log() as keep_log:
         return _train_run(cfg, keep_log)
 
@@ -95,8 +101,11 @@ def _sweep_folder(arguments: list[str]) -> list[str]:
 train = entry(_train, _sweep_folder)
 
 
-def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
-    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float | None:
+    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise.
+
+    Of several processes that train together the first one writes, and gives it.
+    """
     if in_sweep():
         require_best_is_largest()
     run = _folder_to_train_in(cfg)
@@ -109,7 +118,9 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
-        with training_in(run.path):  # or refused now, before data are loaded and train.log goes on
+        with (
+            nullcontext() if number() else training_in(run.path)
+        ):  # or refused now, before data are loaded and train.log goes on
             pass
     elif cfg.get("finetune"):
         cfg, run, begun = finetuned(cfg, run.path if in_sweep() else None)
@@ -164,6 +175,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
             log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
         raise
 
+    if number():
+        return None
     metric = data.task.metric
     summary: dict[str, Any] = {
         "test_set": report.test_set(data),
