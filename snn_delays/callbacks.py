@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from snn_delays import board
 from snn_delays.atomic import write_atomically
 from snn_delays.epoch import Epoch
 from snn_delays.progress import Progress, load_progress
@@ -179,10 +180,15 @@ class MetricsCsv(Callback):
 
 
 class TensorBoard(Callback):
-    """Every epoch's metrics as scalars for TensorBoard, in the folder ``path``."""
+    """Every epoch's metrics and delays, and the settings, for TensorBoard (see ``board.py``).
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    Args:
+        path: the folder.
+        settings: what the page HPARAMS shows; ``None`` takes those of ``fit``.
+    """
+
+    def __init__(self, path: Path | str, settings: Mapping[str, Any] | None = None) -> None:
+        self.path, self.hyperparameters = Path(path), settings
 
     def on_start(self, training: Training) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
@@ -192,11 +198,17 @@ class TensorBoard(Callback):
         self.writer = SummaryWriter(str(self.path), purge_step=max(len(training.rows), 1))
         if training.rows:
             self.on_epoch(training)
+            return
+        given = self.hyperparameters
+        given = training.config["settings"] if given is None else given
+        board.add_settings(self.writer, given, ("loss", f"valid_{training.metric}"))
+        board.add_delays(self.writer, training.net, 0)
 
     def on_epoch(self, training: Training) -> None:
         row = training.rows[-1]
         for name, value in row.items():
             self.writer.add_scalar(name, value, int(row["epoch"]))
+        board.add_delays(self.writer, training.net, int(row["epoch"]))
         self.writer.flush()
 
     def on_end(self, training: Training) -> None:

@@ -348,7 +348,7 @@ def epoch(bench: Bench) -> None:
     n, batch = (32, 16) if bench.quick else (8156, 256)
     sizes, *_ = recipe(bench, "SHD")
     shape = (10, sizes[0], 30, sizes[-1]) if bench.quick else (100, sizes[0], 2000, sizes[-1])
-    splits = {
+    splits: dict[str, Any] = {
         name: recordings(many, *shape, name)
         for name, many in (("train", n), ("valid", batch), ("test", batch))
     }

@@ -1,9 +1,11 @@
-"""``snn-delays-report``: a run as one page; training ends with it, too."""
+"""``snn-delays-report``: a run as one page, with which training ends too; or several compared."""
 
 from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,28 +15,33 @@ from torch import nn
 from snn_delays.arguments import whole_number
 from snn_delays.cli.command import entry
 from snn_delays.cli.finetune import begun_again
+from snn_delays.cli.finished import grouped, read_runs
 from snn_delays.cli.model import build_network, described
-from snn_delays.cli.runs import input_range, load_run, require_checkpoint, run_folder
+from snn_delays.cli.runs import find_runs, input_range, load_run
 from snn_delays.cli.settings import path_of, plain
 from snn_delays.cli.sweep import typed_in
 from snn_delays.data import SpikeData
+from snn_delays.delay_history import Count, read_history
 from snn_delays.errors import UsageError
+from snn_delays.report.comparison_page import Compared, comparison_page
 from snn_delays.report.run_page import run_page
 from snn_delays.report.trained import SUMMED, Trained, read_metrics
 from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
-_PAGE = "report.html"
+_PAGE, _COMPARISON = "report.html", "comparison.html"
 _OF_A_CALL = ("run", "resume", "trust")  # no settings of the run
 
 
 def _report(cfg: DictConfig) -> None:
-    require_checkpoint(cfg.checkpoint)
     whole_number("samples", cfg.samples, 1)
     file = None if cfg.file is None else path_of(cfg, "file")
     if file is not None and file.suffix != ".html":
         raise UsageError(f"file must be FILE.html, got {file}.")
-    run = RunFolder(run_folder(cfg.run))
+    runs = find_runs(cfg.run, cfg.checkpoint)
+    if len(runs) > 1:
+        return _compared(runs, file or Path(_COMPARISON))
+    (run,) = runs
     config, data, net = load_run(run, cfg.checkpoint, cfg.root, trust=cfg.trust)
     summary = run.load_summary()
     initial = _first_network(config, data, trust=cfg.trust)
@@ -46,6 +53,31 @@ def _report(cfg: DictConfig) -> None:
 
 
 report = entry(_report)
+
+
+def _compared(folders: Sequence[RunFolder], path: Path) -> None:
+    """The page of several runs, which are only read."""
+    runs = read_runs([one.path for one in folders])
+    missing = [(str(one.path), one.problem) for one in runs if one.problem]
+    test_sets = grouped(runs)
+    if not test_sets:
+        raise UsageError(f"none of {len(runs)} runs has ended: {missing[0][1]}")
+    about = {
+        one.result.run: Compared(
+            read_metrics(RunFolder(one.path).metrics), one.config, _history(one.path)
+        )
+        for one in runs
+        if one.result
+    }
+    comparison_page(test_sets, about, missing).write(path)
+    log.info(f"→ {path}")
+    for run, why in missing:
+        log.warning(f"{run} is left out: {why}")
+
+
+def _history(run: Path) -> Sequence[Count]:
+    path = RunFolder(run).delays
+    return read_history(path) if path.exists() else []
 
 
 def leave_report(

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from snn_delays import callbacks
+from snn_delays.board import add_pictures
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import begun_again, finetuned
@@ -162,7 +163,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float 
 
     beside = [
         _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
-        callbacks.TensorBoard(run.tensorboard),
+        callbacks.TensorBoard(run.tensorboard, saved),
         callbacks.MetricsCsv(run.metrics),
         DelayHistory(run.delays),
         callbacks.ProgressBar(),
@@ -209,6 +210,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float 
     }
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
+    add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
     leave_report(run, cfg, data, net, initial)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]

@@ -5,7 +5,7 @@ taps and channels at once that reads, of x as it lies, rows j · N further up: n
 """
 
 # Triton is not everywhere, and its language is not quite Python.
-# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -167,7 +167,6 @@ def test_a_job_that_failed_is_put_right(here: Path, shell: Shell):
     [
         ("export", ()),
         ("simulate", ()),
-        ("report", ()),
         ("train", ("resume=true",)),
         ("train", ("finetune=quantise",)),
     ],
