@@ -1,7 +1,7 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
-config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous}.ckpt   tensorboard/
-    delays.png    readout.png    positions.png    train.log    export/
+config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous,within}.ckpt
+    tensorboard/    delays.png    readout.png    positions.png    train.log    export/
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class RunFolder:
         self.metrics, self.tensorboard = path / "metrics.csv", path / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
-        """Path of the checkpoint ``"best"``, ``"last"`` or ``"previous"``, the last but one."""
+        """Path of the checkpoint ``"best"``, ``"last"``, ``"previous"``, the last but one, or
+        ``"within"`` an epoch."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def save_config(self, text: str) -> None:
