@@ -114,9 +114,9 @@ def main() -> None:
                     sys.exit(f"{name}.ckpt differs after {kills} kills")
             runs += 1
     print(
-        f"{kills} kills, {within} of them within an epoch, runs that ended: {runs}, of {EPOCHS} epochs: the "
-        f"same bits as a run never killed. {time.perf_counter() - began:.0f} s, of which a run "
-        f"alone takes {lasts:.1f} s."
+        f"{kills} kills, {within} of them within an epoch; runs of {EPOCHS} epochs that have ended "
+        f"with the same bits as one never killed: {runs}. {time.perf_counter() - began:.0f} s in "
+        f"all, {lasts:.1f} s of a run never killed."
     )
 
 

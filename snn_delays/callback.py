@@ -61,6 +61,11 @@ class Training:
         """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
         return self.so_far.score if self.so_far else None
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on from a checkpoint, which ``on_start`` may ask."""
+        return bool(self.rows or self.restored.get("within"))
+
     def within(self) -> dict[str, Any]:
         """Where it stands within the epoch, to go on with in another process."""
         assert self.so_far is not None

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+from snn_delays import board
 from snn_delays.arguments import real_number
 from snn_delays.atomic import write_atomically
 from snn_delays.callback import Callback, Training
@@ -151,24 +152,38 @@ class MetricsCsv(Callback):
 
 
 class TensorBoard(Callback):
-    """Every epoch's metrics as scalars for TensorBoard, in the folder ``path``."""
+    """Every epoch's metrics and delays, and the settings, for TensorBoard (see ``board.py``).
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    Args:
+        path: the folder.
+        settings: what the page HPARAMS shows; ``None`` takes those of ``fit``.
+    """
+
+    def __init__(self, path: Path | str, settings: Mapping[str, Any] | None = None) -> None:
+        self.path, self.hyperparameters = Path(path), settings
 
     def on_start(self, training: Training) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         # What is there of epochs that a resumed run trains again is cut; the last one that it does
-        # not may be missing.
-        self.writer = SummaryWriter(str(self.path), purge_step=max(len(training.rows), 1))
-        if training.rows:
-            self.on_epoch(training)
+        # not may be missing, but not where it goes on within the next, with delays of later.
+        within = bool(training.restored.get("within"))
+        purge_step = max(len(training.rows) + within, 1)
+        self.writer = SummaryWriter(str(self.path), purge_step=purge_step)
+        if training.resumed:
+            if not within:
+                self.on_epoch(training)
+            return
+        given = self.hyperparameters
+        given = training.config["settings"] if given is None else given
+        board.add_settings(self.writer, given, ("loss", f"valid_{training.metric}"))
+        board.add_delays(self.writer, training.net, 0)
 
     def on_epoch(self, training: Training) -> None:
         row = training.rows[-1]
         for name, value in row.items():
             self.writer.add_scalar(name, value, int(row["epoch"]))
+        board.add_delays(self.writer, training.net, int(row["epoch"]))
         self.writer.flush()
 
     def on_end(self, training: Training) -> None:

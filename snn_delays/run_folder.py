@@ -1,7 +1,8 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
 config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous,within}.ckpt
-    tensorboard/    delays.png    readout.png    positions.png    train.log    export/
+    tensorboard/    delays.csv    delays.png    readout.png    positions.png    report.html
+    train.log    export/
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class RunFolder:
         self.path = path
         self.config, self.summary = path / "config.yaml", path / "summary.json"
         self.metrics, self.tensorboard = path / "metrics.csv", path / "tensorboard"
+        self.delays = path / "delays.csv"  # where they stand after every epoch
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint ``"best"``, ``"last"``, ``"previous"``, the last but one, or

@@ -118,7 +118,7 @@ def fit(
     loss = loss or task.loss
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
     before_fit = [layer.rounding for layer in delay_layers(net)]
-    checks.require_match(net, data, readout, augmentation)
+    augmentation = checks.require_match(net, data, readout, augmentation)
     if optimizers is None:
         timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
     else:

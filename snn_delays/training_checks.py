@@ -54,10 +54,11 @@ def checked_settings(**given: Any) -> dict[str, Any]:
 
 def require_match(
     net: nn.Module, data: SpikeData, readout: ReadOut | None, augmentation: BatchChange
-) -> None:
+) -> BatchChange:
     """Refuse a network that cannot answer for the data, or an augmentation that does not suit them.
 
-    Tried on one recording; the network, its mode and all random numbers stay what they were.
+    Tried on one recording; the network, its mode and all random numbers stay what they were. What
+    comes back is the augmentation as it suits the data.
     """
     inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
     must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
@@ -65,7 +66,8 @@ def require_match(
     first, training = data.train.collate(longest), net.training
     device = next(net.parameters(), first.spikes).device
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        augmentation(first, data.n_classes)
+        suited = augmentation.suited(first)
+        suited(first, data.n_classes)
         net.eval()
         parts = [part for part in net.modules() if isinstance(part, base.MemoryModule)]
         hooks = [part.register_forward_pre_hook(_require_step) for part in parts]
@@ -83,6 +85,7 @@ def require_match(
         raise UsageError(
             f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."
         )
+    return suited
 
 
 def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:

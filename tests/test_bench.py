@@ -125,3 +125,16 @@ def test_large_kernels_are_timed_against_the_package() -> None:
     ]
     assert all(float(number) > 0 for row in rows[:-1] for number in row[8:11])
     assert all(float(number) > 0 for number in rows[-1][5:])
+
+
+@pytest.mark.timeout(180)
+def test_a_gpu_is_measured_in_one_command() -> None:
+    """On the CPU in tiny shapes; every table is there, and no figure of ours is missing."""
+    command = [sys.executable, str(BENCH / "gpu.py"), "--quick", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    titles = [line for line in done.stdout.splitlines() if line.startswith("### ")]
+    assert len(titles) == 5, done.stdout
+    assert 'COST["gpu"]: dense 1.0, lowrank' in done.stdout
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| SHD")]
+    assert all(float(cell) > 0 for cell in rows[0][1:])

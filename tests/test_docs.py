@@ -60,7 +60,7 @@ def test_pages_have_code() -> None:
 def test_delays(unchecked: None, capsys: pytest.CaptureFixture[str]) -> None:
     names_after("tutorials/delays.md")
     sigmas, answers = capsys.readouterr().out.splitlines()[:2]
-    assert f"# {sigmas}\n" in (DOCS / "tutorials/delays.md").read_text("utf-8")
+    assert f"\n# {sigmas}\n" in (DOCS / "tutorials/delays.md").read_text("utf-8")
     assert answers == "tensor([0, 1])"
 
 

@@ -50,7 +50,7 @@ def collate(indices):
         torch.manual_seed(indices[0])
         labels = torch.tensor(indices)
         batch = Batch(spikes[:, indices], labels, torch.full_like(labels, 30), labels)
-        batch, _ = Augmentation(time_jitter=1.0, channel_shift=2, cutmix=0.5)(batch, 20)
+        batch, _ = Augmentation(time_jitter=1.0, channel_shift=0.1, cutmix=0.5)(batch, 20)
         functional.reset_net(net)
         return net(batch.spikes)
 

@@ -28,10 +28,10 @@ EVERYTHING = Augmentation(
     event_drop=0.1,
     speed=0.2,
     time_jitter=0.5,
-    channel_jitter=0.5,
-    channel_shift=1,
+    channel_jitter=0.04,
+    channel_shift=0.1,
     time_mask=3,
-    channel_mask=2,
+    channel_mask=0.2,
     cutmix=0.5,
 )
 

@@ -30,8 +30,10 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
     chips = {path.name for path in (site / "snn_delays/table/chips").glob("*.toml")}
     assert chips == {path.name for path in (ROOT / "snn_delays/table/chips").glob("*.toml")}
     assert "loihi1.toml" in chips
+    templates = {path.name for path in (site / "snn_delays/report/page/templates").iterdir()}
+    assert templates == {"page.html", "style.css"}
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
-    for command in ("train", "evaluate", "export", "prepare", "encode", "simulate"):
+    for command in ("train", "evaluate", "export", "prepare", "encode", "simulate", "report"):
         assert (
             f"snn-delays-{command} = snn_delays.cli.commands:{command}" in entry_points.read_text()
         )

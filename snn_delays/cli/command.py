@@ -5,7 +5,6 @@ Hydra lives in the ``cli`` files only: everything below takes plain Python argum
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -20,10 +19,9 @@ from omegaconf import DictConfig
 
 from snn_delays.cli.explain import explain
 from snn_delays.cli.help import helped
+from snn_delays.cli.process import lines_of, prepare_process
 from snn_delays.cli.settings import CONF, require_known
-from snn_delays.cli.sweep import failures, in_sweep, run_job
-from snn_delays.processor import prepare_cpu
-from snn_delays.terminal import print_anywhere
+from snn_delays.cli.sweep import failures, in_sweep, job_number, require_no_failure, run_job
 
 
 def entry(
@@ -45,9 +43,8 @@ def _command(
 ) -> None:
     """Run ``task`` under Hydra; whatever the user got wrong ends in one line and exit code 2."""
     program = f"snn-delays-{config_name}"
-    print_anywhere()
-    prepare_cpu()
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    prepare_process()
+    here = os.getpid()
     traceback_wanted = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing by itself.
 
@@ -74,10 +71,16 @@ def _command(
     # Guarded twice: inside Hydra, which comments on an exception that passes through it, and
     # around it, for what Hydra itself finds wrong.
     def job(cfg: DictConfig) -> Any:
-        print_anywhere()  # a launcher may have started a process of its own
-        if in_sweep():
-            return run_job(lambda: checked(cfg), lambda error: explain(error, config_name))
-        return guarded(checked, cfg)
+        if not in_sweep():
+            return guarded(checked, cfg)
+        if os.getpid() == here:
+            return one_of_several(cfg)
+        prepare_process()  # which a launcher has started
+        with lines_of(job_number()):
+            return one_of_several(cfg)
+
+    def one_of_several(cfg: DictConfig) -> Any:
+        return run_job(lambda: checked(cfg), lambda error: explain(error, config_name))
 
     def started() -> None:
         sys.argv[1:] = arguments = [_readable(argument) for argument in read(sys.argv[1:])]
@@ -85,6 +88,7 @@ def _command(
             return print(f"snn_delays {version('snn-delays')}")
         main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
         helped(arguments, main, config_name)
+        require_no_failure()
 
     guarded(started)
 

@@ -16,6 +16,7 @@ from snn_delays.errors import UsageError, cause_of, one_line
 _PLUGINS = {
     "hydra/launcher": ("joblib", "ray", "ray_aws", "rq", "submitit_local", "submitit_slurm"),
     "hydra/sweeper": ("ax", "nevergrad", "optuna"),
+    "hydra/sweeper/sampler": ("cmaes", "grid", "motpe", "nsgaii", "random", "tpe"),
     "hydra/job_logging": ("colorlog",),
     "hydra/hydra_logging": ("colorlog",),
 }
@@ -44,12 +45,33 @@ def explain(error: BaseException, config_name: str) -> str:
         return _no_such_choice(error.missing_cfg_file, list(error.options))
     if unknown := re.search(r"unexpected keyword argument '([^']+)'", str(error)):
         return unknown_key(unknown[1], None, config_name)
+    if said := _of_launchers(error):
+        return said
     if type(error).__module__.startswith(("hydra", "omegaconf")):
         return one_line(error)
     return (
         f"{type(error).__name__}: {one_line(error)} "
         "(unexpected; set HYDRA_FULL_ERROR=1 to see where, and please report it)"
     )
+
+
+def _of_launchers(error: BaseException) -> str | None:
+    """What those say that start jobs elsewhere; ``None`` of anything else."""
+    name, text = type(error).__name__, one_line(error)
+    if name == "TerminatedWorkerError":
+        return (
+            "the system ended a job's process, and joblib those of the others with it: was there "
+            "memory enough? Go on with what had begun, DIR/0 and DIR/1 for two: -m run=DIR/0,DIR/1 "
+            "resume=true; and with fewer at once: hydra.launcher.n_jobs=1."
+        )
+    if "indeed on a slurm cluster" in text:
+        return (
+            "hydra/launcher=submitit_slurm: there is no srun here. Start it on a login node of the "
+            "cluster, or try the jobs on this machine: hydra/launcher=submitit_local."
+        )
+    if type(error).__module__.startswith("submitit"):
+        return f"a job gave no result: {text}"
+    return None
 
 
 def _no_such_choice(typed: str, options: list[str]) -> str:

@@ -28,6 +28,7 @@ from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
 from snn_delays.report.deployment import chip_report, deployment_report
+from snn_delays.report.deployment_page import deployment_page
 from snn_delays.run_folder import RunFolder
 from snn_delays.table import read_table, write_table
 from snn_delays.table.chips import load_chip
@@ -94,14 +95,17 @@ def _export(cfg: DictConfig) -> None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             # A path that is no text is escaped: JSON's escapes are Python's.
             write_atomically(unproved / "report.json", text.encode(errors="backslashreplace"))
+            about: dict[str, Any] = {"folder": str(folder.path), "metric": data.task.metric}
+            page = deployment_page(report, table, settings.chip, formats, **about)
+            page.write(unproved / "report.html")
     except KeyboardInterrupt:
         log.info(f"Interrupted. {folder.path} is as it was.")
         raise
     files = ", ".join([f"→ {folder.path / 'delays.h5'}", *(f"{one}/" for one in formats)])
     pairs = sum(table.size(one.source) * table.size(one.target) for one in table.projections)
     log.info(
-        f"{files}, sample.npz, report.json: {table.synapses:,} synapses of {pairs:,} pairs of "
-        f"neurons, {size / 1e6:.2f} MB"
+        f"{files}, sample.npz, report.json, report.html: {table.synapses:,} synapses of "
+        f"{pairs:,} pairs of neurons, {size / 1e6:.2f} MB"
     )
 
 

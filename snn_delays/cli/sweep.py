@@ -7,16 +7,19 @@ DIR/0/error.txt       why it failed, in one line
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from snn_delays.atomic import write_atomically
 from snn_delays.cli.console import print_table
-from snn_delays.errors import cause_of
+from snn_delays.errors import UsageError, cause_of
 from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
@@ -34,9 +37,62 @@ class JobFailed(Exception):
         return self.line
 
 
+class Sweeps(Callback):
+    """Remembers the folder of the sweep that this process runs: a sweeper may end well, or badly,
+    without a word on the jobs that failed."""
+
+    folder: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Sweeps.folder = Path(config.hydra.sweep.dir).absolute()
+        for job in _jobs(Sweeps.folder):
+            forget_failure(job)
+
+
+def require_no_failure() -> None:
+    """Of a sweep that has ended.
+
+    Raises:
+        JobFailed: a job of it has failed.
+    """
+    sweep, Sweeps.folder = Sweeps.folder, None
+    if sweep and (failed := [why for job in _jobs(sweep) if (why := why_failed(job))]):
+        raise JobFailed(str(sweep), failed[0])
+
+
+def require_best_is_largest() -> None:
+    """Refuse a search for the settings with the smallest score.
+
+    Raises:
+        UsageError: a sweeper, such as Optuna's, whose direction is not ``maximize``.
+    """
+    given = HydraConfig.get().sweeper.get("direction", "maximize")
+    direction = getattr(given, "name", given)
+    if direction != "maximize":
+        raise UsageError(
+            "hydra.sweeper.direction must be maximize, since a run returns its score on "
+            f"validation, got {direction}. Give that, or hydra/sweeper=best, which has it."
+        )
+
+
+def requeued(run: RunFolder) -> bool:
+    """Whether SLURM has put this very run, typed as it was, back into the queue."""
+    again = os.environ.get("SLURM_RESTART_COUNT", "")
+    if not (again.isdecimal() and int(again)) or not run.config.is_file():
+        return False
+    typed = {one.partition("=")[0]: one for one in HydraConfig.get().overrides.task}
+    typed.pop("run", None)
+    return typed == typed_in(run.path)
+
+
 def in_sweep() -> bool:
     """Whether this run is one of several (-m)."""
     return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job_number() -> str:
+    """The number of this one of several runs."""
+    return str(HydraConfig.get().job.num)
 
 
 def job_folder() -> Path:
@@ -89,18 +145,26 @@ def failures(error: BaseException) -> str | None:
 
     ``None`` if it was no job that failed.
     """
-    cause = cause_of(error, JobFailed)
-    if cause is None:
+    cause, begun = cause_of(error, JobFailed), Sweeps.folder
+    Sweeps.folder = None
+    sweep = cause.sweep if cause else begun
+    jobs = _jobs(sweep) if sweep else []
+    # A sweeper that has no result to go on from says so in words of its own.
+    if not sweep or (cause is None and not (jobs and all(map(why_failed, jobs)))):
         return None
-    jobs = in_order(path.parent for path in cause.sweep.rglob(_SETTINGS))
     rows = [
         [job.name, typed, failure]
         for job, typed in zip(jobs, what_differs(jobs), strict=True)
         if (failure := why_failed(job))
     ]
-    print_table(f"failed in {cause.sweep}", ["job", "settings", "error"], rows)
+    print_table(f"failed in {sweep}", ["job", "settings", "error"], rows)
     others = "; the others have run" if len(rows) < len(jobs) else ""
     return f"{len(rows)} of {len(jobs)} jobs failed{others}."
+
+
+def _jobs(sweep: Path) -> list[Path]:
+    """The folders of the jobs of a sweep."""
+    return in_order(path.parent for path in sweep.rglob(_SETTINGS))
 
 
 def is_job(folder: Path) -> bool:

@@ -7,9 +7,7 @@ import logging
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from logging.handlers import MemoryHandler
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch import nn
 
 from snn_delays import callbacks
 from snn_delays.arguments import real_number
+from snn_delays.board import add_pictures
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import begun_again, finetuned
@@ -31,6 +30,8 @@ from snn_delays.cli.model import (
     warn_of_other_data,
     warn_of_other_steps,
 )
+from snn_delays.cli.report import leave_report
+from snn_delays.cli.run_log import run_log
 from snn_delays.cli.runs import (
     AT_RESUME,
     dataset_root,
@@ -42,8 +43,15 @@ from snn_delays.cli.runs import (
     runs_inside,
 )
 from snn_delays.cli.settings import plain, typed
-from snn_delays.cli.sweep import in_sweep, job_folder, keep_settings
+from snn_delays.cli.sweep import (
+    in_sweep,
+    job_folder,
+    keep_settings,
+    requeued,
+    require_best_is_largest,
+)
 from snn_delays.data import SpikeData
+from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
@@ -53,7 +61,6 @@ from snn_delays.report.drawings import draw_run
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
 from snn_delays.stopping import StopOnSignals, Stopped
-from snn_delays.terminal import ERRORS
 from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
 
@@ -62,7 +69,7 @@ log = logging.getLogger("snn_delays")
 
 def _train(cfg: DictConfig) -> float:
     try:
-        with _run_log() as keep_log, StopOnSignals() as stop:
+        with run_log() as keep_log, StopOnSignals() as stop:
             return _train_run(cfg, keep_log, stop)
     except Stopped as stopped:
         print(f"snn-delays-train: stopped by {stopped.by}", file=sys.stderr)
@@ -98,12 +105,15 @@ def _train_run(
     cfg: DictConfig, keep_log: Callable[[RunFolder], None], stop: StopOnSignals
 ) -> float:
     """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+    if in_sweep():
+        require_best_is_largest()
     run = _folder_to_train_in(cfg)
-    resumed, trust, progress = cfg.resume, cfg.trust, None
+    again = not cfg.resume and requeued(run)
+    resumed, trust, progress = cfg.resume or again, cfg.trust or again, None
     begun: tuple[SpikeData, nn.Module] | None = None
     kept: dict[str, Any] = {}
     if resumed:
-        cfg = _resumed_config(run, cfg, trust=trust)
+        cfg = load_config(run, trust=trust) if again else _resumed_config(run, cfg, trust=trust)
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
@@ -154,8 +164,9 @@ def _train_run(
     beside = [
         _Begun(run, begin, resume=resumed, config=kept or identity(saved), minutes=minutes),
         stop,
-        callbacks.TensorBoard(run.tensorboard),
+        callbacks.TensorBoard(run.tensorboard, saved),
         callbacks.MetricsCsv(run.metrics),
+        DelayHistory(run.delays),
         callbacks.ProgressBar(),
         *rewiring,
     ]
@@ -211,6 +222,8 @@ def _summarised(
     }
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
+    add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
+    leave_report(run, cfg, data, net, initial)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 
@@ -264,28 +277,3 @@ def _resumed_config(run: RunFolder, cfg: DictConfig, *, trust: bool) -> DictConf
         if f"trainer.{key}" in typed():
             OmegaConf.update(config, f"trainer.{key}", cfg.trainer[key], force_add=True)
     return config
-
-
-@contextmanager
-def _run_log() -> Iterator[Callable[[RunFolder], None]]:
-    """Keeps a train.log of all that is logged, once told of which run; of a mistake none."""
-
-    root = logging.getLogger()
-    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
-    files: list[logging.Handler] = []
-
-    def keep(run: RunFolder) -> None:
-        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
-        file.setFormatter(logging.Formatter("%(message)s"))
-        files.append(file)
-        held.setTarget(file)
-        held.flush()
-        held.capacity = 1  # from now on every line at once
-
-    root.addHandler(held)
-    try:
-        yield keep
-    finally:
-        root.removeHandler(held)
-        for handler in (held, *files):
-            handler.close()

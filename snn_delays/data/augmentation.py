@@ -8,7 +8,9 @@ own device.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,12 +18,15 @@ from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.arguments import real, real_number, settle, whole, whole_number
+from snn_delays.arguments import choice, real, real_number, settle, whole, whole_number
 from snn_delays.columns import column
 from snn_delays.data.splits.batch import Batch, laid_out
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 
+_log = logging.getLogger("snn_delays")
+# The strengths of what changes single events.
+_OF_EVENTS = ("event_drop", "speed", "time_jitter", "channel_jitter")
 # Parts into which a change of speed divides a step: few, so that single precision holds a time of
 # up to 65,536 steps exactly and never rounds it up into the next step.
 _PARTS = 256
@@ -43,14 +48,17 @@ class Augmentation(BatchChange):
         event_drop: probability of each event to be lost, in [0, 1).
         speed: durations are multiplied by a factor from 1 / (1 + speed) to 1 + speed.
         time_jitter: every event moves by this standard deviation, in steps.
-        channel_jitter: every event moves by this standard deviation, in channels.
-        channel_shift: recordings move along the channels, at most so many of them.
+        channel_jitter: every event moves by this standard deviation, a share of all channels.
+        channel_shift: recordings move along the channels, at most by this share of them, rounded to
+            whole channels, in [0, 1).
         time_mask: a span of steps falls silent, at most so many and half the recording.
-        channel_mask: a span of channels falls silent, at most so many and half of them.
+        channel_mask: a span of channels falls silent, at most this share of them, rounded, in
+            [0, 0.5].
         cutmix: probability of each recording to get a span of its neighbour, in [0, 1].
+        currents: of the first four, which change single events, where the input are currents:
+            ``"refuse"``, or ``"skip"`` to leave them out, which ``fit`` says once.
 
-    The first four change single events and refuse currents; the others take both. None is for
-    images ``[T, N, C, H, W]``.
+    None is for images ``[T, N, C, H, W]``.
 
     Raises:
         UsageError: a strength out of range.
@@ -60,10 +68,11 @@ class Augmentation(BatchChange):
     speed: float = 0.0
     time_jitter: float = 0.0
     channel_jitter: float = 0.0
-    channel_shift: int = 0
+    channel_shift: float = 0.0
     time_mask: int = 0
-    channel_mask: int = 0
+    channel_mask: float = 0.0
     cutmix: float = 0.0
+    currents: str = "refuse"
 
     def __post_init__(self) -> None:
         settle(
@@ -74,15 +83,26 @@ class Augmentation(BatchChange):
             speed=real(0),
             time_jitter=real(0),
             channel_jitter=real(0),
-            channel_shift=whole(0, unit="channels"),
+            channel_shift=real(0, below=1, must="be a share of the channels in [0, 1)"),
             time_mask=whole(0, unit="steps"),
-            channel_mask=whole(0, unit="channels"),
+            channel_mask=real(0, 0.5, must="be a share of the channels in [0, 0.5]"),
             cutmix=real(0, 1),
+            currents=partial(choice, known=("refuse", "skip")),
         )
+
+    def suited(self, batch: Batch) -> Augmentation:
+        events = {name: 0.0 for name in _OF_EVENTS if getattr(self, name)}
+        if not events or self.currents == "refuse" or not _not_counts(batch.spikes).any():
+            return self
+        _log.info(
+            "augmentation: %s change single events; the input are currents, so they are left out.",
+            ", ".join(events),
+        )
+        return replace(self, **events)
 
     def __call__(self, batch: Batch, n_classes: int) -> tuple[Batch, Tensor]:
         spikes, lengths = batch.spikes, batch.lengths
-        used = [name for name, strength in asdict(self).items() if strength]
+        used = [name for name, strength in self._strengths().items() if strength]
         if not used:
             return batch, batch.labels
         if spikes.ndim > 3:
@@ -100,16 +120,19 @@ class Augmentation(BatchChange):
             if self.time_jitter:
                 events = time_jitter(events, lengths, self.time_jitter)
             if self.channel_jitter:
-                events = channel_jitter(events, channels, self.channel_jitter)
+                events = channel_jitter(events, channels, self.channel_jitter * channels)
             spikes = events.dense(int(lengths.max()), recordings, channels)
         if self.channel_shift:
-            spikes = channel_shift(spikes, self.channel_shift)
+            spikes = channel_shift(spikes, round(self.channel_shift * channels))
         if self.time_mask:
             spikes = time_mask(spikes, lengths, self.time_mask)
         if self.channel_mask:
-            spikes = channel_mask(spikes, self.channel_mask)
+            spikes = channel_mask(spikes, round(self.channel_mask * channels))
         batch = batch._replace(spikes=spikes, lengths=lengths)
         return cutmix(batch, n_classes, self.cutmix) if self.cutmix else (batch, batch.labels)
+
+    def _strengths(self) -> dict[str, float]:
+        return {name: one for name, one in asdict(self).items() if name != "currents"}
 
 
 class Events(NamedTuple):
@@ -131,12 +154,12 @@ def list_events(spikes: Spikes) -> Events:
     """The events that spike counts ``[T, N, C]`` stand for, by step, recording and channel."""
     cells = spikes.flatten().nonzero().squeeze(1)
     counts = spikes.flatten().index_select(0, cells)
-    wrong = ~((counts > 0) & (counts == counts.floor()) & counts.isfinite())
+    wrong = _not_counts(counts)
     if wrong.any():
         raise UsageError(
             "augmentation: event_drop, speed, time_jitter and channel_jitter change single events, "
             f"but the input holds currents, such as {counts[wrong][0].item():g}: expected spike "
-            "counts. Set these four to 0, or have the data set encoded as spikes."
+            "counts. Set augmentation.currents=skip, or have the data set encoded as spikes."
         )
     recordings, channels = spikes.shape[1:]
     cells = cells.to(_counting(spikes.numel()))
@@ -144,6 +167,11 @@ def list_events(spikes: Spikes) -> Events:
     once = Events((rows // recordings).int(), (rows % recordings).int(), (cells % channels).int())
     each = torch.repeat_interleave(counts.long())  # k times the index of a cell that counts k
     return Events(*(part.index_select(0, each) for part in once))
+
+
+def _not_counts(values: Tensor) -> Tensor:
+    """Where there is something that no number of events can be."""
+    return (values != 0) & ~((values > 0) & (values == values.floor()) & values.isfinite())
 
 
 def event_drop(events: Events, probability: float) -> Events:

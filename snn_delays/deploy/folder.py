@@ -14,7 +14,10 @@ from pathlib import Path
 from snn_delays.errors import UsageError, refusal
 
 # What an export may hold. Whatever else lies in the folder is its owner's and stays …
-NAMES = ("delays.h5", "sample.npz", "report.json", "csv", "pynn", "sonata", "nir")
+NAMES = (
+    *("delays.h5", "sample.npz", "report.json", "report.html"),
+    *("csv", "pynn", "sonata", "nir"),
+)
 # … also in the folders of formats, whose own files these are, and one for each projection.
 OF_FORMATS = (
     *("network.json", "neurons_*.csv", "network.nir", "circuit_config.json"),

@@ -2,7 +2,8 @@
 
 Costs max_delay + 1 matrix products per step, whatever σ is; the arithmetic runs at the machine's
 peak, so that only an algorithm that does less work can beat it. Where x are spikes, two of the
-three convolutions of a training step can: they multiply only what is not zero.
+three convolutions of a training step can: they multiply only what is not zero. On GPUs the three
+are kernels of ``ops/dense_gpu.py``, whose time does not hang on what cuDNN finds for a shape.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from torch.nn import functional as F
 
 from snn_delays.eager import autocasts, for_loops
 from snn_delays.ops import spikes
+from snn_delays.ops.compiled import Loops
 from snn_delays.ops.twice import gradients, in_torch
+
+LOOPS = Loops(cpu=None, cuda="dense_gpu")
+# Numbers of a tensor that kernels can count.
+MOST = 2**31
 
 # Steps whose gradient stays in the cache while all taps add to it, and steps whose spikes do.
 BLOCK, SPIKES_BLOCK = 16, 4
@@ -31,7 +37,17 @@ def convolve(
         x = x.contiguous()
         if spikes.few(x, spikes.per_block(x.detach(), x.shape[0])):
             return _SpikeConvolution.apply(x, kernel)  # pyright: ignore[reportReturnType]
+    if _for_kernels(x, kernel):
+        return _ShiftedProducts.apply(x, kernel)  # pyright: ignore[reportReturnType]
     return product(x, kernel)
+
+
+def _for_kernels(x: Tensor, kernel: Tensor) -> bool:
+    """Whether kernels of a GPU take these, which know single precision and few formats."""
+    if x.dtype is not torch.float32 or kernel.shape[2] == 1 or not LOOPS.take(x, kernel):
+        return False
+    most = x.shape[0] * x.shape[1] * max(kernel.shape[0], kernel.shape[1])
+    return not autocasts(x) and most < MOST
 
 
 def product(
@@ -72,3 +88,41 @@ class _SpikeConvolution(torch.autograd.Function):
             gmatrices = spikes.Channels(x, SPIKES_BLOCK).correlate(grad, kernel.shape[2])
             gkernel = gmatrices.permute(2, 1, 0)
         return gx, gkernel
+
+
+class _ShiftedProducts(torch.autograd.Function):
+    """The same on a GPU.
+
+    As in convolutions of torch ``torch.backends.cudnn.allow_tf32`` says whether factors are cut to
+    the 10 bits of TF32. If not, three products of such parts make up for what is cut.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x, kernel)
+        y = x.new_empty(*x.shape[:2], kernel.shape[0])
+        matrices = kernel.detach().permute(2, 0, 1).contiguous()
+        LOOPS.call("product", y, x.detach(), matrices, False, _precision())
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, kernel = ctx.saved_tensors
+        if in_torch(grad):
+            return gradients(product, (x, kernel), ctx.needs_input_grad, grad)
+        grad, gx, gkernel = grad.contiguous(), None, None
+        if ctx.needs_input_grad[0]:
+            gx = torch.empty_like(x)
+            matrices = kernel.detach().permute(2, 1, 0).contiguous()
+            LOOPS.call("product", gx, grad, matrices, True, _precision())
+        if ctx.needs_input_grad[1]:
+            post, pre, taps = kernel.shape
+            sums = x.new_empty(taps, post, pre)
+            LOOPS.call("sums", sums, grad, x.detach(), _precision())
+            gkernel = sums.permute(1, 2, 0)
+        return gx, gkernel
+
+
+def _precision() -> str:
+    return "tf32" if torch.backends.cudnn.allow_tf32 else "tf32x3"

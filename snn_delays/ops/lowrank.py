@@ -27,8 +27,8 @@ from snn_delays.ops import dense, spikes
 from snn_delays.ops.twice import gradients, in_torch
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
-# long ones make larger matrix products.
-BLOCK = 8
+# long ones make larger matrix products, which on a GPU are few launches.
+BLOCK, BLOCK_ON_GPU = 8, 34
 
 
 @functools.lru_cache(maxsize=256)
@@ -150,9 +150,10 @@ class _FilteredProduct(torch.autograd.Function):
         rank, post, _ = mixed.shape
         y = x.new_zeros(x.shape[0], x.shape[1] * post, dtype=at_least_single(x.dtype))
         matrices = mixed.transpose(1, 2).contiguous()
-        counts = spikes.per_block(x, BLOCK)
+        block_steps = _block_steps(x)
+        counts = spikes.per_block(x, block_steps)
         sparse = spikes.fits(post) and spikes.few(x, counts)
-        scratch = x.new_empty(rank * BLOCK * x.shape[1], post)
+        scratch = x.new_empty(rank * block_steps * x.shape[1], post)
         for number, (block, window, band) in enumerate(_blocks(x, shapes)):
             if counts is not None and not counts[number]:
                 continue
@@ -176,10 +177,11 @@ class _FilteredProduct(torch.autograd.Function):
         gx = torch.empty_like(x) if of_x else None
         single = at_least_single(x.dtype)
         gmatrices = mixed.new_zeros(rank, pre, post, dtype=single) if of_mixed else None
-        counts = spikes.per_block(x, BLOCK)
+        block_steps = _block_steps(x)
+        counts = spikes.per_block(x, block_steps)
         sparse = of_mixed and spikes.fits(post) and spikes.few(x, counts)
-        channels = spikes.Channels(x, BLOCK) if sparse else None
-        scratch = x.new_empty(rank * BLOCK, x.shape[1] * post)
+        channels = spikes.Channels(x, block_steps) if sparse else None
+        scratch = x.new_empty(rank * block_steps, x.shape[1] * post)
         for number, (block, window, band) in enumerate(_blocks(x, shapes)):
             rows = x[block].flatten(0, 1)
             silent = counts is not None and not counts[number]
@@ -222,15 +224,20 @@ def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
 
     The filter matrix ``[rank · block, window]`` has φ_r[j] in row (r, t) and column t + j.
     """
-    steps = x.shape[0]
+    steps, block_steps = x.shape[0], _block_steps(x)
     rank, taps = shapes.shape
-    band = shapes.new_zeros(rank, BLOCK, BLOCK + taps - 1)
-    for t in range(BLOCK):
-        band[:, t, t : t + taps] = shapes
-    for block in spikes.blocks(steps, BLOCK):
-        reach = min(block.start + BLOCK + taps - 1, steps)
+    band = shapes.new_zeros(rank, block_steps, block_steps + taps - 1)
+    band.as_strided((rank, block_steps, taps), (band.stride(0), band.stride(1) + 1, 1)).copy_(
+        shapes.unsqueeze(1)
+    )
+    for block in spikes.blocks(steps, block_steps):
+        reach = min(block.start + block_steps + taps - 1, steps)
         filters = band[:, : block.stop - block.start, : reach - block.start].flatten(0, 1)
         yield block, slice(block.start, reach), filters
+
+
+def _block_steps(x: Tensor) -> int:
+    return BLOCK if x.is_cpu else min(BLOCK_ON_GPU, x.shape[0])
 
 
 def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:

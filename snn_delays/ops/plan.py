@@ -24,14 +24,14 @@ METHODS: tuple[str, ...] = tuple(name for name in get_args(Method) if name not i
 BOTH = "axonal+dendritic"  # the one method of delays of both ends
 
 # Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
-# device: scripts/bench/paths.py measures them. On GPUs nothing was measured: one product of
-# ``lowrank`` is taken for one and a half, for its filters. ``turn`` and ``along time`` are what
-# a filter of ``factored`` and each of its taps cost, in columns of a product
-# (scripts/bench/axonal.py).
+# device: scripts/bench/paths.py measures them, and scripts/bench/gpu.py on GPUs, where ``dense`` is
+# one launch in TF32 and a product of ``lowrank`` one of many in full precision. ``turn`` and
+# ``along time`` are what a filter of ``factored`` and each of its taps cost, in columns of a
+# product (scripts/bench/axonal.py).
 COST = {
     "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "turn": 70.0, "along time": 2.0},
     "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "turn": 70.0, "along time": 2.0},
-    "gpu": {"dense": 1.0, "lowrank": 1.5, "turn": 70.0, "along time": 2.0},
+    "gpu": {"dense": 1.0, "lowrank": 8.0, "turn": 70.0, "along time": 2.0},
 }
 
 

@@ -61,7 +61,7 @@ def convolve(
     first, spread = interpolate_window(delay, sigma, max_delay, interpolation, taps)
     inputs = x, weight.unsqueeze(-1) * spread, first.expand(weight.shape), max_delay
     if taps_cpu is None or not x.is_cpu:
-        return _product(*inputs)
+        return dense.convolve(x, _kernel(*inputs[1:]))
     return _ShiftedSum.apply(*inputs)  # pyright: ignore[reportReturnType]
 
 
@@ -72,10 +72,18 @@ def _product(
     max_delay: int,
 ) -> Float[Tensor, "time batch post"]:
     """y[t, post] = Σ c[post, pre, k, q] · x[t − first[post, pre, k] − q, pre], in torch alone."""
+    return dense.product(x, _kernel(coefficients, first, max_delay))
+
+
+def _kernel(
+    coefficients: Float[Tensor, "post pre k width"],
+    first: Int[Tensor, "post pre k"],
+    max_delay: int,
+) -> Float[Tensor, "post pre taps"]:
+    """All taps, most of them 0."""
     index = first.long().unsqueeze(-1) + torch.arange(coefficients.shape[-1], device=first.device)
     kernel = coefficients.new_zeros(*coefficients.shape[:2], max_delay + 1)
-    kernel = kernel.scatter_add(-1, index.flatten(2), coefficients.flatten(2))
-    return dense.product(x, kernel)
+    return kernel.scatter_add(-1, index.flatten(2), coefficients.flatten(2))
 
 
 class _ShiftedSum(torch.autograd.Function):

@@ -9,6 +9,7 @@ from torch import nn
 from snn_delays.data import SpikeData
 from snn_delays.ranged import Spread
 from snn_delays.report import pictures
+from snn_delays.report.course import has_course
 from snn_delays.report.positions import draw_positions
 from snn_delays.report.run import kind_of_delays
 
@@ -17,7 +18,7 @@ def _draw_delays(net: nn.Module, initial: nn.Module, data: SpikeData, folder: Pa
     """``delays.png``, and of recordings with a course in time ``readout.png``."""
     if kind_of_delays(net) != "none":
         pictures.draw_delays(net, initial, data.dt_ms, folder / "delays.png")
-        if pictures.has_course(data):
+        if has_course(data):
             pictures.draw_readout(net, data, folder / "readout.png")
 
 

@@ -8,24 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
-from snn_delays import losses
-from snn_delays.data import Batch, SpikeData
+from snn_delays.data import SpikeData
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError
-from snn_delays.evaluation import output_of, tail
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers, rounded
+from snn_delays.report import course
 from snn_delays.report.figure import saved_figure, whole_numbers
 from snn_delays.report.run import kind_of_delays
 
-_BATCH = 256
 _RIGHT, _WRONG, _OTHER = "tab:blue", "tab:red", "0.75"
 _NETWORKS = ("tab:gray", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
@@ -113,7 +110,7 @@ def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, 
     Raises:
         UsageError: data without answers that grow over time.
     """
-    if not has_course(data):
+    if not course.has_course(data):
         raise UsageError(
             f"plot shows how one answer grows over time, got input of {framed(data.frame)}, "
             f"{int(data.test.lengths.max())} step(s), judged by {data.task.metric}. Leave plot out."
@@ -131,7 +128,7 @@ def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, 
             deployed = rounded(net).eval()
             _draw_scores(axis, name, deployed, data, between="\n")
             axis.set_xlabel("time (steps)")
-            right, lead = _on_all(deployed, data)
+            right, lead = course.right_over_time(deployed, data.test)
             label = f"{name}: {100 * right[-1]:.1f} %"
             accuracies.plot(np.arange(1, len(right) + 1), 100 * right, color=colour, label=label)
             leads.ecdf(lead, color=colour)
@@ -152,13 +149,6 @@ def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, 
             ylabel="share of samples below",
         )
         whole_numbers(accuracies.xaxis)
-
-
-def has_course(data: SpikeData) -> bool:
-    """Whether samples last several steps and have one right class, so that scores of it and the
-    others over time can be drawn."""
-    several = data.task.carries(data.test.labels, data.n_classes).sum(1) != 1
-    return int(data.test.lengths.max()) > 1 and not bool(several.any())
 
 
 def comparable(one: SpikeData, other: SpikeData) -> bool:
@@ -202,7 +192,7 @@ def _draw_scores(
 ) -> None:
     """Scores of all classes on the first test sample, step by step, and what was answered."""
     batch = data.test.collate([0])
-    scores = _scores(net, batch)[:, 0]
+    scores = course.scores(net, batch)[:, 0]
     label, answer = int(batch.labels[0]), int(scores[-1].argmax())
     names = [*data.class_names, *map(str, range(data.n_classes, scores.shape[1]))]
     # What matters is drawn last.
@@ -223,41 +213,6 @@ def _name_lines(axis: Axes) -> None:
     named = {"right class": _RIGHT, "answered instead": _WRONG, "other classes": _OTHER}
     lines = [Line2D([], [], color=colour) for colour in named.values()]
     axis.legend(lines, list(named), loc="upper left")
-
-
-def _on_all(net: nn.Module, data: SpikeData) -> tuple[np.ndarray, np.ndarray]:
-    """Share of right answers after each step ``[T]``; lead of the right class ``[samples]``."""
-    steps = int(data.test.lengths.max()) + tail(net)
-    right, leads = np.zeros(steps), []
-    for first in range(0, len(data.test), _BATCH):
-        batch = data.test.collate(range(first, min(first + _BATCH, len(data.test))))
-        scores = _scores(net, batch)
-        found = (scores.argmax(2) == batch.labels).sum(1).numpy()
-        right += np.pad(found, (0, steps - len(found)), mode="edge")
-        own = batch.labels[:, None]
-        others = scores[-1].scatter(1, own, -torch.inf).amax(1)
-        leads.append((scores[-1].gather(1, own)[:, 0] - others).numpy())
-    return right / len(data.test), np.concatenate(leads)
-
-
-def _scores(net: nn.Module, batch: Batch) -> Tensor:
-    with torch.no_grad():
-        v, lengths, readout = output_of(net, batch)
-    assert isinstance(readout, str)
-    return _gathered(v, lengths, readout)
-
-
-def _gathered(
-    v: Float[Tensor, "time batch classes"], durations: Int[Tensor, " batch"], readout: str
-) -> Float[Tensor, "time batch classes"]:
-    """Class scores if the network had to answer after each step, less their mean over classes.
-
-    Of ``sum_softmax`` that mean is chance. After a sample's own duration its scores stay.
-    """
-    ends = range(1, len(v) + 1)
-    found = [losses.score(v[:end], durations.clamp(max=end), readout) for end in ends]
-    scores = torch.stack(found)
-    return scores - scores.mean(2, keepdim=True)
 
 
 def _synapses(layer: Delayed) -> tuple[np.ndarray, np.ndarray]:

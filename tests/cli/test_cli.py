@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.cli.model import RECIPE_DT_MS
@@ -43,6 +45,20 @@ def test_a_run_leaves_its_files(there: Path):
             assert 0 <= summary["best"][part][kind]["accuracy"] <= 1
     # Nothing else is strewn about.
     assert {path.name for path in there.iterdir()} == {"data", "runs"}
+
+
+def test_tensorboard_has_delays_settings_and_pictures(there: Path):
+    run = there / "runs/learned"
+    found = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert set(found.Tags()["images"]) == {path.stem for path in run.glob("*.png")} >= {"delays"}
+    assert [one.step for one in found.Images("delays")] == [2]
+    histograms = found.Tags()["histograms"]
+    assert histograms
+    assert all(name.startswith("delays/") for name in histograms)
+    content = found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    columns = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert columns["model.delays"].string_value == "learned"
+    assert columns["trainer.epochs"].number_value == 2
 
 
 def test_evaluate_reproduces_the_summary(there: Path, shell: Shell):
@@ -156,8 +172,8 @@ WRONG = {
             "augmentation.event_drop must be a number >= 0 and < 1, got 1.",
         ),
         ("+augmentation.blend=1", "augmentation: a setting is unknown or of the wrong kind"),
-        ("augmentation.channel_shift=far", "must be a whole number of channels >= 0, got 'far'"),
-        ("augmentation.channel_shift=12", "less than the input's 12 channels, got 12"),
+        ("augmentation.channel_shift=far", "must be a share of the channels in [0, 1), got 'far'"),
+        ("augmentation.channel_shift=0.99", "less than the input's 12 channels, got 12"),
         ("trainer.precision=64-true", "32-true, bf16-mixed, 16-mixed, got '64-true'"),
         ("neuron.v_reset=low", "v_reset must be null or below neuron.v_threshold, got 'low'"),
         ("dataset.jitter=abc", "jitter must be a number >= 0, got 'abc'"),
@@ -211,6 +227,10 @@ WRONG = {
         ("run=runs/learned +foo=1", "no such setting: foo"),
         ("run=runs/learned fixed_point=1", "fixed_point must be true or false, got 1."),
     ],
+    "report": [
+        ("run=runs/learned +foo=1", "no such setting: foo"),
+        ("run=runs/learned checkpoint=first", "best or last, got 'first'"),
+    ],
     "simulate": [
         ("run=runs/learned +foo=1", "no such setting: foo"),
         (
@@ -259,7 +279,7 @@ def test_a_data_set_of_ones_own_has_its_own_settings(there: Path, shell: Shell):
 
 @pytest.mark.parametrize(
     "mistake",
-    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=12"],
+    ["trainer.epochs=0", "model.hidden=8", "schedule.end=0.1", "augmentation.channel_shift=0.99"],
 )
 def test_a_mistake_begins_no_run(there: Path, shell: Shell, mistake: str):
     shell.fails("train", *SMALL, *SHORT, "run=runs/mistaken", mistake)

@@ -269,7 +269,7 @@ def test_a_refused_export_leaves_the_last_one(there: Path, shell: Shell):
     # The next one takes its place as a whole: no format of the last is left beside it.
     shell("export", "run=runs/learned", "folder=good", "verify=false", "bits=4")
     assert {path.name for path in Path("good").iterdir()} == {
-        *("delays.h5", "sample.npz", "report.json", "csv"),
+        *("delays.h5", "sample.npz", "report.json", "report.html", "csv"),
     }
 
 

@@ -14,7 +14,7 @@ from typed_commands import Shell
 from snn_delays.cli.settings import CONF
 
 RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
-COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate"]
+COMMANDS = ["train", "evaluate", "compare", "export", "prepare", "encode", "simulate", "report"]
 HEADING = "== Configuration (override with key=value) ==\n"
 
 
@@ -43,6 +43,7 @@ def comments(*files: str) -> set[str]:
         (["export"], ["export/table", "export"]),
         (["prepare", "dataset=gsc"], ["dataset/gsc", "prepare"]),
         *((["evaluate"], ["evaluate"]), (["encode"], ["encode"]), (["simulate"], ["simulate"])),
+        (["report"], ["report"]),
     ],
     ids=lambda given: " ".join(given),
 )
@@ -92,12 +93,14 @@ def test_the_version_is_ours(shell: Shell, command: str):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("hydra/launcher=joblib", "is not installed: pip install hydra-joblib-launcher"),
-        ("hydra/launcher=submitit_slurm", "not installed: pip install hydra-submitit-launcher"),
-        ("hydra/sweeper=optuna", "is not installed: pip install hydra-optuna-sweeper"),
+        ("hydra/launcher=ray_aws", "is not installed: pip install hydra-ray-launcher"),
+        ("hydra/sweeper=ax", "is not installed: pip install hydra-ax-sweeper"),
         ("hydra/job_logging=colorlog", "is not installed: pip install hydra-colorlog"),
-        ("hydra/launcher=job", "no such hydra/launcher: job; choose basic. Packages have others: "),
-        ("hydra/launcher=job", "joblib (hydra-joblib-launcher), ray (hydra-ray-launcher),"),
+        (
+            "hydra/launcher=job",
+            "no such hydra/launcher: job; choose basic, joblib, submitit_l",
+        ),
+        ("hydra/launcher=job", "Packages have others: joblib (hydra-joblib-launcher), ray (hydra"),
         ("lr=0.1", "no such setting: lr; did you mean trainer.weight_lr or trainer.delay_lr?"),
         ("trainer.lr=0.1", "did you mean trainer.weight_lr or trainer.delay_lr?"),
         ("+lr=0.1", "did you mean trainer.weight_lr or trainer.delay_lr?"),
@@ -112,7 +115,7 @@ def test_the_version_is_ours(shell: Shell, command: str):
             "neuron.tau_ms, neuron.tau_syn_ms, neuron.tau_v_ms or neuron.tau_w_ms?",
         ),
         ("experiment=shdd", f"no such experiment: shdd; choose {', '.join(RECIPES[:4])},"),
-        ("-m hydra/launcher=joblib seed=0,1", "pip install hydra-joblib-launcher"),
+        ("-m hydra/launcher=ray seed=0,1", "pip install hydra-ray-launcher"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(

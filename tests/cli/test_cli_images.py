@@ -25,6 +25,9 @@ def test_a_run_from_training_to_a_table(
     shell("train", "experiment=digits_dcls", "run=runs/one", *typed)
     assert (tmp_path / "runs/one/positions.png").exists()
     assert not (tmp_path / "runs/one/delays.png").exists()
+    page = (tmp_path / "runs/one/report.html").read_text(encoding="utf-8")
+    assert 'alt="Maps of where elements stand.' in page
+    assert 'id="delays"' not in page
     summary = json.loads((tmp_path / "runs/one/summary.json").read_text())
     assert summary["metric"] == "accuracy"
     assert 0.09 < summary["chance"] < 0.12

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("evaluate",),
     "export": ("export",),
     "simulate": ("simulate",),
+    "report": ("report",),
     "resume": ("train", "resume=true"),
     "finetune": ("train", "finetune=quantise", "finetune.epochs=1"),
 }

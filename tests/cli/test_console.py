@@ -189,11 +189,12 @@ def test_every_command_ends_well_on_an_ascii_terminal(
         ("evaluate", "run=runs/größe"),
         ("export", "run=runs/größe", "chip=loihi2", "delays=clip"),
         ("simulate", "run=runs/größe"),
+        ("report", "run=runs/größe"),
         ("train", "run=runs/größe", "finetune=quantise", "finetune.epochs=1"),
         ("encode", "audio=sound", "output=out.h5", "channels=5", "workers=1"),
     ):
         assert shell.ends(command, *arguments)[::2] == (0, ""), command
-    for command in ("prepare", "train", "evaluate", "export", "simulate", "encode"):
+    for command in ("prepare", "train", "evaluate", "export", "simulate", "report", "encode"):
         before = len(terminal.text)
         assert shell.ends(command, "--help") == (0, "", "")
         assert f"snn-delays-{command}" in terminal.text[before:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,14 @@ EVERYTHING = Augmentation(
     event_drop=0.2,
     speed=0.3,
     time_jitter=2.0,
-    channel_jitter=1.5,
-    channel_shift=1,
+    channel_jitter=0.2,
+    channel_shift=0.13,
     time_mask=5,
-    channel_mask=3,
+    channel_mask=0.4,
     cutmix=0.7,
 )
-ALONE = [Augmentation(**{name: strength}) for name, strength in vars(EVERYTHING).items()]
-NAMES = list(vars(EVERYTHING))
+NAMES = [name for name in vars(EVERYTHING) if name != "currents"]
+ALONE = [Augmentation(**{name: getattr(EVERYTHING, name)}) for name in NAMES]
 CLASSES = 4
 DEVICES = [
     "cpu",
@@ -160,9 +161,10 @@ def test_the_batch_that_was_given_is_left_alone():
         ("speed", math.inf, "a number >= 0"),
         ("time_jitter", "much", "a number >= 0"),
         ("channel_jitter", math.nan, "a number >= 0"),
-        ("channel_shift", 1.5, "a whole number of channels >= 0"),
+        ("channel_shift", 1.5, "a share of the channels in [0, 1)"),
         ("time_mask", -1, "a whole number of steps >= 0"),
-        ("channel_mask", True, "a whole number of channels >= 0"),
+        ("channel_mask", 0.6, "a share of the channels in [0, 0.5]"),
+        ("currents", "drop", "one of refuse, skip"),
         ("cutmix", 1.01, "a number >= 0 and <= 1"),
         ("cutmix", None, "a number >= 0 and <= 1"),
     ],
@@ -173,6 +175,24 @@ def test_impossible_strengths_are_refused_in_one_line(
     with pytest.raises(UsageError) as refused:
         Augmentation(**{name: value})  # pyright: ignore[reportArgumentType]
     assert str(refused.value) == f"augmentation.{name} must be {expected}, got {value!r}."
+
+
+def test_channels_are_counted_in_shares_of_all():
+    batch = batch_on("cpu")
+    for share, channels in ((0.02, 0), (0.1, 1), (0.5, 4)):
+        torch.manual_seed(3)
+        shifted = Augmentation(channel_shift=share)(batch, CLASSES)[0].spikes
+        torch.manual_seed(3)
+        assert torch.equal(shifted, channel_shift(batch.spikes, channels))
+        torch.manual_seed(3)
+        masked = Augmentation(channel_mask=share)(batch, CLASSES)[0].spikes
+        torch.manual_seed(3)
+        assert torch.equal(masked, channel_mask(batch.spikes, channels))
+    torch.manual_seed(3)
+    jittered = Augmentation(channel_jitter=0.25)(batch, CLASSES)[0].spikes
+    torch.manual_seed(3)
+    events = channel_jitter(list_events(batch.spikes), 8, 2.0)
+    assert torch.equal(jittered, events.dense(*batch.spikes.shape))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,10 +266,25 @@ def test_currents_are_shifted_masked_and_mixed_unharmed():
     lengths = torch.randint(20, 41, (30,))
     lengths[0] = 40
     batch = batch_of(torch.randn(40, 30, 8), lengths)
-    allowed = Augmentation(channel_shift=2, time_mask=5, channel_mask=3, cutmix=0.5)
+    allowed = Augmentation(channel_shift=0.25, time_mask=5, channel_mask=0.4, cutmix=0.5)
     changed, _ = allowed(batch, CLASSES)
     assert (after_the_end(changed) == 0).all()
     assert torch.isin(changed.spikes[changed.spikes != 0], batch.spikes).all()
+
+
+def test_what_changes_single_events_is_left_out_for_currents_if_asked_for(
+    caplog: pytest.LogCaptureFixture,
+):
+    currents = batch_of(torch.randn(40, 30, 8), torch.full((30,), 40))
+    skipping = replace(EVERYTHING, currents="skip")
+    assert EVERYTHING.suited(currents) is EVERYTHING
+    assert skipping.suited(batch_on("cpu")) is skipping
+    with caplog.at_level("INFO", "snn_delays"):
+        left = skipping.suited(currents)
+    kept = {name: getattr(skipping, name) for name in NAMES[4:]}
+    assert left == Augmentation(**kept, currents="skip")
+    assert "event_drop, speed, time_jitter, channel_jitter change single events" in caplog.text
+    left(currents, CLASSES)
 
 
 # Single events

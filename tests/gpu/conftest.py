@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from snn_delays.ops import adaptive, leaky, lif
+from snn_delays.ops import adaptive, dense, leaky, lif
 from snn_delays.ops.compiled import kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -31,7 +31,7 @@ if INTERPRETED:
         scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
 
     interpreter._patch_lang_tensor = indexed
-KERNELS = {lif: "lif_gpu", adaptive: "adaptive_gpu", leaky: "leaky_gpu"}
+KERNELS = {lif: "lif_gpu", adaptive: "adaptive_gpu", leaky: "leaky_gpu", dense: "dense_gpu"}
 
 On = Callable[[], AbstractContextManager[str]]
 

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 def test_kernels_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, str(HERE / "test_neuron_kernels.py")],
+        [*command, *(str(HERE / f"test_{one}_kernels.py") for one in ("neuron", "product"))],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         cwd=HERE.parents[1],
         capture_output=True,

@@ -170,7 +170,7 @@ def test_augmentation_and_mixed_precision_train(gpu: str, tmp_path: Any) -> None
     data = load_synthetic(tmp_path, n_train=96, n_valid=32, n_test=32)
     for precision in ("bf16-mixed", "16-mixed"):
         net = DelaySNN([data.n_channels, 24, data.n_classes], dropout=0.2)
-        changes = Augmentation(event_drop=0.1, channel_shift=2, cutmix=0.5)
+        changes = Augmentation(event_drop=0.1, channel_shift=0.2, cutmix=0.5)
         rows = fit(net, data, epochs=1, batch_size=32, precision=precision, augmentation=changes)
         assert 0 < rows[0]["loss"] < 10
 

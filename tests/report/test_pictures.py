@@ -19,7 +19,7 @@ from snn_delays import DelaySNN, losses
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.evaluation import evaluate
 from snn_delays.layers.networks import delay_layers
-from snn_delays.report import pictures
+from snn_delays.report import course, pictures
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_scores_after_each_step_are_those_of_a_sample_that_ends_there(
     with torch.no_grad():
         v = net(batch.spikes)
     durations = batch.lengths + net.tail
-    found = pictures._gathered(v, durations, readout)
+    found = course.gathered(v, durations, readout)
     assert torch.equal(found.argmax(2)[-1], losses.score(v, durations, readout).argmax(1))
     for steps in (1, 7, len(v)):
         alone = losses.score(v[:steps], durations.clamp(max=steps), readout)
@@ -83,9 +83,9 @@ def test_scores_after_each_step_are_those_of_a_sample_that_ends_there(
 
 
 def test_all_samples_are_answered_as_in_evaluation(data: SpikeData, monkeypatch):
-    monkeypatch.setattr(pictures, "_BATCH", 7)  # batches of several lengths
+    monkeypatch.setattr(course, "BATCH", 7)  # batches of several lengths
     net = network(data).rounded().eval()
-    right, leads = pictures._on_all(net, data)
+    right, leads = course.right_over_time(net, data.test)
     assert right[-1] == pytest.approx(evaluate(net, data.test).score)
     assert (leads > 0).mean() == pytest.approx(right[-1])
     assert len(right) == data.test.lengths.max() + net.tail

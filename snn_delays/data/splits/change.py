@@ -29,3 +29,7 @@ class BatchChange(ABC):
         Raises:
             UsageError: a batch that it cannot change.
         """
+
+    def suited(self, batch: Batch) -> BatchChange:
+        """This change as it suits data such as this batch; ``fit`` asks once, before it trains."""
+        return self

@@ -1,0 +1,1 @@
+"""A page of HTML as data: sections of text, figures and tables, and how it is written."""

@@ -1,0 +1,1 @@
+"""What a report says of a run, a section a file: each says for itself whether it has anything."""

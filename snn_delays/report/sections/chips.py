@@ -1,0 +1,105 @@
+"""What export costs on each chip that is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from snn_delays.evaluation import evaluate
+from snn_delays.report.chip_costs import ChipCost, chip_costs
+from snn_delays.report.course import spread
+from snn_delays.report.page.document import Section, Table, Text
+from snn_delays.report.run import exported_synapses
+from snn_delays.report.trained import Trained, percent, points
+
+_NOTE = (
+    "Points are those against delays rounded; behind ± stands the standard error that so many "
+    "changed answers make: smaller differences are noise. All is done as snn-delays-export does it "
+    "with the chip's own bits and delays=clip, on validation samples: a chip chosen by this table "
+    "is not chosen on the test set. Spike by spike only the export itself proves it. "
+    "delays=rescale and finetune=quantise may lose less."
+)
+
+
+def chips(run: Trained) -> Section | None:
+    """A row for each chip; nothing of a network that no table can hold."""
+    if exported_synapses(run.net, run.data.dt_ms) is None:
+        return None
+    split = spread(run.data.valid, run.samples)
+    rounded = evaluate(run.deployed, split, run.batch_size)
+    found = list(
+        chip_costs(
+            run.net,
+            run.data,
+            split,
+            rounded.predictions.numpy(),
+            batch_size=run.batch_size,
+            graded=run.graded,
+            largest_count=run.largest_count,
+        )
+    )
+    taken = sorted((one for one in found if not one.refused), key=lambda one: -one.score)
+    refused = [one for one in found if one.refused]
+    where = f"{len(split):,} validation samples"
+    parts = [_table(taken, rounded.score, run)] if taken else []
+    if refused:
+        rows = [[one.chip.name, one.refused] for one in refused]
+        parts.append(Table("Chips that cannot take it", ["chip", "why"], rows, words=[1]))
+    lead = _lead(taken, rounded.score, run.metric, where)
+    return Section("chips", "What each chip costs", lead, [*parts, Text(_NOTE)])
+
+
+def _lead(taken: Sequence[ChipCost], before: float, metric: str, where: str) -> str:
+    if not taken:
+        return "No chip that is known can take this network."
+    best, worst = taken[0], taken[-1]
+    level = [one.chip.name for one in taken if one.score == best.score]
+    verb = "lose" if level[1:] else "loses"
+    said = (
+        f"{listed(level)} {verb} least: {metric} {percent(best.score)} on {where}, against "
+        f"{percent(before)} with delays rounded ({points(best.score - before)} points)."
+    )
+    if same := [one.chip.name for one in taken if not one.changed]:
+        said += f" No answer changes on {listed(same)}."
+    if worst.score < best.score:
+        said += f" Most is lost on {worst.chip.name}: {points(worst.score - before)} points."
+    return said
+
+
+def _table(taken: Sequence[ChipCost], before: float, run: Trained) -> Table:
+    rows = [
+        [
+            one.chip.name,
+            percent(one.score),
+            _difference(one, before),
+            f"{one.changed:,}",
+            f"{one.synapses:,}",
+            one.chip.delay.text.removesuffix(" steps"),
+            percent(one.clipped),
+            f"{one.latency} ({run.ms(one.latency)})",
+            str(one.chip.weights.bits or "float"),
+            kilobytes(one.ring_bytes),
+            kilobytes(one.history_bytes),
+        ]
+        for one in taken
+    ]
+    heads = ["chip", run.metric, "points", "answers changed", "synapses"]
+    heads += ["chip's delays (steps)", "clipped", "later by (steps)", "weight (bits)"]
+    heads += ["delay rings", "or histories"]
+    return Table("Chips, the one that loses least first", heads, rows)
+
+
+def _difference(one: ChipCost, before: float) -> str:
+    """Points, and how far chance alone would take them."""
+    noise = "" if math.isnan(one.noise) else f" ± {100 * one.noise:.1f}"
+    return points(one.score - before) + noise
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def kilobytes(count: float) -> str:
+    """A size in memory."""
+    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count:,.0f} B"
