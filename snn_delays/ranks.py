@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from torch.utils._pytree import tree_map
 
 from snn_delays.errors import UsageError
 
+_alone = False
+
 
 @dataclass(frozen=True)
 class Share:
@@ -29,12 +32,10 @@ class Share:
 
     Args:
         indices: its samples.
-        weight: of their mean loss, so that the mean over processes is that over all samples.
         steps: how long the longest sample of the whole batch is; ``None`` if this is all of it.
     """
 
     indices: list[int]
-    weight: float = 1.0
     steps: int | None = None
 
 
@@ -68,8 +69,7 @@ class Ranks:
                 f"of {len(indices)}. Give a larger one, or fewer devices."
             )
         first, end = (len(indices) * part // self.count for part in (self.rank, self.rank + 1))
-        weight = (end - first) * self.count / len(indices)
-        return Share(indices[first:end], weight, int(lengths[indices].max()))
+        return Share(indices[first:end], int(lengths[indices].max()))
 
     def seed(self, seed: int) -> None:
         """Let dropout and augmentation draw what no other process draws; the first goes on."""
@@ -194,7 +194,7 @@ class _Synced(nn.modules.batchnorm._BatchNorm):
     """BatchNorm whose mean and variance in training are those of the samples of all processes."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or _alone:
             return super().forward(input)
         self._check_input_dim(input)
         axes = [axis for axis in range(input.dim()) if axis != 1]
@@ -221,6 +221,17 @@ class _Synced(nn.modules.batchnorm._BatchNorm):
             share = 1.0 / float(self.num_batches_tracked)
         cast(Tensor, self.running_mean).lerp_(mean, share)
         cast(Tensor, self.running_var).lerp_(variance * (count / (count - 1)), share)
+
+
+@contextmanager
+def norms_alone() -> Iterator[None]:
+    """For a forward pass that this process alone takes: each BatchNorm has its samples only."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def sync_norms(net: nn.Module) -> list[tuple[nn.Module, type]]:

@@ -83,6 +83,9 @@ CASES: dict[str, dict[str, Any]] = {
     "rigl": {"net": _SPIKING, "beside": partial(RigL, 0.5, every=2)},
     "deepr": {"net": _SPIKING, "beside": partial(DeepR, 0.5)},
     # Delays rest from the second epoch on; one parameter is never used.
+    "accumulated": {
+        "fit": {"sync_batch_norm": True, "batch_size": 11, "accumulate": 3, "clip_norm": 0.5}
+    },
     "integer": {"net": _SPIKING, "schedule": Exponential(2.0, integer_from=0.5), "unused": True},
     "resumed": {"net": _SPIKING, "fit": {"optimizers": None}, "resumed": True},
     "bf16": {"fit": {"sync_batch_norm": True, "precision": "bf16-mixed", "epochs": 1}},

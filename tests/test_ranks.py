@@ -119,17 +119,17 @@ def test_processes_that_were_not_started_are_not_waited_for(monkeypatch: pytest.
         fabric_of("cpu", 1, 1, "32-true")
 
 
-def test_shares_are_neighbours_and_weigh_what_they_hold():
+def test_shares_are_neighbours_of_one_size():
     lengths = torch.arange(1, 11)
     for n in (3, 7, 9):
         shares = [Ranks(Of(rank, 3)).share(list(range(n)), lengths) for rank in range(3)]
         assert [one for share in shares for one in share.indices] == list(range(n))
-        weights = [share.weight / 3 for share in shares]
-        assert weights == pytest.approx([len(share.indices) / n for share in shares])
+        sizes = {len(share.indices) for share in shares}
+        assert max(sizes) - min(sizes) <= 1
         assert {share.steps for share in shares} == {n}
     with pytest.raises(UsageError, match="batch_size must be >= 3, a sample for each"):
         Ranks(Of(0, 3)).share([0, 1], lengths)
-    assert Ranks(Of(0, 1)).share([4, 2], lengths) == Share([4, 2], 1.0, None)
+    assert Ranks(Of(0, 1)).share([4, 2], lengths) == Share([4, 2], None)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Queue
 
 from omegaconf import DictConfig
@@ -23,6 +23,7 @@ from snn_delays.cli.sweep import in_sweep
 from snn_delays.errors import UsageError
 from snn_delays.loop import cores
 from snn_delays.ranks import started
+from snn_delays.stopping import ASKING, STOPPING
 
 _PROGRAM = "from snn_delays.cli.commands import train; train()"
 _ERROR = "snn-delays-train: error: "
@@ -65,19 +66,21 @@ def run_processes(count: int) -> None:
     environment |= {key: str(of) for key, of in {**common, "OMP_NUM_THREADS": threads}.items()}
     command = [sys.executable, "-c", _PROGRAM, *sys.argv[1:]]
     ended: Queue[_One] = Queue()
-    every = [_One(command, environment, rank, ended) for rank in range(count)]
+    every, patience = [_One(command, environment, rank, ended) for rank in range(count)], 0.0
     try:
         with _passing_on(every) as signals:
             for _ in every:
                 one = ended.get()
                 if one.code and not signals:
                     one.tell()
-                    sys.exit(one.code if one.code > 0 else 128 - one.code)
+                if one.code:  # the others, which wait for it in vain, are ended
+                    break
+            patience = _LAST_WORDS_S if signals else 0.0
     finally:
-        for one in every:
-            one.end()
-    if code := every[0].code:
-        sys.exit(code if code > 0 else 128 - code)
+        for other in every:
+            other.end(patience)
+    if one.code:
+        sys.exit(one.code if one.code > 0 else 128 - one.code)
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def _passing_on(every: list[_One]) -> Iterator[list[int]]:
         for one in every:
             one.process.send_signal(number)
 
-    before = {one: signal.signal(one, pass_on) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.signal(one, pass_on) for one in (*STOPPING, ASKING)}
     try:
         yield come
     finally:
@@ -144,8 +147,10 @@ class _One:
             how = f"ended by {signal.Signals(-self.code).name}: was there memory enough?"
             print(f"{_ERROR}{name}{how}", file=sys.stderr)
 
-    def end(self) -> None:
-        """End it, if it has not ended."""
+    def end(self, patience: float) -> None:
+        """End it, if it does not within so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
         if self.process.poll() is None:
             self.process.terminate()
             try:
