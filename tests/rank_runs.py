@@ -78,10 +78,8 @@ def _plain_steps(net: nn.Module) -> list[Any]:
 _SPIKING = {"batch_norm": False, "v_threshold": 0.1}
 CASES: dict[str, dict[str, Any]] = {
     "synced": {"fit": {"sync_batch_norm": True, "regulariser": SmallDelays(0.1)}},
-    "frozen_delays": {"net": _SPIKING, "frozen": True},
-    "published": {"net": _SPIKING, "fit": {"optimizers": None}},
     "rigl": {"net": _SPIKING, "beside": partial(RigL, 0.5, every=2)},
-    "deepr": {"net": _SPIKING, "beside": partial(DeepR, 0.5)},
+    "deepr": {"net": _SPIKING, "frozen": True, "beside": partial(DeepR, 0.5)},
     # Delays rest from the second epoch on; one parameter is never used.
     "accumulated": {
         "fit": {"sync_batch_norm": True, "batch_size": 11, "accumulate": 3, "clip_norm": 0.5}
