@@ -24,6 +24,9 @@ class Stopped(SystemExit):
         super().__init__(EXIT_CODE)
         self.by = by
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str]]:  # from a launcher's process
+        return Stopped, (self.by,)
+
 
 class StopOnSignals(Callback):
     """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the training once the batch is done.
