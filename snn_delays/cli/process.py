@@ -22,7 +22,6 @@ def prepare_process() -> None:
     print_anywhere()
     prepare_cpu()
     _keep_to_given_cores()
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 def _keep_to_given_cores() -> None:

@@ -81,13 +81,24 @@ def _history(run: Path) -> Sequence[Count]:
 
 
 def leave_report(
-    run: RunFolder, config: DictConfig, data: SpikeData, net: nn.Module, initial: nn.Module
+    run: RunFolder,
+    config: DictConfig,
+    data: SpikeData,
+    net: nn.Module,
+    initial: nn.Module | None,
+    *,
+    trust: bool,
 ) -> None:
     """The page of a run that has just ended, with the network of its best epoch.
 
     Args:
-        net, initial: after training and before.
+        net, initial: after training and before; None where that is not at hand.
+        trust: as for ``load_run``.
     """
+    try:
+        initial = initial or _first_network(config, data, trust=trust)
+    except UsageError as error:
+        return log.warning(f"no {_PAGE}, which needs the network before training: {error}")
     found = _trained(run, config, data, net, initial, run.load_summary(), "best", 500)
     run_page(found).write(run.path / _PAGE)
     log.info(f"→ {run.path / _PAGE}")

@@ -223,7 +223,9 @@ def _summarised(
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
     add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
-    leave_report(run, cfg, data, net, initial)
+    # Fine-tuning that was resumed after its first epoch has not begun from ``initial``.
+    first = initial if begun or not cfg.get("finetune") else None
+    leave_report(run, cfg, data, net, first, trust=trust)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 

@@ -17,6 +17,7 @@ Reference: Neftci, Mostafa, Zenke, "Surrogate gradient learning in SNNs" (2019, 
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,9 @@ from snn_delays.ops.compiled import Loops
 from snn_delays.ops.surrogates import spikes_of
 
 LOOPS = Loops(cpu="lif_cpu", cuda="lif_gpu")  # Where there are none, SpikingJelly's nodes serve.
+
+# For each op below torch would warn that there is no Triton. Only GPUs miss it: ops/compiled.py.
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 class Firing(NamedTuple):

@@ -31,7 +31,7 @@ BOTH = "axonal+dendritic"  # the one method of delays of both ends
 COST = {
     "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "turn": 70.0, "along time": 2.0},
     "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "turn": 70.0, "along time": 2.0},
-    "gpu": {"dense": 1.0, "lowrank": 8.0, "turn": 70.0, "along time": 2.0},
+    "gpu": {"dense": 1.0, "lowrank": 7.0, "turn": 6400.0, "along time": 2.0},
 }
 
 

@@ -84,6 +84,20 @@ def test_resumed_it_gives_the_same_numbers(
     )
     assert len(whole) == 3
     assert parts == whole  # but for the seconds each epoch took
+    # Both pages know the trained network, with which fine-tuning began.
+    pages = [
+        Path("runs/base", run, "report.html").read_text(encoding="utf-8")
+        for run in ("whole", "parts")
+    ]
+    moved = [one.partition('id="delays"')[2].partition("</section>")[0] for one in pages]
+    assert moved[0] == moved[1] != ""
+    shutil.rmtree("runs/base/checkpoints")
+    Path("runs/base/parts/summary.json").unlink()
+    Path("runs/base/parts/report.html").unlink()
+    assert "no report.html, which needs the network before training" in " ".join(
+        shell("train", "run=runs/base/parts", "resume=true").split()
+    )
+    assert not Path("runs/base/parts/report.html").exists()
 
 
 def test_for_a_smaller_range_of_delays(there: Path, shell: Shell, base: str):

@@ -38,7 +38,9 @@ def test_products(kernel_device, monkeypatch, steps, batch, pre, post, taps, all
         assert error < (2e-3 if allow_tf32 else 3e-6)
 
 
-def test_gradients_of_gradients_and_of_one_input(kernel_device):
+def test_gradients_of_gradients_and_of_one_input(kernel_device, monkeypatch):
+    # In TF32 a second derivative is off by 5e-4 of the largest, and small ones by percents.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     x, kernel = torch.randn(6, 2, 5), torch.randn(3, 5, 4)
 
     def second(device: str) -> Tensor:
@@ -50,7 +52,7 @@ def test_gradients_of_gradients_and_of_one_input(kernel_device):
 
     wanted = second("cpu")
     with kernel_device() as device:
-        torch.testing.assert_close(second(device), wanted, rtol=2e-3, atol=2e-2)
+        torch.testing.assert_close(second(device), wanted, rtol=1e-4, atol=0.1)  # of 12,000
         leaf = kernel.to(device).requires_grad_()
         y = dense.convolve(x.to(device), leaf)
         assert torch.autograd.grad(y.sum(), leaf)[0].shape == kernel.shape

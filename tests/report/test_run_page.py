@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,10 +20,14 @@ from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.evaluation import evaluate
 from snn_delays.report import course
 from snn_delays.report.activity import rates, spikes_of
+from snn_delays.report.chip_costs import ChipCost
 from snn_delays.report.misread import read
 from snn_delays.report.page.chart import Axis, Chart, spanning
 from snn_delays.report.run_page import SECTIONS
+from snn_delays.report.sections.chips import _lead, _rank
 from snn_delays.report.sections.delays import projections
+from snn_delays.report.sections.robustness import settled
+from snn_delays.table.chips import load_chip
 
 
 @pytest.fixture
@@ -212,3 +217,24 @@ def test_the_browser_sees_what_is_broken(tmp_path: Path):
     assert (seen["pictures"], seen["drawn"]) == (1, 0)
     assert seen["overflow"] > 500
     assert len(seen["wide"]) == 1
+
+
+def test_it_settles_after_the_last_step_that_is_worse():
+    assert settled(np.array([0.1, 0.5, 0.8, 0.7, 0.79, 0.8])) == 5
+    assert settled(np.array([0.8, 0.8])) == 1
+    assert settled(np.array([0.0, 0.0, 0.9])) == 3
+
+
+def test_a_gain_on_a_chip_is_no_merit():
+    chip = load_chip("nest")
+    costs = [
+        ChipCost(replace(chip, name=name), score, changed)
+        for name, score, changed in (("up", 0.9, 30), ("same", 0.8, 0), ("down", 0.7, 9))
+    ]
+    ranked = sorted(costs, key=lambda one: _rank(one, 0.8))
+    assert [one.chip.name for one in ranked] == ["same", "up", "down"]
+    said = _lead(ranked, 0.8, "accuracy", "20 validation samples")
+    assert said == (
+        "same loses least: accuracy 80.0 % on 20 validation samples, against 80.0 % with delays "
+        "rounded (0.0 points). No answer changes. Most is lost on down: −10.0 points."
+    )

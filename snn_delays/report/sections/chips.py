@@ -38,7 +38,9 @@ def chips(run: Trained) -> Section | None:
             largest_count=run.largest_count,
         )
     )
-    taken = sorted((one for one in found if not one.refused), key=lambda one: -one.score)
+    taken = sorted(
+        (one for one in found if not one.refused), key=lambda one: _rank(one, rounded.score)
+    )
     refused = [one for one in found if one.refused]
     where = f"{len(split):,} validation samples"
     parts = [_table(taken, rounded.score, run)] if taken else []
@@ -49,18 +51,24 @@ def chips(run: Trained) -> Section | None:
     return Section("chips", "What each chip costs", lead, [*parts, Text(_NOTE)])
 
 
+def _rank(one: ChipCost, before: float) -> tuple[float, int]:
+    """Less is better: what is lost; of those that lose as much, how many answers change. A gain is
+    chance, and no merit of the chip."""
+    return max(before - one.score, 0.0), one.changed
+
+
 def _lead(taken: Sequence[ChipCost], before: float, metric: str, where: str) -> str:
     if not taken:
         return "No chip that is known can take this network."
     best, worst = taken[0], taken[-1]
-    level = [one.chip.name for one in taken if one.score == best.score]
+    level = [one.chip.name for one in taken if _rank(one, before) == _rank(best, before)]
     verb = "lose" if level[1:] else "loses"
     said = (
         f"{listed(level)} {verb} least: {metric} {percent(best.score)} on {where}, against "
         f"{percent(before)} with delays rounded ({points(best.score - before)} points)."
     )
-    if same := [one.chip.name for one in taken if not one.changed]:
-        said += f" No answer changes on {listed(same)}."
+    if not best.changed:
+        said += " No answer changes."
     if worst.score < best.score:
         said += f" Most is lost on {worst.chip.name}: {points(worst.score - before)} points."
     return said

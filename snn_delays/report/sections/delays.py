@@ -216,14 +216,8 @@ def _against_weight(one: Projection, steps: Axis) -> Figure:
 
 def _tables(found: Sequence[Projection], dt_ms: float) -> list[Part]:
     strong = {id(one): np.abs(one.weight) >= np.quantile(np.abs(one.weight), 0.9) for one in found}
-    heads = [
-        "synapse (pre → post)",
-        "projection",
-        "before (steps)",
-        "after (steps)",
-        "moved (steps)",
-    ]
-    heads += ["moved (ms)", "weight", "of Σ|w| into post"]
+    heads = ["synapse (pre → post)", "moved (steps)", "before (steps)", "after (steps)"]
+    heads += ["moved (ms)", "weight", "of Σ|w| into post", "projection"]
     tables: list[Part] = []
     for caption, among in (
         (f"The {_LISTED} delays that moved most", None),
@@ -238,7 +232,7 @@ def _tables(found: Sequence[Projection], dt_ms: float) -> list[Part]:
             reverse=True,
         )
         rows = [_row(found[number], at, dt_ms) for _, number, at in ranked[:_LISTED]]
-        tables.append(Table(caption, heads, rows, words=[1]))
+        tables.append(Table(caption, heads, rows, words=[7]))
     if any(one.layer.delay.shape != one.layer.weight.shape for one in found):
         tables.append(
             Text("Where synapses share a delay it is listed once, with one synapse's weight.")
@@ -263,13 +257,13 @@ def _row(one: Projection, at: int, dt_ms: float) -> list[str]:
     share = abs(one.weight[at]) / (np.abs(one.weight[into]).sum() or 1.0)
     return [
         synapse(one, at),
-        one.name,
+        _signed(moved, 1),
         f"{one.before[at]:.1f}",
         f"{one.after[at]:.1f}",
-        _signed(moved, 1),
         _signed(moved * dt_ms, 0),
         _signed(one.weight[at], 3),
         percent(share),
+        one.name,
     ]
 
 

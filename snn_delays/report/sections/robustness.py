@@ -34,7 +34,7 @@ def _early(run: Trained, split: Split) -> tuple[str, Figure] | None:
         return None
     right, _ = right_over_time(run.deployed, split)
     steps = np.arange(1, len(right) + 1)
-    enough = int(steps[right >= right[-1] - _NEAR][0])
+    enough = settled(right)
     median = float(np.median(split.lengths))
     chance = run.chance
     chart = Chart(
@@ -52,6 +52,12 @@ def _early(run: Trained, split: Split) -> tuple[str, Figure] | None:
     )
     caption = f"Dashed: half of the samples have ended (step {median:.0f}); then a tail follows."
     return said, Figure(chart.svg(), caption, [("right", "after"), ("chance", "other")])
+
+
+def settled(right: np.ndarray) -> int:
+    """The first step, from 1, after which scores never fall further below the last than
+    ``_NEAR``."""
+    return 1 + int((1 + np.flatnonzero(right < right[-1] - _NEAR)).max(initial=0))
 
 
 def _lossy(run: Trained, split: Split) -> tuple[str, Figure] | None:

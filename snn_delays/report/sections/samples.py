@@ -176,7 +176,7 @@ def why(one: Reading, run: Trained) -> str:
 
 def _speaker(one: Reading, run: Trained) -> str:
     who, found = int(one.batch.speakers[0]), run.answers
-    if who < 0:
+    if who < 0 or len(torch.unique(found.speakers)) == 1:
         return ""
     share = found.score_where(found.speakers == who)
     new = "" if who in known_speakers(run.data) else ", whom training never heard"
