@@ -26,6 +26,9 @@ class Stopped(SystemExit):
         super().__init__(EXIT_CODE)
         self.by = by
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str]]:  # from a launcher's process
+        return Stopped, (self.by,)
+
 
 @contextmanager
 def stopped_with_others(training: Training) -> Iterator[None]:

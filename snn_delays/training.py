@@ -244,6 +244,7 @@ def fit(
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )
+        _stop_if_asked(training)
     return rows
 
 
