@@ -175,8 +175,7 @@ class TensorBoard(Callback):
                 self.on_epoch(training)
             return
         given = self.hyperparameters
-        given = training.config["settings"] if given is None else given
-        board.add_settings(self.writer, given, ("loss", f"valid_{training.metric}"))
+        board.add_settings(self.writer, training.config["settings"] if given is None else given)
         board.add_delays(self.writer, training.net, 0)
 
     def on_epoch(self, training: Training) -> None:
