@@ -66,21 +66,22 @@ def run_processes(count: int) -> None:
     environment |= {key: str(of) for key, of in {**common, "OMP_NUM_THREADS": threads}.items()}
     command = [sys.executable, "-c", _PROGRAM, *sys.argv[1:]]
     ended: Queue[_One] = Queue()
-    every, patience = [_One(command, environment, rank, ended) for rank in range(count)], 0.0
+    every = [_One(command, environment, rank, ended) for rank in range(count)]
+    code, patience = 0, 0.0
     try:
         with _passing_on(every) as signals:
             for _ in every:
                 one = ended.get()
                 if one.code and not signals:
                     one.tell()
-                if one.code:  # the others, which wait for it in vain, are ended
+                if code := one.code:  # the others, which wait for it in vain, are ended
                     break
             patience = _LAST_WORDS_S if signals else 0.0
     finally:
         for other in every:
             other.end(patience)
-    if one.code:
-        sys.exit(one.code if one.code > 0 else 128 - one.code)
+    if code:
+        sys.exit(code if code > 0 else 128 - code)
 
 
 @contextmanager
