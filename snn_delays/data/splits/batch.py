@@ -61,7 +61,7 @@ class CompactBatch:
         return replace(self, **moved)
 
     def lasting(self: AnyBatch, steps: int | None) -> AnyBatch:
-        """The same, with silence up to so many steps where it is shorter; images last one."""
+        """The same, with silence up to so many steps where it is shorter, if lengths differ."""
         return self
 
     def dense(self) -> Batch:
@@ -100,8 +100,9 @@ class SparseBatch(CompactBatch):
     def lasting(self: AnyBatch, steps: int | None) -> AnyBatch:
         """As in ``CompactBatch``: time comes first, so that no cell moves."""
         assert isinstance(self, SparseBatch)
-        longer = max(steps or 0, self.shape[0])
-        return replace(self, shape=(longer, *self.shape[1:]))
+        if steps is None or steps <= self.shape[0]:
+            return self
+        return replace(self, shape=(steps, *self.shape[1:]))
 
     def dense(self) -> Batch:
         """Lay it out where it is."""
