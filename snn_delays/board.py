@@ -35,21 +35,21 @@ def add_delays(writer: Any, net: nn.Module, epoch: int) -> None:
                 writer.add_histogram(tag, delay.float().cpu().numpy(), epoch, bins=edges)
 
 
-def add_settings(writer: Any, settings: Mapping[str, Any], metrics: Iterable[str]) -> None:
-    """Hyper-parameters, for the page HPARAMS: one column for each, and for each of ``metrics``.
+def add_settings(writer: Any, settings: Mapping[str, Any]) -> None:
+    """Hyper-parameters, for the page HPARAMS: columns beside a run's scalars.
+
+    Of several runs TensorBoard puts the columns first in which they differ. It does so unless a
+    run declares what all of them have (an "experiment"), which is why none is written.
 
     Args:
         writer: a ``SummaryWriter``.
         settings: as nested as they come; ``{"model": {"delays": "learned"}}`` is
             ``model.delays``.
-        metrics: tags of scalars, whose last values are shown.
     """
     from torch.utils.tensorboard.summary import hparams  # slow to import
 
-    columns = dict(_columns(settings))
-    experiment, session, _ = hparams(columns, dict.fromkeys(metrics, 0.0))
-    for summary in (experiment, session):
-        writer.file_writer.add_summary(summary)
+    _, session, _ = hparams(dict(_columns(settings)), {})
+    writer.file_writer.add_summary(session)
 
 
 def add_pictures(folder: Path, pictures: Iterable[Path], epoch: int) -> None:

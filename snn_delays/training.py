@@ -22,10 +22,12 @@ from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.epoch import Epoch
 from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
+from snn_delays.generators import restore_generators
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
+from snn_delays.stopping import Stopped
 from snn_delays.training_step import Step
 
 _log = logging.getLogger("snn_delays")
@@ -46,6 +48,9 @@ def fit(
     regulariser: Callable[[nn.Module], Tensor | float] | None = None,
     readout: ReadOut | None = None,
     augmentation: BatchChange | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    on_nan: str = "stop",
     precision: str = "32-true",
     accelerator: str = "auto",
     seed: int = 0,
@@ -59,7 +64,7 @@ def fit(
     Args:
         net: any module ``[T, N, *frame] → [T, N, classes]``, with delay layers or without. It is
             reset before every batch.
-        epochs, batch_size: an incomplete last batch is dropped, unless it is the only one.
+        epochs, batch_size: an incomplete last step is dropped, unless it is the only one.
         schedule: of σ, and of when delays act as rounded; those that do so straight through
             already go on with it. ``None`` is the published one, see ``published_schedule``.
         weight_lr: peak of the weights' one-cycle learning rate, with Adam.
@@ -76,6 +81,12 @@ def fit(
             network's own, or else the sum over each sample's steps.
         augmentation: how training batches are changed at random, such as an ``Augmentation``;
             ``None`` as published: not at all.
+        clip_norm: largest norm of the gradients that each optimiser moves by, of all its parameters
+            together: weights and delays have one each. Larger ones are scaled down; ``None``: none.
+        accumulate: batches whose gradients one step of the optimisers takes, as the mean over their
+            samples; what callbacks call a batch is such a step.
+        on_nan: a loss, gradients or parameters that are not finite ``"stop"`` the training, or the
+            optimisers ``"skip"`` the step; see ``faults.Faults``.
         precision: Lightning Fabric's: 32-true, bf16-mixed or 16-mixed.
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
         seed: of the order of samples, augmentation and dropout. Every epoch has one of its own, so
@@ -84,7 +95,8 @@ def fit(
 
     Raises:
         UsageError: values out of range, a network of other inputs or fewer classes than the data
-            have, or a loss that is not finite.
+            have, or a loss, gradients or parameters that are not finite.
+        Stopped: a signal asked for it, see ``stopping.StopOnSignals``.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values for SHD.
@@ -94,6 +106,9 @@ def fit(
         epochs=epochs,
         batch_size=batch_size,
         **rates,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        on_nan=on_nan,
         precision=precision,
         accelerator=accelerator,
         seed=seed,
@@ -109,7 +124,8 @@ def fit(
     else:
         timed = optimisation.own(optimizers, net)
     timetables = [timetable for _, timetable in timed if timetable is not None]
-    idle = ["accelerator", *(rates if optimizers else ())]  # what a resumed run may change
+    # What a resumed run may change.
+    idle = ["accelerator", "on_nan", *(rates if optimizers else ())]
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
@@ -120,21 +136,33 @@ def fit(
     config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
     config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
-    optimisers = [*moved, *timetables]
-    training = Training(net, epochs, config, optimisation=optimisers, metric=metric)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     model, *steppers = fabric.setup(net, *moved)
     train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
-    asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "weight_lr": weight_lr}
-    step = Step(net, fabric, model, steppers, **asked)
+    asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "clip_norm": clip_norm}
+    rate = "the learning rates" if optimizers else f"weight_lr (now {weight_lr:g})"
+    advice = f"Lower {rate} or set clip_norm in a new run, or leave such steps out: on_nan=skip."
+    step = Step(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
+    after = sorted(callbacks, key=lambda one: isinstance(one, Checkpoints))
+    scaling = [part] if (part := fabric.strategy.precision).state_dict() else []
+    training = Training(
+        net,
+        epochs,
+        config,
+        optimisation=[*moved, *timetables, *scaling],
+        metric=metric,
+        callbacks=callbacks,
+        settle=lambda: step.faults.settle(training),
+    )
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
     with ExitStack() as ends:
         for callback in callbacks:
             callback.on_start(training)
             ends.callback(callback.on_end, training)
+        training.restore_callbacks()
         if not rows:
             checks.warn_of_first_sigma(net, schedule, epochs)
         for training.epoch in range(len(rows) + 1, epochs + 1):
@@ -142,36 +170,50 @@ def fit(
             set_sigma(net, sigma := sigmas[training.epoch - 1])
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
             net.train()
-            training.so_far = epoch = Epoch(net, task)
-            batches = EpochBatches(len(train), batch_size)
+            in_a_row = training.so_far.in_a_row if training.so_far else 0
+            training.so_far = epoch = Epoch(net, task, in_a_row)
+            within = training.restored.pop("within", None)
+            training.batch = within["batch"] if within else 0
+            batches = EpochBatches(len(train), batch_size * accumulate, skip=training.batch)
             training.batches = len(batches)
+            if within:
+                epoch.load_state_dict(within["so_far"])
+                restore_generators(within["generators"], fabric.device)
             with epoch.firing:
-                for training.batch, indices in enumerate(batches, start=1):
-                    sparse = train.sparse(indices)
+                for indices in batches:
+                    training.batch += 1
+                    starts = range(0, len(indices), batch_size)
+                    parts = [train.sparse(indices[at : at + batch_size]) for at in starts]
                     for callback in callbacks:
                         callback.on_batch_start(training)
-                    step(sparse, training)
-                    for callback in callbacks:
-                        callback.on_batch(training)
-            step.settle(training)
-            if (now := [layer.method_used for layer in delay_layers(net)]) != methods:
+                    taken = step(parts, training)
+                    for callback in after:
+                        (callback.on_batch if taken else callback.on_skip)(training)
+                    _stop_if_asked(training)
+            training.settle()
+            now = [layer.method_used for layer in delay_layers(net)]
+            if any(now) and now != methods:
                 methods = now
                 _log.info("σ = %.2f: delays computed by %s.", sigma, ", ".join(map(str, now)))
             row: Row = {"epoch": training.epoch, "sigma": sigma}
             row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
+            answering = rounded(net)
+            answering.register_forward_pre_hook(lambda *_: _stop_if_asked(training))
+            validation = evaluate(answering, valid, batch_size, **answers)
             for timetable in timetables:
                 timetable.step()
-            validation = evaluate(rounded(net), valid, batch_size, **answers)
             row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             row["seconds"] = epoch.seconds
             rows.append(row)
             for callback in callbacks:
                 callback.on_epoch(training)
+            _stop_if_asked(training)
         if delay_layers(net):
             as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )
+        _stop_if_asked(training)
     return rows
 
 
@@ -179,6 +221,15 @@ def published_schedule(net: nn.Module) -> Exponential:
     """σ from half the longest kernel to 0.5 steps in a quarter of the epochs."""
     longest = max((layer.max_delay for layer in delay_layers(net)), default=1)
     return Exponential(first_sigma(longest))
+
+
+def _stop_if_asked(training: Training) -> None:
+    if training.stopping:
+        for callback in training.callbacks:
+            callback.on_stop(training)
+        saved = f" Saved: {training.saved}." if training.saved else ""
+        _log.info("Stopped by %s.%s", training.stopping, saved)
+        raise Stopped(training.stopping)
 
 
 def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:

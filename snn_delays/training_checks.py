@@ -17,6 +17,7 @@ from snn_delays.data.splits.change import BatchChange
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
+from snn_delays.faults import ON_NAN
 from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
 from snn_delays.state import reset_memories
@@ -25,8 +26,11 @@ _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+_CLIP = real(above=0, must="be a number > 0, or none")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("epochs", "batch_size"), whole(1)),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate"), whole(1)),
+    "clip_norm": lambda name, value: None if value is None else _CLIP(name, value),
+    "on_nan": partial(choice, known=ON_NAN),
     **dict.fromkeys(("weight_lr", "weight_decay", "delay_lr"), real(0)),
     "precision": partial(choice, known=PRECISIONS),
     "accelerator": partial(choice, known=ACCELERATORS),
