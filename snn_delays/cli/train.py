@@ -172,7 +172,9 @@ def _train_run(
     ]
     try:
         rows = fit(net, data, schedule=schedule, callbacks=beside, **settings)
-        return _summarised(cfg, run, data, net, initial, rows)
+        # Fine-tuning that was resumed after its first epoch has not begun from ``initial``.
+        anew = bool(begun) or not cfg.get("finetune")
+        return _summarised(cfg, run, data, net, initial, rows, anew=anew, trust=trust)
     except (KeyboardInterrupt, Stopped):
         if run.checkpoint("last").parent.exists():
             log.info(f"Go on with: snn-delays-train run={run.path} resume=true")
@@ -188,8 +190,16 @@ def _summarised(
     net: nn.Module,
     initial: nn.Module,
     rows: list[Row],
+    *,
+    anew: bool,
+    trust: bool,
 ) -> float:
-    """Evaluate the trained network, and write summary and pictures; the score of the best epoch."""
+    """Evaluate the trained network, and write summary and pictures; the score of the best epoch.
+
+    Args:
+        anew: whether training began from ``initial``.
+        trust: see ``load_config``.
+    """
     metric = data.task.metric
     summary: dict[str, Any] = {
         "test_set": report.test_set(data),
@@ -223,9 +233,7 @@ def _summarised(
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
     add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
-    # Fine-tuning that was resumed after its first epoch has not begun from ``initial``.
-    first = initial if begun or not cfg.get("finetune") else None
-    leave_report(run, cfg, data, net, first, trust=trust)
+    leave_report(run, cfg, data, net, initial if anew else None, trust=trust)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 
