@@ -16,12 +16,14 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from small_runs import SETTINGS, Silent, network, require_equal, require_same_files
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from snn_delays import rewiring
-from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, Training
+from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, TensorBoard, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
 from snn_delays.progress import load_progress
 from snn_delays.run_folder import RunFolder
@@ -53,14 +55,15 @@ def trained(
     **settings: Any,
 ) -> Path:
     kept = Checkpoints(folder, resume=resume, minutes=minutes)
-    watched = MetricsCsv(folder / "metrics.csv")
-    fit(network(data), data, callbacks=[watched, *callbacks, kept], **(SHORT | settings))
+    watched = [MetricsCsv(folder / "metrics.csv"), DelayHistory(folder / "delays.csv")]
+    fit(network(data), data, callbacks=[*watched, *callbacks, kept], **(SHORT | settings))
     return folder
 
 
 def require_same(one: Path, other: Path) -> None:
     """Networks, optimisers and metrics, all to the bit."""
     require_same_files(one, other)
+    assert (one / "delays.csv").read_text() == (other / "delays.csv").read_text()
     last = [RunFolder(folder).load_checkpoint("last") for folder in (one, other)]
     require_equal(*(flat(state["optimisation"]) for state in last))
     assert not any((folder / "checkpoints/within.ckpt").exists() for folder in (one, other))
@@ -280,6 +283,30 @@ def test_one_that_is_older_than_the_last_epoch_is_not_gone_on_from(data: SpikeDa
     assert progress.within is None
     trained(data, tmp_path / "run", resume=True)
     require_same(whole, tmp_path / "run")
+
+
+def test_what_is_shown_of_epochs_is_that_of_their_ends(data: SpikeData, tmp_path: Path):
+    """Not of a network in the middle of the next."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained(data, whole, TensorBoard(whole / "board"))
+    for number, at in enumerate([(1, 2), (2, 3)]):
+        board = TensorBoard(parts / "board")
+        with pytest.raises(Stopped):
+            trained(data, parts, board, StopAt(*at), resume=number > 0)
+    trained(data, parts, TensorBoard(parts / "board"), resume=True)
+    seen = []
+    for folder in (whole, parts):
+        events = EventAccumulator(str(folder / "board"), {"histograms": 0})
+        events.Reload()
+        losses = [(one.step, one.value) for one in events.Scalars("loss")]
+        delays = {
+            tag: [(one.step, repr(one.histogram_value)) for one in events.Histograms(tag)]
+            for tag in events.Tags()["histograms"]
+        }
+        seen.append((losses, delays))
+    assert [step for step, _ in seen[0][0]] == [1, 2, 3]
+    assert [one[0] for one in next(iter(seen[0][1].values()))] == [0, 1, 2, 3]
+    assert seen[0] == seen[1]
 
 
 class Averaged(Callback):
