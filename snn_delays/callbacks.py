@@ -5,105 +5,50 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from torch import nn
 
 from snn_delays import board
+from snn_delays.arguments import real_number
 from snn_delays.atomic import write_atomically
-from snn_delays.epoch import Epoch
+from snn_delays.callback import Callback, Training
+from snn_delays.errors import UsageError
 from snn_delays.progress import Progress, load_progress
 from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
-_READ_EVERY = 0.1  # seconds: as often as a bar is drawn, since to read is to wait for a GPU
+_log = logging.getLogger("snn_delays")
+_READ_EVERY = 0.5  # seconds: to read is to wait for a GPU
 # Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
 _BAR_AND_TIME = 12 + len("100:00:00") + 3
-
-
-@dataclass
-class Training:
-    """Where ``fit`` stands; what callbacks are given. Epochs and batches count from 1.
-
-    Args:
-        net: the network in training.
-        epochs: how many there will be.
-        config: what the training is, as plain values: its settings, those of its callbacks, σ of
-            every epoch, and which parameters are learned.
-        optimisation: the optimisers, then their timetables.
-        rows: the metrics of every epoch that has ended; ``fit`` returns them.
-        epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        so_far: what this epoch has added up; ``None`` between epochs.
-        metric: what the task's score is called: ``accuracy`` or ``mAP``.
-    """
-
-    net: nn.Module
-    epochs: int
-    config: Mapping[str, Any]
-    optimisation: list[Any]
-    rows: list[Row] = field(default_factory=list)
-    epoch: int = 0
-    batch: int = 0
-    batches: int = 0
-    so_far: Epoch | None = None
-    metric: str = "accuracy"
-
-    @property
-    def loss(self) -> float:
-        """Mean over this epoch so far. To read it makes the host wait for a GPU."""
-        return self.so_far.loss if self.so_far else 0.0
-
-    @property
-    def score(self) -> float | None:
-        """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
-        return self.so_far.score if self.so_far else None
-
-
-class Callback:
-    """What ``fit`` calls; override what you need."""
-
-    def on_start(self, training: Training) -> None:
-        """Before the first batch, when all arguments have been found to be right."""
-
-    def settings(self) -> dict[str, Any]:
-        """What of it makes a run what it is, as plain values; nothing if it only looks on."""
-        return {}
-
-    def on_batch_start(self, training: Training) -> None:
-        """Before every batch."""
-
-    def on_batch(self, training: Training) -> None:
-        """After every batch, whose gradients are still there."""
-
-    def on_epoch(self, training: Training) -> None:
-        """After every epoch, with its metrics in ``training.rows[-1]``."""
-
-    def on_end(self, training: Training) -> None:
-        """After the last epoch, or after whatever else has ended the training."""
 
 
 class Checkpoints(Callback):
     """Keeps the last epoch and the best one in a run's folder, and goes on from there.
 
     ``checkpoints/last.ckpt`` holds all that is needed to go on, ``best.ckpt`` the network with the
-    best score on the validation split, delays rounded. A resumed run gives the same numbers as
-    one that was never stopped. Should ``last.ckpt`` be damaged, the epoch that it stood for is
-    trained again. ``fit`` calls it before other callbacks, which go on from what it restores. While
-    it trains no other process does so in the folder; a process that has died holds it no more.
+    best score on the validation split, delays rounded. Within an epoch ``within.ckpt`` is saved
+    where a training is stopped, and every so many minutes; it is gone once the epoch has ended. A
+    resumed run gives the same numbers as one that was never stopped. Should ``last.ckpt`` be
+    damaged, the epoch that it stood for is trained again; should ``within.ckpt`` be, its epoch from
+    the beginning. ``fit`` calls it before other callbacks, which go on from what it restores, but
+    after batches last. While it trains no other process does so in the folder; a process that has
+    died holds it no more.
 
     Args:
         run: the folder; without a run, or with the one to ``resume``.
         resume: whether to go on with the run that is there.
         config: all that makes the run what it is, to go on with that alone; ``None`` takes
             ``training.config``.
+        minutes: after so many it saves within the epoch; ``None``: only where it is stopped.
 
     Raises:
         UsageError: a folder that holds a run already, or in which another process trains; nothing
@@ -116,13 +61,22 @@ class Checkpoints(Callback):
         *,
         resume: bool = False,
         config: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
     ) -> None:
+        if minutes is not None:
+            minutes = real_number("Checkpoints: minutes", minutes, above=0)
+        self.minutes = minutes
         self.run = run if isinstance(run, RunFolder) else RunFolder(Path(run))
         self.resume, self.config = resume, config
         self.best: dict[str, Any] = {}
         self.held = ExitStack()
 
     def on_start(self, training: Training) -> None:
+        if self.minutes is not None and training.processes > 1:
+            raise UsageError(
+                f"Checkpoints: minutes={self.minutes:g}: of {training.processes} processes none "
+                "saves within an epoch. Leave it out: every epoch is saved."
+            )
         self.config = training.config if self.config is None else self.config
         if not self.resume:
             self.run.begin()
@@ -135,18 +89,48 @@ class Checkpoints(Callback):
                 progress.require_config(self.config, self.run.path)
                 progress.restore(self.run, training.net, training.optimisation)
                 training.rows[:], self.best = progress.rows, progress.best
+                training.restored = {"callbacks": progress.callbacks, "within": progress.within}
+                training.saved = progress.told(self.run)
+            elif self.resume and (within := self.run.checkpoint("within")).exists():
+                _log.warning("%s is damaged: the run is begun again.", within)
             self.held = held.pop_all()
+        self.saved_at = time.monotonic()
 
     def on_end(self, training: Training) -> None:
         self.held.close()
 
     def on_epoch(self, training: Training) -> None:
-        network = training.net.state_dict()
         if best_epoch(training.rows, training.metric) == training.epoch:
-            self.best = {"network": copy.deepcopy(network), "epoch": training.epoch}
-        states = [part.state_dict() for part in training.optimisation]
+            network = copy.deepcopy(training.net.state_dict())
+            self.best = {"network": network, "epoch": training.epoch}
+        self._save(training, within=False)
+
+    def on_batch(self, training: Training) -> None:
+        minutes = (time.monotonic() - self.saved_at) / 60
+        if self.minutes is not None and minutes >= self.minutes:
+            self._save(training, within=True)
+
+    def on_skip(self, training: Training) -> None:
+        self.on_batch(training)
+
+    def on_stop(self, training: Training) -> None:
+        if len(training.rows) < training.epoch and training.processes == 1:
+            self._save(training, within=True)
+
+    def _save(self, training: Training, *, within: bool) -> None:
+        training.settle()
         assert self.config is not None
-        Progress(network, states, training.rows, self.best, dict(self.config)).save(self.run)
+        progress = Progress(
+            training.net.state_dict(),
+            [part.state_dict() for part in training.optimisation],
+            training.rows,
+            self.best,
+            dict(self.config),
+            training.callback_states(),
+            training.within() if within else None,
+        )
+        progress.save(self.run)
+        training.saved, self.saved_at = progress.told(self.run), time.monotonic()
 
 
 def best_epoch(rows: list[Row], metric: str = "accuracy") -> int:
@@ -166,7 +150,8 @@ class MetricsCsv(Callback):
 
     def on_epoch(self, training: Training) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(training.rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(name for row in training.rows for name in row)
+        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(training.rows)
         write_atomically(self.path, text.getvalue().encode())
@@ -187,10 +172,13 @@ class TensorBoard(Callback):
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         # What is there of epochs that a resumed run trains again is cut; the last one that it does
-        # not may be missing.
-        self.writer = SummaryWriter(str(self.path), purge_step=max(len(training.rows), 1))
-        if training.rows:
-            self.on_epoch(training)
+        # not may be missing, but not where it goes on within the next, with delays of later.
+        within = bool(training.restored.get("within"))
+        purge_step = max(len(training.rows) + within, 1)
+        self.writer = SummaryWriter(str(self.path), purge_step=purge_step)
+        if training.resumed:
+            if not within:
+                self.on_epoch(training)
             return
         given = self.hyperparameters
         board.add_settings(self.writer, training.config["settings"] if given is None else given)
@@ -244,6 +232,9 @@ class ProgressBar(Callback):
             epoch=epoch,
             status=fitting(self.console, room, *self.numbers, *self.last),
         )
+
+    def on_skip(self, training: Training) -> None:
+        self.on_batch(training)
 
     def on_epoch(self, training: Training) -> None:
         row, done = training.rows[-1], training.epoch

@@ -46,7 +46,7 @@ class DelayHistory(Callback):
         self.counts: list[Count] = []
 
     def on_start(self, training: Training) -> None:
-        if training.rows:
+        if training.resumed:
             done = len(training.rows)
             there = read_history(self.path) if self.path.exists() else []
             self.counts = [one for one in there if one.epoch <= done]

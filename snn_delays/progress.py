@@ -1,14 +1,15 @@
 """Where a training run stands, kept so that a process killed at any moment loses an epoch at most.
 
-``last.ckpt`` alone decides. It is written first, and holds all that an epoch's other files are made
-of; the one before it is kept, should it be damaged.
+``last.ckpt`` is written first, and holds all that an epoch's other files are made of; the one
+before it is kept, should it be damaged. ``within.ckpt`` holds the same, and where the training
+stands in the next epoch; it counts as long as it is ahead of ``last.ckpt``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import shorten
 from typing import Any
 
@@ -22,7 +23,8 @@ _log = logging.getLogger("snn_delays")
 
 @dataclass
 class Progress:
-    """A run after some epochs: all that it takes to go on, as ``last.ckpt`` holds it.
+    """A run after some epochs: all that it takes to go on, as ``last.ckpt`` holds it, or
+    ``within.ckpt`` after some batches more.
 
     Args:
         network: the network's state dict.
@@ -30,7 +32,10 @@ class Progress:
         rows: the metrics of every epoch.
         best: what ``best.ckpt`` holds, the ``network`` of the best ``epoch``.
         config: what the run was configured with, as plain values under nested names.
-        lost: what has become of a later epoch, in one line.
+        callbacks: states of callbacks by name.
+        within: where it stands within an epoch, see ``Training.within``; ``None`` after one.
+        lost: what has become of another checkpoint, in one line.
+        damaged: whether that is ``last.ckpt``.
     """
 
     network: dict[str, Any]
@@ -38,13 +43,27 @@ class Progress:
     rows: list[Row]
     best: dict[str, Any]
     config: dict[str, Any]
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    within: dict[str, Any] | None = None
     lost: str = ""
+    damaged: bool = False
 
     def save(self, run: RunFolder) -> None:
-        """Save the epoch that has just ended."""
+        """Save the epoch that has just ended, or where it stands within one."""
+        if self.within is not None:
+            run.save_checkpoint("within", vars(self))
+            return
         run.save_checkpoint("last", vars(self))
+        run.checkpoint("within").unlink(missing_ok=True)
         if self.best["epoch"] == self.rows[-1]["epoch"]:
             run.save_checkpoint("best", self.best)
+
+    def told(self, run: RunFolder) -> str:
+        """Which checkpoint of a run it is, in words."""
+        if self.within is None:
+            return f"{run.checkpoint('last')}, after epoch {len(self.rows)}"
+        where = f"in epoch {self.within['epoch']} after batch {self.within['batch']}"
+        return f"{run.checkpoint('within')}, {where}"
 
     def restore(self, run: RunFolder, net: nn.Module, optimisation: Sequence[Any]) -> None:
         """Make the run's files and the objects in training what they were after this epoch.
@@ -63,9 +82,17 @@ class Progress:
             ) from error
         if self.lost:
             _log.warning(self.lost)
-            run.checkpoint("previous").replace(run.checkpoint("last"))
+        if self.damaged:
+            if self.within is None:
+                run.checkpoint("previous").replace(run.checkpoint("last"))
+            else:  # or the next epoch would keep it as the previous one
+                run.checkpoint("last").unlink(missing_ok=True)
             run.summary.unlink(missing_ok=True)  # it says that the run has ended
-        run.save_checkpoint("best", self.best)
+            self.lost, self.damaged = "", False
+        if self.within is None:
+            run.checkpoint("within").unlink(missing_ok=True)
+        if self.best:
+            run.save_checkpoint("best", self.best)
 
     def require_config(self, config: Mapping[str, Any], source: object) -> None:
         """Refuse to go on with another configuration.
@@ -88,11 +115,45 @@ class Progress:
 
 
 def load_progress(run: RunFolder) -> Progress | None:
-    """Where a run stands; ``None`` if it was stopped before its first epoch had ended.
+    """Where a run stands; ``None`` if it was stopped before anything was saved.
 
     Raises:
         UsageError: no run, results of one with nothing to go on from, or nothing undamaged.
     """
+    within = _undamaged(run, "within")
+    if within is None:
+        ended = _after_an_epoch(run)
+        if ended and run.checkpoint("within").exists() and not ended.lost:
+            ended.lost = (
+                f"{run.checkpoint('within')} is damaged: going on from last.ckpt; epoch "
+                f"{len(ended.rows) + 1} is trained from its beginning."
+            )
+        return ended
+    last, there = run.checkpoint("last"), _undamaged(run, "last")
+    if there and len(there.rows) > len(within.rows):  # killed before within.ckpt was removed
+        return there
+    within.damaged = there is None and last.exists()
+    if within.damaged:
+        within.lost = f"{last} is damaged: going on from {within.told(run)}."
+    return within
+
+
+def _undamaged(run: RunFolder, name: str) -> Progress | None:
+    """A checkpoint; ``None`` where it is missing or damaged.
+
+    Raises:
+        UsageError: one that cannot be read may be whole, and is not to be replaced.
+    """
+    try:
+        return Progress(**run.load_checkpoint(name))
+    except Unreadable:
+        raise
+    except (UsageError, TypeError):  # a checkpoint of another kind is as good as none
+        return None
+
+
+def _after_an_epoch(run: RunFolder) -> Progress | None:
+    """The last epoch, or the one before it."""
     last, previous = run.checkpoint("last"), run.checkpoint("previous")
     if not last.exists() and not previous.exists():
         if found := [path.name for path in run.results()]:
@@ -108,15 +169,12 @@ def load_progress(run: RunFolder) -> Progress | None:
         return None
     damage: list[str] = []
     for path in (last, previous):
-        try:
-            progress = Progress(**run.load_checkpoint(path.stem))
-        except Unreadable:  # it may be whole, and is not to be replaced
-            raise
-        except (UsageError, TypeError):  # a checkpoint of another kind is as good as none
+        progress = _undamaged(run, path.stem)
+        if progress is None:
             damage.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
             continue
         if damage:
-            done = len(progress.rows)
+            done, progress.damaged = len(progress.rows), True
             progress.lost = (
                 f"{last.parent / damage[0]}: going on from {previous.name}, after epoch {done}; "
                 f"epoch {done + 1} is lost and trained again."

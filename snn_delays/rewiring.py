@@ -36,6 +36,8 @@ class Rewiring(Callback):
             weights that a parametrisation makes of several tensors.
     """
 
+    everywhere = True  # they draw alike, and gradients are those of all processes
+
     def settings(self) -> dict[str, Any]:
         return asdict(self)  # pyright: ignore[reportArgumentType]
 
@@ -219,6 +221,9 @@ class RigL(Rewiring):
                 _exchange(training, layer, *sparsity.rigl_exchange(layer, gradient, share))
             self.on_end(training)
 
+    def on_skip(self, training: Training) -> None:
+        self.on_end(training)
+
     def on_end(self, training: Training) -> None:
         for layer in delay_layers(training.net):
             layer.dense_gradient = False
@@ -255,21 +260,27 @@ class FewDelays(Rewiring):
         settle(self, "FewDelays: ", count=whole(1), per=per, since=share)
 
     def on_start(self, training: Training) -> None:
-        self._layers(training)
+        self.layers, self.kept = self._layers(training), []
 
     def on_batch_start(self, training: Training) -> None:
         first = math.floor(self.since * training.epochs + 1e-9) + 1
         if training.batch == 1 and training.epoch == first:
-            for layer in self._layers(training):
+            for layer in self.layers:
                 sparsity.few_delays_(layer, self.count, self.per)
         if training.batch == 1:
-            resting = delay_layers(training.net) if training.epoch >= first else []
-            self.kept = [(layer, layer.delay.detach().clone()) for layer in resting]
+            resting = self.layers if training.epoch >= first else []
+            self.kept = [layer.delay.detach().clone() for layer in resting]
 
     @torch.no_grad()
     def on_batch(self, training: Training) -> None:
-        for layer, delay in self.kept:
+        for layer, delay in zip(self.layers if self.kept else [], self.kept, strict=True):
             layer.delay.copy_(delay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.kept = state["kept"]
 
 
 def generator_of(training: Training) -> Generator:

@@ -1,7 +1,8 @@
 """What a run saves, and how: one folder per run, every file replaced in one step.
 
-config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous}.ckpt   tensorboard/
-    delays.csv    delays.png    readout.png    positions.png    report.html    train.log    export/
+config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous,within}.ckpt
+    tensorboard/    delays.csv    delays.png    readout.png    positions.png    report.html
+    train.log    export/
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class RunFolder:
         self.delays = path / "delays.csv"  # where they stand after every epoch
 
     def checkpoint(self, name: str) -> Path:
-        """Path of the checkpoint ``"best"``, ``"last"`` or ``"previous"``, the last but one."""
+        """Path of the checkpoint ``"best"``, ``"last"``, ``"previous"``, the last but one, or
+        ``"within"`` an epoch."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def save_config(self, text: str) -> None:

@@ -17,6 +17,8 @@ from snn_delays.data.splits.change import BatchChange
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
+from snn_delays.faults import ON_NAN
+from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
 from snn_delays.state import reset_memories
@@ -25,8 +27,11 @@ _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+_CLIP = real(above=0, must="be a number > 0, or none")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("epochs", "batch_size"), whole(1)),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "devices", "num_nodes"), whole(1)),
+    "clip_norm": lambda name, value: None if value is None else _CLIP(name, value),
+    "on_nan": partial(choice, known=ON_NAN),
     **dict.fromkeys(("weight_lr", "weight_decay", "delay_lr"), real(0)),
     "precision": partial(choice, known=PRECISIONS),
     "accelerator": partial(choice, known=ACCELERATORS),
@@ -82,6 +87,24 @@ def require_match(
             f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."
         )
     return suited
+
+
+def require_together(count: int, on_nan: str) -> None:
+    """Refuse what several processes cannot do alike."""
+    if count > 1 and on_nan == "skip":
+        raise UsageError(
+            f"fit: on_nan=skip is for one process, got {count}: each would leave out other steps. "
+            "Use on_nan=stop."
+        )
+
+
+def leaves_unused(net: nn.Module, data: SpikeData, readout: ReadOut | None) -> bool:
+    """Whether there are parameters to learn that the scores do not depend on; tried on a copy."""
+    copied = fresh_copy(net).eval()
+    device = next(net.parameters(), torch.empty(0)).device
+    batch = data.train.sparse([int(data.train.lengths.argmax())]).to(device).dense()
+    class_scores(copied, batch, readout).sum().backward()
+    return any(one.requires_grad and one.grad is None for one in copied.parameters())
 
 
 def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:

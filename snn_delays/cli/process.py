@@ -22,6 +22,7 @@ def prepare_process() -> None:
     print_anywhere()
     prepare_cpu()
     _keep_to_given_cores()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def _keep_to_given_cores() -> None:

@@ -25,10 +25,12 @@ from snn_delays.run_folder import RunFolder
 # What every run's configuration has had from the beginning.
 _OF_DATA = ("dataset._target_",)
 _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
-# Settings of where a run happens: it may go on elsewhere.
+# Settings that may be typed with resume=true.
+AT_RESUME = ("on_nan", "checkpoint_minutes")
+# Settings of where a run happens, and how it is watched: it may go on otherwise.
 ELSEWHERE = {
     "dataset": ("root", "cache", "download", "base_url"),
-    "trainer": ("accelerator",),
+    "trainer": ("accelerator", "devices", "num_nodes", *AT_RESUME),
     "finetune": ("base",),
 }
 log = logging.getLogger("snn_delays")

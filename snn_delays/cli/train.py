@@ -7,9 +7,8 @@ import logging
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from logging.handlers import MemoryHandler
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from snn_delays import callbacks
+from snn_delays.arguments import real_number
 from snn_delays.board import add_pictures
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
@@ -31,8 +31,11 @@ from snn_delays.cli.model import (
     warn_of_other_data,
     warn_of_other_steps,
 )
+from snn_delays.cli.processes import run_processes, to_start
 from snn_delays.cli.report import leave_report
+from snn_delays.cli.run_log import run_log
 from snn_delays.cli.runs import (
+    AT_RESUME,
     dataset_root,
     identity,
     load_config,
@@ -55,20 +58,29 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
 from snn_delays.progress import load_progress
+from snn_delays.ranks import number
 from snn_delays.report import run as report
 from snn_delays.report.drawings import draw_run
-from snn_delays.run_folder import RunFolder
+from snn_delays.run_folder import Row, RunFolder
 from snn_delays.run_lock import training_in
-from snn_delays.terminal import ERRORS
+from snn_delays.stopping import StopOnSignals, Stopped
 from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
 
 log = logging.getLogger("snn_delays")
 
 
-def _train(cfg: DictConfig) -> float:
-    with _run_log() as keep_log:
-        return _train_run(cfg, keep_log)
+def _train(cfg: DictConfig) -> float | None:
+    if (count := to_start(cfg)) > 1:
+        return run_processes(count)
+    if number():  # the first process speaks for all
+        log.setLevel(logging.ERROR)
+    try:
+        with run_log() as keep_log, StopOnSignals() as stop:
+            return _train_run(cfg, keep_log, stop)
+    except Stopped as stopped:
+        print(f"snn-delays-train: stopped by {stopped.by}", file=sys.stderr)
+        raise
 
 
 def _sweep_folder(arguments: list[str]) -> list[str]:
@@ -96,8 +108,13 @@ def _sweep_folder(arguments: list[str]) -> list[str]:
 train = entry(_train, _sweep_folder)
 
 
-def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
-    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise."""
+def _train_run(
+    cfg: DictConfig, keep_log: Callable[[RunFolder], None], stop: StopOnSignals
+) -> float | None:
+    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise.
+
+    Of several processes that train together the first one writes, and gives it.
+    """
     if in_sweep():
         require_best_is_largest()
     run = _folder_to_train_in(cfg)
@@ -106,17 +123,22 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     begun: tuple[SpikeData, nn.Module] | None = None
     kept: dict[str, Any] = {}
     if resumed:
-        cfg = load_config(run, trust=trust) if again else _resumed_config(run, trust=trust)
+        cfg = load_config(run, trust=trust) if again else _resumed_config(run, cfg, trust=trust)
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
-        with training_in(run.path):  # or refused now, before data are loaded and train.log goes on
+        # Or refused now, before data are loaded and train.log goes on.
+        with nullcontext() if number() else training_in(run.path):
             pass
     elif cfg.get("finetune"):
         cfg, run, begun = finetuned(cfg, run.path if in_sweep() else None)
     else:
         keep_what_is_taken(cfg)
-    settings = checked_settings(**plain(cfg.trainer), seed=cfg.seed)
+    settings = plain(cfg.trainer)
+    minutes = settings.pop("checkpoint_minutes", None)
+    if minutes is not None:
+        minutes = real_number("trainer.checkpoint_minutes", minutes, above=0, unit="minutes")
+    settings = checked_settings(**settings, seed=cfg.seed)
     settings["augmentation"] = instantiate("augmentation", cfg.augmentation)
     dataset_root(cfg.dataset)
     # A run that was stopped in its first epoch has nothing but its configuration to go on with.
@@ -151,7 +173,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
             warn_of_other_steps(cfg, data.dt_ms)
 
     beside = [
-        _Begun(run, begin, resume=resumed, config=kept or identity(saved)),
+        _Begun(run, begin, resume=resumed, config=kept or identity(saved), minutes=minutes),
+        stop,
         callbacks.TensorBoard(run.tensorboard, saved),
         callbacks.MetricsCsv(run.metrics),
         DelayHistory(run.delays),
@@ -160,11 +183,36 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     ]
     try:
         rows = fit(net, data, schedule=schedule, callbacks=beside, **settings)
-    except KeyboardInterrupt:
-        if run.checkpoint("last").exists():
-            log.info(f"Interrupted. Go on with: snn-delays-train run={run.path} resume=true")
+        if number():
+            return None
+        # Fine-tuning that was resumed after its first epoch has not begun from ``initial``.
+        anew = bool(begun) or not cfg.get("finetune")
+        return _summarised(cfg, run, data, net, initial, rows, anew=anew, trust=trust)
+    except (KeyboardInterrupt, Stopped):
+        if run.checkpoint("last").parent.exists():
+            log.info(f"Go on with: snn-delays-train run={run.path} resume=true")
+        if in_sweep():
+            log.info("No other run (-m) is begun: begin those that are missing in another folder.")
         raise
 
+
+def _summarised(
+    cfg: DictConfig,
+    run: RunFolder,
+    data: SpikeData,
+    net: nn.Module,
+    initial: nn.Module,
+    rows: list[Row],
+    *,
+    anew: bool,
+    trust: bool,
+) -> float:
+    """Evaluate the trained network, and write summary and pictures; the score of the best epoch.
+
+    Args:
+        anew: whether training began from ``initial``.
+        trust: see ``load_config``.
+    """
     metric = data.task.metric
     summary: dict[str, Any] = {
         "test_set": report.test_set(data),
@@ -172,8 +220,8 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
         "split": data.split,
         "clean_split": data.clean_split,
         "delays": report.kind_of_delays(net),
-        "seed": settings["seed"],
-        "epochs": settings["epochs"],
+        "seed": cfg.seed,
+        "epochs": len(rows),
         "best_epoch": callbacks.best_epoch(rows, metric),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "invalid_events": data.invalid_events,
@@ -184,7 +232,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     summary["exported_synapses"] = {}
     for name in ("last", "best"):
         net.load_state_dict(run.load_checkpoint(name)["network"])
-        summary[name] = report.accuracies(net, data, settings["batch_size"])
+        summary[name] = report.accuracies(net, data, cfg.trainer.batch_size)
         summary["exported_synapses"][name] = report.exported_synapses(net, data.dt_ms)
     if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
         warn_if_rounding_costs("best epoch", summary["best"], metric)
@@ -198,9 +246,7 @@ def _train_run(cfg: DictConfig, keep_log: Callable[[RunFolder], None]) -> float:
     run.save_summary(summary)
     draw_run(net, initial, data, run.path)
     add_pictures(run.tensorboard, sorted(run.path.glob("*.png")), len(rows))
-    # Fine-tuning that was resumed after its first epoch has not begun from ``initial``.
-    first = initial if begun or not cfg.get("finetune") else None
-    leave_report(run, cfg, data, net, first, trust=trust)
+    leave_report(run, cfg, data, net, initial if anew else None, trust=trust)
     print_accuracies([(run, summary["best"], summary)])
     return summary["best"]["validation"]["rounded"][metric]
 
@@ -236,41 +282,21 @@ def _folder_to_train_in(cfg: DictConfig) -> RunFolder:
     return RunFolder(path.absolute())
 
 
-def _resumed_config(run: RunFolder, *, trust: bool) -> DictConfig:
+def _resumed_config(run: RunFolder, cfg: DictConfig, *, trust: bool) -> DictConfig:
     """The run's own configuration: a resumed run is the run that was interrupted."""
+    later = [f"trainer.{key}" for key in AT_RESUME]
     given = [
         one
         for one in HydraConfig.get().overrides.task
-        if not one.startswith(("run=", "resume=", "trust="))
+        if one.partition("=")[0] not in ("run", "resume", "trust", *later)
     ]
     if given:
         raise UsageError(
             f"resume=true goes on with {run.path} as it was configured, got {' '.join(given)}. "
             "Leave that out, or start a new run."
         )
-    return load_config(run, trust=trust)
-
-
-@contextmanager
-def _run_log() -> Iterator[Callable[[RunFolder], None]]:
-    """Keeps a train.log of all that is logged, once told of which run; of a mistake none."""
-
-    root = logging.getLogger()
-    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
-    files: list[logging.Handler] = []
-
-    def keep(run: RunFolder) -> None:
-        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
-        file.setFormatter(logging.Formatter("%(message)s"))
-        files.append(file)
-        held.setTarget(file)
-        held.flush()
-        held.capacity = 1  # from now on every line at once
-
-    root.addHandler(held)
-    try:
-        yield keep
-    finally:
-        root.removeHandler(held)
-        for handler in (held, *files):
-            handler.close()
+    config = load_config(run, trust=trust)
+    for key in AT_RESUME:
+        if f"trainer.{key}" in typed():
+            OmegaConf.update(config, f"trainer.{key}", cfg.trainer[key], force_add=True)
+    return config

@@ -19,10 +19,10 @@ from snn_delays.cli.runs import ELSEWHERE
 from snn_delays.cli.sweep import forget_failure, keep_failure, keep_typed, typed_in
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
+from snn_delays.stopping import ASKING, EXIT_CODE, Stopped
 
 log = logging.getLogger("snn_delays")
 _PROGRAM = "from snn_delays.cli.commands import train; train()"
-_LAST_WORDS_S = 10.0  # for a training to end by itself after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
 
     Raises:
         UsageError: as ``Training.require_same``, before anything has run.
+        Stopped: a signal has stopped a training; the others are not begun.
     """
     for one in trainings:
         one.require_same()
@@ -94,32 +95,35 @@ def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
 
 
 def _run(arguments: Sequence[str]) -> str | None:
-    """Train; one line if that fails. What the training prints appears as it is printed."""
+    """Train; one line if that fails. What the training prints appears as it is printed.
+
+    Raises:
+        Stopped: a signal has stopped it.
+    """
     environment = {key: of for key, of in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     command = [sys.executable, "-c", _PROGRAM, *arguments]
     last = ""
     with (
-        _ended_by_a_signal(),
+        _passing_on() as (running, signals),
         subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
         ) as process,
     ):
+        running.append(process)
+        if signals:  # before there was a training to pass it on to
+            process.send_signal(ASKING)
         assert process.stderr is not None
         try:
             for line in process.stderr:
                 sys.stderr.write(line)
                 last = line.strip() or last
             code = process.wait()
-        except KeyboardInterrupt:  # a terminal's Ctrl-C goes to both
-            try:
-                process.wait(_LAST_WORDS_S)
-            except subprocess.TimeoutExpired:
-                process.terminate()
-            log.info("Interrupted. The same command goes on from here.")
-            raise
         except BaseException:
             process.terminate()
             raise
+    if signals or code == EXIT_CODE:
+        log.info("Stopped. The same command goes on from here.")
+        raise Stopped(signals[0] if signals else "the end of a training")
     if code == 0:
         return None
     error = last.removeprefix("snn-delays-train: error: ")
@@ -129,17 +133,26 @@ def _run(arguments: Sequence[str]) -> str | None:
 
 
 @contextmanager
-def _ended_by_a_signal() -> Iterator[None]:
-    """SIGTERM ends the training as well, not this process alone."""
+def _passing_on() -> Iterator[tuple[list[subprocess.Popen[str]], list[str]]]:
+    """A signal stops the training, which saves first, and is waited for; a second one kills it.
 
-    def end(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)
+    The training may have been sent the signal, too, as a terminal's Ctrl-C and SLURM do: what is
+    passed on is one that it does not take for a second.
+    """
+    running: list[subprocess.Popen[str]] = []
+    signals: list[str] = []
 
-    before = signal.signal(signal.SIGTERM, end)
+    def take(number: int, frame: object) -> None:
+        for process in running:
+            process.send_signal(signal.SIGKILL if signals else ASKING)
+        signals.append(signal.Signals(number).name)
+
+    before = {one: signal.signal(one, take) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield running, signals
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _by_key(settings: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from snn_delays.delay_history import Count
 from snn_delays.report.comparison import DASH, Group, TestSet
-from snn_delays.report.page.chart import Axis, Chart, spanning
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import (
     Figure,
     Figures,

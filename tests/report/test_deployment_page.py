@@ -9,7 +9,7 @@ from pathlib import Path
 from browser import require_drawn, require_whole
 from typed_commands import Shell
 
-from snn_delays.report.deployment_page import _partners
+from snn_delays.report.deployment_limits import partners
 from snn_delays.table import read_table
 
 
@@ -70,7 +70,7 @@ def test_partners_are_counted_once(there: Path, shell: Shell):
         for one in table.projections
         for post in one.post
     }
-    into, out = _partners(table)
+    into, out = partners(table)
     assert into == max(map(len, pairs.values()))
     assert out == max(
         len(

@@ -60,6 +60,10 @@ class CompactBatch:
         moved = {name: part.to(device) for name, part in parts.items() if hasattr(part, "to")}
         return replace(self, **moved)
 
+    def lasting(self: AnyBatch, steps: int | None) -> AnyBatch:
+        """The same, with silence up to so many steps where it is shorter, if lengths differ."""
+        return self
+
     def dense(self) -> Batch:
         """Lay it out where it is."""
         raise NotImplementedError
@@ -92,6 +96,13 @@ class SparseBatch(CompactBatch):
         check_columns("SparseBatch", None, cells=self.cells)
         if self.counts is not None:
             check_columns("SparseBatch", len(self.cells), counts=self.counts)
+
+    def lasting(self: AnyBatch, steps: int | None) -> AnyBatch:
+        """As in ``CompactBatch``: time comes first, so that no cell moves."""
+        assert isinstance(self, SparseBatch)
+        if steps is None or steps <= self.shape[0]:
+            return self
+        return replace(self, shape=(steps, *self.shape[1:]))
 
     def dense(self) -> Batch:
         """Lay it out where it is."""

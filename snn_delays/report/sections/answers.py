@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from snn_delays.data import SpikeData
 from snn_delays.report.course import one_class_each
-from snn_delays.report.page.chart import Axis, Chart
+from snn_delays.report.page.axis import Axis
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Part, Section, Table, Text
 from snn_delays.report.trained import Trained, percent, sentence
 

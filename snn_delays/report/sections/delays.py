@@ -13,7 +13,8 @@ from torch import nn
 
 from snn_delays.delay_history import Count, read_history
 from snn_delays.layers.delayed import Delayed
-from snn_delays.report.page.chart import Axis, Chart, spanning
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Heading, Part, Section, Table, Text
 from snn_delays.report.run import kind_of_delays
 from snn_delays.report.trained import Trained, percent
@@ -209,7 +210,13 @@ def _against_weight(one: Projection, steps: Axis) -> Figure:
     chosen = np.linspace(0, len(one.weight) - 1, min(_DOTS, len(one.weight))).astype(int)
     chart = Chart("Weight against delay", steps, spanning("weight", one.weight[chosen]), height=240)
     chart.rule(y=0)
-    chart.dots(one.after[chosen], one.weight[chosen], "after", size=3.5, opacity=0.45)
+    chart.dots(
+        one.after[chosen],
+        one.weight[chosen],
+        "after",
+        size=3.5,
+        opacity=0.45 if len(chosen) > 300 else 0.9,
+    )
     some = f"{len(chosen):,} of {len(one.weight):,} synapses, after training."
     return Figure(chart.svg(), some)
 

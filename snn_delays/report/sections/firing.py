@@ -7,7 +7,8 @@ import torch
 
 from snn_delays.report.activity import Rates, rates
 from snn_delays.report.course import spread
-from snn_delays.report.page.chart import Axis, Chart, spanning
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Section, Table
 from snn_delays.report.trained import Trained
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.report.page.chart import Axis, Chart, spanning, stacked
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart, stacked
 from snn_delays.report.page.document import Figure, Figures, Section
 from snn_delays.report.run import kind_of_delays
 from snn_delays.report.sections.delays import Projection, projections

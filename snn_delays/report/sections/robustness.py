@@ -10,7 +10,8 @@ from snn_delays.data import Batch, Split
 from snn_delays.data.augmentation import event_drop, list_events
 from snn_delays.evaluation import class_scores
 from snn_delays.report.course import batches, has_course, right_over_time, spread
-from snn_delays.report.page.chart import Axis, Chart
+from snn_delays.report.page.axis import Axis
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Section
 from snn_delays.report.trained import Trained, percent, sentence
 

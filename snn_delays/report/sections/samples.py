@@ -10,7 +10,8 @@ from torch import Tensor
 from snn_delays.report.activity import spikes_of
 from snn_delays.report.course import has_course, lead
 from snn_delays.report.misread import Reading, read
-from snn_delays.report.page.chart import Axis, Chart, spanning, stacked
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart, stacked
 from snn_delays.report.page.document import Figure, Figures, Heading, Section
 from snn_delays.report.sections.answers import (
     answer_names,

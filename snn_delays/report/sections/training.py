@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from snn_delays.data import Split
-from snn_delays.report.page.chart import Axis, Chart, spanning
+from snn_delays.report.page.axis import Axis, spanning
+from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import (
     Commands,
     Facts,

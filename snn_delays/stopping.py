@@ -1,0 +1,112 @@
+"""Signals that stop a training: it saves where it stands, and ends so that it can go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from snn_delays.callbacks import Callback, Training
+from snn_delays.errors import UsageError
+
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
+EXIT_CODE = 75
+# What asks, as often as it likes; a process that passes a signal on to another sends this one.
+ASKING = getattr(signal, "SIGUSR1", signal.SIGTERM)  # which Windows lacks
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(SystemExit):
+    """A signal has stopped a training, which can go on; the process ends with exit code 75."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(EXIT_CODE)
+        self.by = by
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str]]:  # from a launcher's process
+        return Stopped, (self.by,)
+
+
+@contextmanager
+def stopped_with_others(training: Training) -> Iterator[None]:
+    """Of several processes that are asked to stop one stops first; the others, which then wait for
+    it in vain, have stopped as well.
+
+    Raises:
+        Stopped: in place of what the broken connection raises.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if training.processes == 1 or not training.stopping:
+            raise
+        raise Stopped(training.stopping) from error
+
+
+class StopOnSignals(Callback):
+    """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the training once the batch is done.
+
+    ``Checkpoints`` then saves within the epoch, and ``fit`` raises ``Stopped``. A second SIGTERM
+    or SIGINT ends the process at once. As a context it does so around ``fit`` as well, where it
+    raises ``Stopped`` right away, since there is nothing to save.
+
+    Raises:
+        UsageError: outside the main thread, which alone Python gives signals.
+    """
+
+    everywhere = True
+
+    def __init__(self) -> None:
+        self._training: Training | None = None
+        self._before: dict[int, Any] = {}
+        self._around = False
+
+    def __enter__(self) -> StopOnSignals:
+        self._listen()
+        self._around = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._around = False
+        self._leave()
+
+    def on_start(self, training: Training) -> None:
+        self._training = training
+        if not self._around:
+            self._listen()
+
+    def on_end(self, training: Training) -> None:
+        self._training = None
+        if not self._around:
+            self._leave()
+
+    def _listen(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError(
+                "StopOnSignals: signals reach the main thread only, got another thread. Train in "
+                "the main thread, or without it."
+            )
+        self._process = os.getpid()
+        for one in {*STOPPING, ASKING}:
+            self._before[one] = signal.signal(one, self._take)
+
+    def _leave(self) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    def _take(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:  # a child of this process, which is no training
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        name = signal.Signals(number).name
+        if self._training is None:
+            raise Stopped(name)
+        self._training.stopping = name
+        if number in STOPPING:
+            for one in STOPPING:
+                signal.signal(one, signal.SIG_DFL)
