@@ -96,6 +96,7 @@ def test_a_recipe_takes_a_training_step(file, unchecked: None):
     schedule = instantiate("schedule", cfg.schedule)
     schedule.epochs(cfg.trainer.epochs)  # as the recipe has them
     settings = {**plain(cfg.trainer), "epochs": 1, "batch_size": 2, "accelerator": "cpu"}
+    settings.pop("checkpoint_minutes")  # the command's own, for a callback
     settings["augmentation"] = instantiate("augmentation", cfg.augmentation)
     before = [one.detach().clone() for one in net.parameters()]
     given = [instantiate("sparsity", cfg.sparsity)] if cfg.get("sparsity") else []
