@@ -348,7 +348,7 @@ def test_the_scale_of_half_precision_goes_on_too(
         plugin = MixedPrecision("16-mixed", "cpu", scaler)
         return Fabric(accelerator="cpu", devices=1, plugins=[plugin])
 
-    monkeypatch.setattr("snn_delays.training.Fabric", half)
+    monkeypatch.setattr("snn_delays.ranks.Fabric", half)
     settings = {"clip_norm": 1.0}
     whole = trained(data, tmp_path / "whole", **settings)
     with pytest.raises(Stopped):

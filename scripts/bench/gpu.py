@@ -220,8 +220,9 @@ def methods(bench: Bench, can: dict[str, float]) -> None:
         layer(x).backward(judge)
 
     work = 6 * length * batch * width * width * (max_delay + 1)
+    runs: dict[str, Run] = {}
     for sigma in SIGMAS:
-        runs: dict[str, Run] = {}
+        runs.clear()
         for name in ("dense", "lowrank", "axonal", "dendritic"):
             granularity: Any = "synaptic" if name in ("dense", "lowrank") else name
             settings: dict[str, Any] = {"sigma": sigma, "method": name, "granularity": granularity}
@@ -270,13 +271,14 @@ def tiles(bench: Bench) -> None:
     x, g = torch.randn(2, 136, 256, 256, device="cuda")
     k, rows = torch.randn(25, 256, 256, device="cuda"), []
     before = dict(kernels.TILE), dict(kernels.SUMS)
+    runs: dict[str, Run] = {}
     shapes = [(128, 128, 32, 8, 3), (128, 128, 32, 8, 4), (128, 128, 32, 4, 3), (128, 64, 32, 4, 4)]
     shapes += [(128, 256, 32, 8, 3), (64, 128, 32, 4, 4), (64, 256, 32, 8, 3), (128, 128, 64, 8, 2)]
     for shape in shapes:
         tile = dict(zip(kernels.TILE, shape, strict=True))
         kernels.TILE.update(tile)
         kernels.SUMS.update(tile)
-        runs: dict[str, Run] = {}
+        runs.clear()
         for precision in ("tf32", "tf32x3"):
             runs[f"product {precision}"] = partial(kernels.product, g, x, k, False, precision)
             runs[f"sums {precision}"] = partial(kernels.sums, k, g, x, precision)
@@ -309,7 +311,7 @@ def neurons(bench: Bench, can: dict[str, float]) -> None:
     for backend in ("torch", "cupy", "triton", "inductor"):
         try:
             node = neuron.LIFNode(**settings, surrogate_function=surrogate.ATan(5.0))
-            node.backend = backend
+            setattr(node, "backend", backend)  # noqa: B010 - a property unknown to type checkers
             runs[f"SpikingJelly, {backend}"] = partial(run, node.to(bench.device))
         except Exception as missing:
             print(f"<!-- SpikingJelly {backend}: {str(missing)[:150]} -->")

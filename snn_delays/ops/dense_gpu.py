@@ -9,6 +9,8 @@ taps and channels at once that reads, of x as it lies, rows j · N further up: n
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -92,8 +94,9 @@ def product(y: Tensor, x: Tensor, kernel: Tensor, ahead: bool, precision: str) -
     steps, batch, outer = y.shape
     x, kernel = _whole(x), _whole(kernel)
     rows, columns = steps * batch, _columns(TILE["COLUMNS"], outer)
+    kernel_of: Any = _product  # without Triton type checkers see a plain function
     with torch.cuda.device_of(y):
-        _product[(_parts(rows, TILE["ROWS"]), _parts(outer, columns))](
+        kernel_of[(_parts(rows, TILE["ROWS"]), _parts(outer, columns))](
             y, x, kernel, rows, batch, len(kernel), x.shape[2], outer,
             AHEAD=ahead, PRECISION=precision, **{**TILE, "COLUMNS": columns},
         )  # fmt: skip
@@ -114,8 +117,9 @@ def sums(gkernel: Tensor, grad: Tensor, x: Tensor, precision: str) -> None:
     tile = {**SUMS, "ROWS": _columns(SUMS["ROWS"], outer)}
     tile["COLUMNS"] = _columns(SUMS["COLUMNS"], inner)
     grid = (_parts(outer, tile["ROWS"]), _parts(inner, tile["COLUMNS"]), taps)
+    kernel_of: Any = _sums
     with torch.cuda.device_of(gkernel):
-        _sums[grid](
+        kernel_of[grid](
             gkernel, grad, x, rows, batch, rows + beyond, inner, outer,
             PRECISION=precision, **tile,
         )  # fmt: skip

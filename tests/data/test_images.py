@@ -17,7 +17,7 @@ from snn_delays.data.splits.batch import Batch, SparseBatch
 from snn_delays.data.splits.image_split import ImageSplit, channel_scale
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.report import pictures
+from snn_delays.report import course, pictures
 from snn_delays.tasks import MultiLabel, SingleLabel, Task
 
 SHORT: dict[str, Any] = {"batch_size": 8, "accelerator": "cpu", "weight_lr": 0.02}
