@@ -32,8 +32,8 @@ from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch
 
 fft_cpu = loops("fft_cpu")  # None: the dense kernel serves.
-# Points at which kernels are known at once, so that they stay in the cache.
-POINTS = 8
+# Numbers of a kernel's spectrum that are there at once, so that they stay in the cache.
+NUMBERS = 2**21
 # Points of one transform at most: two sequences of so many fill half a second-level cache.
 MOST = 1024
 
@@ -78,7 +78,7 @@ def transform(points: int, taps: int, dtype: torch.dtype) -> Transform:
             table.append(np.exp(-2j * np.pi * turns).ravel())
     angles = (0.5 - 2 * np.arange(points)) * np.pi / points
     powers = np.exp(1j * angles[:, None] * np.arange(taps))
-    kernel = np.einsum("ip,pkj->ikj", _OF_G, [powers.real, powers.imag])
+    kernel = np.einsum("ip,pkj->ikj", _OF_G, [np.real(powers), np.imag(powers)])
     return Transform(
         points,
         _signed(np.exp(0.5j * np.pi * np.arange(points) / points), number),
@@ -89,7 +89,8 @@ def transform(points: int, taps: int, dtype: torch.dtype) -> Transform:
 
 
 def _signed(values: np.ndarray, number: np.dtype) -> np.ndarray:
-    return np.stack([values.real, values.imag, -values.imag], 1).astype(number)
+    real, imaginary = np.real(values), np.imag(values)
+    return np.stack([real, imaginary, -imaginary], 1).astype(number)
 
 
 def points_for(length: int) -> int:
@@ -109,6 +110,17 @@ def blocks(steps: int, taps: int) -> tuple[int, int, int]:
     count = -(-steps // (2 * longest - history))
     size = -(-steps // count)
     return count, size, points_for(size + history)
+
+
+def columns(steps: int, batch: int, pre: int, post: int, taps: int) -> dict[str, float]:
+    """What one convolution takes, in products of matrices of one step's input."""
+    count, _, points = blocks(steps, taps)
+    products = 3 * points * count / steps
+    return {
+        "product": products,
+        "kernel": products * taps / (batch * count),
+        "transform": products * (1 / pre + 1 / post),
+    }
 
 
 def convolve(
@@ -178,11 +190,16 @@ class _Product(torch.autograd.Function):
 def _spectra(form: Transform, taps: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """By parts the values of a kernel ``[taps, A, B]`` at K points: ``[3, points, A, B]``."""
     rows = taps.detach().contiguous().flatten(1)[None]
-    for first in range(0, form.points, POINTS):
-        part = slice(first, min(first + POINTS, form.points))
+    for part in _parts(form.points, rows.shape[2]):
         powers = form.kernel[:, part].flatten(0, 1)[None]
         values = products.multiply(powers, rows, rows.new_empty(1, powers.shape[1], rows.shape[2]))
         yield part, values.view(3, -1, *taps.shape[1:])
+
+
+def _parts(points: int, synapses: int) -> list[slice]:
+    """Pairs of points, since a tile of products has six rows."""
+    step = 2 * max(1, NUMBERS // (6 * synapses))
+    return [slice(first, min(first + step, points)) for first in range(0, points, step)]
 
 
 def _kernel_sums(form: Transform, of_y: Tensor, of_x: Tensor) -> Tensor:
@@ -190,10 +207,9 @@ def _kernel_sums(form: Transform, of_y: Tensor, of_x: Tensor) -> Tensor:
     post, pre = of_y.shape[-1], of_x.shape[-1]
     total = of_x.new_zeros(1, form.kernel.shape[2], post * pre)
     some = torch.empty_like(total)
-    for first in range(0, form.points, POINTS):
-        part = slice(first, min(first + POINTS, form.points))
+    for part in _parts(form.points, post * pre):
         powers = form.kernel[:, part].flatten(0, 1)
-        values = of_x.new_empty(3, part.stop - first, post, pre)
+        values = of_x.new_empty(3, powers.shape[0] // 3, post, pre)
         _multiply(of_y[:, part].mT, of_x[:, part], values)
         total += products.multiply(powers.mT[None], values.view(1, len(powers), -1), some)
     return total.view(-1, post, pre).permute(1, 2, 0)

@@ -10,9 +10,8 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop
-from snn_delays.ops.vectors import (
+from snn_delays.ops.outer_cpu import (
     HIGH,
-    LANES,
     WIDE,
     outer_high,
     outer_high_wide,
@@ -25,6 +24,7 @@ from snn_delays.ops.vectors import (
     zeros_one,
     zeros_wide,
 )
+from snn_delays.ops.vectors import LANES
 
 # What a task computes: a part of b stays in the second-level cache, one of a in the first.
 ROWS, COLUMNS = 8 * HIGH, 8 * WIDE * LANES
