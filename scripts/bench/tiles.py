@@ -189,7 +189,11 @@ def product() -> Any:
     import torch
 
     weight = torch.randn(SIZE, SIZE, requires_grad=True)
-    return (lambda x, weight: x @ weight), torch.randn(STEPS * BATCH, SIZE, requires_grad=True), weight
+    return (
+        (lambda x, weight: x @ weight),
+        torch.randn(STEPS * BATCH, SIZE, requires_grad=True),
+        weight,
+    )
 
 
 LOOPS: dict[str, Callable[[], Any]] = {

@@ -9,7 +9,7 @@ for; numba keeps compiled loops by these, so that none are ever taken for anothe
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 from numba.core.registry import cpu_target
@@ -18,7 +18,7 @@ from numba.core.registry import cpu_target
 class Registers(NamedTuple):
     """The vector registers of a processor: how many, and bits of one."""
 
-    count: int
+    number: int
     bits: int
 
 
@@ -34,6 +34,8 @@ class Sizes(NamedTuple):
         strip: of a small tile.
         short, tall: rows of an image that are summed up at once, beside up to four coefficients
             and one vector. Heights of images are often multiples of 7.
+        high, wide: rows and columns of a matrix product that are summed up at once, beside a row of
+            vectors and one factor.
     """
 
     lanes: int
@@ -42,6 +44,8 @@ class Sizes(NamedTuple):
     strip: int
     short: int
     tall: int
+    high: int
+    wide: int
 
 
 def registers(triple: str, name: str, features: str) -> Registers:
@@ -68,10 +72,11 @@ def registers(triple: str, name: str, features: str) -> Registers:
 def sizes(processor: Registers) -> Sizes:
     """What fits into the registers of a processor, and was quickest where that was measured."""
     lanes = processor.bits // 32
-    if processor.count < 32:
-        return Sizes(lanes, tile=10, columns=8, strip=4, short=7, tall=7)
-    return Sizes(lanes, tile=16, columns=16, strip=4, short=7, tall=14)
+    if processor.number < 32:
+        return Sizes(lanes, tile=10, columns=8, strip=4, short=7, tall=7, high=6, wide=2)
+    return Sizes(lanes, tile=16, columns=16, strip=4, short=7, tall=14, high=6, wide=4)
 
 
-HOST = registers(*cpu_target.target_context.codegen().magic_tuple())
-LANES, TILE, COLUMNS, STRIP, SHORT, TALL = sizes(HOST)
+_context: Any = cpu_target.target_context
+HOST = registers(*_context.codegen().magic_tuple())
+LANES, TILE, COLUMNS, STRIP, SHORT, TALL, HIGH, WIDE = sizes(HOST)
