@@ -14,7 +14,16 @@ from torch import Tensor
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
-from snn_delays.ops import dense, factored, lowrank, reference, sparse_taps, spikes, taps
+from snn_delays.ops import (
+    dense,
+    factored,
+    lowrank,
+    lowrank_basis,
+    reference,
+    sparse_taps,
+    spikes,
+    taps,
+)
 from snn_delays.ops.factored import Stages
 
 Method = Literal["auto", "dense", "taps", "lowrank", "axonal", "dendritic", "reference"]
@@ -65,8 +74,8 @@ def choose(
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
         columns = cost["turn"] + cost["along time"] * needed
         costs[end] = kernel_count * (1 + columns / others)
-    if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
-        rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
+    if interpolation == "gaussian" and lowrank_basis.worthwhile(sigma, max_delay):
+        rank = lowrank_basis.rank(sigma, max_delay, lowrank_basis.tolerance(dtype))
         costs["lowrank"] = cost["lowrank"] * rank
     if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
@@ -131,7 +140,7 @@ def method_for(
             if others > most:
                 found, most = end, others
         return found
-    if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
+    if method == "auto" or (method == "lowrank" and not lowrank_basis.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
         settings = (dtype, weight.shape[2], device_class(x), sparse_taps.density(mask), ends)
         return choose(sigma, max_delay, interpolation, *settings)
