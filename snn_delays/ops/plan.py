@@ -14,7 +14,18 @@ from torch import Tensor
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
-from snn_delays.ops import dense, factored, fft, lowrank, reference, sparse_taps, spikes, taps
+from snn_delays.ops import (
+    dense,
+    factored,
+    fft,
+    lowrank,
+    lowrank_basis,
+    reference,
+    sparse_taps,
+    spectrum,
+    spikes,
+    taps,
+)
 from snn_delays.ops.factored import Stages
 
 Method = Literal["auto", "dense", "fft", "taps", "lowrank", "axonal", "dendritic", "reference"]
@@ -82,10 +93,10 @@ def choose(
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
         columns = cost["turn"] + cost["along time"] * needed
         costs[end] = kernel_count * (1 + columns / others)
-    if shape and "fft" in cost and fft.fft_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
+    if shape and "fft" in cost and spectrum.fft_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
         costs["fft"] = cost["fft"] * fft.cost(*shape, max_delay + 1)
-    if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
-        rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
+    if interpolation == "gaussian" and lowrank_basis.worthwhile(sigma, max_delay):
+        rank = lowrank_basis.rank(sigma, max_delay, lowrank_basis.tolerance(dtype))
         costs["lowrank"] = cost["lowrank"] * rank
     if "taps" in cost and taps.taps_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
@@ -150,7 +161,7 @@ def method_for(
             if others > most:
                 found, most = end, others
         return found
-    if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
+    if method == "auto" or (method == "lowrank" and not lowrank_basis.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
         settings = (dtype, weight.shape[2], device_class(x), sparse_taps.density(mask), ends)
         steps, batch, pre = x.shape
