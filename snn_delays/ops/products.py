@@ -23,9 +23,10 @@ ROWS = 512
 def multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """out[r] = a[r] @ b[r]: ``[R, M, K]`` of any strides, ``[R, K, N]``, contiguous, as ``out``
     is; no gradients."""
-    loops_take = products_cpu is not None and for_loops(a, b, out) and a.numel() and b.numel()
-    if not loops_take or b.shape[2] < products_cpu.LANES:
+    if products_cpu is None or b.shape[2] < products_cpu.LANES or not for_loops(a, b, out):
         return torch.bmm(a, b, out=out)
+    if not (a.numel() and b.numel()):
+        return out.zero_()
     use_torch_threads()
     # All that a reaches, whatever its strides are.
     reach = sum((size - 1) * step for size, step in zip(a.shape, a.stride(), strict=True)) + 1
