@@ -14,7 +14,7 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from snn_delays.ops.registers import COLUMNS, LANES, SHORT, STRIP, TALL, TILE
+from snn_delays.ops.registers import COLUMNS, GROUP, LANES, SHORT, STRIP, TALL, TILE
 
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely
 
@@ -50,7 +50,7 @@ def _loader(count: int) -> Any:
 
 
 load, load_two, load_strip, load_tile = _loader(1), _loader(2), _loader(STRIP), _loader(TILE)
-load_columns = _loader(COLUMNS)
+load_columns, load_group = _loader(COLUMNS), _loader(GROUP)
 
 
 @intrinsic
@@ -117,23 +117,29 @@ def turned(_typing, tile):
     return tile(tile), code
 
 
-@intrinsic
-def splat(_typing, number):
-    """A vector of equal numbers."""
+def _splatter(count: int) -> Any:
+    @intrinsic
+    def splat(_typing, number):
+        """``count`` vectors of equal numbers."""
 
-    def code(_context, builder, _, arguments):
-        return _packed(builder, [_broadcast(builder, arguments[0])])
+        def code(_context, builder, _, arguments):
+            return _packed(builder, [_broadcast(builder, arguments[0])] * count)
 
-    return Vectors(number)(number), code
+        return Vectors(number, count)(number), code
+
+    return splat
+
+
+splat, splat_group = _splatter(1), _splatter(GROUP)
 
 
 @intrinsic
 def fma(_typing, a, b, c):
-    """a · b + c, of one vector each."""
+    """a · b + c, vector by vector."""
 
     def code(_context, builder, _, arguments):
-        (x,), (y,), (z,) = (_unpacked(builder, argument) for argument in arguments)
-        return _packed(builder, [_fma(builder, x, y, z)])
+        triples = zip(*(_unpacked(builder, argument) for argument in arguments), strict=True)
+        return _packed(builder, [_fma(builder, *one) for one in triples])
 
     return a(a, a, a), code
 
