@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop, pasted
-from snn_delays.ops.vectors import LANES, fma, load, splat, store
+from snn_delays.ops.vectors import LANES, fma, load, splat, store, times
 
 STRIPS = 8  # of a task, which share its buffer
 
@@ -159,21 +159,63 @@ def _passes(work, points, radices, table):
     n, stride, at = points, 1, 0
     for radix in radices:
         n //= radix
-        for p in range(n):
-            for j in range(radix):
-                row = at + (p * radix + j) * radix
-                for q in range(stride):
-                    re = im = load(work, 4 * size)
-                    for k in range(radix):
-                        s = source + (q + stride * (p + n * k)) * LANES
-                        a, b = load(work, s), load(work, s + size)
-                        c, d, minus_d = table[row + k]
-                        re = fma(splat(minus_d), b, fma(splat(c), a, re))
-                        im = fma(splat(d), a, fma(splat(c), b, im))
-                    t = target + (q + stride * (p * radix + j)) * LANES
-                    store(work, t, re)
-                    store(work, t + size, im)
+        if radix == 4:
+            _four(work, source, target, size, n, stride, table, at)
+        else:
+            _any(work, source, target, size, n, stride, radix, table, at)
         at += n * radix * radix
         stride *= radix
         source, target = target, source
     return source
+
+
+@called
+def _any(work, source, target, size, n, stride, radix, table, at):
+    """A pass of any radix, as it is written: radix² products."""
+    for p in range(n):
+        for j in range(radix):
+            row = at + (p * radix + j) * radix
+            for q in range(stride):
+                re = im = load(work, 4 * size)
+                for k in range(radix):
+                    s = source + (q + stride * (p + n * k)) * LANES
+                    a, b = load(work, s), load(work, s + size)
+                    c, d, minus_d = table[row + k, 0], table[row + k, 1], table[row + k, 2]
+                    re = fma(splat(minus_d), b, fma(splat(c), a, re))
+                    im = fma(splat(d), a, fma(splat(c), b, im))
+                t = target + (q + stride * (p * radix + j)) * LANES
+                store(work, t, re)
+                store(work, t + size, im)
+
+
+@called
+def _four(work, source, target, size, n, stride, table, at):
+    """A pass of radix 4, whose own products are with 1, −1, i and −i."""
+    one = splat(table[at, 0])
+    minus = splat(table[at + 6, 0])  # (−i)² or i²
+    turn, back = splat(table[at + 5, 1]), splat(table[at + 5, 2])  # of −i or i
+    for p in range(n):
+        row = at + 16 * p
+        c1, d1, e1 = splat(table[row + 4, 0]), splat(table[row + 4, 1]), splat(table[row + 4, 2])
+        c2, d2, e2 = splat(table[row + 8, 0]), splat(table[row + 8, 1]), splat(table[row + 8, 2])
+        c3, d3, e3 = splat(table[row + 12, 0]), splat(table[row + 12, 1]), splat(table[row + 12, 2])
+        for q in range(stride):
+            s, step = source + (q + stride * p) * LANES, stride * n * LANES
+            a0, b0 = load(work, s), load(work, s + size)
+            a1, b1 = load(work, s + step), load(work, s + step + size)
+            a2, b2 = load(work, s + 2 * step), load(work, s + 2 * step + size)
+            a3, b3 = load(work, s + 3 * step), load(work, s + 3 * step + size)
+            u0, v0, u2, v2 = fma(one, a2, a0), fma(one, b2, b0), fma(minus, a2, a0), fma(minus, b2, b0)
+            u1, v1, u3, v3 = fma(one, a3, a1), fma(one, b3, b1), fma(minus, a3, a1), fma(minus, b3, b1)
+            t, step = target + (q + 4 * stride * p) * LANES, stride * LANES
+            store(work, t, fma(one, u1, u0))
+            store(work, t + size, fma(one, v1, v0))
+            re, im = fma(back, v3, u2), fma(turn, u3, v2)
+            store(work, t + step, fma(e1, im, times(c1, re)))
+            store(work, t + step + size, fma(d1, re, times(c1, im)))
+            re, im = fma(minus, u1, u0), fma(minus, v1, v0)
+            store(work, t + 2 * step, fma(e2, im, times(c2, re)))
+            store(work, t + 2 * step + size, fma(d2, re, times(c2, im)))
+            re, im = fma(turn, v3, u2), fma(back, u3, v2)
+            store(work, t + 3 * step, fma(e3, im, times(c3, re)))
+            store(work, t + 3 * step + size, fma(d3, re, times(c3, im)))
