@@ -1,8 +1,8 @@
 """The transforms of ``ops/fft.py``, compiled by numba and run in parallel.
 
 A strip has ``LANES`` columns of a sequence, and stays in the first-level cache through every pass.
-A task takes some beside each other, since rows are far apart in memory. Passes are Stockham's, of any radix: what they read in
-strides they write in order, so that nothing has to be sorted at the end.
+A task takes some beside each other, since rows are far apart in memory. Passes are Stockham's, of
+any radix: what they read in strides they write in order, so that nothing has to be sorted.
 """
 
 from __future__ import annotations
