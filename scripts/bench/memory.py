@@ -76,7 +76,8 @@ def _run(case: dict[str, Any], tiny: bool) -> Any:
     recipe = Recipe(**{**case["recipe"], "sizes": tuple(case["recipe"]["sizes"])})
     if tiny:  # the same delays, hence the same kernels
         recipe = replace(recipe.small(), max_delay=recipe.max_delay)
-    x, labels = recipe.batch(*((8, 2) if tiny else (case["steps"], case["batch"])), device)
+    # As many steps as it takes for spikes to be kept as bits, whose loops then are there.
+    x, labels = recipe.batch(*((512, 16) if tiny else (case["steps"], case["batch"])), device)
     if ours:
         net = recipe.ours(device)
         set_sigma(net, sigma)

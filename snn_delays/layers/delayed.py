@@ -15,6 +15,7 @@ from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma,
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
+from snn_delays.ops import packed
 from snn_delays.ranged import stored
 from snn_delays.rest import rest_if_integer
 
@@ -146,8 +147,9 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
         self, x: Float[Tensor, "time batch pre *space"]
     ) -> Float[Tensor, "time batch post *space_after"]:
         """The layer's equation without bias, for an x that nothing precedes."""
-        weight = self.acting_weight()
-        y, self.method_used = self._convolved(x, weight, *self._acting())
+        weight, acting = self.acting_weight(), self._acting()
+        with packed.kept(x):
+            y, self.method_used = self._convolved(x, weight, *acting)
         if (learned := self._learned()) is None:
             return y
         slope, method = self._convolved(x.detach(), weight.detach(), *learned)

@@ -14,24 +14,30 @@ from torch import Tensor
 from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
-from snn_delays.ops import dense, factored, lowrank, reference, sparse_taps, spikes, taps
+from snn_delays.ops import dense, factored, fft, lowrank, reference, sparse_taps, spikes, taps
 from snn_delays.ops.factored import Stages
 
-Method = Literal["auto", "dense", "taps", "lowrank", "axonal", "dendritic", "reference"]
+Method = Literal["auto", "dense", "fft", "taps", "lowrank", "axonal", "dendritic", "reference"]
 # Those for delays of any shape, and those for delays of one end alone.
 ONE_END = ("axonal", "dendritic")
 METHODS: tuple[str, ...] = tuple(name for name in get_args(Method) if name not in ONE_END)
+_SINGLE_OR_DOUBLE = (torch.float32, torch.float64)
 BOTH = "axonal+dendritic"  # the one method of delays of both ends
 
 # Time of one matrix product of each method, forward and backward, in those of ``dense`` on the same
 # device: scripts/bench/paths.py measures them, and scripts/bench/gpu.py on GPUs, where ``dense`` is
 # one launch in TF32 and a product of ``lowrank`` one of many in full precision. ``turn`` and
 # ``along time`` are what a filter of ``factored`` and each of its taps cost, in columns of a
-# product (scripts/bench/axonal.py).
+# product (scripts/bench/axonal.py). ``FFT`` is what the parts of ``fft.columns`` cost, and a tap of
+# spikes that are multiplied one by one.
 COST = {
     "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "turn": 70.0, "along time": 2.0},
     "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "turn": 70.0, "along time": 2.0},
     "gpu": {"dense": 1.0, "lowrank": 7.0, "turn": 6400.0, "along time": 2.0},
+}
+FFT = {
+    "cpu, spikes": {"product": 0.45, "kernel": 3.6, "transform": 52.0, "tap": 0.14},
+    "cpu": {"product": 0.9, "kernel": 5.1, "transform": 82.0, "tap": 0.0},
 }
 
 
@@ -52,12 +58,14 @@ def choose(
     device: str = "cpu, spikes",
     density: float = 1.0,
     ends: dict[str, int] | None = None,
+    shape: tuple[int, int, int, int] | None = None,
 ) -> str:
     """Name of the fastest method on a ``device_class``; only ``taps`` gains from absent synapses.
 
     Args:
         density: share of synapses that are there.
         ends: at which ends the delays are (``ends_of``), and how many neurons the other end has.
+        shape: steps, batch, pre and post, without which ``fft`` cannot be counted.
     """
     cost = COST[device]
     costs = {"dense": float(max_delay + 1)}
@@ -65,10 +73,13 @@ def choose(
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
         columns = cost["turn"] + cost["along time"] * needed
         costs[end] = kernel_count * (1 + columns / others)
+    if shape and device in FFT and fft.fft_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
+        parts = {**fft.columns(*shape, max_delay + 1), "tap": max_delay + 1}
+        costs["fft"] = sum(FFT[device][part] * count for part, count in parts.items())
     if interpolation == "gaussian" and lowrank.worthwhile(sigma, max_delay):
         rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(dtype))[0])
         costs["lowrank"] = cost["lowrank"] * rank
-    if "taps" in cost and taps.taps_cpu is not None and dtype in (torch.float32, torch.float64):
+    if "taps" in cost and taps.taps_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
         costs["taps"] = cost["taps"] * needed * kernel_count * sparse_taps.share(density)
     return min(costs, key=lambda method: costs[method])
@@ -96,8 +107,8 @@ def method_for(
 
     A forced ``lowrank`` gives way to ``auto`` once σ is too small for a basis to make sense. Of
     tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``)
-    ``taps``, ``lowrank`` and ``auto`` make the dense kernel, or take the method of delays' one end,
-    in torch alone. Delays of both ends have one method beside ``reference``.
+    ``taps``, ``fft``, ``lowrank`` and ``auto`` make the dense kernel, or take the method of delays'
+    one end, in torch alone. Delays of both ends have one method beside ``reference``.
 
     Raises:
         UsageError: ``method="lowrank"`` for a triangle, which has no smooth basis; a method for
@@ -134,7 +145,9 @@ def method_for(
     if method == "auto" or (method == "lowrank" and not lowrank.worthwhile(sigma, max_delay)):
         dtype = lowrank.product_dtype(weight)
         settings = (dtype, weight.shape[2], device_class(x), sparse_taps.density(mask), ends)
-        return choose(sigma, max_delay, interpolation, *settings)
+        steps, batch, pre = x.shape
+        shape = (steps, batch, pre, weight.shape[0]) if x.numel() else None
+        return choose(sigma, max_delay, interpolation, *settings, shape=shape)
     return method
 
 
@@ -154,8 +167,8 @@ def delay_convolution(
     ``mask`` is 0 where ``weight`` is 0 for good: such synapses need not be computed.
 
     The result has the precision of ``weight``, under autocast too: only products are in half. In
-    single precision ``taps`` and the filters along time leave out up to 6e-6 of a kernel, and
-    ``lowrank`` is off by 1e-6 of its largest tap.
+    single precision ``taps`` and the filters along time leave out up to 6e-6 of a kernel,
+    ``lowrank`` is off by 1e-6 of its largest tap, and ``fft`` by 1e-6 of the largest result.
     """
     kernel = (sigma, max_delay, interpolation)
     method = method_for(x, weight, delay, *kernel, method, mask)
@@ -171,6 +184,8 @@ def delay_convolution(
             y = factored.convolve(x, weight, stages, sigma, interpolation)
     elif method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
+    elif method == "fft":
+        y = fft.convolve(x.to(single), dense_kernel(weight.to(single), delay.to(single), *kernel))
     elif method == "lowrank":
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:

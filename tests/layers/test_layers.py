@@ -338,7 +338,7 @@ def test_a_delay_trains_from_the_edge_to_the_middle(
         ({"max_delay": 2.0}, "max_delay must be a whole number of steps >= 1, got 2.0. Use"),
         ({"granularity": "somatic"}, f"granularity must be one of {', '.join(GRANULARITIES)}, got"),
         ({"interpolation": "v1"}, "interpolation must be one of gaussian, triangle, got 'v1'."),
-        ({"method": "fft"}, f"method must be one of {', '.join((*METHODS, *ONE_END))}, got 'fft'."),
+        ({"method": "x"}, f"method must be one of {', '.join((*METHODS, *ONE_END))}, got 'x'."),
         ({"step_mode": "x"}, "step_mode must be one of s, m, got 'x'."),
         ({"sigma": -0.1}, "sigma must be a number of steps >= 0, got -0.1."),
         ({"sigma": math.nan}, "sigma must be a number of steps >= 0, got nan."),

@@ -104,6 +104,11 @@ def bare_equation(problem: Problem) -> Tensor:
     return y
 
 
+def rounding(method: str) -> float:
+    """How large a zero may be: spectra of currents have all steps in every value."""
+    return 1e-12 if method == "fft" else 0.0
+
+
 @given(problem=problems())
 def test_the_reference_is_the_equation(problem: Problem) -> None:
     got = problem.solve("reference")
@@ -186,11 +191,12 @@ def test_the_future_has_no_effect_and_no_gradient(
     changed = problem.x.clone()
     changed[now + 1 :] += 1 + torch.rand_like(changed[now + 1 :])
     before, after = problem.solve(method), problem.solve(method, changed)
-    assert torch.equal(before[: now + 1], after[: now + 1])
+    leak = rounding(method)
+    torch.testing.assert_close(before[: now + 1], after[: now + 1], rtol=0, atol=leak)
 
     x = problem.x.requires_grad_()
     (grad,) = torch.autograd.grad(problem.solve(method)[now].sum(), x)
-    assert (grad[now + 1 :] == 0).all()
+    assert (grad[now + 1 :].abs() <= leak).all()
     far = problem.max_delay / problem.sigma if problem.sigma > 0 else math.inf
     if problem.interpolation == "gaussian" and far < 11:  # every tap has some weight
         assert (grad[max(0, now - problem.max_delay) : now + 1] != 0).all()
@@ -204,7 +210,7 @@ def test_a_later_input_gives_the_same_output_later(
     assume(covers(method, problem.interpolation, problem.sigma))
     late = torch.cat([problem.x.new_zeros(shift, *problem.x.shape[1:]), problem.x])
     got = problem.solve(method, late)
-    assert (got[:shift] == 0).all()
+    assert (got[:shift].abs() <= rounding(method)).all()
     torch.testing.assert_close(got[shift:], problem.solve(method), rtol=0, atol=1e-12)
 
 

@@ -1,0 +1,98 @@
+"""Many matrix products at once, compiled by numba and run in parallel.
+
+Each of them is too small to be shared out between threads, and libraries take half of the width of
+some processors' registers.
+"""
+
+from __future__ import annotations
+
+from numba import prange
+from numpy.typing import NDArray
+
+from snn_delays.loop import called, loop
+from snn_delays.ops.outer_cpu import (
+    HIGH,
+    WIDE,
+    outer_high,
+    outer_high_wide,
+    outer_one,
+    outer_wide,
+    store_high,
+    store_low,
+    zeros_high,
+    zeros_high_wide,
+    zeros_one,
+    zeros_wide,
+)
+from snn_delays.ops.vectors import LANES
+
+# What a task computes: a part of b stays in the second-level cache, one of a in the first.
+ROWS, COLUMNS = 8 * HIGH, 8 * WIDE * LANES
+
+
+@loop(parallel=True)
+def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray) -> None:
+    """out[r, m, n] = Σ_k a[r · steps[0] + m · steps[1] + k · steps[2]] · b[r, k, n].
+
+    Shape:
+        out ``[R, M, N]``, a ``[…]`` in one row, b ``[R, K, N]``; N ≥ LANES.
+    """
+    count, height, width = out.shape
+    y, left, right = out.reshape(-1), a.reshape(-1), b.reshape(-1)
+    down, across = (height + ROWS - 1) // ROWS, (width + COLUMNS - 1) // COLUMNS
+    for task in prange(count * down * across):
+        r, rest = task // (down * across), task % (down * across)
+        top, first = rest // across * ROWS, rest % across * COLUMNS
+        bottom, end = min(height, top + ROWS), min(width, first + COLUMNS)
+        n = first
+        while n < end:
+            wide = n + WIDE * LANES <= end
+            # The last vector begins where it still fits: what two compute is the same.
+            n = n if wide else min(n, width - LANES)
+            m = top
+            while m < bottom:
+                high = m + HIGH <= bottom
+                at, o = r * steps[0] + m * steps[1], (r * height + m) * width + n
+                place = r * b.shape[1] * width + n
+                if high and wide:
+                    _high_wide(y, o, left, at, steps, right, place, b.shape[1], width)
+                elif high:
+                    _high(y, o, left, at, steps, right, place, b.shape[1], width)
+                elif wide:
+                    _wide(y, o, left, at, steps, right, place, b.shape[1], width)
+                else:
+                    _one(y, o, left, at, steps, right, place, b.shape[1], width)
+                m += HIGH if high else 1
+            n += WIDE * LANES if wide else LANES
+
+
+@called
+def _high_wide(y, o, left, at, steps, right, place, depth, width):
+    tile = zeros_high_wide(y)
+    for k in range(depth):
+        tile = outer_high_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
+    store_high(y, o, width, tile)
+
+
+@called
+def _high(y, o, left, at, steps, right, place, depth, width):
+    tile = zeros_high(y)
+    for k in range(depth):
+        tile = outer_high(tile, left, at + k * steps[2], steps[1], right, place + k * width)
+    store_high(y, o, width, tile)
+
+
+@called
+def _wide(y, o, left, at, steps, right, place, depth, width):
+    tile = zeros_wide(y)
+    for k in range(depth):
+        tile = outer_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
+    store_low(y, o, width, tile)
+
+
+@called
+def _one(y, o, left, at, steps, right, place, depth, width):
+    tile = zeros_one(y)
+    for k in range(depth):
+        tile = outer_one(tile, left, at + k * steps[2], steps[1], right, place + k * width)
+    store_low(y, o, width, tile)

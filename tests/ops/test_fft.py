@@ -1,0 +1,135 @@
+"""Products of spectra, and the transforms they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snn_delays.ops import dense, fft, plan, products
+
+pytestmark = pytest.mark.skipif(fft.fft_cpu is None, reason="numba is not installed")
+
+
+@given(points=st.sampled_from([2, 3, 4, 5, 6, 15, 16, 60, 96, 150]), seed=st.integers(0, 99))
+def test_a_spectrum_is_a_polynomial_at_the_roots_of_i(points, seed):
+    draw = np.random.default_rng(seed)
+    steps = int(draw.integers(1, 2 * points + 1))
+    x = draw.normal(size=(steps, 3, int(draw.integers(1, 12))))
+    form = fft.transform(points, 1, torch.float64)
+    whole = fft._spectrum(form, torch.from_numpy(x), fft._OF_X).numpy()
+    roots = np.exp(1j * (0.5 - 2 * np.arange(points)) * np.pi / points)
+    np.testing.assert_allclose(roots**points, np.full(points, 1j), atol=1e-12)
+    values = np.tensordot(roots[:, None] ** np.arange(steps), x, 1)
+    np.testing.assert_allclose(whole[1] + 1j * whole[2], values, atol=1e-11)
+    np.testing.assert_allclose(whole[0], values.real + values.imag, atol=1e-11)
+
+
+@given(points=st.sampled_from([2, 5, 12, 64]), steps=st.integers(1, 4), seed=st.integers(0, 99))
+def test_a_sequence_is_the_adjoint_of_a_spectrum(points, steps, seed):
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(steps, 5, 7, generator=draw, dtype=torch.float64)
+    g = torch.randn(3, points, 5, 7, generator=draw, dtype=torch.float64)
+    form = fft.transform(points, 1, torch.float64)
+    for mix in (fft._OF_X, fft._OF_Y):
+        forth = (fft._spectrum(form, x, mix) * g).sum()
+        back = (fft._sequence(form, g, mix, steps) * x).sum()
+        torch.testing.assert_close(forth, back, rtol=1e-12, atol=1e-10)
+
+
+@given(
+    time=st.integers(1, 60),
+    batch=st.sampled_from([1, 3, 16, 21]),
+    pre=st.integers(14, 40),
+    post=st.integers(14, 70),
+    taps=st.integers(1, 30),
+    longest=st.sampled_from([8, 16, 1024]),
+    density=st.sampled_from([0.05, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_products_of_spectra_equal_the_convolution(
+    time, batch, pre, post, taps, longest, density, seed
+):
+    """Of one block or of many, of spikes or of currents, of any number of channels."""
+    draw = torch.Generator().manual_seed(seed)
+    x, kernel, judge = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64)
+        for shape in ((time, batch, pre), (post, pre, taps), (time, batch, post))
+    )
+    leaves = x * (torch.rand(x.shape, generator=draw) < density), kernel
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fft, "MOST", longest)
+        patch.setattr(fft, "NUMBERS", 6000)
+        y = fft.convolve(*leaves)
+        found = [y, *torch.autograd.grad(y, leaves, judge)]
+        (alone,) = torch.autograd.grad(fft.convolve(x, kernel), kernel, judge)
+        plain = torch.autograd.grad(dense.product(x, kernel), kernel, judge)[0]
+    expected = dense.product(*leaves)
+    expected = [expected, *torch.autograd.grad(expected, leaves, judge)]
+    for one, other in (*zip(found, expected, strict=True), (alone, plain)):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_what_spikes_add_up_to_knows_nothing_of_the_future():
+    draw = torch.Generator().manual_seed(0)
+    x = (torch.rand(50, 8, 20, generator=draw) < 0.03).float()
+    kernel = torch.randn(30, 20, 25, generator=draw)
+    changed = x.clone()
+    changed[31:] = 1 - changed[31:]
+    changed[35:] = 0
+    y, other = fft.convolve(x, kernel), fft.convolve(changed, kernel)
+    assert torch.equal(y[:31], other[:31])
+    assert (y[31] != other[31]).any()
+    silent = (x[:10] == 0).all(2).cumprod(0).bool()
+    assert silent.any()
+    assert (y[:10][silent] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(
+    count=st.integers(1, 3),
+    sizes=st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(1, 700)),
+    turned=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_many_products_at_once(dtype, count, sizes, turned, seed):
+    draw = torch.Generator().manual_seed(seed)
+    m, k, n = sizes
+    a = torch.randn(count, k, m, generator=draw, dtype=dtype).mT
+    a = a if turned else a.contiguous()
+    b = torch.randn(count, k, n, generator=draw, dtype=dtype)
+    out = products.multiply(a, b, torch.full((count, m, n), torch.nan, dtype=dtype))
+    tolerance = 1e-4 if dtype is torch.float32 else 1e-11
+    torch.testing.assert_close(out, torch.bmm(a, b), rtol=0, atol=tolerance)
+
+
+def test_lengths_are_short_and_of_the_loops_radices():
+    for length in range(1, 3000, 7):
+        points = fft.points_for(length)
+        assert 2 * points >= length
+        assert points <= max(2, 0.6 * length + 1)  # half of it, and at most a fifth more
+        rest = points
+        for radix in (2, 3, 5):
+            while rest % radix == 0:
+                rest //= radix
+        assert rest == 1
+    for steps in (1, 100, 5000):
+        for taps in (1, 25, 2001):
+            count, size, points = fft.blocks(steps, taps)
+            assert count * size >= steps
+            assert 2 * points >= size + taps - 1
+
+
+def test_the_plan_takes_it_where_taps_are_many_and_batches_large():
+    def chosen(sigma: float, batch: int = 128, max_delay: int = 24, steps: int = 100) -> str:
+        shape = (steps, batch, 256, 256)
+        dtype, device = torch.float32, "cpu, spikes"
+        return plan.choose(sigma, max_delay, "gaussian", dtype, 1, device, shape=shape)
+
+    assert chosen(2.0) == chosen(5.0) == "fft"
+    assert chosen(0.0) == "taps"
+    assert chosen(12.0, batch=2) == "lowrank"
+    assert chosen(200.0, max_delay=399) == "lowrank"
