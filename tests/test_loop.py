@@ -127,13 +127,11 @@ def test_loops_on_one_thread_are_equal_to_the_bit(
         probe = torch.sin(torch.arange(out.numel())).view_as(out)
         return [out, *torch.autograd.grad((out * probe).sum(), [x, layer.weight])]
 
-    torch.set_num_threads(3)
-    monkeypatch.setattr(loop, "cores", lambda: 3)
     monkeypatch.setattr(team, "SMALL", 0)
-    try:
-        threads = found()
-    finally:
-        torch.set_num_threads(1)
+    monkeypatch.setattr(loop, "use_threads", lambda _: None)  # torch keeps its own
+    monkeypatch.setattr(loop, "_threads", 3)
+    threads = found()
+    monkeypatch.setattr(loop, "_threads", 1)
     assert threads[0].any()
     assert all(map(torch.equal, found(), threads))
 

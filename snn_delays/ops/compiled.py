@@ -21,7 +21,7 @@ TRITON = importlib.util.find_spec("triton") is not None
 try:
     from snn_delays import loop, team
 except ImportError:
-    loop = None
+    loop = team = None
     _log.warning(
         "numba is not installed: delays and neurons run on the CPU, but several times slower. "
         "Install it with: pip install numba"
@@ -107,7 +107,7 @@ def use_torch_threads() -> None:
 
 def _after_fork() -> None:
     """Torch's threads do not come along: what waits for them would wait for ever."""
-    if loop is not None and team.forked():
+    if team is not None and team.forked():
         torch.set_num_threads(1)
 
 
