@@ -29,7 +29,7 @@ from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.layers import DelayLayer
 from snn_delays.layers.networks import clamp_delays_
 from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, SEAdLIFNode
-from snn_delays.ops import dense, lowrank
+from snn_delays.ops import dense, lowrank_basis
 from snn_delays.training import fit
 
 Run = Callable[[], object]
@@ -233,8 +233,8 @@ def methods(bench: Bench, can: dict[str, float]) -> None:
         runs["dense by cuDNN"] = partial(by_torch, partial(run, layer))
         took = bench.turns(runs)
         rank = 0
-        if lowrank.worthwhile(sigma, max_delay):
-            rank = len(lowrank.basis(sigma, max_delay, 1e-6)[0])
+        if lowrank_basis.worthwhile(sigma, max_delay):
+            rank = len(lowrank_basis.basis(sigma, max_delay, 1e-6)[0])
         bounds = [work / can[kind] / 1e9 for kind in ("TF32", "fp32")]
         rows.append([sigma, *took.values(), rank, *bounds])
         if rank and took["dense"] and took["lowrank"]:

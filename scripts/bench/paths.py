@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from snn_delays.ops import lowrank, plan, taps
+from snn_delays.ops import lowrank_basis, plan, taps
 
 STEPS, BATCH, PRE, POST, MAX_DELAY = 136, 128, 256, 256, 24
 SIGMAS = (12.27, 7.09, 4.15, 3.0, 2.47, 2.0, 1.52, 0.98, 0.5, 0.0)
@@ -46,8 +46,8 @@ def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
 def methods(sigma: float) -> dict[str, int]:
     """Those that make sense at this σ, and how many products each of them makes."""
     products = {"dense": MAX_DELAY + 1}
-    if lowrank.worthwhile(sigma, MAX_DELAY):
-        products["lowrank"] = len(lowrank.basis(sigma, MAX_DELAY, 1e-6)[0])
+    if lowrank_basis.worthwhile(sigma, MAX_DELAY):
+        products["lowrank"] = len(lowrank_basis.basis(sigma, MAX_DELAY, 1e-6)[0])
     if sigma < 2.5:
         products["taps"] = taps.passes(taps.width(sigma, MAX_DELAY, "gaussian", torch.float32))
     return products

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.polynomial import chebyshev
@@ -24,6 +23,7 @@ from torch import Tensor
 from snn_delays.eager import autocasts
 from snn_delays.interpolation import at_least_single, inside
 from snn_delays.ops import dense, spikes
+from snn_delays.ops.lowrank_basis import KEPT, basis, tolerance
 from snn_delays.ops.twice import gradients, in_torch
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
@@ -31,54 +31,17 @@ from snn_delays.ops.twice import gradients, in_torch
 BLOCK, BLOCK_ON_GPU = 8, 34
 
 
-@functools.lru_cache(maxsize=256)
-def basis(sigma: float, max_delay: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Basis of the Gaussians of width ``sigma``, exact to ``tolerance`` of their largest tap.
-
-    Delays are mapped to u = 2d / max_delay − 1 in [−1, 1], the Chebyshev polynomials' range.
-
-    Shape:
-        shapes φ ``[rank, taps]``, Chebyshev coefficients of each ψ_r ``[terms, rank]``.
-    """
-    fine = np.linspace(-1, 1, 4 * (max_delay + 1) + 1)
-    check = _gaussians(fine, sigma, max_delay)
-    terms, series, fitted = 2, np.zeros(0), np.inf
-    while np.abs(fitted - check).max() > tolerance * check.max():
-        terms += 1
-        nodes = chebyshev.chebpts1(terms)
-        series = np.linalg.solve(
-            chebyshev.chebvander(nodes, terms - 1), _gaussians(nodes, sigma, max_delay)
-        )
-        fitted = chebyshev.chebvander(fine, terms - 1) @ series
-    _, singular, shapes = np.linalg.svd(check, full_matrices=False)
-    rank = max(int((singular > tolerance * singular[0]).sum()), 1)
-    return shapes[:rank], series @ shapes[:rank].T
-
-
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=KEPT)
 def _basis_there(
     sigma: float, max_delay: int, tolerance: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Shapes, series and the series of ψ's derivative as tensors, copied once: a copy in every
     pass would make the host wait for a GPU."""
-    shapes, series = basis(sigma, max_delay, tolerance)
+    shapes, series, _ = basis(sigma, max_delay, tolerance)
     with torch.inference_mode(False):
         found = [torch.as_tensor(one) for one in (shapes, series, chebyshev.chebder(series))]
         shapes, series, slopes = (one.to(device, dtype) for one in found)
     return shapes, series, slopes
-
-
-def worthwhile(sigma: float, max_delay: int) -> bool:
-    """Whether the Gaussians are wide enough; for narrower ones the rank is nearly that of taps."""
-    return sigma > max(max_delay / 12, 0.5)
-
-
-def tolerance(dtype: torch.dtype) -> float:
-    """Error that the basis may have: a few times the rounding of the matrix products.
-
-    The gradient of a delay, a difference of neighbouring taps, has up to fifty times that error.
-    """
-    return {torch.float64: 1e-12, torch.float32: 1e-6}.get(dtype, 1e-3)
 
 
 def product_dtype(like: Tensor) -> torch.dtype:
@@ -238,13 +201,6 @@ def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
 
 def _block_steps(x: Tensor) -> int:
     return BLOCK if x.is_cpu else min(BLOCK_ON_GPU, x.shape[0])
-
-
-def _gaussians(u: np.ndarray, sigma: float, max_delay: int) -> np.ndarray:
-    """Normalised taps ``[len(u), max_delay + 1]`` of the delays that u in [−1, 1] stands for."""
-    exponent = -0.5 * ((np.arange(max_delay + 1) - (u[:, None] + 1) * (max_delay / 2)) / sigma) ** 2
-    taps = np.exp(exponent - exponent.max(1, keepdims=True))
-    return taps / taps.sum(1, keepdims=True)
 
 
 class _Series(torch.autograd.Function):

@@ -20,7 +20,7 @@ from torch import Tensor
 from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
-from snn_delays.ops import lowrank, plan, taps
+from snn_delays.ops import lowrank, lowrank_basis, plan, taps
 from snn_delays.ops.adaptive import Cell, constants_of
 from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.lif import Firing
@@ -137,9 +137,9 @@ def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, heard: int) -> tuple[
 def _in_a_basis(weight: Tensor, kernel: Kernel, width: int) -> bool:
     """Whether the sums of ``ops/lowrank.py`` are quicker than ``width`` taps of every synapse."""
     sigma, max_delay, interpolation = kernel
-    if interpolation != "gaussian" or not lowrank.worthwhile(sigma, max_delay):
+    if interpolation != "gaussian" or not lowrank_basis.worthwhile(sigma, max_delay):
         return False
-    rank = len(lowrank.basis(sigma, max_delay, lowrank.tolerance(weight.dtype))[0])
+    rank = lowrank_basis.rank(sigma, max_delay, lowrank_basis.tolerance(weight.dtype))
     # A tap of a synapse takes 1.5 times the time of a number of a matrix.
     return rank * (1 + (max_delay + 1) / len(weight)) < 1.5 * width * weight.shape[2]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from snn_delays.ops import lif, lowrank, plan, reference, taps
+from snn_delays.ops import lif, lowrank_basis, plan, reference, taps
 
 SHAPES = {
     "time": st.integers(1, 40),
@@ -122,7 +122,7 @@ def test_spikes_that_fall_silent_equal_the_reference(
 
 
 def test_the_rank_follows_the_width_and_not_the_range():
-    ranks = [len(lowrank.basis(m / 2, m, 1e-6)[0]) for m in (24, 49, 99, 199, 399)]
+    ranks = [len(lowrank_basis.basis(m / 2, m, 1e-6)[0]) for m in (24, 49, 99, 199, 399)]
     assert max(ranks) - min(ranks) <= 1
     assert max(ranks) <= 7
 
