@@ -70,7 +70,7 @@ def shared(function: Callable[..., Any]) -> FunctionType:
         raise TypeError(_wrong(function, f"one {_LOOP} and no return"))
     if written := given & {name for part in before for name in _written(part)}:
         raise TypeError(_wrong(function, f"{', '.join(written)} written within the loop only"))
-    definition.args.args.insert(0, ast.arg("_counts"))
+    definition.args.args.insert(0, ast.arg("_shares_counts"))
     assert isinstance(last, ast.For)
     assert isinstance(last.iter, ast.Call)
     count, *_ = last.iter.args
@@ -80,7 +80,9 @@ def shared(function: Callable[..., Any]) -> FunctionType:
     ast.increment_lineno(ast.fix_missing_locations(module), function.__code__.co_firstlineno - 1)
     code = compile(module, function.__code__.co_filename, "exec")
     (own,) = (one for one in code.co_consts if isinstance(one, CodeType))
-    around = {**function.__globals__, "_share": _share, "_take": _take, "_finish": _finish}
+    # Names of the frame, which no loop has for anything else.
+    ours = {"_shares_begin": _begin, "_shares_take": _take, "_shares_finish": _finish}
+    around = {**function.__globals__, **ours}
     made = FunctionType(own, around, function.__name__)
     made.__module__, made.__qualname__ = function.__module__, function.__qualname__
     return made
@@ -89,16 +91,16 @@ def shared(function: Callable[..., Any]) -> FunctionType:
 def _in_shares(count: ast.expr, loop: ast.For) -> list[ast.stmt]:
     """The statements that do ``loop`` in shares."""
     frame = ast.parse(
-        "_count = 0\n"
-        "_size = _share(_counts, _count)\n"
-        "for _ in range(_count):\n"
-        "    _first = _take(_counts, _size)\n"
-        "    if _first >= _count:\n"
+        "_shares_count = 0\n"
+        "_shares_size = _shares_begin(_shares_counts, _shares_count)\n"
+        "for _shares_turn in range(_shares_count):\n"
+        "    _shares_first = _shares_take(_shares_counts, _shares_size)\n"
+        "    if _shares_first >= _shares_count:\n"
         "        break\n"
-        "    _last = min(_count, _first + _size)\n"
-        "    for _place in range(_first, _last):\n"
+        "    _shares_last = min(_shares_count, _shares_first + _shares_size)\n"
+        "    for _ in range(_shares_first, _shares_last):\n"
         "        pass\n"
-        "    _finish(_counts, _last - _first)\n"
+        "    _shares_finish(_shares_counts, _shares_last - _shares_first)\n"
     )
     assign, _, outer = frame.body
     assert isinstance(assign, ast.Assign)
@@ -142,7 +144,7 @@ def _wrong(function: Callable[..., Any], expected: str) -> str:
 
 
 @njit
-def _share(counts: NDArray, count: int) -> int:
+def _begin(counts: NDArray, count: int) -> int:
     """How many iterations a share has, of ``count``."""
     counts[COUNT] = count  # each thread writes the same
     return max(1, count // counts[SHARES])
