@@ -25,7 +25,10 @@ _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
 # What the loops of one training take, most of it before its first step ends.
 _SECONDS = 8
 # Files of which code is compiled.
-_COMPILED = ("*/*_cpu.py", "*/*/*_cpu.py", "ops/vectors.py", "table/models/*.py", "shares.py")
+_COMPILED = (
+    *("*/*_cpu.py", "*/*/*_cpu.py", "shares.py"),
+    *("ops/vectors.py", "ops/registers.py", "table/models/*.py"),
+)
 
 
 def kept(function: Callable[..., Any]) -> Any:
