@@ -100,8 +100,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of variants")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--threads", type=int, help="of each training")
-    parser.add_argument("also", nargs="*", help="key=value of every training, after a --")
-    options = parser.parse_args()
+    parser.add_argument("also", nargs="*", help="key=value of every training")
+    options = parser.parse_intermixed_args()
     study = yaml.safe_load(options.study.read_text(encoding="utf-8"))
     variants: dict[str, list[str]] = study["variants"]
     chosen = options.only or list(variants)

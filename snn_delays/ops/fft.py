@@ -17,87 +17,35 @@ Reference:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.eager import for_loops
 from snn_delays.ops import dense, products, spikes
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.spectrum import (
+    OF_X,
+    OF_Y,
+    Transform,
+    add_sequence,
+    fft_cpu,
+    like,
+    points_for,
+    spectrum,
+    transforms,
+)
 from snn_delays.ops.twice import gradients, in_torch
 
-fft_cpu = loops("fft_cpu")  # None: the dense kernel serves.
-# Numbers of a kernel's spectrum that are there at once, so that they stay in the cache.
-NUMBERS = 2**21
+# What a kernel's spectrum (of a tap and a synapse), transforms (of a channel) and what is added up
+# for a spike cost, in products of the same size: scripts/bench/paths.py.
+KERNEL, TRANSFORM, SPIKE = 5.7, 91.0, 3.1
+# Numbers of a spectrum of sequences, and of a kernel, that are there at once. More would take
+# memory, less would take time.
+SEQUENCES, SYNAPSES = 2**22, 2**20
 # Points of one transform at most: two sequences of so many fill half a second-level cache.
 MOST = 1024
-
-# X as three real numbers (a, b, their sum) and G as (c, d − c, c + d) have the three products
-# c · (a + b), a · (d − c), b · (c + d), of which Y = first − third + i · (first + second).
-_OF_X = np.array([[1, 1], [1, 0], [0, 1]])
-_OF_G = np.array([[1, 0], [-1, 1], [1, 1]])
-_OF_Y = np.array([[1, 1], [0, 1], [-1, 0]])
-
-
-class Transform(NamedTuple):
-    """What the loops of one length need, in one precision."""
-
-    points: int
-    twist: np.ndarray  # [K, 3]: the real part, the imaginary part, and that with its sign turned
-    radices: np.ndarray
-    table: np.ndarray  # [coefficients, 3], likewise
-    kernel: Tensor  # [3, K, taps]: by which a kernel's taps become its spectrum
-
-    @property
-    def tables(self) -> tuple[np.ndarray, ...]:
-        return self.twist, self.radices, self.table
-
-    @property
-    def adjoint(self) -> Transform:
-        """Everything conjugated."""
-        return self._replace(twist=self.twist[:, [0, 2, 1]], table=self.table[:, [0, 2, 1]])
-
-
-@functools.lru_cache(maxsize=256)
-def transform(points: int, taps: int, dtype: torch.dtype) -> Transform:
-    """Of K = ``points``, 2^a · 3^b · 5^c, at z_k = exp(i · (½ − 2 · k) · π / K)."""
-    number = torch.empty(0, dtype=dtype).numpy().dtype
-    radices, table = [], []
-    n = points
-    for radix in (4, 2, 3, 5):
-        while n % radix == 0:
-            n //= radix
-            radices.append(radix)
-            p, j, k = np.ogrid[:n, :radix, :radix]
-            turns = j * k / radix + p * j / (radix * n)
-            table.append(np.exp(-2j * np.pi * turns).ravel())
-    angles = (0.5 - 2 * np.arange(points)) * np.pi / points
-    powers = np.exp(1j * angles[:, None] * np.arange(taps))
-    kernel = np.einsum("ip,pkj->ikj", _OF_G, [np.real(powers), np.imag(powers)])
-    return Transform(
-        points,
-        _signed(np.exp(0.5j * np.pi * np.arange(points) / points), number),
-        np.array(radices, np.int64),
-        _signed(np.concatenate(table), number),
-        torch.from_numpy(kernel.astype(number)),
-    )
-
-
-def _signed(values: np.ndarray, number: np.dtype) -> np.ndarray:
-    real, imaginary = np.real(values), np.imag(values)
-    return np.stack([real, imaginary, -imaginary], 1).astype(number)
-
-
-def points_for(length: int) -> int:
-    """The least K of the loops' radices with 2 · K ≥ ``length``."""
-    least = max(2, -(-length // 2))
-    odd = [5**five * 3**three for five in range(3) for three in range(3)]
-    return min(base << max(0, -(-least // base) - 1).bit_length() for base in odd)
 
 
 def blocks(steps: int, taps: int) -> tuple[int, int, int]:
@@ -112,37 +60,39 @@ def blocks(steps: int, taps: int) -> tuple[int, int, int]:
     return count, size, points_for(size + history)
 
 
-def columns(steps: int, batch: int, pre: int, post: int, taps: int) -> dict[str, float]:
-    """What one convolution takes, in products of matrices of one step's input."""
+def cost(steps: int, batch: int, pre: int, post: int, taps: int) -> float:
+    """What one convolution takes, in products of a matrix with the input of a step."""
     count, _, points = blocks(steps, taps)
-    products = 3 * points * count / steps
-    return {
-        "product": products,
-        "kernel": products * taps / (batch * count),
-        "transform": products * (1 / pre + 1 / post),
-    }
+    each = 1 + KERNEL * taps / (batch * count) + TRANSFORM * (1 / pre + 1 / post)
+    return 3 * points * count / steps * each
 
 
 def convolve(
-    x: Float[Tensor, "time batch pre"], kernel: Float[Tensor, "post pre taps"]
+    x: Float[Tensor, "time batch pre"],
+    kernel_of: Callable[..., Float[Tensor, "post pre taps"]],
+    post: int,
+    taps: int,
+    *parameters: Tensor,
 ) -> Float[Tensor, "time batch post"]:
-    """y[t] = Σ_j K[:, :, j] · x[t − j]; x is silent before t = 0.
+    """y[t] = Σ_j K[:, :, j] · x[t − j], K = kernel_of(*parameters); x is silent before t = 0.
 
-    Of spikes the two products that they are factors of are made one by one, as in ``dense``.
+    Where spikes are few the two products that they are factors of are made one by one. For
+    gradients the kernel is made anew: what they need of it is several times as large.
     """
-    if not x.numel() or fft_cpu is None or not for_loops(x, kernel):
-        return dense.convolve(x, kernel)
-    steps, batch, _ = x.shape
-    taps = kernel.shape[2]
+    if not x.numel() or fft_cpu is None or not for_loops(x, *parameters):
+        return dense.convolve(x, kernel_of(*parameters))
+    steps, batch, pre = x.shape
     x = x.contiguous()
-    few = spikes.few(x, spikes.per_block(x.detach(), steps))
+    fired = spikes.per_block(x.detach(), steps)
+    most = cost(steps, batch, pre, post, taps) / (SPIKE * taps)
+    few = fired is not None and bool(fired.sum() < most * x.numel())
     count, size, points = blocks(steps, taps)
     if count == 1:
-        return _Product.apply(x, kernel, points, few)  # pyright: ignore[reportReturnType]
+        return _Product.apply(x, kernel_of, points, few, *parameters)  # pyright: ignore[reportReturnType]
     history = taps - 1
     padded = torch.nn.functional.pad(x, (0, 0, 0, 0, history, count * size - steps))
     cut = padded.unfold(0, size + history, size).permute(3, 0, 1, 2).flatten(1, 2).contiguous()
-    y: Tensor = _Product.apply(cut, kernel, points, few)  # pyright: ignore[reportAssignmentType]
+    y: Tensor = _Product.apply(cut, kernel_of, points, few, *parameters)  # pyright: ignore[reportAssignmentType]
     return y[history:].unflatten(1, (count, batch)).transpose(0, 1).flatten(0, 1)[:steps]
 
 
@@ -150,91 +100,116 @@ class _Product(torch.autograd.Function):
     """``dense.product`` by K points; its adjoints are products of the same spectra."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, kernel: Tensor, points: int, few: bool) -> Tensor:
-        ctx.save_for_backward(x, kernel)
-        ctx.points, ctx.few = points, few
+    def forward(
+        ctx,
+        x: Tensor,
+        kernel_of: Callable[..., Tensor],
+        points: int,
+        few: bool,
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(x, *parameters)
+        ctx.kernel_of, ctx.points, ctx.few = kernel_of, points, few
+        taps = kernel_of(*parameters).permute(2, 1, 0).contiguous()
         if few:
-            return spikes.convolve(x, kernel.permute(2, 1, 0).contiguous())
-        form = transform(points, kernel.shape[2], x.dtype)
-        of_x = _spectrum(form, x, _OF_X)
-        of_y = x.new_empty(3, points, x.shape[1], kernel.shape[0])
-        for part, of_kernel in _spectra(form, kernel.permute(2, 1, 0)):
-            _multiply(of_x[:, part], of_kernel, of_y[:, part])
-        return _sequence(form, of_y, _OF_Y / points, x.shape[0])
+            return spikes.convolve(x, taps)
+        y = x.new_empty(*x.shape[:2], taps.shape[2])
+        forms, room_x, room_y = _in_parts(x, y.shape[2], len(taps), points)
+        for i, form in enumerate(forms):
+            of_x, of_y = spectrum(form, x, OF_X, room_x), like(form, y, room_y)
+            for some, of_kernel in _spectra(form, taps):
+                _multiply(of_x[:, some], of_kernel, of_y[:, some])
+            add_sequence(form, of_y, OF_Y / points, y, i > 0)
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, kernel = ctx.saved_tensors
+        x, *parameters = ctx.saved_tensors
+        for_x, _, _, _, *for_each = ctx.needs_input_grad
         if in_torch(grad):
-            needed = ctx.needs_input_grad[:2]
-            return *gradients(dense.product, (x, kernel), needed, grad), None, None
-        grad, gx, gkernel = grad.contiguous(), None, None
-        for_x, for_kernel = ctx.needs_input_grad[:2]
-        if for_kernel and ctx.few:
-            sums = spikes.Channels(x, dense.SPIKES_BLOCK).correlate(grad, kernel.shape[2])
-            gkernel, for_kernel = sums.permute(2, 1, 0), False
-        if not (for_x or for_kernel):
-            return None, gkernel, None, None
-        form = transform(ctx.points, kernel.shape[2], x.dtype)
-        of_grad = _spectrum(form, grad, _OF_Y / ctx.points)
-        if for_kernel:
-            gkernel = _kernel_sums(form, of_grad, _spectrum(form, x, _OF_X))
-        if for_x:
-            of_x = x.new_empty(3, ctx.points, *x.shape[1:])
-            for part, of_kernel in _spectra(form, kernel.permute(2, 0, 1)):
-                _multiply(of_grad[:, part], of_kernel, of_x[:, part])
-            gx = _sequence(form, of_x, _OF_X, x.shape[0])
-        return gx, gkernel, None, None
+
+            def product(x: Tensor, *parameters: Tensor) -> Tensor:
+                return dense.product(x, ctx.kernel_of(*parameters))
+
+            needed = (for_x, *for_each)
+            gx, *found = gradients(product, (x, *parameters), needed, grad)
+            return gx, None, None, None, *found
+        with torch.no_grad():
+            taps = ctx.kernel_of(*parameters).permute(2, 0, 1).contiguous()
+        wanted = any(for_each)
+        gx, gtaps = _gradients(x, taps, grad.contiguous(), ctx.points, ctx.few, for_x, wanted)
+        if gtaps is None:
+            return gx, *[None] * (3 + len(for_each))
+        # With a graph only now, when the spectra are gone.
+        of_kernel = gradients(ctx.kernel_of, parameters, for_each, gtaps.permute(1, 2, 0), False)
+        return gx, None, None, None, *of_kernel
+
+
+def _gradients(
+    x: Tensor, taps: Tensor, grad: Tensor, points: int, few: bool, for_x: bool, for_taps: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Those of x and of a kernel's taps ``[taps, post, pre]``, which are given."""
+    gx = torch.empty_like(x) if for_x else None
+    gtaps = None
+    if for_taps and few:
+        gtaps = spikes.Channels(x, dense.SPIKES_BLOCK).correlate(grad, len(taps)).mT
+    of_taps = torch.zeros_like(taps) if for_taps and not few else None
+    if gx is None and of_taps is None:
+        return None, gtaps
+    forms, room_x, room_y = _in_parts(x, grad.shape[2], len(taps), points)
+    for i, form in enumerate(forms):
+        of_grad = spectrum(form, grad, OF_Y / points, room_y)
+        if of_taps is not None:
+            _add_kernel(form, of_grad, spectrum(form, x, OF_X, room_x), of_taps)
+        if gx is not None:
+            of_x = like(form, x, room_x)
+            for some, of_kernel in _spectra(form, taps):
+                _multiply(of_grad[:, some], of_kernel, of_x[:, some])
+            add_sequence(form, of_x, OF_X, gx, i > 0)
+    return gx, gtaps if of_taps is None else of_taps
+
+
+def _in_parts(
+    x: Tensor, post: int, taps: int, points: int
+) -> tuple[tuple[Transform, ...], Tensor, Tensor]:
+    """So many parts that their spectra are small, and room for one of x and one of y."""
+    each = 3 * points * x.shape[1]
+    parts = 1
+    while points % (2 * parts) == 0 and each * max(x.shape[2], post) > parts * SEQUENCES:
+        parts *= 2
+    forms = transforms(points, parts, taps, x.dtype)
+    room = [x.new_empty(each // parts * channels) for channels in (x.shape[2], post)]
+    return forms, room[0], room[1]
 
 
 def _spectra(form: Transform, taps: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """By parts the values of a kernel ``[taps, A, B]`` at K points: ``[3, points, A, B]``."""
-    rows = taps.detach().contiguous().flatten(1)[None]
-    for part in _parts(form.points, rows.shape[2]):
-        powers = form.kernel[:, part].flatten(0, 1)[None]
-        values = products.multiply(powers, rows, rows.new_empty(1, powers.shape[1], rows.shape[2]))
-        yield part, values.view(3, -1, *taps.shape[1:])
+    """Piece by piece a kernel ``[taps, A, B]`` at K points: ``[3, points, A, B]``."""
+    rows = taps.flatten(1)[None]
+    for some in _pieces(form.points, rows.shape[2]):
+        powers = form.kernel[:, some].flatten(0, 1)[None]
+        values = rows.new_empty(1, powers.shape[1], rows.shape[2])
+        values = products.multiply(powers, rows, values)
+        yield some, values.view(3, -1, *taps.shape[1:])
 
 
-def _parts(points: int, synapses: int) -> list[slice]:
+def _pieces(points: int, synapses: int) -> list[slice]:
     """Pairs of points, since a tile of products has six rows."""
-    step = 2 * max(1, NUMBERS // (6 * synapses))
+    step = 2 * max(1, SYNAPSES // (6 * synapses))
     return [slice(first, min(first + step, points)) for first in range(0, points, step)]
 
 
-def _kernel_sums(form: Transform, of_y: Tensor, of_x: Tensor) -> Tensor:
-    """Σ_k of gradients with respect to a kernel's values at K points: ``[post, pre, taps]``."""
-    post, pre = of_y.shape[-1], of_x.shape[-1]
-    total = of_x.new_zeros(1, form.kernel.shape[2], post * pre)
-    some = torch.empty_like(total)
-    for part in _parts(form.points, post * pre):
-        powers = form.kernel[:, part].flatten(0, 1)
-        values = of_x.new_empty(3, powers.shape[0] // 3, post, pre)
-        _multiply(of_y[:, part].mT, of_x[:, part], values)
-        total += products.multiply(powers.mT[None], values.view(1, len(powers), -1), some)
-    return total.view(-1, post, pre).permute(1, 2, 0)
+def _add_kernel(form: Transform, of_y: Tensor, of_x: Tensor, sums: Tensor) -> None:
+    """Add to ``[taps, post, pre]`` the gradients with respect to a kernel at K points."""
+    total = sums.flatten(1)[None]
+    for some in _pieces(form.points, total.shape[2]):
+        powers = form.kernel[:, some].flatten(0, 1)
+        values = of_x.new_empty(3, len(powers) // 3, *sums.shape[1:])
+        _multiply(of_y[:, some].mT, of_x[:, some], values)
+        values = values.view(1, len(powers), -1)
+        total += products.multiply(powers.mT[None], values, torch.empty_like(total))
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
     """The three products of all points."""
     for i in range(3):
         products.multiply(a[i], b[i], out[i])
-
-
-def _spectrum(form: Transform, x: Tensor, mix: np.ndarray) -> Tensor:
-    """Three real numbers of each value of ``[T, N, C]``: ``[3, K, N, C]``."""
-    out = x.new_empty(3, form.points, *x.shape[1:])
-    rows = x.detach().flatten(1).numpy()
-    use_torch_threads()
-    fft_cpu.to_spectrum(out.flatten(2).numpy(), rows, mix.astype(rows.dtype), *form.tables)
-    return out
-
-
-def _sequence(form: Transform, spectrum: Tensor, mix: np.ndarray, steps: int) -> Tensor:
-    """The adjoint: ``[3, K, N, C]`` → ``[T, N, C]``."""
-    out = spectrum.new_empty(steps, *spectrum.shape[2:])
-    rows = out.flatten(1).numpy()
-    use_torch_threads()
-    tables = form.adjoint.tables
-    fft_cpu.from_spectrum(rows, spectrum.flatten(2).numpy(), mix.astype(rows.dtype), *tables)
-    return out

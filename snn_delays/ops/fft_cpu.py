@@ -19,13 +19,19 @@ STRIPS = 8  # of a task, which share its buffer
 
 @loop(parallel=True)
 def to_spectrum(
-    out: NDArray, x: NDArray, mix: NDArray, twist: NDArray, radices: NDArray, table: NDArray
+    out: NDArray,
+    x: NDArray,
+    mix: NDArray,
+    fold: NDArray,
+    twist: NDArray,
+    radices: NDArray,
+    table: NDArray,
 ) -> None:
-    """out[i, k] = mix[i, 0] · Re X[k] + mix[i, 1] · Im X[k], X[k] = Σ_n x[n] · z_kⁿ, z_kᴷ = i.
+    """out[i, k] = mix[i, 0] · Re X[k] + mix[i, 1] · Im X[k], X[k] = Σ_n x[n] · z_kⁿ.
 
     Shape:
-        out ``[3, K, columns]``, x ``[T, columns]`` with T ≤ 2 · K, mix ``[3, 2]``, twist
-        ``[K, 3]``, table as of ``Transform``.
+        out ``[3, K, columns]``, x ``[T, columns]``, mix ``[3, 2]``; fold ``[M, 3]`` with M · K ≥ T,
+        twist ``[K, 3]``, radices and table as of ``Transform``.
     """
     steps, columns = x.shape
     points = out.shape[1]
@@ -36,10 +42,17 @@ def to_spectrum(
         size = points * LANES
         for strip in range(task * STRIPS, min(strips, (task + 1) * STRIPS)):
             first = strip * LANES
-            for n in range(2 * points):
-                _take(work, n * LANES, source, n * columns + first, n < steps, columns - first)
-            for n in range(points):
-                _turn(work, n * LANES, size, twist, n)
+            left = columns - first
+            for p in range(points):
+                re = im = load(work, 4 * size)
+                for m in range((steps - p + points - 1) // points):
+                    s = (p + m * points) * columns + first
+                    value = _row(source, s, work, 4 * size + LANES, left)
+                    re = fma(splat(fold[m, 0]), value, re)
+                    im = fma(splat(fold[m, 1]), value, im)
+                store(work, p * LANES, re)
+                store(work, size + p * LANES, im)
+                _turn(work, p * LANES, size, twist, p)
             at = _passes(work, points, radices, table)
             for k in range(points):
                 a, b = load(work, at + k * LANES), load(work, at + size + k * LANES)
@@ -47,18 +60,25 @@ def to_spectrum(
                     value = fma(splat(mix[i, 0]), a, load(work, 4 * size))
                     value = fma(splat(mix[i, 1]), b, value)
                     o = (i * points + k) * columns + first
-                    _give(y, o, value, work, 4 * size + LANES, columns - first)
+                    _give(y, o, value, work, 4 * size + LANES, left)
 
 
 @loop(parallel=True)
 def from_spectrum(
-    out: NDArray, spectrum: NDArray, mix: NDArray, twist: NDArray, radices: NDArray, table: NDArray
+    out: NDArray,
+    more: bool,
+    spectrum: NDArray,
+    mix: NDArray,
+    fold: NDArray,
+    twist: NDArray,
+    radices: NDArray,
+    table: NDArray,
 ) -> None:
-    """The adjoint of ``to_spectrum``, the first T rows of it; its inverse but for a factor K.
+    """The adjoint of ``to_spectrum``, added to ``out`` if there is ``more`` in it.
 
     Shape:
         out ``[T, columns]``, spectrum ``[3, K, columns]``; ``twist`` and ``table`` are those of
-        ``to_spectrum``, conjugated.
+        ``to_spectrum``, conjugated, ``fold`` is as it is there.
     """
     steps, columns = out.shape
     points = spectrum.shape[1]
@@ -69,21 +89,26 @@ def from_spectrum(
         size = points * LANES
         for strip in range(task * STRIPS, min(strips, (task + 1) * STRIPS)):
             first = strip * LANES
+            left = columns - first
             for k in range(points):
                 a = b = load(work, 4 * size)
                 for i in range(3):
-                    place, s = 4 * size + LANES, (i * points + k) * columns + first
-                    _take(work, place, source, s, True, columns - first)
-                    value = load(work, place)
+                    s = (i * points + k) * columns + first
+                    value = _row(source, s, work, 4 * size + LANES, left)
                     a, b = fma(splat(mix[i, 0]), value, a), fma(splat(mix[i, 1]), value, b)
                 store(work, k * LANES, a)
                 store(work, size + k * LANES, b)
             at = _passes(work, points, radices, table)
-            for n in range(min(points, steps)):
-                _turn(work, at + n * LANES, size, twist, n)
-            for n in range(steps):
-                value = load(work, at + n * LANES)  # from K on these are the imaginary parts
-                _give(y, n * columns + first, value, work, 4 * size + LANES, columns - first)
+            for p in range(points):
+                _turn(work, at + p * LANES, size, twist, p)
+                a, b = load(work, at + p * LANES), load(work, at + size + p * LANES)
+                for m in range((steps - p + points - 1) // points):
+                    o = (p + m * points) * columns + first
+                    value = load(work, 4 * size)
+                    if more:
+                        value = _row(y, o, work, 4 * size + LANES, left)
+                    value = fma(splat(fold[m, 0]), a, fma(splat(fold[m, 1]), b, value))
+                    _give(y, o, value, work, 4 * size + LANES, left)
 
 
 @loop
@@ -95,13 +120,15 @@ def _buffer(points, like):
 
 
 @pasted
-def _take(work, place, source, index, there, left):
-    """A strip's row, zeros where there is none."""
-    if there and left >= LANES:
-        store(work, place, load(source, index))
+def _row(source, index, work, place, left):
+    """A strip's row, by way of a row of ``work`` where it has fewer columns than lanes."""
+    if left >= LANES:
+        value = load(source, index)
     else:
         for lane in range(LANES):
-            work[place + lane] = source[index + lane] if there and lane < left else 0
+            work[place + lane] = source[index + lane] if lane < left else 0
+        value = load(work, place)
+    return value
 
 
 @pasted

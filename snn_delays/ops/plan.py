@@ -22,6 +22,7 @@ from snn_delays.ops import (
     lowrank_basis,
     reference,
     sparse_taps,
+    spectrum,
     spikes,
     taps,
 )
@@ -38,16 +39,25 @@ BOTH = "axonal+dendritic"  # the one method of delays of both ends
 # device: scripts/bench/paths.py measures them, and scripts/bench/gpu.py on GPUs, where ``dense`` is
 # one launch in TF32 and a product of ``lowrank`` one of many in full precision. ``turn`` and
 # ``along time`` are what a filter of ``factored`` and each of its taps cost, in columns of a
-# product (scripts/bench/axonal.py). ``FFT`` is what the parts of ``fft.columns`` cost, and a tap of
-# spikes that are multiplied one by one.
+# product (scripts/bench/axonal.py).
 COST = {
-    "cpu, spikes": {"dense": 1.0, "lowrank": 1.5, "taps": 2.1, "turn": 70.0, "along time": 2.0},
-    "cpu": {"dense": 1.0, "lowrank": 1.1, "taps": 1.0, "turn": 70.0, "along time": 2.0},
+    "cpu, spikes": {
+        "dense": 1.0,
+        "fft": 1.3,
+        "lowrank": 1.5,
+        "taps": 2.1,
+        "turn": 70.0,
+        "along time": 2.0,
+    },
+    "cpu": {
+        "dense": 1.0,
+        "fft": 0.9,
+        "lowrank": 1.1,
+        "taps": 1.0,
+        "turn": 70.0,
+        "along time": 2.0,
+    },
     "gpu": {"dense": 1.0, "lowrank": 7.0, "turn": 6400.0, "along time": 2.0},
-}
-FFT = {
-    "cpu, spikes": {"product": 0.45, "kernel": 3.6, "transform": 52.0, "tap": 0.14},
-    "cpu": {"product": 0.9, "kernel": 5.1, "transform": 82.0, "tap": 0.0},
 }
 
 
@@ -83,9 +93,8 @@ def choose(
         needed = taps.passes(taps.width(sigma, max_delay, interpolation, dtype))
         columns = cost["turn"] + cost["along time"] * needed
         costs[end] = kernel_count * (1 + columns / others)
-    if shape and device in FFT and fft.fft_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
-        parts = {**fft.columns(*shape, max_delay + 1), "tap": max_delay + 1}
-        costs["fft"] = sum(FFT[device][part] * count for part, count in parts.items())
+    if shape and "fft" in cost and spectrum.fft_cpu is not None and dtype in _SINGLE_OR_DOUBLE:
+        costs["fft"] = cost["fft"] * fft.cost(*shape, max_delay + 1)
     if interpolation == "gaussian" and lowrank_basis.worthwhile(sigma, max_delay):
         rank = lowrank_basis.rank(sigma, max_delay, lowrank_basis.tolerance(dtype))
         costs["lowrank"] = cost["lowrank"] * rank
@@ -195,7 +204,13 @@ def delay_convolution(
     elif method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
     elif method == "fft":
-        y = fft.convolve(x.to(single), dense_kernel(weight.to(single), delay.to(single), *kernel))
+        widths = (sigma,) if isinstance(sigma, Tensor) else ()
+
+        def kernel_of(weight: Tensor, delay: Tensor, learned: float | Tensor = sigma) -> Tensor:
+            return dense_kernel(weight, delay, learned, max_delay, interpolation)
+
+        inputs = (weight.to(single), delay.to(single), *widths)
+        y = fft.convolve(x.to(single), kernel_of, len(weight), max_delay + 1, *inputs)
     elif method == "lowrank":
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:

@@ -22,17 +22,24 @@ def in_torch(grad: Tensor) -> bool:
 
 
 def gradients(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    needed: Sequence[bool],
+    grad: Tensor,
+    graph: bool = True,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of ``function(*inputs)``, written in torch, with a graph to inputs and ``grad``.
 
     Args:
         needed: which inputs get one; the others get None.
         grad: gradient of the function's value.
+        graph: without it they are numbers; one of an input on which nothing hangs is None.
     """
     with torch.enable_grad():
         # Views, so that inputs that depend on each other are told apart.
-        views = [x.view_as(x) for x in inputs]
+        views = [x.view_as(x) if graph else x.detach().requires_grad_() for x in inputs]
         wanted = [view for view, need in zip(views, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(function(*views), wanted, grad, create_graph=True))
+        value = function(*views)
+        found = torch.autograd.grad(value, wanted, grad, create_graph=graph, allow_unused=not graph)
+        found = iter(found)
     return tuple(next(found) if need else None for need in needed)
