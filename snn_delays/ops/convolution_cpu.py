@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
-    TILE,
     fma,
     load,
     load_apart,
@@ -27,7 +26,6 @@ from snn_delays.ops.vectors import (
 BLOCK = 64  # numbers that are passed over at once if all are zero
 
 
-@loop(parallel=True)
 def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in x ``[T, N, M]``, by sample, then by place, then by step.
 
@@ -35,8 +33,17 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         start ``[N · M + 1]``, and of each spike, from start[n · M + m] up to the next one's, its
         step and value.
     """
+    start = np.zeros(x.shape[1] * x.shape[2] + 1, np.int64)
+    _count_by_place(start, x)
+    np.cumsum(start, out=start)
+    step, value = np.empty(start[-1], np.int64), np.empty(start[-1], x.dtype)
+    _place_by_place(step, value, start, x)
+    return start, step, value
+
+
+@loop(parallel=True)
+def _count_by_place(start: NDArray, x: NDArray) -> None:
     steps, batch, places = x.shape
-    start = np.zeros(batch * places + 1, np.int64)
     for n in prange(batch):
         first = n * places + 1
         for t in range(steps):
@@ -46,10 +53,11 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
                     continue
                 for m in range(len(stretch)):
                     start[first + begin + m] += stretch[m] != 0
-    for m in range(batch * places):
-        start[m + 1] += start[m]
-    step = np.empty(start[-1], np.int64)
-    value = np.empty(start[-1], x.dtype)
+
+
+@loop(parallel=True)
+def _place_by_place(step: NDArray, value: NDArray, start: NDArray, x: NDArray) -> None:
+    steps, batch, places = x.shape
     for n in prange(batch):
         at = start[n * places : (n + 1) * places].copy()
         for t in range(steps):
@@ -63,7 +71,6 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
                         step[i] = t
                         value[i] = stretch[m]
                         at[begin + m] = i + 1
-    return start, step, value
 
 
 @loop(parallel=True)
@@ -261,9 +268,9 @@ def _from_rows(out, n, o, rows, length):
     """out[t, n, o, p] = rows[p · length + t]."""
     steps, batch, outputs, places = out.shape
     apart, begin, flat = batch * outputs * places, (n * outputs + o) * places, out.reshape(-1)
-    if steps >= TILE and places >= LANES:
-        for t in range(0, steps, TILE):
-            t = min(t, steps - TILE)  # the last tile overlaps the one before
+    if steps >= LANES and places >= LANES:
+        for t in range(0, steps, LANES):
+            t = min(t, steps - LANES)  # the last tile overlaps the one before
             for p in range(0, places, LANES):
                 p = min(p, places - LANES)
                 tile = turned(load_apart(rows, p * length + t, length))
@@ -279,9 +286,9 @@ def _to_rows(rows, length, x, n, o):
     """rows[p · length + t] = x[t, n, o, p]."""
     steps, batch, outputs, places = x.shape
     apart, begin, flat = batch * outputs * places, (n * outputs + o) * places, x.reshape(-1)
-    if steps >= TILE and places >= LANES:
-        for t in range(0, steps, TILE):
-            t = min(t, steps - TILE)
+    if steps >= LANES and places >= LANES:
+        for t in range(0, steps, LANES):
+            t = min(t, steps - LANES)
             for p in range(0, places, LANES):
                 p = min(p, places - LANES)
                 tile = turned(load_apart(flat, t * apart + begin + p, apart))

@@ -36,11 +36,16 @@ SOURCES = 8
 OUTPUTS = 32
 
 
-@loop(parallel=True)
 def last_steps(x: NDArray) -> NDArray:
     """One past the last step at which each sample of x ``[T, N, C]`` is not silent."""
+    last = np.zeros(x.shape[1], np.int64)
+    _last_steps(last, x)
+    return last
+
+
+@loop(parallel=True)
+def _last_steps(last: NDArray, x: NDArray) -> None:
     steps, batch, channels = x.shape
-    last = np.zeros(batch, np.int64)
     for n in prange(batch):
         for t in range(steps - 1, -1, -1):
             silent = True
@@ -51,7 +56,6 @@ def last_steps(x: NDArray) -> NDArray:
             if not silent:
                 last[n] = t + 1
                 break
-    return last
 
 
 @loop(parallel=True)
@@ -63,26 +67,31 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
     steps, _, channels = x.shape
     used = len(samples)
     zero = x.dtype.type(0)
-    for t in prange(steps):
-        at = (MARGIN + t) * LANES
-        for lane in range(used):
-            sample = x[t, samples[lane]]
-            for c in range(channels):
-                rows[c, at + lane] = sample[c]
-        for lane in range(used, LANES):
-            for c in range(channels):
-                rows[c, at + lane] = zero
-    for c in prange(channels):
-        row = rows[c]
-        row[: MARGIN * LANES] = zero
-        row[(MARGIN + steps) * LANES :] = zero
-        first, last = MARGIN * LANES, (MARGIN + steps) * LANES
-        while last > first and row[last - 1] == zero:
-            last -= 1
-        while first < last and row[first] == zero:
-            first += 1
-        begin[c] = first // LANES - MARGIN
-        end[c] = (last + LANES - 1) // LANES - MARGIN
+    first, last = MARGIN * LANES, (MARGIN + steps) * LANES
+    for block in prange((channels + SOURCES - 1) // SOURCES):
+        c_first, c_last = block * SOURCES, min(channels, (block + 1) * SOURCES)
+        for t in range(steps):
+            at = first + t * LANES
+            for lane in range(used):
+                sample = x[t, samples[lane]]
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = sample[c]
+            for lane in range(used, LANES):
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = zero
+        for c in range(c_first, c_last):
+            row = rows[c]
+            for i in range(first):
+                row[i] = zero
+            for i in range(last, len(row)):
+                row[i] = zero
+            low, high = first, last
+            while high > low and row[high - 1] == zero:
+                high -= 1
+            while low < high and row[low] == zero:
+                low += 1
+            begin[c] = low // LANES - MARGIN
+            end[c] = (high + LANES - 1) // LANES - MARGIN
 
 
 @loop(parallel=True)
