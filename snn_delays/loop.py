@@ -27,7 +27,10 @@ _log = logging.getLogger("snn_delays")
 # What reading or writing a damaged, full or forbidden cache raises.
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
 # Files of which code is compiled.
-_COMPILED = ("*/*_cpu.py", "*/*/*_cpu.py", "ops/vectors.py", "table/models/*.py")
+_COMPILED = (
+    *("*/*_cpu.py", "*/*/*_cpu.py"),
+    *("ops/vectors.py", "ops/registers.py", "table/models/*.py"),
+)
 _forked = False
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
-    TILE,
     fma,
     load,
     load_apart,
@@ -261,9 +260,9 @@ def _from_rows(out, n, o, rows, length):
     """out[t, n, o, p] = rows[p · length + t]."""
     steps, batch, outputs, places = out.shape
     apart, begin, flat = batch * outputs * places, (n * outputs + o) * places, out.reshape(-1)
-    if steps >= TILE and places >= LANES:
-        for t in range(0, steps, TILE):
-            t = min(t, steps - TILE)  # the last tile overlaps the one before
+    if steps >= LANES and places >= LANES:
+        for t in range(0, steps, LANES):
+            t = min(t, steps - LANES)  # the last tile overlaps the one before
             for p in range(0, places, LANES):
                 p = min(p, places - LANES)
                 tile = turned(load_apart(rows, p * length + t, length))
@@ -279,9 +278,9 @@ def _to_rows(rows, length, x, n, o):
     """rows[p · length + t] = x[t, n, o, p]."""
     steps, batch, outputs, places = x.shape
     apart, begin, flat = batch * outputs * places, (n * outputs + o) * places, x.reshape(-1)
-    if steps >= TILE and places >= LANES:
-        for t in range(0, steps, TILE):
-            t = min(t, steps - TILE)
+    if steps >= LANES and places >= LANES:
+        for t in range(0, steps, LANES):
+            t = min(t, steps - LANES)
             for p in range(0, places, LANES):
                 p = min(p, places - LANES)
                 tile = turned(load_apart(flat, t * apart + begin + p, apart))

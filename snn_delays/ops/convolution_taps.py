@@ -25,7 +25,7 @@ from snn_delays.ops.taps import width
 from snn_delays.ops.twice import gradients, in_torch
 
 convolution_cpu = loops("convolution_cpu")  # None: the dense kernel serves.
-LANES = 16  # numbers of a vector, as ops/vectors.py has them
+LANES = convolution_cpu.LANES if convolution_cpu is not None else 16  # numbers of a vector
 # Numbers of the maps that the gradient of x is made in at a time: they stay in the cache.
 KEPT = 2**18
 # Share of inputs that are not zero below which they are taken one by one, per tap of the kernel,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_delays.eager import autocasts, for_loops
-from snn_delays.ops import spikes
+from snn_delays.ops import products, spikes
 from snn_delays.ops.compiled import Loops
 from snn_delays.ops.twice import gradients, in_torch
 
@@ -37,6 +37,8 @@ def convolve(
         x = x.contiguous()
         if spikes.few(x, spikes.per_block(x.detach(), x.shape[0])):
             return _SpikeConvolution.apply(x, kernel)  # pyright: ignore[reportReturnType]
+    if kernel.shape[2] == 1:
+        return products.linear(x, kernel[:, :, 0])
     if _for_kernels(x, kernel):
         return _ShiftedProducts.apply(x, kernel)  # pyright: ignore[reportReturnType]
     return product(x, kernel)
@@ -75,19 +77,27 @@ class _SpikeConvolution(torch.autograd.Function):
         if in_torch(grad):
             return gradients(product, (x, kernel), ctx.needs_input_grad, grad)
         grad = grad.contiguous()
-        steps, post = grad.shape[0], kernel.shape[0]
         gx = gkernel = None
         if ctx.needs_input_grad[0]:
-            gx = torch.zeros_like(x)
-            matrices = kernel.permute(2, 0, 1).contiguous()
-            for block in spikes.blocks(steps, BLOCK):
-                for j, matrix in enumerate(matrices[: steps - block.start]):
-                    ahead = grad[block.start + j : block.stop + j].reshape(-1, post)
-                    gx[block].view(-1, x.shape[2])[: len(ahead)].addmm_(ahead, matrix)
+            gx = _of_spikes(grad, kernel.permute(2, 0, 1).contiguous())
         if ctx.needs_input_grad[1]:
             gmatrices = spikes.Channels(x, SPIKES_BLOCK).correlate(grad, kernel.shape[2])
             gkernel = gmatrices.permute(2, 1, 0)
         return gx, gkernel
+
+
+def _of_spikes(grad: Tensor, matrices: Tensor) -> Tensor:
+    """gx[t] = Σ_j grad[t + j] @ matrices[j]."""
+    steps, batch, post = grad.shape
+    gx = grad.new_zeros(steps, batch, matrices.shape[2])
+    if len(matrices) == 1:
+        products.multiply(grad.flatten(0, 1)[None], matrices, gx.flatten(0, 1)[None])
+        return gx
+    for block in spikes.blocks(steps, BLOCK):
+        for j, matrix in enumerate(matrices[: steps - block.start]):
+            ahead = grad[block.start + j : block.stop + j].reshape(-1, post)
+            gx[block].flatten(0, 1)[: len(ahead)].addmm_(ahead, matrix)
+    return gx
 
 
 class _ShiftedProducts(torch.autograd.Function):

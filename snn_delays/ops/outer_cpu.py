@@ -10,8 +10,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from snn_delays.ops.registers import HIGH, LANES, WIDE
 from snn_delays.ops.vectors import (
-    LANES,
     Vectors,
     _broadcast,
     _fma,
@@ -21,9 +21,6 @@ from snn_delays.ops.vectors import (
     _unpacked,
     intrinsic,
 )
-
-# Of a tile: with ``WIDE`` vectors and a factor, they fill 32 registers.
-HIGH, WIDE = 6, 4
 
 
 def _outer_adder(rows: int, count: int) -> Any:

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
+    COLUMNS,
     LANES,
     STRIP,
-    TILE,
     add_one_tap,
+    load_columns,
     load_strip,
-    load_tile,
     store,
 )
 
-WIDE, NARROW = TILE * LANES, STRIP * LANES  # columns summed in registers
+WIDE, NARROW = COLUMNS * LANES, STRIP * LANES  # columns summed in registers
 ROWS = 64  # rows of a task, whose sums share a matrix in the second-level cache
 
 
@@ -218,7 +218,7 @@ def add_correlation(
 def _add_rows(y, at, wide, before, begin_at, value, place, begin, end, w, base, post):
     """y[at …] = before[begin_at …] + Σ_i value[i] · w[base + post · place[i] …], begin … end."""
     if wide:
-        a = load_tile(before, begin_at)
+        a = load_columns(before, begin_at)
         for i in range(begin, end):
             a = add_one_tap(a, value, i, w, base + place[i] * post)
         store(y, at, a)

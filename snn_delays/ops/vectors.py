@@ -14,13 +14,9 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
+from snn_delays.ops.registers import COLUMNS, LANES, SHORT, STRIP, TALL, TILE
+
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely
-LANES = 16  # float32s in the widest registers, and in one cache line
-TILE = 16  # vectors of a tile: with a few more for what is added to it, they fill the registers
-STRIP = 4  # vectors of a small tile
-# Vectors of tiles of rows of an image: heights of images are often multiples of 7. With a row and
-# two coefficients, 14 fit into 32 of the widest registers.
-SHORT, TALL = 7, 14
 
 
 class Vectors(types.Type):
@@ -54,6 +50,7 @@ def _loader(count: int) -> Any:
 
 
 load, load_two, load_strip, load_tile = _loader(1), _loader(2), _loader(STRIP), _loader(TILE)
+load_columns = _loader(COLUMNS)
 
 
 @intrinsic
@@ -83,7 +80,7 @@ def _loader_apart(count: int) -> Any:
     return load_apart
 
 
-load_apart, load_short, load_tall = _loader_apart(TILE), _loader_apart(SHORT), _loader_apart(TALL)
+load_apart, load_short, load_tall = _loader_apart(LANES), _loader_apart(SHORT), _loader_apart(TALL)
 
 
 @intrinsic
@@ -101,7 +98,7 @@ def store_apart(_typing, array, index, step, tile):
 
 @intrinsic
 def turned(_typing, tile):
-    """The tile transposed: number j of vector i becomes number i of vector j; LANES = TILE."""
+    """The tile transposed: number j of vector i becomes number i of vector j."""
 
     def code(_context, builder, _, arguments):
         rows = _unpacked(builder, arguments[0])

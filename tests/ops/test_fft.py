@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_delays.ops import dense, fft, plan, products, spectrum
+from snn_delays.ops import dense, fft, plan, spectrum
 
 pytestmark = pytest.mark.skipif(fft.fft_cpu is None, reason="numba is not installed")
 
@@ -96,24 +96,6 @@ def test_what_spikes_add_up_to_knows_nothing_of_the_future():
     silent = (x[:10] == 0).all(2).cumprod(0).bool()
     assert silent.any()
     assert (y[:10][silent] == 0).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@given(
-    count=st.integers(1, 3),
-    sizes=st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(1, 700)),
-    turned=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_many_products_at_once(dtype, count, sizes, turned, seed):
-    draw = torch.Generator().manual_seed(seed)
-    m, k, n = sizes
-    a = torch.randn(count, k, m, generator=draw, dtype=dtype).mT
-    a = a if turned else a.contiguous()
-    b = torch.randn(count, k, n, generator=draw, dtype=dtype)
-    out = products.multiply(a, b, torch.full((count, m, n), torch.nan, dtype=dtype))
-    tolerance = 1e-4 if dtype is torch.float32 else 1e-11
-    torch.testing.assert_close(out, torch.bmm(a, b), rtol=0, atol=tolerance)
 
 
 def test_lengths_are_short_and_of_the_loops_radices():
