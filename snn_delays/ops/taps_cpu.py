@@ -82,7 +82,7 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
         for c in range(0, turning, LANES):
             for lane in range(LANES):
                 copy(square, lane * LANES, given, (t * batch + samples[lane]) * channels + c)
-            store_apart(lanes, c * length + at, length, turned(load_tile(square, 0)))
+            store_apart(lanes, c * length + at, length, turned(load_apart(square, 0, LANES)))
         for lane in range(used):
             sample = x[t, samples[lane]]
             for c in range(turning, channels):
