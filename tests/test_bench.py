@@ -102,6 +102,18 @@ def test_the_comparison_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_shared_machines_are_measured(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(BENCH / "shared.py"), "--small", "--repeats", "1"]
+    command += ["--json", str(report)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(report.read_text())["entries"]
+    assert len(entries) == len(done.stdout.splitlines()) - 2 == 6
+    assert all(entry["ratio"] > 0 for entry in entries)
+
+
+@pytest.mark.timeout(180)
 def test_convolutions_are_timed() -> None:
     command = [sys.executable, str(BENCH / "delay_conv.py"), "--small", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)

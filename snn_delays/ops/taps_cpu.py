@@ -41,11 +41,16 @@ SOURCES = 8
 OUTPUTS = 32
 
 
-@loop(parallel=True)
 def last_steps(x: NDArray) -> NDArray:
     """One past the last step at which each sample of x ``[T, N, C]`` is not silent."""
+    last = np.zeros(x.shape[1], np.int64)
+    _last_steps(last, x)
+    return last
+
+
+@loop(parallel=True)
+def _last_steps(last: NDArray, x: NDArray) -> None:
     steps, batch, channels = x.shape
-    last = np.zeros(batch, np.int64)
     for n in prange(batch):
         for t in range(steps - 1, -1, -1):
             silent = True
@@ -56,7 +61,6 @@ def last_steps(x: NDArray) -> NDArray:
             if not silent:
                 last[n] = t + 1
                 break
-    return last
 
 
 @partial(called, inline=True)
@@ -74,33 +78,41 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
     steps, batch, channels = x.shape
     used = len(samples)
     zero = x.dtype.type(0)
-    turning = channels // LANES * LANES if used == LANES else 0
     given, lanes, length = x.reshape(-1), rows.reshape(-1), rows.shape[1]
-    for t in prange(steps):
-        at = (MARGIN + t) * LANES
+    first, last = MARGIN * LANES, (MARGIN + steps) * LANES
+    for block in prange((channels + LANES - 1) // LANES):
+        c_first, c_last = block * LANES, min(channels, (block + 1) * LANES)
+        whole = used == LANES and c_last - c_first == LANES
         square = np.empty(LANES * LANES, x.dtype)
-        for c in range(0, turning, LANES):
-            for lane in range(LANES):
-                copy(square, lane * LANES, given, (t * batch + samples[lane]) * channels + c)
-            store_apart(lanes, c * length + at, length, turned(load_apart(square, 0, LANES)))
-        for lane in range(used):
-            sample = x[t, samples[lane]]
-            for c in range(turning, channels):
-                rows[c, at + lane] = sample[c]
-        for lane in range(used, LANES):
-            for c in range(channels):
-                rows[c, at + lane] = zero
-    for c in prange(channels):
-        row = rows[c]
-        row[: MARGIN * LANES] = zero
-        row[(MARGIN + steps) * LANES :] = zero
-        first, last = MARGIN * LANES, (MARGIN + steps) * LANES
-        while last > first and row[last - 1] == zero:
-            last -= 1
-        while first < last and row[first] == zero:
-            first += 1
-        begin[c] = first // LANES - MARGIN
-        end[c] = (last + LANES - 1) // LANES - MARGIN
+        for t in range(steps):
+            at = first + t * LANES
+            if whole:
+                for lane in range(LANES):
+                    i = (t * batch + samples[lane]) * channels + c_first
+                    copy(square, lane * LANES, given, i)
+                tile = turned(load_apart(square, 0, LANES))
+                store_apart(lanes, c_first * length + at, length, tile)
+                continue
+            for lane in range(used):
+                sample = x[t, samples[lane]]
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = sample[c]
+            for lane in range(used, LANES):
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = zero
+        for c in range(c_first, c_last):
+            row = rows[c]
+            for i in range(first):
+                row[i] = zero
+            for i in range(last, len(row)):
+                row[i] = zero
+            low, high = first, last
+            while high > low and row[high - 1] == zero:
+                high -= 1
+            while low < high and row[low] == zero:
+                low += 1
+            begin[c] = low // LANES - MARGIN
+            end[c] = (high + LANES - 1) // LANES - MARGIN
 
 
 @loop(parallel=True)
