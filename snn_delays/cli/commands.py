@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
+
+from snn_delays.passive import wait_passively
 
 
 def _command(name: str) -> Callable[[], None]:
@@ -15,16 +16,6 @@ def _command(name: str) -> Callable[[], None]:
         getattr(import_module(f"snn_delays.cli.{name}"), name)()
 
     return start
-
-
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait, for this process and all that it starts.
-
-    Compiled loops and torch meet at barriers many times a step. Threads that spin there take the
-    core from the very one they wait for as soon as another program wants one too. OpenMP reads the
-    setting when it is loaded, with torch, and lets GOMP_SPINCOUNT and KMP_BLOCKTIME decide over it.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 train = _command("train")

@@ -19,9 +19,9 @@ _log = logging.getLogger("snn_delays")
 TRITON = importlib.util.find_spec("triton") is not None
 
 try:
-    from snn_delays import loop
+    from snn_delays import loop, team
 except ImportError:
-    loop = None
+    loop = team = None
     _log.warning(
         "numba is not installed: delays and neurons run on the CPU, but several times slower. "
         "Install it with: pip install numba"
@@ -100,18 +100,14 @@ def _say_slow() -> None:
 
 
 def use_torch_threads() -> None:
-    """Give numba torch's thread count, as far as there are cores."""
+    """Give the loops torch's thread count, as far as there are cores."""
     if loop is not None:
-        threads = torch.get_num_threads()
-        loop.use_threads(threads)
-        # The first call starts numba's OpenMP, and gives the one that torch shares all cores.
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        loop.use_threads(torch.get_num_threads())
 
 
 def _after_fork() -> None:
     """Torch's threads do not come along: what waits for them would wait for ever."""
-    if loop is not None and loop.forked():
+    if team is not None and team.forked():
         torch.set_num_threads(1)
 
 

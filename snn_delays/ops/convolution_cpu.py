@@ -26,7 +26,6 @@ from snn_delays.ops.vectors import (
 BLOCK = 64  # numbers that are passed over at once if all are zero
 
 
-@loop(parallel=True)
 def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in x ``[T, N, M]``, by sample, then by place, then by step.
 
@@ -34,8 +33,17 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         start ``[N · M + 1]``, and of each spike, from start[n · M + m] up to the next one's, its
         step and value.
     """
+    start = np.zeros(x.shape[1] * x.shape[2] + 1, np.int64)
+    _count_by_place(start, x)
+    np.cumsum(start, out=start)
+    step, value = np.empty(start[-1], np.int64), np.empty(start[-1], x.dtype)
+    _place_by_place(step, value, start, x)
+    return start, step, value
+
+
+@loop(parallel=True)
+def _count_by_place(start: NDArray, x: NDArray) -> None:
     steps, batch, places = x.shape
-    start = np.zeros(batch * places + 1, np.int64)
     for n in prange(batch):
         first = n * places + 1
         for t in range(steps):
@@ -45,10 +53,11 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
                     continue
                 for m in range(len(stretch)):
                     start[first + begin + m] += stretch[m] != 0
-    for m in range(batch * places):
-        start[m + 1] += start[m]
-    step = np.empty(start[-1], np.int64)
-    value = np.empty(start[-1], x.dtype)
+
+
+@loop(parallel=True)
+def _place_by_place(step: NDArray, value: NDArray, start: NDArray, x: NDArray) -> None:
+    steps, batch, places = x.shape
     for n in prange(batch):
         at = start[n * places : (n + 1) * places].copy()
         for t in range(steps):
@@ -62,7 +71,6 @@ def by_place(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
                         step[i] = t
                         value[i] = stretch[m]
                         at[begin + m] = i + 1
-    return start, step, value
 
 
 @loop(parallel=True)

@@ -51,7 +51,9 @@ def forward(
                     v[m] = potential - fired * threshold
                 else:
                     v[m] = rest if fired != zero else potential
-        v_last[first : first + count] = v
+        # Whole-array assignments would take two seconds more to compile.
+        for m in range(count):
+            v_last[first + m] = v[m]
 
 
 @loop(parallel=True)
@@ -113,4 +115,5 @@ def backward(
                 now = g[m] if abs(g[m]) > tiny else zero
                 gxt[m] = scale * now
                 gv[m] = beta * now
-        gv_first[first : first + count] = gv
+        for m in range(count):
+            gv_first[first + m] = gv[m]

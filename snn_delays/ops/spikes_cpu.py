@@ -6,7 +6,9 @@ runs at the machine's peak.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -65,22 +67,24 @@ def multiply(out: NDArray, x: NDArray, matrices: NDArray) -> None:
                 column += WIDE if wide else NARROW
 
 
-@loop(parallel=True)
 def count(x: NDArray, rows: int) -> NDArray:
     """How many numbers are not zero in every block of ``rows`` rows of x ``[M, C]``."""
+    found = np.empty(-(-len(x) // rows), np.int64)
+    _count(found, x, rows)
+    return found
+
+
+@loop(parallel=True)
+def _count(found: NDArray, x: NDArray, rows: int) -> None:
     total, channels = x.shape
-    blocks = (total + rows - 1) // rows
-    found = np.zeros(blocks, np.int64)
-    for block in prange(blocks):
+    for block in prange(len(found)):
         spikes = 0
         for m in range(block * rows, min(total, (block + 1) * rows)):
             for c in range(channels):
                 spikes += x[m, c] != 0
         found[block] = spikes
-    return found
 
 
-@loop(parallel=True)
 def by_channel(x: NDArray, rows: int) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in every block of ``rows`` rows of x ``[M, C]``, channel by channel.
 
@@ -88,35 +92,11 @@ def by_channel(x: NDArray, rows: int) -> tuple[NDArray, NDArray, NDArray]:
         start ``[blocks, C + 1]``, and of each spike, from start[block, c] up to
         start[block, c + 1], its row in the block and its value.
     """
-    total, channels = x.shape
-    blocks = (total + rows - 1) // rows
-    start = np.zeros((blocks, channels + 1), np.int64)
-    for block in prange(blocks):
-        count = start[block]
-        for m in range(block * rows, min(total, (block + 1) * rows)):
-            for c in range(channels):
-                if x[m, c] != 0:
-                    count[c + 1] += 1
-    before = 0
-    for block in range(blocks):
-        start[block, 0] = before
-        for c in range(channels):
-            before += start[block, c + 1]
-            start[block, c + 1] = before
-    place = np.empty(before, np.int64)
-    value = np.empty(before, x.dtype)
-    for block in prange(blocks):
-        at = start[block, :channels].copy()
-        for m in range(block * rows, min(total, (block + 1) * rows)):
-            for c in range(channels):
-                if x[m, c] != 0:
-                    place[at[c]] = m - block * rows
-                    value[at[c]] = x[m, c]
-                    at[c] += 1
-    return start, place, value
+    start = np.zeros((-(-len(x) // rows), x.shape[1] + 1), np.int64)
+    _count_by_channel(start, x, rows)
+    return _placed(_place_by_channel, start, x, rows)
 
 
-@loop(parallel=True)
 def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """What is not zero in x ``[M, C]``, row by row.
 
@@ -124,17 +104,48 @@ def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         start ``[M + 1]``, and of each spike, from start[m] up to start[m + 1], its channel and its
         value.
     """
+    start = np.zeros(len(x) + 1, np.int64)
+    _count(start[1:], x, 1)
+    return _placed(_place_by_row, start, x)
+
+
+def _placed(fill: Callable[..., None], start: NDArray, x: NDArray, *more: int) -> Any:
+    """Begin where the spikes before end, then list them."""
+    ends = start.reshape(-1)
+    np.cumsum(ends, out=ends)
+    place, value = np.empty(ends[-1], np.int64), np.empty(ends[-1], x.dtype)
+    fill(place, value, start, x, *more)
+    return start, place, value
+
+
+@loop(parallel=True)
+def _count_by_channel(start: NDArray, x: NDArray, rows: int) -> None:
+    total, channels = x.shape
+    for block in prange(len(start)):
+        for m in range(block * rows, min(total, (block + 1) * rows)):
+            for c in range(channels):
+                if x[m, c] != 0:
+                    start[block, c + 1] += 1
+
+
+@loop(parallel=True)
+def _place_by_channel(
+    place: NDArray, value: NDArray, start: NDArray, x: NDArray, rows: int
+) -> None:
+    total, channels = x.shape
+    for block in prange(len(start)):
+        at = start[block].copy()
+        for m in range(block * rows, min(total, (block + 1) * rows)):
+            for c in range(channels):
+                if x[m, c] != 0:
+                    place[at[c]] = m - block * rows
+                    value[at[c]] = x[m, c]
+                    at[c] += 1
+
+
+@loop(parallel=True)
+def _place_by_row(place: NDArray, value: NDArray, start: NDArray, x: NDArray) -> None:
     rows, channels = x.shape
-    start = np.zeros(rows + 1, np.int64)
-    for m in prange(rows):
-        found = 0
-        for c in range(channels):
-            found += x[m, c] != 0
-        start[m + 1] = found
-    for m in range(rows):
-        start[m + 1] += start[m]
-    place = np.empty(start[rows], np.int64)
-    value = np.empty(start[rows], x.dtype)
     for m in prange(rows):
         at = start[m]
         for c in range(channels):
@@ -142,7 +153,6 @@ def by_row(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
                 place[at] = c
                 value[at] = x[m, c]
                 at += 1
-    return start, place, value
 
 
 @loop(parallel=True)

@@ -8,11 +8,13 @@ outputs that looks at none of them is skipped, so that silence costs nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
     TILE,
@@ -20,10 +22,13 @@ from snn_delays.ops.vectors import (
     add_one_tap,
     fma,
     load,
+    load_apart,
     load_tile,
     splat,
     store,
+    store_apart,
     total,
+    turned,
 )
 
 PASS = 5  # taps added up at once
@@ -36,11 +41,16 @@ SOURCES = 8
 OUTPUTS = 32
 
 
-@loop(parallel=True)
 def last_steps(x: NDArray) -> NDArray:
     """One past the last step at which each sample of x ``[T, N, C]`` is not silent."""
+    last = np.zeros(x.shape[1], np.int64)
+    _last_steps(last, x)
+    return last
+
+
+@loop(parallel=True)
+def _last_steps(last: NDArray, x: NDArray) -> None:
     steps, batch, channels = x.shape
-    last = np.zeros(batch, np.int64)
     for n in prange(batch):
         for t in range(steps - 1, -1, -1):
             silent = True
@@ -51,7 +61,12 @@ def last_steps(x: NDArray) -> NDArray:
             if not silent:
                 last[n] = t + 1
                 break
-    return last
+
+
+@partial(called, inline=True)
+def copy(to, at, source, index):
+    """to[at : at + LANES] = source[index : index + LANES], which need not be whole lines."""
+    store(to, at, load(source, index))
 
 
 @loop(parallel=True)
@@ -60,29 +75,44 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
 
     Steps begin ≤ t < end of a row hold all that is not zero.
     """
-    steps, _, channels = x.shape
+    steps, batch, channels = x.shape
     used = len(samples)
     zero = x.dtype.type(0)
-    for t in prange(steps):
-        at = (MARGIN + t) * LANES
-        for lane in range(used):
-            sample = x[t, samples[lane]]
-            for c in range(channels):
-                rows[c, at + lane] = sample[c]
-        for lane in range(used, LANES):
-            for c in range(channels):
-                rows[c, at + lane] = zero
-    for c in prange(channels):
-        row = rows[c]
-        row[: MARGIN * LANES] = zero
-        row[(MARGIN + steps) * LANES :] = zero
-        first, last = MARGIN * LANES, (MARGIN + steps) * LANES
-        while last > first and row[last - 1] == zero:
-            last -= 1
-        while first < last and row[first] == zero:
-            first += 1
-        begin[c] = first // LANES - MARGIN
-        end[c] = (last + LANES - 1) // LANES - MARGIN
+    given, lanes, length = x.reshape(-1), rows.reshape(-1), rows.shape[1]
+    first, last = MARGIN * LANES, (MARGIN + steps) * LANES
+    for block in prange((channels + LANES - 1) // LANES):
+        c_first, c_last = block * LANES, min(channels, (block + 1) * LANES)
+        whole = used == LANES and c_last - c_first == LANES
+        square = np.empty(LANES * LANES, x.dtype)
+        for t in range(steps):
+            at = first + t * LANES
+            if whole:
+                for lane in range(LANES):
+                    i = (t * batch + samples[lane]) * channels + c_first
+                    copy(square, lane * LANES, given, i)
+                tile = turned(load_apart(square, 0, LANES))
+                store_apart(lanes, c_first * length + at, length, tile)
+                continue
+            for lane in range(used):
+                sample = x[t, samples[lane]]
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = sample[c]
+            for lane in range(used, LANES):
+                for c in range(c_first, c_last):
+                    rows[c, at + lane] = zero
+        for c in range(c_first, c_last):
+            row = rows[c]
+            for i in range(first):
+                row[i] = zero
+            for i in range(last, len(row)):
+                row[i] = zero
+            low, high = first, last
+            while high > low and row[high - 1] == zero:
+                high -= 1
+            while low < high and row[low] == zero:
+                low += 1
+            begin[c] = low // LANES - MARGIN
+            end[c] = (high + LANES - 1) // LANES - MARGIN
 
 
 @loop(parallel=True)
@@ -103,7 +133,7 @@ def accumulate(
         ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · K; coefficients
         ``[A, J, 1 or PASS]``; K is kernel_count.
     """
-    steps, _, outputs = out.shape
+    steps, batch, outputs = out.shape
     sources, length = source.shape
     synapses, taps = coefficients.shape[1:]
     kernel_count = synapses // sources
@@ -117,6 +147,7 @@ def accumulate(
         span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
     # Flat, so that the inner loop makes no views: they count references.
     x, c, shifts = source.reshape(-1), coefficients.reshape(-1), shift.reshape(-1)
+    made = out.reshape(-1)
     block = min(OUTPUTS, max(1, outputs // (4 * threads)))
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
@@ -124,6 +155,7 @@ def accumulate(
         sums = np.empty(a_count * CHUNK * LANES + LANES, out.dtype)
         # A vector that crosses cache lines costs two: begin where a line does.
         sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
+        square = np.empty(LANES * LANES, out.dtype)
         for t_first in range(0, steps, CHUNK):
             t_count = min(CHUNK, steps - t_first)
             sums[:] = 0
@@ -144,10 +176,17 @@ def accumulate(
                             else:
                                 y = add_five_taps(y, c, (at + j) * PASS, x, s)
                         store(sums, o, y)
+            turning = a_count // LANES * LANES
             for t in range(t_count):
+                for i in range(0, turning, LANES):
+                    tile = load_apart(sums, (i * CHUNK + t) * LANES, CHUNK * LANES)
+                    store(square, 0, turned(tile))
+                    for lane in range(len(samples)):
+                        at = ((t_first + t) * batch + samples[lane]) * outputs + a_first + i
+                        copy(made, at, square, lane * LANES)
                 for lane in range(len(samples)):
                     sample = out[t_first + t, samples[lane]]
-                    for i in range(a_count):
+                    for i in range(turning, a_count):
                         sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
 
 

@@ -66,9 +66,8 @@ def test_what_the_user_set_stays() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP, which says what it has read")
-def test_the_runtimes_of_torch_and_of_the_loops_read_it() -> None:
-    load = "from snn_delays.cli.commands import wait_passively; wait_passively()\n"
-    load += "import torch; from numba.np.ufunc import omppool"
+def test_the_runtime_of_torch_reads_it() -> None:
+    load = "from snn_delays.cli.commands import wait_passively; wait_passively()\nimport torch"
 
     def spins(**variables: str) -> set[str]:
         said = python(load, OMP_DISPLAY_ENV="verbose", **variables).stderr
@@ -76,6 +75,13 @@ def test_the_runtimes_of_torch_and_of_the_loops_read_it() -> None:
 
     assert spins() == {"0"}
     assert spins(GOMP_SPINCOUNT="2000") == {"2000"}
+    load = (
+        "import os; from snn_delays import DelayLayer; assert 'OMP_WAIT_POLICY' not in os.environ"
+    )
+    assert spins() == {"0"}
+    assert spins(GOMP_SPINCOUNT="2000") == {"2000"}
+    load = "import os; from snn_delays import DelayLayer; print(os.environ['OMP_WAIT_POLICY'])"
+    assert "0" not in spins(OMP_WAIT_POLICY="active")
 
 
 def test_an_import_alone_sets_nothing_and_loads_nothing() -> None:
