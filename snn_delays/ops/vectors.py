@@ -2,7 +2,7 @@
 
 LLVM vectorises plain loops one at a time and keeps their sums in memory; a loop written in vectors
 does several rows at once and runs as fast as a matrix product. A vector has ``LANES`` numbers of
-the array it was loaded from; machines with narrower registers take several for one.
+the array it was loaded from: float32s fill a register, float64s two.
 """
 
 from __future__ import annotations
@@ -174,18 +174,9 @@ def _adder(taps: int) -> Any:
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · LANES …], p < ``taps``."""
 
         def code(context, builder, _, arguments):
-            factors = [
-                _broadcast(builder, builder.load(place))
-                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
-            ]
-            sums = _unpacked(builder, arguments[0])
+            factors = _factors(context, builder, coefficients, arguments[1:3], taps)
             places = _places(context, builder, array, arguments[3:], tile.count + taps - 1)
-            for j, place in enumerate(places):
-                value = _read(builder, place)
-                for p in range(taps):
-                    if 0 <= j - p < tile.count:
-                        sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
-            return _packed(builder, sums)
+            return _with_taps(builder, arguments[0], factors, places)
 
         return tile(tile, coefficients, types.intp, array, types.intp), code
 
@@ -201,18 +192,9 @@ def _row_adder(taps: int) -> Any:
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · step …], p < ``taps``."""
 
         def code(context, builder, _, arguments):
-            factors = [
-                _broadcast(builder, builder.load(place))
-                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
-            ]
-            sums = _unpacked(builder, arguments[0])
-            count = tile.count + taps - 1
-            places = _places_apart(context, builder, array, arguments[3:], count)
-            for j, place in enumerate(places):
-                value = _read(builder, place)
-                for p in range(max(0, j - tile.count + 1), min(taps, j + 1)):
-                    sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
-            return _packed(builder, sums)
+            factors = _factors(context, builder, coefficients, arguments[1:3], taps)
+            places = _places_apart(context, builder, array, arguments[3:], tile.count + taps - 1)
+            return _with_taps(builder, arguments[0], factors, places)
 
         return tile(tile, coefficients, types.intp, array, types.intp, types.intp), code
 
@@ -242,11 +224,22 @@ def add_dots(_typing, sums, tile, array, index, step):
     return sums(sums, tile, array, types.intp, types.intp), code
 
 
-def _numbers(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
-    """Where ``count`` single numbers of an array are, from one on."""
+def _with_taps(builder: Any, tile: Any, factors: list[Any], places: list[Any]) -> Any:
+    """The tile, to whose vector i factor p times the vector at place i + p is added, for each p."""
+    sums = _unpacked(builder, tile)
+    for j, place in enumerate(places):
+        value = _read(builder, place)
+        for p in range(max(0, j - len(sums) + 1), min(len(factors), j + 1)):
+            sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
+    return _packed(builder, sums)
+
+
+def _factors(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
+    """A vector of equal numbers for each of ``count`` of an array, from one on."""
     of, index = given
     data = context.make_array(array)(context, builder, of).data
-    return [builder.gep(data, [builder.add(index, index.type(i))]) for i in range(count)]
+    places = [builder.gep(data, [builder.add(index, index.type(i))]) for i in range(count)]
+    return [_broadcast(builder, builder.load(place)) for place in places]
 
 
 def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
