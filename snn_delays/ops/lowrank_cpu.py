@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 from snn_delays.loop import called, loop, pasted
 from snn_delays.ops.vectors import (
     LANES,
-    TILE,
     add_one_tap,
     fma,
     load,
     load_apart,
-    load_tile,
+    load_square,
     splat,
     store,
     store_apart,
     turned,
 )
 
-SQUARE = TILE * LANES  # numbers
+SQUARE = LANES * LANES  # numbers
 CHUNK = 16  # squares of a task
 # What a task keeps beside its sums: weights, u, two results, zeros, and one to hand over.
 W, U, SUM, SLOPE_SUM, ZERO, HAND = range(6)
@@ -52,15 +51,15 @@ def mix(
     """
     kernels, post, pre = weight.shape
     rank, terms = series.shape
-    down, across = (post + TILE - 1) // TILE, (pre + CHUNK * LANES - 1) // (CHUNK * LANES)
+    down, across = (post + LANES - 1) // LANES, (pre + CHUNK * LANES - 1) // (CHUNK * LANES)
     y, c = out.reshape(-1), series.reshape(-1)
     values, places = weight.reshape(-1), u.reshape(-1)
     step = rank * post if columns else pre
     for task in prange(down * across):
-        o, chunk = task // across * TILE, task % across * CHUNK * LANES
+        o, chunk = task // across * LANES, task % across * CHUNK * LANES
         work = np.zeros((KEPT + terms) * SQUARE, out.dtype)
         sums = KEPT * SQUARE
-        high = min(TILE, post - o)
+        high = min(LANES, post - o)
         for i in range(chunk, min(pre, chunk + CHUNK * LANES), LANES):
             wide = min(LANES, pre - i)
             for k in range(kernels):
@@ -69,11 +68,11 @@ def mix(
                 _take(work, U, places, at, pre, high, wide, columns)
                 _series(work, sums, numbers, terms, k == 0)
             for r in range(rank):
-                tile = load_tile(work, ZERO * SQUARE)
+                tile = load_square(work, ZERO * SQUARE)
                 for m in range(0 if r < even else 1, terms, 2):
                     tile = add_one_tap(tile, c, r * terms + m, work, sums + m * SQUARE)
                 at = (i * rank + r) * post + o if columns else (r * post + o) * pre + i
-                if high == TILE and wide == LANES:
+                if high == LANES and wide == LANES:
                     store_apart(y, at, step, tile)
                 else:
                     store(work, HAND * SQUARE, tile)
@@ -101,28 +100,28 @@ def unmix(
     """
     kernels, post, pre = weight.shape
     terms, rank = series.shape
-    down, across = (post + TILE - 1) // TILE, (pre + CHUNK * LANES - 1) // (CHUNK * LANES)
+    down, across = (post + LANES - 1) // LANES, (pre + CHUNK * LANES - 1) // (CHUNK * LANES)
     y, c = grad.reshape(-1), series.reshape(-1)
     values, places = weight.reshape(-1), u.reshape(-1)
     to_weight, to_u = gweight.reshape(-1), gu.reshape(-1)
     step = rank * post if columns else pre
     for task in prange(down * across):
-        o, chunk = task // across * TILE, task % across * CHUNK * LANES
+        o, chunk = task // across * LANES, task % across * CHUNK * LANES
         work = np.zeros((KEPT + terms + rank) * SQUARE, grad.dtype)
         sums, ours = KEPT * SQUARE, (KEPT + terms) * SQUARE
-        high = min(TILE, post - o)
+        high = min(LANES, post - o)
         for i in range(chunk, min(pre, chunk + CHUNK * LANES), LANES):
             wide = min(LANES, pre - i)
             for r in range(rank):
                 at = (i * rank + r) * post + o if columns else (r * post + o) * pre + i
-                if high == TILE and wide == LANES:
+                if high == LANES and wide == LANES:
                     store(work, ours + r * SQUARE, load_apart(y, at, step))
                 else:
                     for a in range(wide if columns else high):
                         for b in range(high if columns else wide):
                             work[ours + r * SQUARE + a * LANES + b] = y[at + a * step + b]
             for m in range(terms):
-                tile = load_tile(work, ZERO * SQUARE)
+                tile = load_square(work, ZERO * SQUARE)
                 for r in range(even) if m % 2 == 0 else range(even, rank):
                     tile = add_one_tap(tile, c, m * rank + r, work, ours + r * SQUARE)
                 store(work, sums + m * SQUARE, tile)
@@ -139,11 +138,11 @@ def unmix(
 def _take(work, number, source, at, step, high, wide, columns):
     """A square of rows post, turned if ``columns``; zeros beyond the last."""
     to = number * SQUARE
-    if high == TILE and wide == LANES:
+    if high == LANES and wide == LANES:
         tile = load_apart(source, at, step)
         store(work, to, turned(tile) if columns else tile)
     else:
-        for a in range(TILE):
+        for a in range(LANES):
             for b in range(LANES):
                 there = a < high and b < wide
                 place = to + (b * LANES + a if columns else a * LANES + b)
@@ -154,8 +153,8 @@ def _take(work, number, source, at, step, high, wide, columns):
 def _give(out, at, step, work, number, high, wide, columns):
     """The reverse."""
     of = number * SQUARE
-    if high == TILE and wide == LANES:
-        tile = load_tile(work, of)
+    if high == LANES and wide == LANES:
+        tile = load_square(work, of)
         store_apart(out, at, step, turned(tile) if columns else tile)
     else:
         for a in range(high):

@@ -50,7 +50,7 @@ def _loader(count: int) -> Any:
 
 
 load, load_two, load_strip, load_tile = _loader(1), _loader(2), _loader(STRIP), _loader(TILE)
-load_columns, load_group = _loader(COLUMNS), _loader(GROUP)
+load_columns, load_group, load_square = _loader(COLUMNS), _loader(GROUP), _loader(LANES)
 
 
 @intrinsic
