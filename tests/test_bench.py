@@ -150,3 +150,13 @@ def test_a_gpu_is_measured_in_one_command() -> None:
     assert 'COST["gpu"]: dense 1.0, lowrank' in done.stdout
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| SHD")]
     assert all(float(cell) > 0 for cell in rows[0][1:])
+
+
+@pytest.mark.timeout(180)
+def test_the_gradient_into_spikes_is_timed_by_entries() -> None:
+    """The script refuses entries that are not those of the equation."""
+    small = ["--shape", "9,6,32", "--repeats", "1"]
+    command = [sys.executable, str(BENCH / "sparse_backward.py"), *small]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("entries ÷ all of the gradient by") == 2, done.stdout

@@ -206,7 +206,7 @@ def _add_kernel(form: Transform, of_y: Tensor, of_x: Tensor, sums: Tensor) -> No
         values = of_x.new_empty(3, len(powers) // 3, *sums.shape[1:])
         _multiply(of_y[:, some].mT, of_x[:, some], values)
         values = values.view(1, len(powers), -1)
-        total += products.multiply(powers.mT[None], values, torch.empty_like(total))
+        products.multiply(powers.mT[None], values, total, more=True)
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:

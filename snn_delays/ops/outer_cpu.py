@@ -67,6 +67,26 @@ def _rows_storer(rows: int) -> Any:
     return store_rows
 
 
+def _rows_loader(rows: int, count: int) -> Any:
+    @intrinsic
+    def load_rows(_typing, array, index, step):
+        """A tile of ``count`` vectors a row, from array[index + i · step …] on; no check of
+        bounds."""
+
+        def code(context, builder, _, arguments):
+            of, at, step = arguments
+            found = []
+            for _ in range(rows):
+                places = _places(context, builder, array, (of, at), count)
+                found += [_read(builder, place) for place in places]
+                at = builder.add(at, step)
+            return _packed(builder, found)
+
+        return Vectors(array.dtype, rows * count)(array, types.intp, types.intp), code
+
+    return load_rows
+
+
 def _silent(count: int) -> Any:
     @intrinsic
     def zeros(_typing, like):
@@ -81,6 +101,8 @@ def _silent(count: int) -> Any:
     return zeros
 
 
+load_high_wide, load_high = _rows_loader(HIGH, WIDE), _rows_loader(HIGH, 1)
+load_wide, load_one = _rows_loader(1, WIDE), _rows_loader(1, 1)
 zeros_high_wide, zeros_high, zeros_wide, zeros_one = (
     _silent(count) for count in (HIGH * WIDE, HIGH, WIDE, 1)
 )

@@ -20,18 +20,20 @@ products_cpu = loops("products_cpu")  # None: torch's serve.
 ROWS = 512
 
 
-def multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """out[r] = a[r] @ b[r]: ``[R, M, K]`` of any strides, ``[R, K, N]``, contiguous, as ``out``
-    is; no gradients."""
+def multiply(a: Tensor, b: Tensor, out: Tensor, more: bool = False) -> Tensor:
+    """out[r] = a[r] @ b[r], or += if there is ``more``: ``[R, M, K]`` of any strides,
+    ``[R, K, N]``, contiguous, as ``out`` is; no gradients."""
     if products_cpu is None or b.shape[2] < products_cpu.LANES or not for_loops(a, b, out):
-        return torch.bmm(a, b, out=out)
+        return torch.baddbmm(out, a, b, beta=1 if more else 0, out=out)
+    if more and b.shape[2] % products_cpu.LANES:
+        return out.add_(multiply(a, b, torch.empty_like(out)))
     if not (a.numel() and b.numel()):
-        return out.zero_()
+        return out if more else out.zero_()
     use_torch_threads()
     # All that a reaches, whatever its strides are.
     reach = sum((size - 1) * step for size, step in zip(a.shape, a.stride(), strict=True)) + 1
     row = a.as_strided((reach,), (1,))
-    products_cpu.multiply(out.numpy(), row.numpy(), a.stride(), b.numpy())
+    products_cpu.multiply(out.numpy(), row.numpy(), a.stride(), b.numpy(), more)
     return out
 
 

@@ -13,6 +13,10 @@ from snn_delays.loop import called, loop
 from snn_delays.ops.outer_cpu import (
     HIGH,
     WIDE,
+    load_high,
+    load_high_wide,
+    load_one,
+    load_wide,
     outer_high,
     outer_high_wide,
     outer_one,
@@ -31,8 +35,10 @@ ROWS, COLUMNS = 8 * HIGH, 8 * WIDE * LANES
 
 
 @loop(parallel=True)
-def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray) -> None:
+def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray, more: bool) -> None:
     """out[r, m, n] = Σ_k a[r · steps[0] + m · steps[1] + k · steps[2]] · b[r, k, n].
+
+    Added to ``out`` if there is ``more`` in it, for which N has to be a multiple of LANES.
 
     Shape:
         out ``[R, M, N]``, a ``[…]`` in one row, b ``[R, K, N]``; N ≥ LANES.
@@ -55,44 +61,44 @@ def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray) 
                 at, o = r * steps[0] + m * steps[1], (r * height + m) * width + n
                 place = r * b.shape[1] * width + n
                 if high and wide:
-                    _high_wide(y, o, left, at, steps, right, place, b.shape[1], width)
+                    _high_wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 elif high:
-                    _high(y, o, left, at, steps, right, place, b.shape[1], width)
+                    _high(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 elif wide:
-                    _wide(y, o, left, at, steps, right, place, b.shape[1], width)
+                    _wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 else:
-                    _one(y, o, left, at, steps, right, place, b.shape[1], width)
+                    _one(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 m += HIGH if high else 1
             n += WIDE * LANES if wide else LANES
 
 
 @called
-def _high_wide(y, o, left, at, steps, right, place, depth, width):
-    tile = zeros_high_wide(y)
+def _high_wide(y, o, left, at, steps, right, place, depth, width, more):
+    tile = load_high_wide(y, o, width) if more else zeros_high_wide(y)
     for k in range(depth):
         tile = outer_high_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
     store_high(y, o, width, tile)
 
 
 @called
-def _high(y, o, left, at, steps, right, place, depth, width):
-    tile = zeros_high(y)
+def _high(y, o, left, at, steps, right, place, depth, width, more):
+    tile = load_high(y, o, width) if more else zeros_high(y)
     for k in range(depth):
         tile = outer_high(tile, left, at + k * steps[2], steps[1], right, place + k * width)
     store_high(y, o, width, tile)
 
 
 @called
-def _wide(y, o, left, at, steps, right, place, depth, width):
-    tile = zeros_wide(y)
+def _wide(y, o, left, at, steps, right, place, depth, width, more):
+    tile = load_wide(y, o, width) if more else zeros_wide(y)
     for k in range(depth):
         tile = outer_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
     store_low(y, o, width, tile)
 
 
 @called
-def _one(y, o, left, at, steps, right, place, depth, width):
-    tile = zeros_one(y)
+def _one(y, o, left, at, steps, right, place, depth, width, more):
+    tile = load_one(y, o, width) if more else zeros_one(y)
     for k in range(depth):
         tile = outer_one(tile, left, at + k * steps[2], steps[1], right, place + k * width)
     store_low(y, o, width, tile)

@@ -8,11 +8,13 @@ outputs that looks at none of them is skipped, so that silence costs nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
     TILE,
@@ -20,10 +22,13 @@ from snn_delays.ops.vectors import (
     add_one_tap,
     fma,
     load,
+    load_apart,
     load_tile,
     splat,
     store,
+    store_apart,
     total,
+    turned,
 )
 
 PASS = 5  # taps added up at once
@@ -58,20 +63,36 @@ def _last_steps(last: NDArray, x: NDArray) -> None:
                 break
 
 
+@partial(called, inline=True)
+def copy(to, at, source, index):
+    """to[at : at + LANES] = source[index : index + LANES], which need not be whole lines."""
+    store(to, at, load(source, index))
+
+
 @loop(parallel=True)
 def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: NDArray) -> None:
     """The ``samples`` of x ``[T, N, C]`` → rows ``[C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
 
     Steps begin ≤ t < end of a row hold all that is not zero.
     """
-    steps, _, channels = x.shape
+    steps, batch, channels = x.shape
     used = len(samples)
     zero = x.dtype.type(0)
+    given, lanes, length = x.reshape(-1), rows.reshape(-1), rows.shape[1]
     first, last = MARGIN * LANES, (MARGIN + steps) * LANES
-    for block in prange((channels + SOURCES - 1) // SOURCES):
-        c_first, c_last = block * SOURCES, min(channels, (block + 1) * SOURCES)
+    for block in prange((channels + LANES - 1) // LANES):
+        c_first, c_last = block * LANES, min(channels, (block + 1) * LANES)
+        whole = used == LANES and c_last - c_first == LANES
+        square = np.empty(LANES * LANES, x.dtype)
         for t in range(steps):
             at = first + t * LANES
+            if whole:
+                for lane in range(LANES):
+                    i = (t * batch + samples[lane]) * channels + c_first
+                    copy(square, lane * LANES, given, i)
+                tile = turned(load_apart(square, 0, LANES))
+                store_apart(lanes, c_first * length + at, length, tile)
+                continue
             for lane in range(used):
                 sample = x[t, samples[lane]]
                 for c in range(c_first, c_last):
@@ -112,7 +133,7 @@ def accumulate(
         ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · K; coefficients
         ``[A, J, 1 or PASS]``; K is kernel_count.
     """
-    steps, _, outputs = out.shape
+    steps, batch, outputs = out.shape
     sources, length = source.shape
     synapses, taps = coefficients.shape[1:]
     kernel_count = synapses // sources
@@ -126,6 +147,7 @@ def accumulate(
         span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
     # Flat, so that the inner loop makes no views: they count references.
     x, c, shifts = source.reshape(-1), coefficients.reshape(-1), shift.reshape(-1)
+    made = out.reshape(-1)
     block = min(OUTPUTS, max(1, outputs // (4 * threads)))
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
@@ -133,6 +155,7 @@ def accumulate(
         sums = np.empty(a_count * CHUNK * LANES + LANES, out.dtype)
         # A vector that crosses cache lines costs two: begin where a line does.
         sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
+        square = np.empty(LANES * LANES, out.dtype)
         for t_first in range(0, steps, CHUNK):
             t_count = min(CHUNK, steps - t_first)
             sums[:] = 0
@@ -153,10 +176,17 @@ def accumulate(
                             else:
                                 y = add_five_taps(y, c, (at + j) * PASS, x, s)
                         store(sums, o, y)
+            turning = a_count // LANES * LANES
             for t in range(t_count):
+                for i in range(0, turning, LANES):
+                    tile = load_apart(sums, (i * CHUNK + t) * LANES, CHUNK * LANES)
+                    store(square, 0, turned(tile))
+                    for lane in range(len(samples)):
+                        at = ((t_first + t) * batch + samples[lane]) * outputs + a_first + i
+                        copy(made, at, square, lane * LANES)
                 for lane in range(len(samples)):
                     sample = out[t_first + t, samples[lane]]
-                    for i in range(a_count):
+                    for i in range(turning, a_count):
                         sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
 
 

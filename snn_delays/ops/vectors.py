@@ -139,6 +139,17 @@ def fma(_typing, a, b, c):
 
 
 @intrinsic
+def times(_typing, a, b):
+    """a · b, of one vector each."""
+
+    def code(_context, builder, _, arguments):
+        (x,), (y,) = (_unpacked(builder, argument) for argument in arguments)
+        return _packed(builder, [builder.fmul(x, y)])
+
+    return a(a, b), code
+
+
+@intrinsic
 def total(_typing, a):
     """The sum of one vector's numbers, pairwise."""
 

@@ -26,6 +26,8 @@ def test_many_products_at_once(dtype, count, sizes, turned, seed):
     out = products.multiply(a, b, torch.full((count, m, n), torch.nan, dtype=dtype))
     tolerance = 1e-4 if dtype is torch.float32 else 1e-11
     torch.testing.assert_close(out, torch.bmm(a, b), rtol=0, atol=tolerance)
+    products.multiply(a, b, out, more=True)
+    torch.testing.assert_close(out, 2 * torch.bmm(a, b), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
