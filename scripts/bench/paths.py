@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Time of each method to compute a delay convolution, forward and backward, as ratios to ``dense``.
 
-Prints the cost of one tap (``taps``) and of one basis shape (``lowrank``) in dense taps: the
-constants of ``snn_delays/ops/plan.py``. All methods run in one process, in turns; medians.
+Prints the cost of one tap (``taps``), of one basis shape (``lowrank``) and of one product of
+spectra with its share of the transforms (``fft``) in dense taps: the constants of
+``snn_delays/ops/plan.py``. All methods run in one process, in turns; medians.
 
     python scripts/bench/paths.py [--density 0.1] [--repeats 5] [--json FILE]
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from snn_delays.ops import lowrank_basis, plan, taps
+from snn_delays.ops import fft, lowrank_basis, plan, taps
 
 STEPS, BATCH, PRE, POST, MAX_DELAY = 136, 128, 256, 256, 24
 SIGMAS = (12.27, 7.09, 4.15, 3.0, 2.47, 2.0, 1.52, 0.98, 0.5, 0.0)
@@ -45,7 +46,8 @@ def seconds(method: str, sigma: float, inputs: list[torch.Tensor]) -> float:
 
 def methods(sigma: float) -> dict[str, int]:
     """Those that make sense at this σ, and how many products each of them makes."""
-    products = {"dense": MAX_DELAY + 1}
+    count, _, points = fft.blocks(STEPS, MAX_DELAY + 1)
+    products = {"dense": MAX_DELAY + 1, "fft": round(3 * points * count / STEPS)}
     if lowrank_basis.worthwhile(sigma, MAX_DELAY):
         products["lowrank"] = len(lowrank_basis.basis(sigma, MAX_DELAY, 1e-6)[0])
     if sigma < 2.5:
@@ -79,7 +81,8 @@ def main() -> None:
                 if repeat:  # the first call compiles
                     measured.append(duration)
         medians = {method: statistics.median(measured) for method, measured in times.items()}
-        chosen = plan.choose(sigma, MAX_DELAY, "gaussian", torch.float32, 1, plan.device_class(x))
+        kernel = (sigma, MAX_DELAY, "gaussian")
+        chosen = plan.method_for(x, weight, delay, *kernel)
         for method, products in products_of.items():
             ratio = medians[method] / medians["dense"]
             each = ratio * (MAX_DELAY + 1) / products

@@ -13,17 +13,18 @@ Chebyshev series, so that no synapse's taps are ever formed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from snn_delays.eager import autocasts
+from snn_delays.eager import autocasts, for_loops
 from snn_delays.interpolation import at_least_single, inside
-from snn_delays.ops import dense, spikes
+from snn_delays.ops import dense, lowrank_blocks
 from snn_delays.ops.lowrank_basis import KEPT, basis, tolerance
+from snn_delays.ops.lowrank_blocks import Form, lowrank_cpu
 from snn_delays.ops.twice import gradients, in_torch
 
 # Steps of one block of the banded filter matrix: short blocks waste less on the band's corners,
@@ -57,7 +58,17 @@ def convolve(
     max_delay: int,
 ) -> Float[Tensor, "time batch post"]:
     """The equation of ``ops/reference.py`` for the Gaussian, in a basis."""
+    if x.numel() and lowrank_cpu is not None and for_loops(x, weight, delay) and not autocasts(x):
+        limit = tolerance(x.dtype)
+        shapes, series, _ = _basis_there(sigma, max_delay, limit, x.device, x.dtype)
+        form = Form(shapes, series, basis(sigma, max_delay, limit).even, max_delay)
+        whole = partial(_in_torch, sigma=sigma, max_delay=max_delay)
+        return lowrank_blocks.convolve(x, weight, delay, form, whole)
     return filtered_product(x, *mixture(weight, delay, sigma, max_delay))
+
+
+def _in_torch(x: Tensor, weight: Tensor, delay: Tensor, sigma: float, max_delay: int) -> Tensor:
+    return _product(x, *mixture(weight, delay, sigma, max_delay))
 
 
 def mixture(
@@ -101,31 +112,19 @@ def _product(x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
 class _FilteredProduct(torch.autograd.Function):
     """A block of time after the other: the products z_r = x · W_rᵀ, then their filters.
 
-    Products come before filters because x are spikes: few of them are not zero. Backward, one
-    filtering of the output's gradient serves both others. What a block needs stays in the cache,
-    so that rank copies of a sequence never exist. Products may be in half precision; their sums
-    are in single.
+    Backward, one filtering of the output's gradient serves both others. What a block needs stays
+    in the cache, so that rank copies of a sequence never exist. Products may be in half precision;
+    their sums are in single.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, mixed: Tensor, shapes: Tensor) -> Tensor:
         ctx.save_for_backward(x, mixed, shapes)
-        rank, post, _ = mixed.shape
+        _, post, _ = mixed.shape
         y = x.new_zeros(x.shape[0], x.shape[1] * post, dtype=at_least_single(x.dtype))
         matrices = mixed.transpose(1, 2).contiguous()
-        block_steps = _block_steps(x)
-        counts = spikes.per_block(x, block_steps)
-        sparse = spikes.fits(post) and spikes.few(x, counts)
-        scratch = x.new_empty(rank * block_steps * x.shape[1], post)
-        for number, (block, window, band) in enumerate(_blocks(x, shapes)):
-            if counts is not None and not counts[number]:
-                continue
-            rows = x[block].flatten(0, 1)
-            z = scratch[: rank * rows.shape[0]].view(rank, -1, post)
-            if sparse:
-                spikes.multiply(rows, matrices, z)
-            else:
-                torch.matmul(rows, matrices, out=z)
+        for block, window, band in lowrank_blocks.blocks(len(x), _block_steps(x), shapes):
+            z = torch.matmul(x[block].flatten(0, 1), matrices)
             _add_product(y[window], band.T, z.view(band.shape[0], -1))
         return y.view(*x.shape[:2], post)
 
@@ -140,24 +139,12 @@ class _FilteredProduct(torch.autograd.Function):
         gx = torch.empty_like(x) if of_x else None
         single = at_least_single(x.dtype)
         gmatrices = mixed.new_zeros(rank, pre, post, dtype=single) if of_mixed else None
-        block_steps = _block_steps(x)
-        counts = spikes.per_block(x, block_steps)
-        sparse = of_mixed and spikes.fits(post) and spikes.few(x, counts)
-        channels = spikes.Channels(x, block_steps) if sparse else None
-        scratch = x.new_empty(rank * block_steps, x.shape[1] * post)
-        for number, (block, window, band) in enumerate(_blocks(x, shapes)):
-            rows = x[block].flatten(0, 1)
-            silent = counts is not None and not counts[number]
-            if silent and not of_x:
-                continue
-            filtered = torch.mm(band, ahead[window], out=scratch[: band.shape[0]])
-            filtered = filtered.view(rank, -1, post)
-            if gmatrices is not None and not silent:
-                if channels is not None:
-                    channels.add_product(number, filtered, gmatrices)
-                else:
-                    for part, out in zip(filtered, gmatrices, strict=True):
-                        _add_product(out, rows.T, part)
+        for block, window, band in lowrank_blocks.blocks(len(x), _block_steps(x), shapes):
+            filtered = torch.mm(band, ahead[window]).view(rank, -1, post)
+            if gmatrices is not None:
+                rows = x[block].flatten(0, 1)
+                for part, out in zip(filtered, gmatrices, strict=True):
+                    _add_product(out, rows.T, part)
             if gx is not None:
                 gx[block] = _product_sum(filtered, mixed).view(x[block].shape)
         gmixed = None if gmatrices is None else gmatrices.transpose(1, 2).to(mixed.dtype)
@@ -180,23 +167,6 @@ def _product_sum(a: Tensor, b: Tensor) -> Tensor:
     for left, right in zip(a[1:], b[1:], strict=True):
         out.addmm_(left, right)
     return out
-
-
-def _blocks(x: Tensor, shapes: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Blocks of time: their steps, the steps that these reach, and the filters between them.
-
-    The filter matrix ``[rank · block, window]`` has φ_r[j] in row (r, t) and column t + j.
-    """
-    steps, block_steps = x.shape[0], _block_steps(x)
-    rank, taps = shapes.shape
-    band = shapes.new_zeros(rank, block_steps, block_steps + taps - 1)
-    band.as_strided((rank, block_steps, taps), (band.stride(0), band.stride(1) + 1, 1)).copy_(
-        shapes.unsqueeze(1)
-    )
-    for block in spikes.blocks(steps, block_steps):
-        reach = min(block.start + block_steps + taps - 1, steps)
-        filters = band[:, : block.stop - block.start, : reach - block.start].flatten(0, 1)
-        yield block, slice(block.start, reach), filters
 
 
 def _block_steps(x: Tensor) -> int:

@@ -23,8 +23,9 @@ from numpy.polynomial import chebyshev, legendre
 
 # Of ``basis`` and of what is made of it; each layer asks for one in a pass.
 KEPT = 32
-# The coefficients that a series leaves out, against what it may be off by.
-SHARE = 1 / 4
+# The coefficients that a series leaves out, against what it may be off by: slopes are more so.
+# Below ``ROUNDING`` there is nothing but noise.
+SHARE, ROUNDING = 1 / 64, 2e-13
 
 
 class Basis(NamedTuple):
@@ -92,6 +93,7 @@ def _chebyshev(sigma: float, max_delay: int, tolerance: float) -> np.ndarray:
 
     More nodes until the last coefficients are small: these fall faster than any power.
     """
+    limit = max(SHARE * tolerance, ROUNDING)
     count = 8
     while True:
         count *= 2
@@ -100,7 +102,7 @@ def _chebyshev(sigma: float, max_delay: int, tolerance: float) -> np.ndarray:
         waves = np.cos(np.outer(np.arange(count), np.arccos(nodes)))
         waves[0] /= 2
         series = waves @ kernels * (2 / count)
-        large = np.abs(series).max(1) > SHARE * tolerance * kernels.max()
+        large = np.abs(series).max(1) > limit * kernels.max()
         terms = max(int(np.flatnonzero(large)[-1]) + 1, 2)
         if terms < 0.9 * count:
             return series[:terms]

@@ -43,9 +43,9 @@ BOTH = "axonal+dendritic"  # the one method of delays of both ends
 COST = {
     "cpu, spikes": {
         "dense": 1.0,
-        "fft": 1.3,
+        "fft": 1.65,
         "lowrank": 1.5,
-        "taps": 2.1,
+        "taps": 1.5,
         "turn": 70.0,
         "along time": 2.0,
     },

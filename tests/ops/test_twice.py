@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.neurons import LIFNode, ParametricLIFNode, lif
-from snn_delays.ops import dense, lowrank, plan, taps, twice
+from snn_delays.ops import dense, lowrank, lowrank_blocks, plan, taps, twice
 from snn_delays.ops import lif as lif_ops
 from snn_delays.ops.twice import gradients
 
@@ -151,7 +151,7 @@ def test_a_plain_backward_takes_the_loops(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object) -> None:
         raise AssertionError("computed in torch")
 
-    for module in (dense, lowrank, taps, twice, lif_ops):
+    for module in (dense, lowrank, lowrank_blocks, taps, twice, lif_ops):
         monkeypatch.setattr(module, "gradients", refuse)
     x = (torch.rand(20, 2, 6) < 0.1).float()
     for sigma, method in ((4.0, "lowrank"), (4.0, "dense"), (0.5, "taps")):
