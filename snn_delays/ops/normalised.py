@@ -90,10 +90,9 @@ class _Sweep(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, *statistics = ctx.saved_tensors[:5]
-        starts = ctx.saved_tensors[5:]
+        x, mean, var, weight, bias, *starts = ctx.saved_tensors
+        statistics = mean, var, weight, bias
         training, eps, neurons = ctx.settings
-        mean, var, weight, bias = statistics
         if in_torch(grads[0]):
             inputs = x, starts[0], weight, bias
             running = (None, None) if training else (mean, var)
@@ -115,10 +114,10 @@ class _Sweep(torch.autograd.Function):
             rows = (_rows(gu[block]), gv.view(-1), _rows(gspikes[block]), none, _rows(h[:steps]))
             LOOPS.call("backward", *rows, *neurons[:2], *neurons.firing)
         rows, invstd = x.flatten(0, 1), torch.rsqrt(var + eps)
-        statistics = mean, var, mean, invstd, training, eps
+        found = mean, var, mean, invstd, training, eps
         _, gweight, gbias = torch.ops.aten.native_batch_norm_backward(
-            gu.flatten(0, 1), rows, weight, *statistics, [False, True, True]
-        )  # pyright: ignore[reportCallIssue]
+            gu.flatten(0, 1), rows, weight, *found, [False, True, True]
+        )
         if ctx.needs_input_grad[0]:
             scale, along, level = weight * invstd, gweight * invstd / len(rows), gbias / len(rows)
             level = level - mean * along
@@ -134,7 +133,7 @@ def _forward(
     h: Tensor,
     x: Tensor,
     v: Tensor,
-    statistics: tuple[Tensor, ...] | list[Tensor],
+    statistics: tuple[Tensor, Tensor, Tensor, Tensor],
     eps: float,
     neurons: Neurons,
 ) -> Tensor:
