@@ -7,8 +7,6 @@ integer table in ``snn_delays.table``, export and import in ``snn_delays.deploy`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from snn_delays.passive import load_torch
-
 if TYPE_CHECKING:
     from snn_delays import callbacks, schedules
     from snn_delays.errors import UsageError
@@ -61,13 +59,8 @@ _MODULES = (
 )
 
 
-_WITHOUT_TORCH = ("errors",)
-
-
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        if name not in _WITHOUT_TORCH:
-            load_torch()
         return import_module(f"snn_delays.{name}")
     for module in map(__getattr__, _MODULES if name in __all__ else ()):
         if hasattr(module, name):

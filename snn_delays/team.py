@@ -22,7 +22,7 @@ SHARES = 16
 # Numbers in the largest array of a loop below which help comes too late.
 SMALL = 4096
 # How often to look, some 100 µs in all, before falling asleep.
-LOOKS = 3000
+LOOKS = 10_000
 
 Function = Callable[..., Any]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.eager import for_loops
+from snn_delays.passive import let_torch_sleep
 
 _log = logging.getLogger("snn_delays")
 TRITON = importlib.util.find_spec("triton") is not None
@@ -100,9 +101,11 @@ def _say_slow() -> None:
 
 
 def use_torch_threads() -> None:
-    """Give the loops torch's thread count, as far as there are cores."""
-    if loop is not None:
-        loop.use_threads(torch.get_num_threads())
+    """Give the loops torch's thread count, as far as there are cores, and these cores."""
+    if loop is not None and team is not None:
+        loop.use_threads(threads := torch.get_num_threads())
+        if threads > 1 and not team.forked():
+            let_torch_sleep()
 
 
 def _after_fork() -> None:

@@ -160,7 +160,7 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         *constants, firing, before, adapts, kernel, width = rest
         steps, batch, size = x.shape
-        lanes = recurrent_cpu.LANES
+        lanes = recurrent_cpu.SAMPLES
         cells = torch.nn.functional.pad(torch.stack(constants), (0, -size % recurrent_cpu.STRIP))
         cells = cells.repeat_interleave(lanes, 1)
         groups = -(-batch // lanes)
@@ -213,7 +213,7 @@ class _Scan(torch.autograd.Function):
             len(history),
         )
         constants = (
-            gcells.unflatten(2, (-1, recurrent_cpu.LANES))
+            gcells.unflatten(2, (-1, recurrent_cpu.SAMPLES))
             .sum((0, 3))[:, : spikes.shape[2]]
             .unbind(0)
         )

@@ -32,6 +32,8 @@ class Sizes(NamedTuple):
         columns: of a matrix that are summed up at once, in whole strips; beside them one
             coefficient, and one vector where the processor does not multiply from memory.
         strip: of a small tile.
+        group: of samples that share a coefficient where each serves few products: four sums for
+            each of these vectors are so many that none waits for itself.
         short, tall: rows of an image that are summed up at once, beside up to four coefficients
             and one vector. Heights of images are often multiples of 7.
         high, wide: rows and columns of a matrix product that are summed up at once, beside a row of
@@ -42,6 +44,7 @@ class Sizes(NamedTuple):
     tile: int
     columns: int
     strip: int
+    group: int
     short: int
     tall: int
     high: int
@@ -73,10 +76,11 @@ def sizes(processor: Registers) -> Sizes:
     """What fits into the registers of a processor, and was quickest where that was measured."""
     lanes = processor.bits // 32
     if processor.number < 32:
-        return Sizes(lanes, tile=10, columns=8, strip=4, short=7, tall=7, high=6, wide=2)
-    return Sizes(lanes, tile=16, columns=16, strip=4, short=7, tall=14, high=6, wide=4)
+        return Sizes(lanes, tile=10, columns=8, strip=4, group=2, short=7, tall=7, high=6, wide=2)
+    group = 1 if processor.bits == 512 else 4
+    return Sizes(lanes, tile=16, columns=16, strip=4, group=group, short=7, tall=14, high=6, wide=4)
 
 
 _context: Any = cpu_target.target_context
 HOST = registers(*_context.codegen().magic_tuple())
-LANES, TILE, COLUMNS, STRIP, SHORT, TALL, HIGH, WIDE = sizes(HOST)
+LANES, TILE, COLUMNS, STRIP, GROUP, SHORT, TALL, HIGH, WIDE = sizes(HOST)

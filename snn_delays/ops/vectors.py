@@ -2,7 +2,7 @@
 
 LLVM vectorises plain loops one at a time and keeps their sums in memory; a loop written in vectors
 does several rows at once and runs as fast as a matrix product. A vector has ``LANES`` numbers of
-the array it was loaded from; machines with narrower registers take several for one.
+the array it was loaded from: float32s fill a register, float64s two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from snn_delays.ops.registers import COLUMNS, LANES, SHORT, STRIP, TALL, TILE
+from snn_delays.ops.registers import COLUMNS, GROUP, LANES, SHORT, STRIP, TALL, TILE
 
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely
 
@@ -50,7 +50,7 @@ def _loader(count: int) -> Any:
 
 
 load, load_two, load_strip, load_tile = _loader(1), _loader(2), _loader(STRIP), _loader(TILE)
-load_columns = _loader(COLUMNS)
+load_columns, load_group = _loader(COLUMNS), _loader(GROUP)
 
 
 @intrinsic
@@ -117,23 +117,29 @@ def turned(_typing, tile):
     return tile(tile), code
 
 
-@intrinsic
-def splat(_typing, number):
-    """A vector of equal numbers."""
+def _splatter(count: int) -> Any:
+    @intrinsic
+    def splat(_typing, number):
+        """``count`` vectors of equal numbers."""
 
-    def code(_context, builder, _, arguments):
-        return _packed(builder, [_broadcast(builder, arguments[0])])
+        def code(_context, builder, _, arguments):
+            return _packed(builder, [_broadcast(builder, arguments[0])] * count)
 
-    return Vectors(number)(number), code
+        return Vectors(number, count)(number), code
+
+    return splat
+
+
+splat, splat_group = _splatter(1), _splatter(GROUP)
 
 
 @intrinsic
 def fma(_typing, a, b, c):
-    """a · b + c, of one vector each."""
+    """a · b + c, vector by vector."""
 
     def code(_context, builder, _, arguments):
-        (x,), (y,), (z,) = (_unpacked(builder, argument) for argument in arguments)
-        return _packed(builder, [_fma(builder, x, y, z)])
+        triples = zip(*(_unpacked(builder, argument) for argument in arguments), strict=True)
+        return _packed(builder, [_fma(builder, *one) for one in triples])
 
     return a(a, a, a), code
 
@@ -168,18 +174,9 @@ def _adder(taps: int) -> Any:
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · LANES …], p < ``taps``."""
 
         def code(context, builder, _, arguments):
-            factors = [
-                _broadcast(builder, builder.load(place))
-                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
-            ]
-            sums = _unpacked(builder, arguments[0])
+            factors = _factors(context, builder, coefficients, arguments[1:3], taps)
             places = _places(context, builder, array, arguments[3:], tile.count + taps - 1)
-            for j, place in enumerate(places):
-                value = _read(builder, place)
-                for p in range(taps):
-                    if 0 <= j - p < tile.count:
-                        sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
-            return _packed(builder, sums)
+            return _with_taps(builder, arguments[0], factors, places)
 
         return tile(tile, coefficients, types.intp, array, types.intp), code
 
@@ -195,18 +192,9 @@ def _row_adder(taps: int) -> Any:
         """tile[i] + Σ_p coefficients[q + p] · array[index + (i + p) · step …], p < ``taps``."""
 
         def code(context, builder, _, arguments):
-            factors = [
-                _broadcast(builder, builder.load(place))
-                for place in _numbers(context, builder, coefficients, arguments[1:3], taps)
-            ]
-            sums = _unpacked(builder, arguments[0])
-            count = tile.count + taps - 1
-            places = _places_apart(context, builder, array, arguments[3:], count)
-            for j, place in enumerate(places):
-                value = _read(builder, place)
-                for p in range(max(0, j - tile.count + 1), min(taps, j + 1)):
-                    sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
-            return _packed(builder, sums)
+            factors = _factors(context, builder, coefficients, arguments[1:3], taps)
+            places = _places_apart(context, builder, array, arguments[3:], tile.count + taps - 1)
+            return _with_taps(builder, arguments[0], factors, places)
 
         return tile(tile, coefficients, types.intp, array, types.intp, types.intp), code
 
@@ -236,11 +224,22 @@ def add_dots(_typing, sums, tile, array, index, step):
     return sums(sums, tile, array, types.intp, types.intp), code
 
 
-def _numbers(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
-    """Where ``count`` single numbers of an array are, from one on."""
+def _with_taps(builder: Any, tile: Any, factors: list[Any], places: list[Any]) -> Any:
+    """The tile, to whose vector i factor p times the vector at place i + p is added, for each p."""
+    sums = _unpacked(builder, tile)
+    for j, place in enumerate(places):
+        value = _read(builder, place)
+        for p in range(max(0, j - len(sums) + 1), min(len(factors), j + 1)):
+            sums[j - p] = _fma(builder, factors[p], value, sums[j - p])
+    return _packed(builder, sums)
+
+
+def _factors(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:
+    """A vector of equal numbers for each of ``count`` of an array, from one on."""
     of, index = given
     data = context.make_array(array)(context, builder, of).data
-    return [builder.gep(data, [builder.add(index, index.type(i))]) for i in range(count)]
+    places = [builder.gep(data, [builder.add(index, index.type(i))]) for i in range(count)]
+    return [_broadcast(builder, builder.load(place)) for place in places]
 
 
 def _places(context: Any, builder: Any, array: Any, given: Any, count: int) -> list[Any]:

@@ -63,6 +63,7 @@ def test_tiles_fit_into_the_registers(processor: Registers) -> None:
     assert found.columns + 1 + 1 <= processor.number
     assert max(found.short, found.tall) + 4 + 1 <= processor.number
     assert found.columns % found.strip == 0
+    assert found.strip * found.group + 1 + 1 <= processor.number
     assert found.high * found.wide + found.wide + 1 <= processor.number
 
 
