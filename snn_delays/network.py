@@ -20,6 +20,7 @@ from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import delay_layers, rounded
 from snn_delays.neurons import LeakyReadout, lif
+from snn_delays.neurons.normalised import fired
 from snn_delays.state import deep_copy
 
 
@@ -37,8 +38,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The neurons' output, and what dropout lets through of it to the next block."""
-        fired = self.neuron(self.norm(self.synapses(x)))
-        return fired, self.dropout(fired)
+        spikes = fired(self.norm, self.neuron, self.synapses(x))
+        return spikes, self.dropout(spikes)
 
 
 def plain_synapses(pre: int, post: int, *, bias: bool = False) -> nn.Module:

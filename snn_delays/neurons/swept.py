@@ -13,8 +13,9 @@ from snn_delays.arguments import real_number
 from snn_delays.eager import differentiated, readable
 from snn_delays.errors import UsageError
 from snn_delays.ops import lif as scan
-from snn_delays.ops import surrogates
+from snn_delays.ops import normalised, surrogates
 from snn_delays.ops.adaptive import Cell
+from snn_delays.ops.normalised import Norm
 from snn_delays.state import Stateful, trainable
 
 
@@ -33,6 +34,7 @@ class Swept(Stateful):
     v_reset: float | None
     detach_reset: bool
     decay_input: bool
+    step_mode: str
     store_v_seq: bool
     _neuron_precision: object
     _modules: dict[str, Any]
@@ -57,7 +59,11 @@ class Swept(Stateful):
             **kwargs,
         )
 
-    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+    def multi_step_forward(
+        self, x_seq: Tensor, *args: Tensor, norm: Norm | None = None, **kwargs: object
+    ) -> Tensor:
+        if norm is not None:
+            return self._normalised(x_seq, norm)
         run = self._runner(x_seq)
         if run is None:
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
@@ -122,6 +128,24 @@ class Swept(Stateful):
         spikes, h = scan.lif(x_seq, v, number, self.decay_input, list(firing))
         kept = slice(None) if self.store_v_seq else slice(-1, None)
         self._remember(scan.after_reset(h[kept], spikes[kept], firing))
+        return spikes
+
+    def covers(self, x: Tensor, norm: Norm) -> bool:
+        """Whether the node takes currents x ``[T, N, C]`` that are still to be normalised."""
+        return (
+            self.step_mode == "m"
+            and not self.store_v_seq
+            and not isinstance(self._inverse_tau(), Tensor)
+            and normalised.covers(x, norm)
+            and self._runner(x) == self._sweep
+        )
+
+    def _normalised(self, x_seq: Tensor, norm: Norm) -> Tensor:
+        """``_sweep`` of what the normalisation makes of currents."""
+        v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), float(self._inverse_tau())
+        gain = inverse_tau if self.decay_input else 1.0
+        neurons = normalised.Neurons(1 - inverse_tau, gain, self._firing())
+        spikes, self.v = normalised.sweep(x_seq, v, norm, neurons)
         return spikes
 
     def cell(self, like: Tensor) -> Cell | None:

@@ -72,7 +72,10 @@ def backward(
     surrogate: int,
     alpha: float,
 ) -> None:
-    """Arrays ``[T, M]``, gspikes and gh perhaps ``[0, M]`` for none, gv_first ``[M]``."""
+    """Arrays ``[T, M]``, gspikes and gh perhaps ``[0, M]`` for none.
+
+    gv_first ``[M]`` is ∂L/∂v after the last step, and becomes that before the first.
+    """
     steps, cells = h.shape
     blocks = (cells + BLOCK - 1) // BLOCK
     kind = h.dtype.type
@@ -81,7 +84,7 @@ def backward(
     for block in prange(blocks):
         first = block * BLOCK
         count = min(cells - first, BLOCK)
-        gv = np.zeros(count, h.dtype)
+        gv = gv_first[first : first + count].copy()
         slope = np.empty(count, h.dtype)
         g = np.zeros(count, h.dtype)
         for step in range(steps):

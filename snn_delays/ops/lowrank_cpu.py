@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop, pasted
+from snn_delays.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
     add_one_tap,
@@ -134,7 +134,7 @@ def unmix(
                 _give(to_u, at, pre, work, SLOPE_SUM, high, wide, columns)
 
 
-@pasted
+@called
 def _take(work, number, source, at, step, high, wide, columns):
     """A square of rows post, turned if ``columns``; zeros beyond the last."""
     to = number * SQUARE
@@ -149,7 +149,7 @@ def _take(work, number, source, at, step, high, wide, columns):
                 work[place] = source[at + a * step + b] if there else 0
 
 
-@pasted
+@called
 def _give(out, at, step, work, number, high, wide, columns):
     """The reverse."""
     of = number * SQUARE

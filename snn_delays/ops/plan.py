@@ -44,7 +44,7 @@ COST = {
     "cpu, spikes": {
         "dense": 1.0,
         "fft": 1.65,
-        "lowrank": 1.5,
+        "lowrank": 1.3,
         "taps": 1.5,
         "turn": 70.0,
         "along time": 2.0,
@@ -52,7 +52,7 @@ COST = {
     "cpu": {
         "dense": 1.0,
         "fft": 0.9,
-        "lowrank": 1.1,
+        "lowrank": 0.95,
         "taps": 1.0,
         "turn": 70.0,
         "along time": 2.0,
