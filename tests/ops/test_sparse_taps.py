@@ -67,7 +67,7 @@ def test_the_plan_knows_how_many_synapses_there_are():
         device = "cpu, spikes"
         return plan.choose(sigma, 24, "gaussian", torch.float32, 1, device, density)
 
-    assert [chosen(1.5, density) for density in (1.0, 0.1)] == ["dense", "taps"]
+    assert [chosen(2.0, density) for density in (1.0, 0.1)] == ["dense", "taps"]
     assert chosen(0.5, 1.0) == chosen(0.5, 0.9) == "taps"
     x = (torch.rand(9, 2, 30) < 0.1).float()
     weight, delay = torch.rand(30, 30, 1), torch.rand(30, 30, 1)
