@@ -102,7 +102,7 @@ def from_spectrum(
                     a, b = fma(splat(mix[j, 0]), value, a), fma(splat(mix[j, 1]), value, b)
                 store(work, place, a)
                 store(work, place + size, b)
-        at = 0
+        at, one = 0, splat(fold[0, 0])
         for i in range(count):
             at = _passes(work, 4 * i * size, zero, points, radices, table) - 4 * i * size
         for p in range(points):
@@ -110,13 +110,26 @@ def from_spectrum(
                 first, place = (begin + i) * LANES, at + 4 * i * size + p * LANES
                 _turn(work, place, size, zero, twist, p)
                 a, b = load(work, place), load(work, place + size)
-                for m in range((steps - p + points - 1) // points):
-                    o = (p + m * points) * columns + first
-                    value = load(work, zero)
-                    if more:
-                        value = _row(y, o, work, zero + LANES, columns - first)
-                    value = fma(splat(fold[m, 0]), a, fma(splat(fold[m, 1]), b, value))
-                    _give(y, o, value, work, zero + LANES, columns - first)
+                rows, o = (steps - p + points - 1) // points, p * columns + first
+                room = y, o, points * columns, columns - first
+                _unfold(*room, rows, more, fold, a, b, one, work, zero + LANES)
+
+
+@called
+def _unfold(y, o, step, left, rows, more, fold, a, b, one, work, place):
+    """Rows of a strip that are one coefficient. A function of its own: within the loops around it
+    LLVM makes single numbers of the vectors that are read again."""
+    for m in range(rows):
+        value = fma(splat(fold[m, 0]), a, times(splat(fold[m, 1]), b))
+        if left >= LANES:
+            if more:
+                value = fma(one, load(y, o), value)
+            store(y, o, value)
+        else:
+            store(work, place, value)
+            for lane in range(left):
+                y[o + lane] = work[place + lane] + (y[o + lane] if more else 0)
+        o += step
 
 
 @loop
