@@ -36,7 +36,7 @@ class CuBaLIFNode(LIFNode):
         self.tau_syn = steps("CuBaLIFNode", tau_syn)
         self.register_memory("i", 0.0)
 
-    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: object) -> Tensor:
+    def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: Any) -> Tensor:
         self.i = remembered(self, x_seq, x_seq.shape[1:], "i")
         if len(x_seq):
             x_seq = leaky(x_seq, 1 - 1 / self.tau_syn, self.i)

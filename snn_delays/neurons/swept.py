@@ -131,9 +131,11 @@ class Swept(Stateful):
         return spikes
 
     def covers(self, x: Tensor, norm: Norm) -> bool:
-        """Whether the node takes currents x ``[T, N, C]`` that are still to be normalised."""
+        """Whether the node takes currents x ``[T, N, C]`` that are still to be normalised; not one
+        that makes something of them first."""
         return (
-            self.step_mode == "m"
+            type(self).multi_step_forward is Swept.multi_step_forward
+            and self.step_mode == "m"
             and not self.store_v_seq
             and not isinstance(self._inverse_tau(), Tensor)
             and normalised.covers(x, norm)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snn_delays.errors import UsageError
 from snn_delays.neurons import LIFNode, ParametricLIFNode
+from snn_delays.neurons.cubalif import CuBaLIFNode
 from snn_delays.neurons.normalised import fired
 from snn_delays.ops import normalised
 
@@ -110,6 +111,7 @@ def unusual() -> dict[str, tuple[Any, Any]]:
         "no constants": (bare, node_of()),
         "a time constant that is learned": (plain, learned),
         "every potential is kept": (plain, node_of(store_v_seq=True)),
+        "synapses that leak first": (plain, CuBaLIFNode(tau=2.0, tau_syn=3.0, step_mode="m")),
         "no normalisation": (torch.nn.Identity(), node_of()),
         "another surrogate": (plain, node_of(surrogate_function=surrogate.Erf())),
     }
