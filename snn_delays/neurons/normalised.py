@@ -8,6 +8,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
+from snn_delays.eager import readable
 from snn_delays.ops.normalised import Norm
 
 
@@ -19,7 +20,9 @@ def fired(norm: nn.Module, node: nn.Module, x: Tensor) -> Tensor:
     one.
     """
     covers: Any = getattr(node, "covers", None)
-    if covers is None or not torch.is_grad_enabled() or type(norm) is not layer.BatchNorm1d:
+    if covers is None or not torch.is_grad_enabled() or not readable(x):
+        return node(norm(x))
+    if type(norm) is not layer.BatchNorm1d:
         return node(norm(x))
     settings = _settings(norm)
     if settings is None or _hooked(norm) or _hooked(node) or not covers(x, settings):

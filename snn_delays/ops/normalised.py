@@ -97,14 +97,13 @@ class _Sweep(torch.autograd.Function):
             inputs = x, starts[0], weight, bias
             running = (None, None) if training else (mean, var)
 
-            def weighted(x: Tensor, v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            def both(x: Tensor, v: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
                 u = F.batch_norm(x.flatten(0, 1), *running, weight, bias, training, 0.0, eps)
                 firing, gain = neurons.firing, neurons.gain
                 spikes, _, after = scan(u.view(x.shape) * gain, v, 1 - neurons.beta, False, firing)
-                return (spikes * grads[0]).sum() + (after[-1] * grads[1]).sum()
+                return spikes, after[-1]
 
-            one = torch.ones((), dtype=x.dtype)
-            return *gradients(weighted, inputs, ctx.needs_input_grad[:4], one), None, None
+            return *gradients(both, inputs, ctx.needs_input_grad[:4], grads), None, None
         gu, gv = torch.empty_like(x), grads[1].clone(memory_format=torch.contiguous_format)
         gspikes = grads[0].contiguous()
         spikes, h, none = _room(x), _room(x), x.new_empty(0, x[0].numel())

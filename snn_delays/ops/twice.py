@@ -22,17 +22,17 @@ def in_torch(grad: Tensor) -> bool:
 
 
 def gradients(
-    function: Callable[..., Tensor],
+    function: Callable[..., Tensor | tuple[Tensor, ...]],
     inputs: Sequence[Tensor],
     needed: Sequence[bool],
-    grad: Tensor,
+    grad: Tensor | tuple[Tensor, ...],
     graph: bool = True,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of ``function(*inputs)``, written in torch, with a graph to inputs and ``grad``.
 
     Args:
         needed: which inputs get one; the others get None.
-        grad: gradient of the function's value.
+        grad: gradient of the function's value, or of its values.
         graph: without it they are numbers; one of an input on which nothing hangs is None.
     """
     with torch.enable_grad():
