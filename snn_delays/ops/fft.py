@@ -43,7 +43,7 @@ from snn_delays.ops.twice import gradients, in_torch
 KERNEL, TRANSFORM, SPIKE = 5.7, 91.0, 3.1
 # Numbers of a spectrum of sequences, and of a kernel, that are there at once. More would take
 # memory, less would take time.
-SEQUENCES, SYNAPSES = 2**22, 2**20
+SEQUENCES, SYNAPSES = 2**22, 2**21
 # Points of one transform at most: two sequences of so many fill half a second-level cache.
 MOST = 1024
 
@@ -118,7 +118,7 @@ class _Product(torch.autograd.Function):
         for i, form in enumerate(forms):
             of_x, of_y = spectrum(form, x, OF_X, room_x), like(form, y, room_y)
             for some, of_kernel in _spectra(form, taps):
-                _multiply(of_x[:, some], of_kernel, of_y[:, some])
+                products.multiply(_flat(of_x[some]), of_kernel, _flat(of_y[some]))
             add_sequence(form, of_y, OF_Y / points, y, i > 0)
         return y
 
@@ -164,7 +164,7 @@ def _gradients(
         if gx is not None:
             of_x = like(form, x, room_x)
             for some, of_kernel in _spectra(form, taps):
-                _multiply(of_grad[:, some], of_kernel, of_x[:, some])
+                products.multiply(_flat(of_grad[some]), of_kernel, _flat(of_x[some]))
             add_sequence(form, of_x, OF_X, gx, i > 0)
     return gx, gtaps if of_taps is None else of_taps
 
@@ -183,13 +183,12 @@ def _in_parts(
 
 
 def _spectra(form: Transform, taps: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Piece by piece a kernel ``[taps, A, B]`` at K points: ``[3, points, A, B]``."""
+    """Piece by piece the three numbers of a kernel ``[taps, A, B]`` at K points: ``[…, A, B]``."""
     rows = taps.flatten(1)[None]
     for some in _pieces(form.points, rows.shape[2]):
-        powers = form.kernel[:, some].flatten(0, 1)[None]
+        powers = _flat(form.kernel[some])[None]
         values = rows.new_empty(1, powers.shape[1], rows.shape[2])
-        values = products.multiply(powers, rows, values)
-        yield some, values.view(3, -1, *taps.shape[1:])
+        yield some, products.multiply(powers, rows, values).view(-1, *taps.shape[1:])
 
 
 def _pieces(points: int, synapses: int) -> list[slice]:
@@ -202,14 +201,12 @@ def _add_kernel(form: Transform, of_y: Tensor, of_x: Tensor, sums: Tensor) -> No
     """Add to ``[taps, post, pre]`` the gradients with respect to a kernel at K points."""
     total = sums.flatten(1)[None]
     for some in _pieces(form.points, total.shape[2]):
-        powers = form.kernel[:, some].flatten(0, 1)
-        values = of_x.new_empty(3, len(powers) // 3, *sums.shape[1:])
-        _multiply(of_y[:, some].mT, of_x[:, some], values)
-        values = values.view(1, len(powers), -1)
-        products.multiply(powers.mT[None], values, total, more=True)
+        powers = _flat(form.kernel[some])
+        values = of_x.new_empty(len(powers), *sums.shape[1:])
+        products.multiply(_flat(of_y[some]).mT, _flat(of_x[some]), values)
+        products.multiply(powers.mT[None], values.flatten(1)[None], total, more=True)
 
 
-def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """The three products of all points."""
-    for i in range(3):
-        products.multiply(a[i], b[i], out[i])
+def _flat(values: Tensor) -> Tensor:
+    """``[points, 3, …]`` as products take it."""
+    return values.flatten(0, 1)

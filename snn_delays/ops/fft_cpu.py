@@ -27,14 +27,14 @@ def to_spectrum(
     radices: NDArray,
     table: NDArray,
 ) -> None:
-    """out[i, k] = mix[i, 0] · Re X[k] + mix[i, 1] · Im X[k], X[k] = Σ_n x[n] · z_kⁿ.
+    """out[k, i] = mix[i, 0] · Re X[k] + mix[i, 1] · Im X[k], X[k] = Σ_n x[n] · z_kⁿ.
 
     Shape:
-        out ``[3, K, columns]``, x ``[T, columns]``, mix ``[3, 2]``; fold ``[M, 3]`` with M · K ≥ T,
+        out ``[K, 3, columns]``, x ``[T, columns]``, mix ``[3, 2]``; fold ``[M, 3]`` with M · K ≥ T,
         twist ``[K, 3]``, radices and table as of ``Transform``.
     """
     steps, columns = x.shape
-    points = out.shape[1]
+    points = out.shape[0]
     y, source = out.reshape(-1), x.reshape(-1)
     size, strips = points * LANES, (columns + LANES - 1) // LANES
     beside = max(1, ROWS // points)
@@ -63,7 +63,7 @@ def to_spectrum(
                 for j in range(3):
                     value = fma(splat(mix[j, 0]), a, load(work, zero))
                     value = fma(splat(mix[j, 1]), b, value)
-                    o = (j * points + k) * columns + first
+                    o = (3 * k + j) * columns + first
                     _give(y, o, value, work, zero + LANES, columns - first)
 
 
@@ -81,11 +81,11 @@ def from_spectrum(
     """The adjoint of ``to_spectrum``, added to ``out`` if there is ``more`` in it.
 
     Shape:
-        out ``[T, columns]``, spectrum ``[3, K, columns]``; ``twist`` and ``table`` are those of
+        out ``[T, columns]``, spectrum ``[K, 3, columns]``; ``twist`` and ``table`` are those of
         ``to_spectrum``, conjugated, ``fold`` is as it is there.
     """
     steps, columns = out.shape
-    points = spectrum.shape[1]
+    points = spectrum.shape[0]
     y, source = out.reshape(-1), spectrum.reshape(-1)
     size, strips = points * LANES, (columns + LANES - 1) // LANES
     beside = max(1, ROWS // points)
@@ -97,7 +97,7 @@ def from_spectrum(
                 first, place = (begin + i) * LANES, 4 * i * size + k * LANES
                 a = b = load(work, zero)
                 for j in range(3):
-                    s = (j * points + k) * columns + first
+                    s = (3 * k + j) * columns + first
                     value = _row(source, s, work, zero + LANES, columns - first)
                     a, b = fma(splat(mix[j, 0]), value, a), fma(splat(mix[j, 1]), value, b)
                 store(work, place, a)

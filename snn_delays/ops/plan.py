@@ -44,7 +44,7 @@ COST = {
     "cpu, spikes": {
         "dense": 1.0,
         "fft": 1.65,
-        "lowrank": 1.3,
+        "lowrank": 1.6,
         "taps": 1.5,
         "turn": 70.0,
         "along time": 2.0,

@@ -35,7 +35,7 @@ class Transform(NamedTuple):
     twist: np.ndarray  # [K, 3]: powers of the first point
     radices: np.ndarray
     table: np.ndarray  # [coefficients, 3]
-    kernel: Tensor  # [3, K, taps]: by which a kernel's taps become its spectrum
+    kernel: Tensor  # [K, 3, taps]: by which a kernel's taps become its spectrum
 
     @property
     def points(self) -> int:
@@ -69,7 +69,7 @@ def transforms(points: int, parts: int, taps: int, dtype: torch.dtype) -> tuple[
     for part in range(parts):
         angles = np.pi / points * (0.5 - 2 * (part + parts * np.arange(some)))
         powers = np.exp(1j * angles[:, None] * np.arange(taps))
-        kernel = np.einsum("ip,pkj->ikj", OF_KERNEL, [np.real(powers), np.imag(powers)])
+        kernel = np.einsum("ip,pkj->kij", OF_KERNEL, [np.real(powers), np.imag(powers)])
         form = Transform(
             _signed(np.exp(1j * angles[0] * some * np.arange(2 * parts)), number),
             _signed(np.exp(1j * angles[0] * np.arange(some)), number),
@@ -94,13 +94,13 @@ def points_for(length: int) -> int:
 
 
 def like(form: Transform, x: Tensor, room: Tensor) -> Tensor:
-    """Room for a spectrum of ``[T, N, C]``: ``[3, K, N, C]``."""
-    shape = 3, form.points, *x.shape[1:]
+    """Room for a spectrum of ``[T, N, C]``: ``[K, 3, N, C]``."""
+    shape = form.points, 3, *x.shape[1:]
     return room[: math.prod(shape)].view(shape)
 
 
 def spectrum(form: Transform, x: Tensor, mix: np.ndarray, room: Tensor) -> Tensor:
-    """Three real numbers of each value of ``[T, N, C]``: ``[3, K, N, C]``."""
+    """Three real numbers of each value of ``[T, N, C]``: ``[K, 3, N, C]``."""
     out = like(form, x, room)
     rows = x.detach().flatten(1).numpy()
     use_torch_threads()
@@ -109,7 +109,7 @@ def spectrum(form: Transform, x: Tensor, mix: np.ndarray, room: Tensor) -> Tenso
 
 
 def add_sequence(form: Transform, values: Tensor, mix: np.ndarray, out: Tensor, more: bool) -> None:
-    """The adjoint, ``[3, K, N, C]`` → ``[T, N, C]``, added if there is more in ``out``."""
+    """The adjoint, ``[K, 3, N, C]`` → ``[T, N, C]``, added if there is more in ``out``."""
     rows, spectra = out.flatten(1).numpy(), values.flatten(2).numpy()
     use_torch_threads()
     fft_cpu.from_spectrum(rows, more, spectra, mix.astype(rows.dtype), *form.adjoint)
