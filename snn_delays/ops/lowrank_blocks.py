@@ -132,22 +132,14 @@ class _Blocks(torch.autograd.Function):
                     if sparse and channels is not None:
                         channels.add_product(number, filtered, sums)
                     else:
-                        _add(sums, filtered.mT, rows[None], first=block.start == 0)
+                        products.multiply(filtered.mT, rows[None], sums, more=True)
                 if gx is not None and matrices is not None:
                     to = gx[block].view(1, -1, pre)
-                    _add(to, filtered, matrices, first=part.start == 0)
+                    products.multiply(filtered, matrices, to, more=part.start > 0)
             if sums is not None and gweight is not None and gdelay is not None:
                 own = _unmixed(sums, weight[part], delay[part], form, columns=sparse)
                 gweight[part], gdelay[part] = own
         return gx, gweight, gdelay, None, None
-
-
-def _add(out: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
-    """out = a @ b the first time, then out += a @ b."""
-    if first:
-        products.multiply(a, b, out)
-    else:
-        out += products.multiply(a, b, torch.empty_like(out))
 
 
 def _parts(post: int, numbers: int) -> Iterator[slice]:

@@ -6,6 +6,8 @@ some processors' registers.
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import prange
 from numpy.typing import NDArray
 
@@ -32,6 +34,25 @@ from snn_delays.ops.vectors import LANES
 
 # What a task computes: a part of b stays in the second-level cache, one of a in the first.
 ROWS, COLUMNS = 8 * HIGH, 8 * WIDE * LANES
+
+
+def _tile(load: Any, zeros: Any, add_outer: Any, store: Any) -> Any:
+    """How a tile of one size is computed, by what is made for that size."""
+
+    @called
+    def compute(y, o, left, at, steps, right, place, depth, width, more):
+        tile = load(y, o, width) if more else zeros(y)
+        for k in range(depth):
+            tile = add_outer(tile, left, at + k * steps[2], steps[1], right, place + k * width)
+        store(y, o, width, tile)
+
+    return compute
+
+
+_high_wide = _tile(load_high_wide, zeros_high_wide, outer_high_wide, store_high)
+_high = _tile(load_high, zeros_high, outer_high, store_high)
+_wide = _tile(load_wide, zeros_wide, outer_wide, store_low)
+_one = _tile(load_one, zeros_one, outer_one, store_low)
 
 
 @loop(parallel=True)
@@ -70,35 +91,3 @@ def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray, 
                     _one(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 m += HIGH if high else 1
             n += WIDE * LANES if wide else LANES
-
-
-@called
-def _high_wide(y, o, left, at, steps, right, place, depth, width, more):
-    tile = load_high_wide(y, o, width) if more else zeros_high_wide(y)
-    for k in range(depth):
-        tile = outer_high_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
-    store_high(y, o, width, tile)
-
-
-@called
-def _high(y, o, left, at, steps, right, place, depth, width, more):
-    tile = load_high(y, o, width) if more else zeros_high(y)
-    for k in range(depth):
-        tile = outer_high(tile, left, at + k * steps[2], steps[1], right, place + k * width)
-    store_high(y, o, width, tile)
-
-
-@called
-def _wide(y, o, left, at, steps, right, place, depth, width, more):
-    tile = load_wide(y, o, width) if more else zeros_wide(y)
-    for k in range(depth):
-        tile = outer_wide(tile, left, at + k * steps[2], steps[1], right, place + k * width)
-    store_low(y, o, width, tile)
-
-
-@called
-def _one(y, o, left, at, steps, right, place, depth, width, more):
-    tile = load_one(y, o, width) if more else zeros_one(y)
-    for k in range(depth):
-        tile = outer_one(tile, left, at + k * steps[2], steps[1], right, place + k * width)
-    store_low(y, o, width, tile)
