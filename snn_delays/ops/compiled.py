@@ -56,7 +56,7 @@ class Loops:
     def on(self, device: str) -> bool:
         """Whether there are any on this type of device."""
         if device == "cuda" and not TRITON:
-            _say_slow()
+            _say_no_triton()
         return device in self.callers
 
     def take(self, *tensors: Tensor) -> bool:
@@ -91,7 +91,7 @@ def kernels(module: str) -> Caller:
 
 
 @functools.cache
-def _say_slow() -> None:
+def _say_no_triton() -> None:
     """Once in a process."""
     _log.warning(
         "triton is not installed: on the GPU neurons run step by step, many times slower. It comes "
