@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from snn_delays.cli.runs import identity, load_config
+from snn_delays.cli.settings import flat
 from snn_delays.cli.sweep import in_order, is_job, typed_in, why_failed
 from snn_delays.cli.trainings import elsewhere
 from snn_delays.errors import UsageError, one_line
@@ -65,7 +66,8 @@ def read_run(path: Path) -> Run:
         config = load_config(run, trust=True)  # trusted with nothing: only read
         content = OmegaConf.to_container(config, resolve=False)
         assert isinstance(content, dict)
-        about = _flat(identity({str(key): of for key, of in content.items()}))
+        about = flat(identity({str(key): of for key, of in content.items()}))
+        about = {key: _whole(of) for key, of in about.items()}
     except UsageError as error:
         return Run(path, {}, typed, problem=str(error))
     about.pop("seed", None)
@@ -230,11 +232,6 @@ def _value(run: Run, key: str) -> Any:
     return run.config.get(key.lstrip("+"), run.typed.get(key))
 
 
-def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{before}{key}"
-        whole = isinstance(value, float) and value.is_integer()  # 10 and 10.0 are one setting
-        own = {name: int(value) if whole else value}
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else own
-    return flat
+def _whole(value: Any) -> Any:
+    """10 and 10.0 are one setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

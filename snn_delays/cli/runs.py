@@ -25,6 +25,8 @@ from snn_delays.run_folder import RunFolder
 # What every run's configuration has had from the beginning.
 _OF_DATA = ("dataset._target_",)
 _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
+# Settings of a call, and not of the run.
+OF_A_CALL = ("run", "resume", "trust")
 # Settings that may be typed with resume=true.
 AT_RESUME = ("on_nan", "checkpoint_minutes")
 # Settings of where a run happens, and how it is watched: it may go on otherwise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,15 @@ def plain(section: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(section, resolve=True)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
+
+
+def flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Every single setting under its whole name, such as ``model.max_delay``."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{before}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def typed() -> dict[str, str]:

@@ -28,6 +28,7 @@ from snn_delays.cli.processes import run_processes, to_start
 from snn_delays.cli.recipe import warn_of_other_data, warn_of_other_steps
 from snn_delays.cli.run_log import run_log
 from snn_delays.cli.runs import (
+    OF_A_CALL,
     dataset_root,
     identity,
     load_config,
@@ -125,7 +126,7 @@ def _train_run(
     if cfg.get("regulariser"):
         settings["regulariser"] = instantiate("regulariser", cfg.regulariser)
     initial = copy.deepcopy(net)
-    saved = {key: of for key, of in plain(cfg).items() if key not in ("run", "resume", "trust")}
+    saved = {key: of for key, of in plain(cfg).items() if key not in OF_A_CALL}
     require_no_lookup(saved)
 
     def begin() -> None:

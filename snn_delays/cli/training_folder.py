@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from snn_delays.cli.runs import AT_RESUME, load_config, run_folder, runs_inside
+from snn_delays.cli.runs import AT_RESUME, OF_A_CALL, load_config, run_folder, runs_inside
 from snn_delays.cli.settings import typed
 from snn_delays.cli.sweep import in_sweep, job_folder
 from snn_delays.errors import UsageError
@@ -62,7 +62,7 @@ def resumed_config(run: RunFolder, cfg: DictConfig, *, trust: bool) -> DictConfi
     given = [
         one
         for one in HydraConfig.get().overrides.task
-        if one.partition("=")[0] not in ("run", "resume", "trust", *later)
+        if one.partition("=")[0] not in (*OF_A_CALL, *later)
     ]
     if given:
         raise UsageError(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli import trainings
+from snn_delays.cli import child, trainings
 from snn_delays.cli.compare import compare
 
 NAMES = ("tiny_none", "tiny_learned")
@@ -280,6 +280,6 @@ def test_however_a_training_ends_it_is_one_line(
     monkeypatch: pytest.MonkeyPatch, program: str, expected: str | None
 ):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(trainings, "_PROGRAM", program)
+    monkeypatch.setattr(child, "PROGRAM", program)
     found = trainings._run(["experiment=none"])
     assert found == expected or (expected is not None and found and found.startswith(expected))
