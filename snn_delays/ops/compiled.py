@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.eager import for_loops
@@ -98,6 +99,11 @@ def _say_no_triton() -> None:
         "with PyTorch's CUDA packages for Linux; install them again: pip install --force-reinstall "
         "torch"
     )
+
+
+def to_array(x: Tensor) -> NDArray[Any]:
+    """x as loops take it: its numbers one after the other, and no graph."""
+    return x.detach().contiguous().numpy()
 
 
 def use_torch_threads() -> None:
