@@ -1,4 +1,4 @@
-"""The report of an export, as a person reads it."""
+"""The report of an export, in the terminal."""
 
 from __future__ import annotations
 

@@ -168,9 +168,9 @@ def quantisation_aware(net: nn.Module, config: DictConfig) -> nn.Module:
 
 
 def keep_what_is_taken(config: DictConfig) -> None:
-    """Of a new run, drop what ``conf/`` sets for others than the network and schedule chosen.
+    """Drop from a new run what ``conf/`` sets for other networks and schedules than those chosen.
 
-    What was typed, or stands in a file of one's own, stays, to be refused.
+    What was typed, or comes from a file of one's own, stays, and is refused.
     """
     known = options()
     known_schedules = [given for (group, _), given in known.items() if group == "schedule"]
@@ -201,7 +201,7 @@ def _leave_out(config: DictConfig, name: str, make: Any, ours: set[str]) -> None
 
 
 def described(net: nn.Module, dt_ms: float) -> str:
-    """A network in a line."""
+    """A network in one line."""
     name = type(net).__name__
     if isinstance(net, DelaySNN):
         name = f"{' – '.join(map(str, net.sizes))} neurons"
@@ -212,7 +212,7 @@ def described(net: nn.Module, dt_ms: float) -> str:
 
 
 def _named(section: DictConfig, name: str) -> Any:
-    """What a section's ``_target_`` names; also if it lies in the folder where one stands."""
+    """What a section's ``_target_`` names, which may lie in the current folder."""
     target = section.get("_target_")
     if os.getcwd() not in sys.path:  # an installed command looks beside itself only
         sys.path.append(os.getcwd())

@@ -30,10 +30,10 @@ _LAST_WORDS_S = 20.0  # for the others to end by themselves
 
 
 def to_start(cfg: DictConfig) -> int:
-    """How many processes are to be started; 1: none beside this one.
+    """How many processes to start; 1 means none beside this one.
 
     Raises:
-        UsageError: as many of each of several runs (-m).
+        UsageError: several processes for each of several runs (-m).
     """
     devices = whole_number("trainer.devices", cfg.trainer.get("devices", 1), 1)
     nodes = whole_number("trainer.num_nodes", cfg.trainer.get("num_nodes", 1), 1)
@@ -52,8 +52,8 @@ def run_processes(count: int) -> None:
     """Run this very command ``count`` times, as one training; the first one's lines are shown.
 
     Raises:
-        SystemExit: one has failed, with its exit code; it has been told why, and the others were
-            ended.
+        SystemExit: a process has failed, with its exit code. The reason has been printed, and the
+            others were ended.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -85,7 +85,7 @@ def _passing_on(every: list[_One]) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM reach each process once, which ends as a single one would.
 
     Yields:
-        the signals that have come.
+        the signals that have come so far.
     """
     come: list[int] = []
 
@@ -117,7 +117,7 @@ class _One:
     def _follow(self, ended: Queue[_One]) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            # Whose error it was that ended all is known later.
+            # Only later is it known whose error ended them all.
             if self.rank == 0 and not line.startswith(ERROR):
                 sys.stderr.write(line)
             else:

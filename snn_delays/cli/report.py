@@ -1,4 +1,4 @@
-"""``snn-delays-report``: a run as one page, with which training ends too; or several compared."""
+"""``snn-delays-report``: a run as one page, which training writes, too; or several compared."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _trained(
 
 
 def _commands(run: RunFolder, config: DictConfig, checkpoint: str) -> list[tuple[str, str]]:
-    """What to type next, and to train the same once more."""
+    """Commands to type next, and the one that repeats the training."""
     typed = list(typed_in(run.path).values())
     where = f"run={run.path}"
     which = [] if checkpoint == "best" else [f"checkpoint={checkpoint}"]

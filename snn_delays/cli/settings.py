@@ -1,4 +1,4 @@
-"""The settings that a command has: where they are written, which there are, what they may be."""
+"""The settings of a command: where they are written, which there are, what values they take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 
 class Setting(NamedTuple):
-    """What a command's files say of one setting."""
+    """What a command's files say about one setting."""
 
     default: Any
     # The choices that bring it; none of one that the command always has.
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
 
 def config_folders() -> list[Path]:
-    """Where settings are read from, ours before those of --config-dir; the first to have one."""
+    """Folders that settings are read from, ours before --config-dir; the first with a file wins."""
     sources = HydraConfig.get().runtime.config_sources
     return [Path(source.path) for source in sources if source.schema == "file"]
 
@@ -39,14 +39,14 @@ def config_file(name: str) -> Path | None:
 
 
 def recipes() -> set[str]:
-    """Names of all experiments there are, of one's own, too."""
+    """Names of all experiments, one's own included."""
     files = (file for folder in config_folders() for file in folder.glob("experiment/*.yaml"))
     return {file.stem for file in files}
 
 
 @cache
 def options() -> dict[tuple[str, str], dict[str, Any]]:
-    """By group and name, what ``conf/`` offers to choose from."""
+    """The choices that ``conf/`` offers, by group and name."""
     files = sorted(CONF.glob("*/*.yaml"))
     return {(file.parent.name, file.stem): _content(OmegaConf.load(file)) for file in files}
 
@@ -81,7 +81,7 @@ def path_of(cfg: DictConfig, key: str) -> Path:
 
 
 def require_known(cfg: DictConfig, config_name: str) -> None:
-    """Refuse what ``+key=value`` or a file of one's own has added, and what nothing would read.
+    """Refuse settings that nothing reads, such as ``+key=value`` or a file of one's own may add.
 
     A section with a ``_target_`` is left to what that names, which takes its own settings alone.
     A switch must be true or false: Python takes any text for true.
@@ -192,7 +192,7 @@ def _groups(config_name: str) -> dict[str, str | None]:
 
 
 def _content(config: Any) -> dict[str, Any]:
-    """Names and values, as they stand there."""
+    """Names and values, as they are written."""
     found = OmegaConf.to_container(config, resolve=False)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}

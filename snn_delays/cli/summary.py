@@ -30,7 +30,7 @@ def summarised(
     anew: bool,
     trust: bool,
 ) -> float:
-    """Evaluate the trained network, and write summary and pictures; the score of the best epoch.
+    """Evaluate the trained network, and write summary and pictures; returns the best epoch's score.
 
     Args:
         anew: whether training began from ``initial``.
@@ -57,7 +57,7 @@ def summarised(
         net.load_state_dict(run.load_checkpoint(name)["network"])
         summary[name] = report.accuracies(net, data, cfg.trainer.batch_size)
         summary["exported_synapses"][name] = report.exported_synapses(net, data.dt_ms)
-    if summary["best_epoch"] != len(rows):  # of the last epoch it has been said
+    if summary["best_epoch"] != len(rows):  # ``fit`` has warned of the last epoch
         warn_if_rounding_costs("best epoch", summary["best"], metric)
     seconds = [row["seconds"] for row in rows]
     summary |= {

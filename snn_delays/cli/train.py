@@ -78,9 +78,9 @@ train = entry(_train, sweep_folder)
 def _train_run(
     cfg: DictConfig, keep_log: Callable[[RunFolder], None], stop: StopOnSignals
 ) -> float | None:
-    """The score on validation, delays rounded, of the best epoch: what a sweep may optimise.
+    """Train; returns the best epoch's score on validation, delays rounded, for a sweep to optimise.
 
-    Of several processes that train together the first one writes, and gives it.
+    Of several processes that train together, only the first one writes, and returns it.
     """
     if in_sweep():
         require_best_is_largest()
@@ -94,7 +94,7 @@ def _train_run(
         kept = identity(plain(cfg))
         if progress := load_progress(run):
             progress.require_config(kept, run.config)
-        # Or refused now, before data are loaded and train.log goes on.
+        # Or it is refused now, before data are loaded and train.log goes on.
         with nullcontext() if number() else training_in(run.path):
             pass
     elif cfg.get("finetune"):
@@ -164,7 +164,7 @@ def _train_run(
 
 
 class _Begun(callbacks.Checkpoints):
-    """Begins a run, or goes on with one, once its settings have been found to be right."""
+    """Begins a run, or goes on with one, once its settings are known to be right."""
 
     def __init__(self, run: RunFolder, begin: Callable[[], None], **settings: Any) -> None:
         super().__init__(run, **settings)

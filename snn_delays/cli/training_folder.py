@@ -16,7 +16,7 @@ from snn_delays.run_folder import RunFolder
 
 
 def sweep_folder(arguments: list[str]) -> list[str]:
-    """Of several new runs (-m) ``run=DIR`` is the folder that holds them; Hydra's name for that."""
+    """The arguments, with Hydra's name for a ``run=DIR`` that is to hold several new runs (-m)."""
     several = {"-m", "--multirun"} & set(arguments)
     if not several or any(one.startswith(("resume=", "finetune=")) for one in arguments):
         return arguments
@@ -38,7 +38,7 @@ def sweep_folder(arguments: list[str]) -> list[str]:
 
 
 def training_folder(cfg: DictConfig) -> RunFolder:
-    """Where the run goes: the folder asked for; of several new runs (-m), the one of this run."""
+    """The folder that was asked for; with several new runs (-m), this run's own."""
     if in_sweep() and not cfg.resume:
         if "run" in typed() and not cfg.get("finetune"):
             raise UsageError(

@@ -26,7 +26,7 @@ log = logging.getLogger("snn_delays")
 
 @dataclass(frozen=True)
 class Training:
-    """A run to be: its folder, and what is typed for it beside that."""
+    """A run to train: its folder, and what else is typed for it."""
 
     path: Path
     settings: tuple[str, ...]
@@ -63,7 +63,7 @@ class Training:
 
 
 def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
-    """Run what is not finished; a failure is written down in the run's folder, and told.
+    """Run what is not finished; a failure is kept in the run's folder, and logged.
 
     Args:
         flags: for Hydra, such as ``--config-dir=DIR``.
@@ -148,7 +148,7 @@ def _by_key(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _kept(typed: dict[str, str]) -> dict[str, str]:
-    """What makes a run what it is, of what was typed."""
+    """Those settings that make a run what it is."""
     return {key: of for key, of in typed.items() if not elsewhere(key)}
 
 
