@@ -15,11 +15,12 @@ from torch import nn
 from yaml import YAMLError
 
 from snn_delays.cli.model import build_network, instantiate
-from snn_delays.cli.settings import one_of, options
+from snn_delays.cli.settings import options
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
+from snn_delays.report.words import either
 from snn_delays.run_folder import RunFolder
 
 # What every run's configuration has had from the beginning.
@@ -192,7 +193,7 @@ def require_data(config: DictConfig, file: Path) -> None:
         ]
         if value in choices:
             continue
-        expected = f"expected {one_of(choices)}" if choices else "a run of ours has no such thing"
+        expected = f"expected {either(choices)}" if choices else "a run of ours has no such thing"
         raise UsageError(
             f"{file} could run any code: {'.'.join(place)} is "
             f"{shorten(repr(value), 120, placeholder=' …')}; {expected}. Give trust=true if you "

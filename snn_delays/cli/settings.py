@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from snn_delays.errors import UsageError, one_line
+from snn_delays.report.words import either
 
 # The wheel carries conf/ inside the package; in a checkout it stands beside it.
 _PACKAGE = Path(__file__).parents[1]
@@ -117,10 +118,10 @@ def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
     known, last = _known(config_name), key.rpartition(".")[2]
     if key in known and (choices := known[key].choices):
         own = f" With run=DIR give {last}=…." if last in known and not known[last].choices else ""
-        return f"{key} is a setting of {one_of(choices)}; add that to the command.{own}"
+        return f"{key} is a setting of {either(choices)}; add that to the command.{own}"
     meant = _meant(key, config_name)
     return f"no such setting: {key}; " + (
-        f"did you mean {one_of(meant)}?" if meant else "--help lists them all."
+        f"did you mean {either(meant)}?" if meant else "--help lists them all."
     )
 
 
@@ -200,9 +201,4 @@ def _content(config: Any) -> dict[str, Any]:
 
 def no_such_choice(group: str, option: str, options: Iterable[str]) -> str:
     """One line for ``group=option``."""
-    return f"no such {group}: {option}; choose {one_of(sorted(options))}."
-
-
-def one_of(words: Sequence[str]) -> str:
-    """``a, b or c``."""
-    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return f"no such {group}: {option}; choose {either(sorted(options))}."

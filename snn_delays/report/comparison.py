@@ -17,9 +17,9 @@ from typing import Any
 
 from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
+from snn_delays.report.words import DASH
 
 Numbers = dict[str, float | None]
-DASH = "–"
 # The key under which a summary has the score that its task is judged by.
 _SCORE = "{metric}"
 
