@@ -19,7 +19,8 @@ from snn_delays.cli.runs import run_folder
 from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
 from snn_delays.cli.trainings import Training, train_all
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison import TestSet, write_comparison
+from snn_delays.report.comparison import TestSet
+from snn_delays.report.comparison_files import write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
 
 log = logging.getLogger("snn_delays")
