@@ -16,7 +16,8 @@ from snn_delays import optimisation
 from snn_delays import ranks as processes
 from snn_delays import training_checks as checks
 from snn_delays.batches import EpochBatches
-from snn_delays.callbacks import Callback, Checkpoints, Training
+from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Checkpoints
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange

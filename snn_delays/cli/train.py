@@ -20,6 +20,7 @@ from torch import nn
 from snn_delays import callbacks
 from snn_delays.arguments import real_number
 from snn_delays.board import add_pictures
+from snn_delays.callback import Training
 from snn_delays.cli.command import entry
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.finetune import begun_again, finetuned
@@ -258,7 +259,7 @@ class _Begun(callbacks.Checkpoints):
         super().__init__(run, **settings)
         self.begin = begin
 
-    def on_start(self, training: callbacks.Training) -> None:
+    def on_start(self, training: Training) -> None:
         self.begin()
         super().on_start(training)
 

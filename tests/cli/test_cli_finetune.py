@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 from typed_commands import Shell
 
-from snn_delays.callbacks import ProgressBar, Training
+from snn_delays.callback import Training
+from snn_delays.callbacks import ProgressBar
 from snn_delays.cli.runs import load_run
 from snn_delays.layers.networks import delay_layers
 from snn_delays.run_folder import RunFolder

@@ -12,7 +12,7 @@ from small_runs import require_same_files
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays import callbacks
-from snn_delays.callbacks import Training
+from snn_delays.callback import Training
 from snn_delays.cli import trainings
 from snn_delays.run_folder import RunFolder
 from snn_delays.stopping import Stopped
