@@ -156,7 +156,7 @@ class _Pass:
             )
 
 
-def steps_as(module: nn.Module, kind: type) -> bool:
+def steps_as(module: Any, kind: type) -> bool:
     """Whether ``module`` takes its steps as the class ``kind`` does.
 
     Then no subclass, and nobody who wrote to the module, has put a method of its own in between, of

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from snn_delays import DelayLayer, LIFNode, clamp_delays_, rounded, set_sigma
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import INTERPOLATIONS
+from snn_delays.interpolation import INTERPOLATIONS, Interpolation
 from snn_delays.layers.networks import set_rounding
 from snn_delays.ops.plan import METHODS
 
@@ -316,6 +316,41 @@ def test_a_stream_sees_signs_change(shape: tuple[int, int], part: slice) -> None
     functional.reset_net(layer)
     layer.step_mode = "m"
     torch.testing.assert_close(after, layer(x[None])[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_a_running_stream_follows_what_is_remembered(interpolation: Interpolation) -> None:
+    """What is on its way is kept beside the memory, and has to follow it."""
+    torch.manual_seed(3)
+    layer = DelayLayer(3, 4, 5, sigma=0.7, interpolation=interpolation, step_mode="s").double()
+    x, y = torch.rand(2, 9, 2, 3, dtype=torch.float64)
+    layer.step_mode = "m"
+    expected = layer(x)
+    functional.reset_net(layer)
+    expected_of_y = layer(y)
+    functional.reset_net(layer)
+    layer.step_mode = "s"
+    memories: list[Any] = [None, None]
+    for now in range(9):  # in turns
+        for of, (sequence, right) in enumerate(((x, expected), (y, expected_of_y))):
+            layer.history = memories[of]
+            torch.testing.assert_close(layer(sequence[now]), right[now])
+            memories[of] = layer.history
+    functional.reset_net(layer)
+    for now in range(4):
+        layer(y[now])
+    assert layer.history is not None
+    layer.history.data[1:] = x[:4]  # which torch does not count
+    for now in range(4, 9):
+        torch.testing.assert_close(layer(x[now]), expected[now])
+    layer.step_mode = "m"  # takes what streams leave, and leaves what they take
+    layer(x[:3])
+    layer.step_mode = "s"
+    now = layer(y[0])
+    functional.reset_net(layer)
+    layer.step_mode = "m"
+    torch.testing.assert_close(now, layer(torch.cat([x[4:], x[:3], y[:1]]))[-1])
 
 
 # --- delays that are no numbers -------------------------------------------------------------------
