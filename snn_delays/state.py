@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any, NoReturn
 
@@ -176,6 +177,30 @@ def deep_copy(module: Any, carried: dict[str, Any], memo: dict[int, Any]) -> Any
     with torch.inference_mode(False):
         copied.__setstate__(copy.deepcopy(carried, memo))
     return copied
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation for a while; then every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def kept_from_training(net: nn.Module) -> list[nn.Module]:
+    """Parts in evaluation, such as a frozen BatchNorm, of a network that itself is in training."""
+    return [module for module in net.modules() if net.training and not module.training]
+
+
+def train_all_but(net: nn.Module, kept: Iterable[nn.Module]) -> None:
+    """Training, but for such parts."""
+    net.train()
+    for part in kept:
+        part.training = False
 
 
 def reset_memories(net: nn.Module) -> None:
