@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from snn_delays.atomic import write_atomically
-from snn_delays.callbacks import Callback, Training
+from snn_delays.callback import Callback, Training
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delayed import Delayed
 

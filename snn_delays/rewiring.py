@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from snn_delays.arguments import choice, real, settle, whole
-from snn_delays.callbacks import Callback, Training
+from snn_delays.callback import Callback, Training
 from snn_delays.errors import UsageError
 from snn_delays.layers import sparsity
 from snn_delays.layers.delayed import Delayed

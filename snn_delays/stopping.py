@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from snn_delays.callbacks import Callback, Training
+from snn_delays.callback import Callback, Training
 from snn_delays.errors import UsageError
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
@@ -28,6 +28,17 @@ class Stopped(SystemExit):
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[str]]:  # from a launcher's process
         return Stopped, (self.by,)
+
+
+@contextmanager
+def listening(take: Callable[[int, Any], object], signals: Iterable[int]) -> Iterator[None]:
+    """``take`` is called for these signals; afterwards what was before is again."""
+    before = {one: signal.signal(one, take) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -61,7 +72,7 @@ class StopOnSignals(Callback):
 
     def __init__(self) -> None:
         self._training: Training | None = None
-        self._before: dict[int, Any] = {}
+        self._stack = ExitStack()
         self._around = False
 
     def __enter__(self) -> StopOnSignals:
@@ -71,7 +82,7 @@ class StopOnSignals(Callback):
 
     def __exit__(self, *exception: object) -> None:
         self._around = False
-        self._leave()
+        self._stack.close()
 
     def on_start(self, training: Training) -> None:
         self._training = training
@@ -81,7 +92,7 @@ class StopOnSignals(Callback):
     def on_end(self, training: Training) -> None:
         self._training = None
         if not self._around:
-            self._leave()
+            self._stack.close()
 
     def _listen(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -90,13 +101,7 @@ class StopOnSignals(Callback):
                 "the main thread, or without it."
             )
         self._process = os.getpid()
-        for one in {*STOPPING, ASKING}:
-            self._before[one] = signal.signal(one, self._take)
-
-    def _leave(self) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, signal.SIG_DFL if handler is None else handler)
-        self._before.clear()
+        self._stack.enter_context(listening(self._take, {*STOPPING, ASKING}))
 
     def _take(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:  # a child of this process, which is no training

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -85,3 +87,14 @@ def random_split(seed: int, recordings: int, channels: int = 12, classes: int = 
         n_channels=channels,
         name="drawn",
     )
+
+
+def through_pickle(net: Net) -> Net:
+    return pickle.loads(pickle.dumps(net))
+
+
+def through_a_file(net: Net) -> Net:
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)

@@ -171,3 +171,8 @@ def assert_same(got: DelayTable, expected: DelayTable) -> None:
             for name, values in schema.arrays_of(other).items():
                 assert arrays[name].dtype == values.dtype, name
                 np.testing.assert_array_equal(arrays[name], values, err_msg=name)
+
+
+def floats(table: DelayTable) -> bool:
+    """Whether no constant and no weight of it is an integer yet."""
+    return not any(one.integer for one in (*table.populations, *table.projections))

@@ -13,7 +13,8 @@ import torch
 from drawn_networks import delay_snn
 from torch import nn
 
-from snn_delays.callbacks import Callback, Checkpoints, Training
+from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Checkpoints
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.layers.networks import delay_layers
 from snn_delays.regularisers import SmallDelays

@@ -11,7 +11,8 @@ import pytest
 import torch
 from drawn_networks import delay_snn
 
-from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, TensorBoard, Training
+from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Checkpoints, MetricsCsv, TensorBoard
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.network import DelaySNN
 from snn_delays.run_folder import Row, RunFolder

@@ -15,6 +15,7 @@ from spikingjelly.activation_based import functional
 from torch.nn import functional as F
 
 from snn_delays import DelaySNN, set_sigma
+from snn_delays.layers.networks import delay_layers
 
 BENCH = Path(__file__).parent.parent / "scripts" / "bench"
 SIZES, MAX_DELAY, STEPS, BATCH = [5, 7, 3], 6, 20, 4
@@ -31,8 +32,8 @@ def networks(published: Any, sizes: list[int]) -> tuple[DelaySNN, Any]:
     torch.manual_seed(0)
     ours = delay_snn(sizes, MAX_DELAY, tau=1.5, dropout=0.0).double()
     theirs = published.PublishedSNN(sizes, MAX_DELAY + 1, tau=1.5, dropout=0.0).double()
-    for block, synapses in zip(ours.blocks, theirs.synapses(), strict=True):
-        synapses.load(block.synapses.weight, block.synapses.delay)
+    for mine, other in zip(delay_layers(ours), theirs.synapses(), strict=True):
+        other.load(mine.weight, mine.delay)
     return ours, theirs
 
 
@@ -58,7 +59,7 @@ def test_a_hidden_block_computes_the_same(published: Any, sigma: float) -> None:
     judge = torch.randn_like(mine)
     (mine * judge).sum().backward()
     (other * judge).sum().backward()
-    delay, dcls = ours.blocks[0].synapses, synapses.dcls
+    delay, dcls = delay_layers(ours)[0], synapses.dcls
     torch.testing.assert_close(delay.weight.grad, dcls.weight.grad, rtol=0, atol=1e-5)
     torch.testing.assert_close(delay.delay.grad, -dcls.P.grad[0], rtol=0, atol=1e-5)
 

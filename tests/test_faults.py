@@ -14,7 +14,8 @@ from small_runs import SETTINGS, network, require_equal
 from torch import Tensor, nn
 
 from snn_delays import rewiring
-from snn_delays.callbacks import Callback, Checkpoints, Training
+from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Checkpoints
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.faults import Faults

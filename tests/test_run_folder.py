@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from snn_delays.atomic import replacing
-from snn_delays.callbacks import MetricsCsv, Training
+from snn_delays.callback import Training
+from snn_delays.callbacks import MetricsCsv
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
 

@@ -15,7 +15,7 @@ import small_runs
 import torch
 from small_runs import Silent, network, run
 
-from snn_delays.callbacks import Training
+from snn_delays.callback import Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder

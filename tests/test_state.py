@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import io
-import pickle
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from drawn_networks import delay_snn
+from drawn_networks import delay_snn, through_a_file, through_pickle
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -57,17 +55,6 @@ def step_by_step(net: nn.Module, x: Tensor) -> Tensor:
 
 
 # --- copies ---------------------------------------------------------------------------------------
-
-
-def through_pickle(net: nn.Module) -> nn.Module:
-    return pickle.loads(pickle.dumps(net))
-
-
-def through_a_file(net: nn.Module) -> nn.Module:
-    file = io.BytesIO()
-    torch.save(net, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
 
 
 def averaged(net: nn.Module) -> nn.Module:

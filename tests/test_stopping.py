@@ -20,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from snn_delays import rewiring
-from snn_delays.callbacks import Callback, Checkpoints, MetricsCsv, TensorBoard, Training
+from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Checkpoints, MetricsCsv, TensorBoard
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.delay_history import DelayHistory

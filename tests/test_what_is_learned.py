@@ -74,7 +74,7 @@ def test_what_is_frozen_stays(data: SpikeData, weights: str, delays: str):
 
 
 def test_only_what_is_known_is_learned(data: SpikeData):
-    with pytest.raises(UsageError, match=r"model\.weights must be learned, fixed or ternary"):
+    with pytest.raises(UsageError, match=r"model\.weights must be one of learned, fixed, ternary"):
         built(data, weights="binary")
 
 

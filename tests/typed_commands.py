@@ -15,6 +15,11 @@ SMALL = ("dataset.root=data", "dataset.n_train=96", "dataset.n_valid=32", "datas
 SHORT = ("trainer.epochs=2", "trainer.batch_size=32", "trainer.accelerator=cpu", "model.hidden=[8]")
 
 
+def contents(folder: str) -> dict[Path, bytes]:
+    """Every file below ``folder``."""
+    return {file: file.read_bytes() for file in Path(folder).rglob("*") if file.is_file()}
+
+
 class Shell:
     """Runs the entry points in this process, from a folder of its own."""
 
@@ -36,12 +41,13 @@ class Shell:
         return 0, *self.capsys.readouterr()
 
     def fails(self, command: str, *arguments: str) -> str:
-        """The one line that a command ends with, exit code 2."""
+        """The one line that a command ends with, exit code 2; ``printed`` is what came before."""
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             self(command, *arguments)
         assert stopped.value.code == 2
-        (line,) = self.capsys.readouterr().err.splitlines()
+        self.printed, complaint = self.capsys.readouterr()
+        (line,) = complaint.splitlines()
         assert line.startswith(f"snn-delays-{command}: error: ")
         assert "Traceback" not in line
         return line

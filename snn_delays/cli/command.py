@@ -27,11 +27,11 @@ from snn_delays.cli.sweep import failures, in_sweep, job_number, require_no_fail
 def entry(
     task: Callable[[DictConfig], Any], read: Callable[[list[str]], list[str]] = list
 ) -> Callable[[], None]:
-    """The entry point ``snn-delays-NAME`` of a function ``_NAME`` of ``conf/NAME.yaml``.
+    """The entry point ``snn-delays-NAME`` of a function ``_NAME`` with ``conf/NAME.yaml``.
 
     Args:
-        task: what it returns is what Hydra's sweepers (-m) optimise.
-        read: makes of the arguments as typed those that Hydra is given.
+        task: its return value is what Hydra's sweepers (-m) optimise.
+        read: turns the arguments as typed into those that Hydra gets.
     """
     return partial(_command, task.__name__.removeprefix("_"), task, read)
 
@@ -54,7 +54,7 @@ def _command(
         except KeyboardInterrupt:
             print(f"{program}: interrupted", file=sys.stderr)
             sys.exit(130)
-        except BrokenPipeError:  # whoever read the output, head for one, has left
+        except BrokenPipeError:  # the reader of the output, such as head, is gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
         except Exception as error:
@@ -94,9 +94,9 @@ def _command(
 
 
 def _readable(argument: str) -> str:
-    """``key=value`` with the value in quotes, if it has letters that Hydra reads in quotes only.
+    """``key=value``, quoted if the value has letters that Hydra accepts in quotes only.
 
-    In the names of files that are there, and in patterns of them, these may be signs, too.
+    In names of existing files, and in patterns of them, these may be other signs, too.
     """
     key, equals, value = argument.partition("=")
     letters = not value.isascii() and not re.search(r"""['"\[\]{},$\\]""", value)

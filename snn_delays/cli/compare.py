@@ -1,4 +1,4 @@
-"""``snn-delays-compare``: experiments over seeds, or runs that are there, in one table."""
+"""``snn-delays-compare``: experiments over seeds, or existing runs, in one table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from snn_delays.cli.runs import run_folder
 from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
 from snn_delays.cli.trainings import Training, train_all
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison import TestSet, write_comparison
+from snn_delays.report.comparison import TestSet
+from snn_delays.report.comparison_files import write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
 
 log = logging.getLogger("snn_delays")
@@ -30,7 +31,7 @@ _TAKEN = {
 
 
 def compare() -> None:
-    """The entry point; settings that are not its own are those of every training."""
+    """The entry point; settings that are not its own go to every training."""
     of_training: list[str] = []
     flags: list[str] = []
 
@@ -95,7 +96,7 @@ def _trainings(cfg: DictConfig, folder: Path, of_training: list[str]) -> list[Tr
 
 
 def _list(given: Any, name: str, such_as: str) -> list[Any]:
-    """The values of a list, all different; one value stands for a list of it."""
+    """The values of a list, all different; a single value stands for a list of one."""
     found = list(given) if isinstance(given, ListConfig) else [given]
     if not found:
         raise UsageError(f"{name} must be a list such as {such_as}, got none.")
@@ -136,7 +137,7 @@ def _given_runs(cfg: DictConfig, of_training: Sequence[str]) -> list[Path]:
 
 
 def _tell(folder: Path, test_sets: list[TestSet], missing: list[tuple[str, str]]) -> None:
-    """Print the tables, and write them down."""
+    """Print the tables, and write them to files."""
     write_comparison(folder, test_sets, missing)
     for one in test_sets:
         for title, measures in (

@@ -11,11 +11,6 @@ from rich.text import Text
 from snn_delays.terminal import printable
 
 
-def percent(share: float | None) -> str:
-    """``73.9 %``; a dash where there is nothing to report."""
-    return "–" if share is None else f"{100 * share:.1f} %"
-
-
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table; numbers stand to the right of their column, the first column to the left."""
     # A log file has no width to keep to.

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from snn_delays.cli import console
 from snn_delays.cli.command import entry
+from snn_delays.cli.console import print_table
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
@@ -19,6 +19,7 @@ from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
 from snn_delays.report import pictures
 from snn_delays.report import run as report
+from snn_delays.report.words import percent
 from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
@@ -90,9 +91,9 @@ def _print_scores(
         ]
         name = str(run.path) if alike else run.path.name
         about_it = [name, about["delays"], str(about["seed"])]
-        lines.append([*about_it, *map(console.percent, shares)])
+        lines.append([*about_it, *map(percent, shares)])
     heads = ["test rounded", "known", "unseen speakers"][: len(parts)]
-    console.print_table(
+    print_table(
         f"{metric}; rounded = integer delays, as exported",
         ["run", "delays", "seed", "validation", "test float", *heads],
         lines,

@@ -56,7 +56,7 @@ def explain(error: BaseException, config_name: str) -> str:
 
 
 def _of_launchers(error: BaseException) -> str | None:
-    """What those say that start jobs elsewhere; ``None`` of anything else."""
+    """The line for an error of a launcher, which starts jobs elsewhere; ``None`` for any other."""
     name, text = type(error).__name__, one_line(error)
     if name == "TerminatedWorkerError":
         return (
@@ -75,7 +75,7 @@ def _of_launchers(error: BaseException) -> str | None:
 
 
 def _no_such_choice(typed: str, options: list[str]) -> str:
-    """``group/option``, of which there is no file; perhaps not yet."""
+    """The line for ``group/option`` without a file, which a package may bring."""
     group, _, option = typed.rpartition("/")
     kind = "" if group.endswith("logging") else group.replace("hydra/", "-")
     packages = {one: f"hydra-{one.partition('_')[0]}{kind}" for one in _PLUGINS.get(group, ())}
@@ -89,9 +89,9 @@ def _no_such_choice(typed: str, options: list[str]) -> str:
 def _in_keys(line: str) -> str:
     """``fit: epochs must …`` as ``trainer.epochs must …``; other lines as they are.
 
-    A line begins with what was called. Of its words those that are names in the section of
-    ``conf/`` that it stands for become keys, if it is clear that they are meant: they have an
-    underscore, or stand before "must" or "=".
+    A line begins with the name of what was called, which has a section in ``conf/``. Words that
+    are settings of that section become keys where they are clearly meant: those with an underscore,
+    and those before "must" or "=".
     """
     called, colon, text = line.partition(": ")
     if not colon or called not in _sections():
@@ -108,7 +108,7 @@ def _in_keys(line: str) -> str:
 
 @cache
 def _sections() -> dict[str, tuple[str, set[str]]]:
-    """How keys begin, and go on, of what a section's ``_target_`` names and of what that makes."""
+    """By the name of what a section's ``_target_`` makes: how its keys begin, and what they are."""
     found: dict[str, tuple[str, set[str]]] = {}
     for (section, _), content in options().items():
         called = "fit" if section == "trainer" else content.get("_target_", "")

@@ -80,7 +80,7 @@ def _export(cfg: DictConfig) -> None:
     if cfg.verify == "nest":
         require_nest(deployment.table, for_nest)
     try:
-        # Nothing is in its place before all of it is proved.
+        # Files are moved into place only once all of them are verified.
         with folder.replacing(origin, force=cfg.force) as unproved:
             table = _write(deployment.table, unproved, formats, data)
             size = (unproved / "delays.h5").stat().st_size
@@ -93,7 +93,7 @@ def _export(cfg: DictConfig) -> None:
             if cfg.verify == "nest":
                 report["nest"] = _nest(table, for_nest)
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-            # A path that is no text is escaped: JSON's escapes are Python's.
+            # A path that is not valid text is escaped: JSON's escapes are Python's.
             write_atomically(unproved / "report.json", text.encode(errors="backslashreplace"))
             about: dict[str, Any] = {"folder": str(folder.path), "metric": data.task.metric}
             page = deployment_page(report, table, settings.chip, formats, **about)
@@ -125,7 +125,7 @@ def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData)
 
 
 def _settings(cfg: DictConfig) -> DeploySettings:
-    """What is typed for the deployed network; what would change nothing is refused."""
+    """The deployment settings as typed; one that would change nothing is refused."""
     for name, known in _CHOICES.items():
         choice(name, cfg[name], known)
     for name, least in (("calibration", 0), ("verify_samples", 1)):
@@ -167,7 +167,7 @@ def _formats(given: Any) -> list[str]:
 
 
 def _origin(run: RunFolder, checkpoint: str) -> dict[str, str]:
-    """Which run a table comes from, wherever its folder may have been moved."""
+    """The run that a table comes from, even if its folder has been moved."""
     digest = hashlib.sha256(run.config.read_bytes()).hexdigest()
     return {"run": str(run.path.resolve()), "config_sha256": digest, "checkpoint": checkpoint}
 

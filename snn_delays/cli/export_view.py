@@ -1,4 +1,4 @@
-"""The report of an export, as a person reads it."""
+"""The report of an export, in the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 from itertools import zip_longest
 from typing import Any
 
-from snn_delays.cli import console
+from snn_delays.cli.console import print_table
+from snn_delays.report.words import DASH, kilobytes, number, percent
 
 log = logging.getLogger("snn_delays")
 
@@ -16,31 +17,31 @@ def print_report(report: dict[str, Any]) -> None:
     stages, populations, projections = (
         report[name] for name in ("stages", "populations", "projections")
     )
-    changed = ["–", *(str(row["changed"]) for row in stages[1:])]
-    console.print_table(
+    changed = [DASH, *(str(row["changed"]) for row in stages[1:])]
+    print_table(
         f"test accuracy, {report['samples']} samples",
         ["network", "accuracy", "answers changed by this step", "synapses"],
         [
-            [row["name"], console.percent(row["accuracy"]), change, _number(row["synapses"])]
+            [row["name"], percent(row["accuracy"]), change, number(row["synapses"])]
             for row, change in zip(stages, changed, strict=True)
         ],
     )
-    console.print_table(
+    print_table(
         "populations; spikes per sample",
         ["population", "model", "neurons", "spikes"],
         [
-            [name, row["model"], _number(row["neurons"]), _number(row["spikes_per_sample"])]
+            [name, row["model"], number(row["neurons"]), number(row["spikes_per_sample"])]
             for name, row in populations.items()
         ],
     )
     numbers = ("synapses", "synaptic_operations_per_sample", "events_in_flight_max")
     sizes = ("ring_bytes", "history_bytes")
     columns = ["synapses", "operations", "events waiting, most", "delay ring", "spike history"]
-    console.print_table(
+    print_table(
         "projections; operations per sample",
         ["projection", *columns],
         [
-            [name, *(_number(row[key]) for key in numbers), *(_bytes(row[key]) for key in sizes)]
+            [name, *(number(row[key]) for key in numbers), *(kilobytes(row[key]) for key in sizes)]
             for name, row in projections.items()
         ],
     )
@@ -69,7 +70,7 @@ def print_chip(chip: dict[str, Any]) -> None:
     total = sum(chip["synapses"].values())
     if chip["rescaled_by"] != 1:
         said.append(f"delays times {chip['rescaled_by']:.3f}")
-    share = console.percent(chip["clipped_share"])
+    share = percent(chip["clipped_share"])
     said.append(f"{sum(chip['clipped'].values()):,} of {total:,} delays clipped ({share})")
     if joined := sum(chip["joined"].values()):
         said.append(f"{joined:,} synapses joined with another of their pair")
@@ -80,11 +81,3 @@ def print_chip(chip: dict[str, Any]) -> None:
         log.info(f"Not as on the chip: {'; '.join(chip['not_simulated'])}.")
     if chip["not_checked"]:
         log.info(f"Not checked, since no public source says: {', '.join(chip['not_checked'])}.")
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count} B"
-
-
-def _number(count: float | None) -> str:
-    return "–" if count is None else f"{count:,.0f}"

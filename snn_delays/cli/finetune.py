@@ -1,4 +1,4 @@
-"""``finetune=quantise``: a run that goes on from another, with weights and delays as deployed."""
+"""``finetune=quantise``: a run that continues another, with weights and delays as deployed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def begun_again(config: DictConfig, *, trust: bool) -> tuple[SpikeData, nn.Modul
 
 
 def _require_fit(chip: ChipProfile, data: SpikeData, net: nn.Module) -> None:
-    """Refuse a chip that no training of this network fits to."""
+    """Refuse a chip that no training can fit this network to."""
     graded, largest_count = input_range(data.test)
     if wrong := wrong_input(data.dt_ms, chip, largest_count, graded=graded):
         raise UsageError(f"finetune.chip: {chip.name} cannot take this data: {'; '.join(wrong)}.")

@@ -1,7 +1,7 @@
 """Finished runs as numbers, grouped by all of their settings but the seed.
 
-Of a run's folder only what is data is read: summary.json, config.yaml and what was typed. Nothing
-that these name is called, imported or looked up.
+Only data are read from a run's folder: summary.json, config.yaml and what was typed. Nothing that
+these name is called, imported or looked up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from snn_delays.cli.runs import identity, load_config
+from snn_delays.cli.settings import flat
 from snn_delays.cli.sweep import in_order, is_job, typed_in, why_failed
 from snn_delays.cli.trainings import elsewhere
 from snn_delays.errors import UsageError, one_line
@@ -57,7 +58,7 @@ def runs_below(folder: Path) -> list[Path]:
 
 
 def read_run(path: Path) -> Run:
-    """The run of a folder; one that has not ended, has failed or is damaged says so."""
+    """The run in a folder; its ``problem`` says if it has not ended, has failed or is damaged."""
     run = RunFolder(path)
     typed = {key: of for key, of in typed_in(path).items() if key != "seed" and not elsewhere(key)}
     typed = {key: of.partition("=")[2] for key, of in typed.items()}
@@ -65,7 +66,8 @@ def read_run(path: Path) -> Run:
         config = load_config(run, trust=True)  # trusted with nothing: only read
         content = OmegaConf.to_container(config, resolve=False)
         assert isinstance(content, dict)
-        about = _flat(identity({str(key): of for key, of in content.items()}))
+        about = flat(identity({str(key): of for key, of in content.items()}))
+        about = {key: _whole(of) for key, of in about.items()}
     except UsageError as error:
         return Run(path, {}, typed, problem=str(error))
     about.pop("seed", None)
@@ -100,7 +102,7 @@ def _result(run: RunFolder, about: dict[str, Any]) -> tuple[Result, tuple[str, i
 
 
 def _unfinished(run: RunFolder, epochs: Any) -> str:
-    """What there is of a run that has not ended, and how it ends."""
+    """How far an unfinished run has come, and how to finish it."""
     done = 0
     if run.metrics.is_file():
         done = max(0, len(run.metrics.read_text(encoding="utf-8").splitlines()) - 1)
@@ -112,7 +114,7 @@ def _unfinished(run: RunFolder, epochs: Any) -> str:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Runs of folders; one with settings and seed of one that came before says so."""
+    """The runs in folders; ``problem`` says if one repeats settings and seed of an earlier one."""
     found: list[Run] = []
     for path in paths:
         run = read_run(path)
@@ -179,7 +181,7 @@ def _same(one: Run, other: Run) -> bool:
 
 
 def _prepared(names: Sequence[str], groups: Sequence[Run]) -> list[str]:
-    """What differs in how the same recordings were made ready, a line each."""
+    """Differences in how the same recordings were preprocessed, one line each."""
     keys = sorted({key for one in groups for key in one.config if key.startswith("dataset.")})
     return [
         f"{key}: "
@@ -195,7 +197,7 @@ def _title(asked: tuple[str, int, str]) -> str:
 
 
 def _names(groups: Sequence[Run]) -> list[str]:
-    """What tells groups apart: settings that were typed for some, then those that still differ."""
+    """Names that tell groups apart: settings typed for some, then others that still differ."""
     typed = sorted({key for one in groups for key in one.typed})
     names = [_said(one, _differing(groups, typed)) for one in groups]
     for name in {name for name in names if names.count(name) > 1}:
@@ -209,7 +211,7 @@ def _names(groups: Sequence[Run]) -> list[str]:
 
 
 def _differing(groups: Sequence[Run], keys: Sequence[str]) -> list[str]:
-    """Keys of which not all groups have the same; the experiment, which says most, first."""
+    """Keys whose values differ between groups; the experiment, which says most, comes first."""
     if not groups[1:]:
         return [key for key in keys if key == "experiment"]
     found = [key for key in keys if len({str(_value(one, key)) for one in groups}) > 1]
@@ -226,15 +228,10 @@ def _said(run: Run, keys: Sequence[str]) -> str:
 
 
 def _value(run: Run, key: str) -> Any:
-    """A setting as it acted, else as it was typed."""
+    """A setting's value in the configuration, else as it was typed."""
     return run.config.get(key.lstrip("+"), run.typed.get(key))
 
 
-def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{before}{key}"
-        whole = isinstance(value, float) and value.is_integer()  # 10 and 10.0 are one setting
-        own = {name: int(value) if whole else value}
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else own
-    return flat
+def _whole(value: Any) -> Any:
+    """10 and 10.0 are one setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from snn_delays.cli.settings import config_file
 
-# Of every setting the lines above it, and what stands beside it.
+# Of every setting: the comments above it, and the one beside it.
 Comments = dict[str, tuple[list[str], str]]
 _HEADING = "== Configuration (override with key=value) ==\n"
 # A line of a setting: its indent, its name; its value, in which a quoted # begins no comment.
@@ -21,14 +21,14 @@ _SETTING = re.compile(r"""( *)([\w-]+):((?:"[^"]*"|'[^']*'|[^\s"']|\s(?!#))*)\s*
 
 
 def helped(arguments: list[str], show: Callable[[], None], config_name: str) -> None:
-    """``show()``, whose help, if ``arguments`` ask for it, is printed with comments."""
+    """``show()``; if ``arguments`` ask for help, it is printed with the comments of the files."""
     if not {"--help", "-h"} & set(arguments):
         return show()
     shown = io.StringIO()
     try:
         with redirect_stdout(shown):
             show()
-    except SystemExit:  # so Hydra ends when it has shown it
+    except SystemExit:  # how Hydra ends after showing help
         before, heading, settings = shown.getvalue().partition(_HEADING)
         comments: Comments = {}
         for group, option in HydraConfig.get().runtime.choices.items():
@@ -44,7 +44,7 @@ def helped(arguments: list[str], show: Callable[[], None], config_name: str) -> 
 
 
 def _comments(file_name: str, package: str) -> Comments:
-    """Those of a file, and before them those of the files of its group that it builds on."""
+    """The comments of a file, and before them those of the files that it builds on."""
     file = config_file(file_name)
     if file is None:
         return {}
@@ -60,7 +60,7 @@ def _comments(file_name: str, package: str) -> Comments:
     first = True
     for line, name, beside in _lines(text):
         if name:
-            if first and package:  # what a file says of itself as a whole
+            if first and package:  # what describes the whole file
                 found[package] = (above, "")
             if beside or (above and not first):
                 found[f"{package}.{name}" if package else name] = ([] if first else above, beside)

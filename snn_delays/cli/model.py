@@ -16,7 +16,6 @@ from inspect import signature
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, open_dict
@@ -24,9 +23,8 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.arguments import choice, shown
-from snn_delays.cli.settings import CONF, config_file, options, plain, typed
+from snn_delays.cli.settings import options, plain, typed
 from snn_delays.data import SpikeData
-from snn_delays.data.splits.interface import framed
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
 from snn_delays.layers.delay_layer import DelayLayer
@@ -38,8 +36,6 @@ from snn_delays.neurons import LeakyReadout
 from snn_delays.report.run import kind_of_delays
 
 log = logging.getLogger("snn_delays")
-# The time step that the settings in steps of conf/model, experiment and augmentation are made for.
-RECIPE_DT_MS = 10.0
 
 
 def delay_snn(
@@ -70,10 +66,8 @@ def delay_snn(
     recurrent_layers: list[bool] | None,
 ) -> DelaySNN:
     """The chain of ``conf/model/delays.yaml``."""
-    if delays not in ("learned", "fixed", "none"):
-        raise UsageError(f"model.delays must be learned, fixed or none, got {delays!r}.")
-    if weights not in ("learned", "fixed", "ternary"):
-        raise UsageError(f"model.weights must be learned, fixed or ternary, got {weights!r}.")
+    choice("model.delays", delays, ("learned", "fixed", "none"))
+    choice("model.weights", weights, ("learned", "fixed", "ternary"))
     if weights != "learned" and delays != "learned":
         raise UsageError(
             f"model.weights={weights} with model.delays={delays} leaves no synapse anything to "
@@ -174,9 +168,9 @@ def quantisation_aware(net: nn.Module, config: DictConfig) -> nn.Module:
 
 
 def keep_what_is_taken(config: DictConfig) -> None:
-    """Of a new run, drop what ``conf/`` sets for others than the network and schedule chosen.
+    """Drop from a new run what ``conf/`` sets for other networks and schedules than those chosen.
 
-    What was typed, or stands in a file of one's own, stays, to be refused.
+    What was typed, or comes from a file of one's own, stays, and is refused.
     """
     known = options()
     known_schedules = [given for (group, _), given in known.items() if group == "schedule"]
@@ -207,7 +201,7 @@ def _leave_out(config: DictConfig, name: str, make: Any, ours: set[str]) -> None
 
 
 def described(net: nn.Module, dt_ms: float) -> str:
-    """A network in a line."""
+    """A network in one line."""
     name = type(net).__name__
     if isinstance(net, DelaySNN):
         name = f"{' – '.join(map(str, net.sizes))} neurons"
@@ -217,55 +211,8 @@ def described(net: nn.Module, dt_ms: float) -> str:
     return f"{name}, {parameters:,} parameters, {delays if longest else 'no delays'}"
 
 
-def warn_of_other_steps(cfg: DictConfig, dt_ms: float) -> None:
-    """Of settings in steps that are the recipe's, where a step is not: they mean other times."""
-    recipe = config_file(f"experiment/{HydraConfig.get().runtime.choices.get('experiment')}")
-    own_recipe = recipe is not None and not recipe.is_relative_to(CONF)
-    in_steps = cfg.dataset._target_ == "snn_delays.data.load_synthetic"  # its patterns are, too
-    recipe_dt_ms = _recipe().get("dataset", {}).get("dt_ms", RECIPE_DT_MS)
-    if dt_ms == recipe_dt_ms or own_recipe or in_steps:
-        return
-    delays = cfg.model.get("delays") != "none" and cfg.model.get("max_delay")
-    kept = {
-        "model.max_delay": delays or 0,
-        "augmentation.time_jitter": cfg.augmentation.get("time_jitter"),
-        "augmentation.time_mask": cfg.augmentation.get("time_mask"),
-    }
-    same, given = [], typed()
-    for key, value in kept.items():
-        if value and key not in given:
-            other = value * recipe_dt_ms / dt_ms
-            same.append(f"{key}={round(other) if isinstance(value, int) else other:g}")
-    if same:
-        log.warning(
-            f"Steps of {dt_ms:g} ms, where the recipe has {recipe_dt_ms:g}: what is counted in "
-            f"steps lasts {dt_ms / recipe_dt_ms:g} times as long. For the same times give "
-            f"{' '.join(same)}."
-        )
-
-
-def warn_of_other_data(data: SpikeData) -> None:
-    """Of a recipe that was made for another data set than the one that was chosen with it."""
-    choices = HydraConfig.get().runtime.choices
-    defaults = [one for one in _recipe().get("defaults", []) if isinstance(one, dict)]
-    made_for = [name for one in defaults for key, name in one.items() if key == "override /dataset"]
-    if made_for and choices["dataset"] != made_for[0]:
-        log.warning(
-            f"experiment={choices['experiment']} is a recipe for dataset={made_for[0]}, got "
-            f"dataset={choices['dataset']} ({framed(data.frame)}, {data.n_classes} classes, "
-            f"steps of {data.dt_ms:g} ms): what is published of it says nothing about this run."
-        )
-
-
-def _recipe() -> dict[str, Any]:
-    """What the chosen recipe of ``conf/`` itself says, without what it builds on."""
-    return options().get(
-        ("experiment", str(HydraConfig.get().runtime.choices.get("experiment"))), {}
-    )
-
-
 def _named(section: DictConfig, name: str) -> Any:
-    """What a section's ``_target_`` names; also if it lies in the folder where one stands."""
+    """What a section's ``_target_`` names, which may lie in the current folder."""
     target = section.get("_target_")
     if os.getcwd() not in sys.path:  # an installed command looks beside itself only
         sys.path.append(os.getcwd())

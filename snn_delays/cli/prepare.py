@@ -60,7 +60,7 @@ prepare = entry(_prepare)
 
 
 def _fetch(loader: str, root: Any, base_url: str | None) -> None:
-    """Get what is missing; a data set that makes its own files needs nothing."""
+    """Download what is missing; a data set that makes its own files needs nothing."""
     if loader in _HEIDELBERG:
         fetch_official(root, _HEIDELBERG[loader], base_url)
     elif loader == "load_gsc":
@@ -144,7 +144,7 @@ def _print_report(name: str, report: Report) -> None:
 
 
 def _tell_silence(train: FileReport, pool: int | None) -> None:
-    """Warn of inputs that would never be anything but 0 in training."""
+    """Warn of inputs that would be 0 throughout training."""
     if train.error:
         return
     pool = Grid(1.0, usual_pool(train.n_units) if pool is None else pool).pool

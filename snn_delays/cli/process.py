@@ -18,7 +18,7 @@ from snn_delays.terminal import print_anywhere
 
 
 def prepare_process() -> None:
-    """What training needs of its process: any letters, memory that is kept, its own cores."""
+    """Set a process up for training: it prints any letter, keeps its memory and its own cores."""
     print_anywhere()
     prepare_cpu()
     _keep_to_given_cores()
@@ -26,8 +26,8 @@ def prepare_process() -> None:
 
 
 def _keep_to_given_cores() -> None:
-    """As many threads as SLURM gives a task cores, which it need not bind it to; OMP_NUM_THREADS
-    decides over it. Compiled loops take as many as torch."""
+    """Take as many threads as SLURM gives a task cores, to which it may not bind it, unless
+    OMP_NUM_THREADS says otherwise. Compiled loops take as many as torch."""
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if given.isdecimal() and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(int(given), cores()))
@@ -35,9 +35,9 @@ def _keep_to_given_cores() -> None:
 
 @contextmanager
 def lines_of(job: str) -> Iterator[None]:
-    """What is printed or logged bears the job's name, in whole lines: others print there as well.
+    """Begin all that is printed or logged with the job's name, in whole lines: others print, too.
 
-    No live bar is drawn, since for what is drawn this is no terminal.
+    No live bar is drawn, since such a stream is no terminal.
     """
     with ExitStack() as undo:
         for name in ("stdout", "stderr"):

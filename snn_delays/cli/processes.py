@@ -6,7 +6,6 @@ torchrun and SLURM's srun start them as well, on several machines; then nothing 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,26 +14,26 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Queue
+from typing import Any
 
 from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
+from snn_delays.cli.child import ERROR, killed_by, start_training
 from snn_delays.cli.sweep import in_sweep
 from snn_delays.errors import UsageError
 from snn_delays.loop import cores
 from snn_delays.ranks import started
-from snn_delays.stopping import ASKING, STOPPING
+from snn_delays.stopping import ASKING, STOPPING, listening
 
-_PROGRAM = "from snn_delays.cli.commands import train; train()"
-_ERROR = "snn-delays-train: error: "
 _LAST_WORDS_S = 20.0  # for the others to end by themselves
 
 
 def to_start(cfg: DictConfig) -> int:
-    """How many processes are to be started; 1: none beside this one.
+    """How many processes to start; 1 means none beside this one.
 
     Raises:
-        UsageError: as many of each of several runs (-m).
+        UsageError: several processes for each of several runs (-m).
     """
     devices = whole_number("trainer.devices", cfg.trainer.get("devices", 1), 1)
     nodes = whole_number("trainer.num_nodes", cfg.trainer.get("num_nodes", 1), 1)
@@ -53,20 +52,17 @@ def run_processes(count: int) -> None:
     """Run this very command ``count`` times, as one training; the first one's lines are shown.
 
     Raises:
-        SystemExit: one has failed, with its exit code; it has been told why, and the others were
-            ended.
+        SystemExit: a process has failed, with its exit code. The reason has been printed, and the
+            others were ended.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "NODE_RANK": 0}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    threads = os.environ.get("OMP_NUM_THREADS", max(1, cores() // count))
-    environment = {key: of for key, of in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    environment |= {key: str(of) for key, of in {**common, "OMP_NUM_THREADS": threads}.items()}
-    command = [sys.executable, "-c", _PROGRAM, *sys.argv[1:]]
+    common |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, cores() // count))}
     ended: Queue[_One] = Queue()
-    every = [_One(command, environment, rank, ended) for rank in range(count)]
+    every = [_One(common, rank, ended) for rank in range(count)]
     code, patience = 0, 0.0
     try:
         with _passing_on(every) as signals:
@@ -89,7 +85,7 @@ def _passing_on(every: list[_One]) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM reach each process once, which ends as a single one would.
 
     Yields:
-        the signals that have come.
+        the signals that have come so far.
     """
     come: list[int] = []
 
@@ -98,29 +94,21 @@ def _passing_on(every: list[_One]) -> Iterator[list[int]]:
         for one in every:
             one.process.send_signal(number)
 
-    before = {one: signal.signal(one, pass_on) for one in (*STOPPING, ASKING)}
-    try:
+    with listening(pass_on, (*STOPPING, ASKING)):
         yield come
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 class _One:
     """A process, followed by a thread that notes in which order they end."""
 
-    def __init__(
-        self, command: list[str], environment: dict[str, str], rank: int, ended: Queue[_One]
-    ) -> None:
+    def __init__(self, common: dict[str, Any], rank: int, ended: Queue[_One]) -> None:
         self.rank, self.code = rank, 0
         self.said: deque[str] = deque(maxlen=30)
-        self.process = subprocess.Popen(
-            command,
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        own = {**common, "RANK": rank, "LOCAL_RANK": rank}
+        self.process = start_training(
+            sys.argv[1:],
+            {key: str(of) for key, of in own.items()},
             stdout=None if rank == 0 else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
             start_new_session=True,  # a terminal's Ctrl-C comes from the command alone
         )
         self.thread = threading.Thread(target=self._follow, args=(ended,), daemon=True)
@@ -129,8 +117,8 @@ class _One:
     def _follow(self, ended: Queue[_One]) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            # Whose error it was that ended all is known later.
-            if self.rank == 0 and not line.startswith(_ERROR):
+            # Only later is it known whose error ended them all.
+            if self.rank == 0 and not line.startswith(ERROR):
                 sys.stderr.write(line)
             else:
                 self.said.append(line)
@@ -140,13 +128,12 @@ class _One:
     def tell(self) -> None:
         """Say why it has failed: in its one line, if it had one, else all that it said last."""
         name = f"process {self.rank} of the training: " if self.rank else ""
-        if errors := [line for line in self.said if line.startswith(_ERROR)]:
-            sys.stderr.write(f"{_ERROR}{name}{errors[-1].removeprefix(_ERROR)}")
+        if errors := [line for line in self.said if line.startswith(ERROR)]:
+            sys.stderr.write(f"{ERROR}{name}{errors[-1].removeprefix(ERROR)}")
             return
         sys.stderr.writelines(f"{name}{line}" for line in self.said)
         if self.code < 0:
-            how = f"ended by {signal.Signals(-self.code).name}: was there memory enough?"
-            print(f"{_ERROR}{name}{how}", file=sys.stderr)
+            print(f"{ERROR}{name}{killed_by(self.code)}", file=sys.stderr)
 
     def end(self, patience: float) -> None:
         """End it, if it does not within so many seconds."""

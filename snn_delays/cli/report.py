@@ -1,4 +1,4 @@
-"""``snn-delays-report``: a run as one page, with which training ends too; or several compared."""
+"""``snn-delays-report``: a run as one page, which training writes, too; or several compared."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from snn_delays.cli.command import entry
 from snn_delays.cli.finetune import begun_again
 from snn_delays.cli.finished import grouped, read_runs
 from snn_delays.cli.model import build_network, described
-from snn_delays.cli.runs import find_runs, input_range, load_run
-from snn_delays.cli.settings import path_of, plain
+from snn_delays.cli.runs import OF_A_CALL, find_runs, input_range, load_run
+from snn_delays.cli.settings import flat, path_of, plain
 from snn_delays.cli.sweep import typed_in
 from snn_delays.data import SpikeData
 from snn_delays.delay_history import Count, read_history
@@ -30,7 +30,6 @@ from snn_delays.run_folder import RunFolder
 
 log = logging.getLogger("snn_delays")
 _PAGE, _COMPARISON = "report.html", "comparison.html"
-_OF_A_CALL = ("run", "resume", "trust")  # no settings of the run
 
 
 def _report(cfg: DictConfig) -> None:
@@ -138,7 +137,9 @@ def _trained(
         epoch=summary["best_epoch"] if checkpoint == "best" else len(rows),
         rows=rows,
         summary=summary,
-        settings=_flat({key: of for key, of in plain(config).items() if key not in _OF_A_CALL}),
+        settings=[
+            (key, str(of)) for key, of in flat(plain(config)).items() if key not in OF_A_CALL
+        ],
         commands=_commands(run, config, checkpoint),
         described=described(net, data.dt_ms),
         histograms=run.delays,
@@ -150,7 +151,7 @@ def _trained(
 
 
 def _commands(run: RunFolder, config: DictConfig, checkpoint: str) -> list[tuple[str, str]]:
-    """What to type next, and to train the same once more."""
+    """Commands to type next, and the one that repeats the training."""
     typed = list(typed_in(run.path).values())
     where = f"run={run.path}"
     which = [] if checkpoint == "best" else [f"checkpoint={checkpoint}"]
@@ -169,11 +170,3 @@ def _commands(run: RunFolder, config: DictConfig, checkpoint: str) -> list[tuple
         ),
         (shlex.join(["snn-delays-report", where, *which]), "Write this page anew"),
     ]
-
-
-def _flat(content: Any, before: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, value in content.items():
-        name = f"{before}{key}"
-        found += _flat(value, f"{name}.") if isinstance(value, dict) else [(name, str(value))]
-    return found

@@ -14,8 +14,7 @@ from snn_delays.terminal import ERRORS
 
 @contextmanager
 def run_log() -> Iterator[Callable[[RunFolder], None]]:
-    """Keeps a train.log of all that is logged, once told of which run; of a mistake none."""
-
+    """Keep all that is logged in a run's train.log, once the run is known to have no mistake."""
     root = logging.getLogger()
     held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
     files: list[logging.Handler] = []

@@ -15,19 +15,22 @@ from torch import nn
 from yaml import YAMLError
 
 from snn_delays.cli.model import build_network, instantiate
-from snn_delays.cli.settings import one_of, options
+from snn_delays.cli.settings import options
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
+from snn_delays.report.words import either
 from snn_delays.run_folder import RunFolder
 
 # What every run's configuration has had from the beginning.
 _OF_DATA = ("dataset._target_",)
 _OF_NETWORK = ("model._target_", "trainer.epochs", "trainer.batch_size")
+# Settings of a call, not of the run.
+OF_A_CALL = ("run", "resume", "trust")
 # Settings that may be typed with resume=true.
 AT_RESUME = ("on_nan", "checkpoint_minutes")
-# Settings of where a run happens, and how it is watched: it may go on otherwise.
+# Settings of where a run happens and how it is watched; they may change when it goes on.
 ELSEWHERE = {
     "dataset": ("root", "cache", "download", "base_url"),
     "trainer": ("accelerator", "devices", "num_nodes", *AT_RESUME),
@@ -39,7 +42,7 @@ log = logging.getLogger("snn_delays")
 def find_runs(typed: Any, checkpoint: str) -> list[RunFolder]:
     """The runs that ``run=`` names: a run, a folder of runs (a sweep), a pattern, a list of these.
 
-    What a folder or a pattern holds without that checkpoint is left out, and said so.
+    Runs in a folder or a pattern that lack that checkpoint are left out, with a warning.
     """
     require_checkpoint(checkpoint)
     found: list[RunFolder] = []
@@ -82,7 +85,7 @@ def runs_inside(folder: Path) -> list[Path]:
 
 
 def _has(run: RunFolder, checkpoint: str) -> bool:
-    """Whether a run got as far as a checkpoint; a line says if not."""
+    """Whether a run has a checkpoint; a warning says why not."""
     there = run.checkpoint(checkpoint).is_file()
     if not there:
         why = why_failed(run.path) or f"no {checkpoint}.ckpt"
@@ -123,7 +126,7 @@ def load_run(
 
 
 def existing_folder(root: str) -> str:
-    """Where data are said to lie now; the built-in task would be made anew anywhere."""
+    """The folder that data have moved to; it must exist, else the built-in task is made anew."""
     path = Path(str(root)).expanduser()
     if not path.is_dir():
         raise UsageError(f"root={root}: no such folder. Give the one that holds the run's data.")
@@ -134,8 +137,8 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
     """A run's configuration.
 
     Args:
-        trust: whether it may name what is to be called or looked up. A run of one's own data set
-            needs that; for one that was downloaded it means to run its maker's code.
+        trust: whether it may name what is to be called or looked up. A run on one's own data set
+            needs that; with a run from elsewhere it runs its maker's code.
         network: whether its network is needed, or its data alone.
     """
     if not run.config.is_file():
@@ -167,7 +170,7 @@ def load_config(run: RunFolder, *, trust: bool = False, network: bool = True) ->
 
 
 def identity(saved: dict[str, Any]) -> dict[str, Any]:
-    """What a run goes on with or not at all: its configuration, but for where that happens."""
+    """What must be the same for a run to go on: its configuration, but for where that happens."""
     return {
         name: {key: of for key, of in section.items() if key not in ELSEWHERE.get(name, ())}
         if isinstance(section, dict)
@@ -177,7 +180,7 @@ def identity(saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_data(config: DictConfig, file: Path) -> None:
-    """Refuse a run's configuration that says more than what ``conf/`` has for a run to say.
+    """Refuse a run's configuration that names anything to call but what ``conf/`` offers.
 
     Hydra calls whatever ``_target_`` names, at any depth; OmegaConf looks up what ``${…}`` names,
     in the environment for one. Here nothing is imported, called or looked up.
@@ -190,7 +193,7 @@ def require_data(config: DictConfig, file: Path) -> None:
         ]
         if value in choices:
             continue
-        expected = f"expected {one_of(choices)}" if choices else "a run of ours has no such thing"
+        expected = f"expected {either(choices)}" if choices else "a run of ours has no such thing"
         raise UsageError(
             f"{file} could run any code: {'.'.join(place)} is "
             f"{shorten(repr(value), 120, placeholder=' …')}; {expected}. Give trust=true if you "
@@ -206,7 +209,7 @@ def require_no_lookup(config: Any) -> None:
 
 
 def _calls(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Place and value of all that Hydra or OmegaConf would do something about."""
+    """Place and value of all that Hydra would call or OmegaConf look up."""
     called = place and place[-1].startswith("_")  # _target_, _args_, _partial_, …
     if called or (isinstance(node, str) and "${" in node):
         yield place, node
@@ -216,7 +219,7 @@ def _calls(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def _holds(content: Any, key: str) -> bool:
-    """Whether what a file held, whatever that was, has ``section.name``."""
+    """Whether the content of a file, whatever it is, has ``section.name``."""
     for name in key.split("."):
         if not isinstance(content, dict) or name not in content:
             return False
@@ -225,8 +228,8 @@ def _holds(content: Any, key: str) -> bool:
 
 
 def dataset_root(dataset: DictConfig) -> None:
-    """Make the folder of the data one that holds wherever the run is read; a data set that needs
-    none has no ``root``."""
+    """Make the folder of the data absolute, so that the run can be read from anywhere; a data set
+    that needs none has no ``root``."""
     if "root" not in dataset:
         return
     if not isinstance(dataset.root, str):

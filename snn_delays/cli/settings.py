@@ -1,8 +1,8 @@
-"""The settings that a command has: where they are written, which there are, what they may be."""
+"""The settings of a command: where they are written, which there are, what values they take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from snn_delays.errors import UsageError, one_line
+from snn_delays.report.words import either
 
 # The wheel carries conf/ inside the package; in a checkout it stands beside it.
 _PACKAGE = Path(__file__).parents[1]
@@ -19,7 +20,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 
 class Setting(NamedTuple):
-    """What a command's files say of one setting."""
+    """What a command's files say about one setting."""
 
     default: Any
     # The choices that bring it; none of one that the command always has.
@@ -27,7 +28,7 @@ class Setting(NamedTuple):
 
 
 def config_folders() -> list[Path]:
-    """Where settings are read from, ours before those of --config-dir; the first to have one."""
+    """Folders that settings are read from, ours before --config-dir; the first with a file wins."""
     sources = HydraConfig.get().runtime.config_sources
     return [Path(source.path) for source in sources if source.schema == "file"]
 
@@ -39,14 +40,14 @@ def config_file(name: str) -> Path | None:
 
 
 def recipes() -> set[str]:
-    """Names of all experiments there are, of one's own, too."""
+    """Names of all experiments, one's own included."""
     files = (file for folder in config_folders() for file in folder.glob("experiment/*.yaml"))
     return {file.stem for file in files}
 
 
 @cache
 def options() -> dict[tuple[str, str], dict[str, Any]]:
-    """By group and name, what ``conf/`` offers to choose from."""
+    """The choices that ``conf/`` offers, by group and name."""
     files = sorted(CONF.glob("*/*.yaml"))
     return {(file.parent.name, file.stem): _content(OmegaConf.load(file)) for file in files}
 
@@ -56,6 +57,15 @@ def plain(section: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(section, resolve=True)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
+
+
+def flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Every single setting under its whole name, such as ``model.max_delay``."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{before}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def typed() -> dict[str, str]:
@@ -72,7 +82,7 @@ def path_of(cfg: DictConfig, key: str) -> Path:
 
 
 def require_known(cfg: DictConfig, config_name: str) -> None:
-    """Refuse what ``+key=value`` or a file of one's own has added, and what nothing would read.
+    """Refuse settings that nothing reads, such as ``+key=value`` or a file of one's own may add.
 
     A section with a ``_target_`` is left to what that names, which takes its own settings alone.
     A switch must be true or false: Python takes any text for true.
@@ -108,10 +118,10 @@ def unknown_key(key: str, error: BaseException | None, config_name: str) -> str:
     known, last = _known(config_name), key.rpartition(".")[2]
     if key in known and (choices := known[key].choices):
         own = f" With run=DIR give {last}=…." if last in known and not known[last].choices else ""
-        return f"{key} is a setting of {one_of(choices)}; add that to the command.{own}"
+        return f"{key} is a setting of {either(choices)}; add that to the command.{own}"
     meant = _meant(key, config_name)
     return f"no such setting: {key}; " + (
-        f"did you mean {one_of(meant)}?" if meant else "--help lists them all."
+        f"did you mean {either(meant)}?" if meant else "--help lists them all."
     )
 
 
@@ -183,7 +193,7 @@ def _groups(config_name: str) -> dict[str, str | None]:
 
 
 def _content(config: Any) -> dict[str, Any]:
-    """Names and values, as they stand there."""
+    """Names and values, as they are written."""
     found = OmegaConf.to_container(config, resolve=False)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
@@ -191,9 +201,4 @@ def _content(config: Any) -> dict[str, Any]:
 
 def no_such_choice(group: str, option: str, options: Iterable[str]) -> str:
     """One line for ``group=option``."""
-    return f"no such {group}: {option}; choose {one_of(sorted(options))}."
-
-
-def one_of(words: Sequence[str]) -> str:
-    """``a, b or c``."""
-    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return f"no such {group}: {option}; choose {either(sorted(options))}."

@@ -11,12 +11,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
-from snn_delays.cli import console
 from snn_delays.cli.command import entry
+from snn_delays.cli.console import print_table
 from snn_delays.cli.runs import existing_folder, load_config, load_data
 from snn_delays.cli.settings import path_of
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
+from snn_delays.report.words import percent
 from snn_delays.run_folder import RunFolder
 from snn_delays.table.hdf5 import read_table
 from snn_delays.table.simulator.activity import input_events
@@ -120,10 +121,10 @@ def _print(path: Path, table: DelayTable, total: Counter[str], n: int) -> None:
     right, steps, seconds = (total.pop(name) for name in ("right", "steps", "seconds"))
     rows = [
         ["samples", f"{n:,}"],
-        ["accuracy", console.percent(right / n)],
+        ["accuracy", percent(right / n)],
         *([title, f"{count / n:,.0f}"] for title, count in total.items()),
         ["steps per sample, with the tail", f"{steps / n:.1f}"],
         ["time per sample, one core", f"{1000 * seconds / n:.3f} ms"],
         ["× real time", f"{steps * table.dt_ms / 1000 / seconds:,.0f}"],
     ]
-    console.print_table(f"{path} on the test set", ["", "in the simulator"], rows)
+    print_table(f"{path} on the test set", ["", "in the simulator"], rows)

@@ -143,7 +143,7 @@ def run_job(task: Callable[[], Any], explain: Callable[[BaseException], str]) ->
 def failures(error: BaseException) -> str | None:
     """Print what failed in the sweep that ``error`` has ended; one line that says so.
 
-    ``None`` if it was no job that failed.
+    ``None`` if no job has failed.
     """
     cause, begun = cause_of(error, JobFailed), Sweeps.folder
     Sweeps.folder = None
@@ -173,7 +173,7 @@ def is_job(folder: Path) -> bool:
 
 
 def why_failed(job: Path) -> str | None:
-    """One line; ``None`` for a job that has not failed."""
+    """Why it failed, in one line; ``None`` for a job that has not."""
     path = job / _ERROR
     return path.read_text(encoding="utf-8") if path.is_file() else None
 

@@ -6,7 +6,6 @@ A run that is finished is left as it is, one that was interrupted goes on.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -15,19 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_delays.cli.runs import ELSEWHERE
+from snn_delays.cli.child import ERROR, killed_by, start_training
+from snn_delays.cli.runs import ELSEWHERE, OF_A_CALL
 from snn_delays.cli.sweep import forget_failure, keep_failure, keep_typed, typed_in
 from snn_delays.errors import UsageError
 from snn_delays.run_folder import RunFolder
-from snn_delays.stopping import ASKING, EXIT_CODE, Stopped
+from snn_delays.stopping import ASKING, EXIT_CODE, STOPPING, Stopped, listening
 
 log = logging.getLogger("snn_delays")
-_PROGRAM = "from snn_delays.cli.commands import train; train()"
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run to be: its folder, and what is typed for it beside that."""
+    """A run to train: its folder, and what else is typed for it."""
 
     path: Path
     settings: tuple[str, ...]
@@ -64,7 +63,7 @@ class Training:
 
 
 def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
-    """Run what is not finished; a failure is written down in the run's folder, and told.
+    """Run what is not finished; a failure is kept in the run's folder, and logged.
 
     Args:
         flags: for Hydra, such as ``--config-dir=DIR``.
@@ -100,15 +99,8 @@ def _run(arguments: Sequence[str]) -> str | None:
     Raises:
         Stopped: a signal has stopped it.
     """
-    environment = {key: of for key, of in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    command = [sys.executable, "-c", _PROGRAM, *arguments]
     last = ""
-    with (
-        _passing_on() as (running, signals),
-        subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
-        ) as process,
-    ):
+    with _passing_on() as (running, signals), start_training(arguments) as process:
         running.append(process)
         if signals:  # before there was a training to pass it on to
             process.send_signal(ASKING)
@@ -126,9 +118,9 @@ def _run(arguments: Sequence[str]) -> str | None:
         raise Stopped(signals[0] if signals else "the end of a training")
     if code == 0:
         return None
-    error = last.removeprefix("snn-delays-train: error: ")
+    error = last.removeprefix(ERROR)
     if code < 0:
-        return f"ended by {signal.Signals(-code).name}: was there memory enough? {error}".rstrip()
+        return f"{killed_by(code)} {error}".rstrip()
     return error or f"ended with exit code {code}"
 
 
@@ -142,17 +134,13 @@ def _passing_on() -> Iterator[tuple[list[subprocess.Popen[str]], list[str]]]:
     running: list[subprocess.Popen[str]] = []
     signals: list[str] = []
 
-    def take(number: int, frame: object) -> None:
+    def take(number: int, _: object) -> None:
         for process in running:
             process.send_signal(signal.SIGKILL if signals else ASKING)
         signals.append(signal.Signals(number).name)
 
-    before = {one: signal.signal(one, take) for one in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with listening(take, STOPPING):
         yield running, signals
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _by_key(settings: Sequence[str]) -> dict[str, str]:
@@ -160,12 +148,11 @@ def _by_key(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _kept(typed: dict[str, str]) -> dict[str, str]:
-    """What makes a run what it is, of what was typed."""
+    """Those settings that make a run what it is."""
     return {key: of for key, of in typed.items() if not elsewhere(key)}
 
 
 def elsewhere(key: str) -> bool:
     """Whether a setting says where a run happens, not what it is."""
     section, _, name = key.lstrip("+").rpartition(".")
-    own = ("run", "resume", "trust")
-    return name in (ELSEWHERE.get(section, ()) if section else own)
+    return name in (ELSEWHERE.get(section, ()) if section else OF_A_CALL)

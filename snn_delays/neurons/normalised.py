@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snn_delays.eager import readable
 from snn_delays.neurons.swept import Tell
 from snn_delays.ops.normalised import Norm
+from snn_delays.state import steps_as
 
 
 class Counting:
@@ -56,11 +57,15 @@ def passed(norm: nn.Module, node: nn.Module, dropout: nn.Module, x: Tensor) -> T
 def _settings(norm: nn.Module, node: nn.Module, x: Tensor) -> Norm | None:
     """What the normalisation does; None where it and the neurons run one after the other."""
     covers: Any = getattr(node, "covers", None)
-    if covers is None or type(norm) is not layer.BatchNorm1d or not readable(x):
+    if covers is None or type(norm) is not layer.BatchNorm1d or "forward" in vars(norm):
+        return None
+    if not readable(x):
         return None
     constants = norm.weight, norm.bias, norm.running_mean, norm.running_var
     if norm.step_mode != "m" or norm.momentum is None or any(one is None for one in constants):
         return None  # no constants, or an average of all
+    if norm.training and not norm.track_running_stats:
+        return None  # statistics that rest
     found = Norm(*constants, norm.training, norm.momentum, norm.eps)  # pyright: ignore[reportArgumentType]
     hooks = node._forward_hooks.values()
     seen = _hooked(norm) or _hooked(node, [one for one in hooks if isinstance(one, Counting)])
@@ -69,9 +74,9 @@ def _settings(norm: nn.Module, node: nn.Module, x: Tensor) -> Norm | None:
 
 def _mask(dropout: nn.Module, x: Tensor) -> Tensor | None:
     """What the dropout makes of a spike of each neuron; None where it has to run itself."""
-    if type(dropout) is not layer.Dropout or dropout.step_mode != "m" or _hooked(dropout):
+    if type(dropout) is not layer.Dropout or dropout.step_mode != "m" or not dropout.training:
         return None
-    if not dropout.training:
+    if _hooked(dropout) or not steps_as(dropout, layer.Dropout):
         return None
     if dropout.mask is None:
         dropout.mask = dropout.create_mask(x[0])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.eager import for_loops
@@ -56,7 +57,7 @@ class Loops:
     def on(self, device: str) -> bool:
         """Whether there are any on this type of device."""
         if device == "cuda" and not TRITON:
-            _say_slow()
+            _say_no_triton()
         return device in self.callers
 
     def take(self, *tensors: Tensor) -> bool:
@@ -91,13 +92,18 @@ def kernels(module: str) -> Caller:
 
 
 @functools.cache
-def _say_slow() -> None:
+def _say_no_triton() -> None:
     """Once in a process."""
     _log.warning(
         "triton is not installed: on the GPU neurons run step by step, many times slower. It comes "
         "with PyTorch's CUDA packages for Linux; install them again: pip install --force-reinstall "
         "torch"
     )
+
+
+def to_array(x: Tensor) -> NDArray[Any]:
+    """x as loops take it: its numbers one after the other, and no graph."""
+    return x.detach().contiguous().numpy()
 
 
 def use_torch_threads() -> None:

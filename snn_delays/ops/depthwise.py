@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch
 
 depthwise_cpu = loops("depthwise_cpu")  # None: the dense kernel serves.
@@ -166,7 +165,7 @@ class _Taps(torch.autograd.Function):
             slices = depthwise_cpu.slices(*x.shape[:2])
             sums = values.new_empty(slices, *values.shape)
             use_torch_threads()
-            depthwise_cpu.correlate(sums.numpy(), *map(_array, (grad, x, down, right)))
+            depthwise_cpu.correlate(sums.numpy(), *map(to_array, (grad, x, down, right)))
             gc = _whole(sums.sum(0), coefficients.shape)
         gb = grad.sum((0, 2, 3)) if of_bias else None
         return gx, gc, gb, *[None] * 4
@@ -174,11 +173,7 @@ class _Taps(torch.autograd.Function):
 
 def _accumulate(out: Tensor, *inputs: Tensor) -> None:
     use_torch_threads()
-    depthwise_cpu.accumulate(out.numpy(), *map(_array, inputs))
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.detach().contiguous().numpy()
+    depthwise_cpu.accumulate(out.numpy(), *map(to_array, inputs))
 
 
 def _ordered(x: Tensor, y: Tensor) -> Tensor:

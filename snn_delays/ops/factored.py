@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from snn_delays.eager import for_loops, readable
 from snn_delays.interpolation import at_least_single, interpolate, interpolate_window
 from snn_delays.ops import dense, taps
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch
 
 factored_cpu = loops("factored_cpu")  # None: grouped convolutions serve.
@@ -230,7 +230,7 @@ class _Filtered(torch.autograd.Function):
             parts, shift = _back(spread, first)
             sums = torch.zeros_like(parts)
             use_torch_threads()
-            flows = [_array(one) for one in (sums, grad, x, shift)]
+            flows = [to_array(one) for one in (sums, grad, x, shift)]
             factored_cpu.correlated(*flows, ctx.max_delay)
             gspread = sums.flatten(-2)[..., : spread.shape[-1]].flip(-1)
         return gx, gspread, None, None, None
@@ -244,8 +244,4 @@ def _back(spread: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
 
 def _filter(out: Tensor, x: Tensor, shift: Tensor, parts: Tensor, max_delay: int) -> None:
     use_torch_threads()
-    factored_cpu.filtered(*(_array(one) for one in (out, x, shift, parts)), max_delay)
-
-
-def _array(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
+    factored_cpu.filtered(*(to_array(one) for one in (out, x, shift, parts)), max_delay)

@@ -18,6 +18,7 @@ from snn_delays.ops.vectors import (
     TILE,
     add_five_taps,
     add_one_tap,
+    aligned,
     load_apart,
     load_tile,
     store,
@@ -137,9 +138,8 @@ def _tasks(channels, batch):
 
 @loop
 def _empty_rows(steps, like):
-    """Silent rows of a block. A vector that crosses cache lines costs two: begin where one does."""
-    rows = np.zeros((BLOCK * steps + 1) * LANES, like.dtype)
-    return rows[-(rows.ctypes.data // rows.itemsize) % LANES :]
+    """Silent rows of a block."""
+    return aligned(np.zeros((BLOCK * steps + 1) * LANES, like.dtype))
 
 
 @loop

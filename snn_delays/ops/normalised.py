@@ -81,6 +81,7 @@ def sweep(
         x ``[T, N, C]``, v and drop ``[N, C]`` → ``[T, N, C]``, ``[N, C]`` and ``[T, N]``, which is
         ``[0, N]`` if nothing is counted.
     """
+    x, v = x.contiguous(), v.contiguous()  # here, where gradients of gradients see it
     drop = torch.ones_like(x[0]) if drop is None else drop.detach().contiguous()
     inputs = x, v, norm.weight, norm.bias
     kept = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
@@ -102,8 +103,6 @@ class _Sweep(torch.autograd.Function):
         kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, var = norm.mean.clone(), norm.var.clone()
-        as_given = x, v  # not copies of them, which have no graph
-        x, v = x.contiguous(), v.contiguous()
         if norm.training:
             running = norm.mean, norm.var
             mean, var = torch.batch_norm_update_stats(x.flatten(0, 1), *running, norm.momentum)
@@ -116,7 +115,7 @@ class _Sweep(torch.autograd.Function):
         given = *line, drop.view(-1), STEPS, neurons.beta, *firing[:3]
         with_arrays(normalised_cpu)("forward", *(_plain(one) for one in (*arrays, *given)))
         ctx.settings = norm.training, norm.eps, neurons, STEPS
-        ctx.save_for_backward(*as_given, mean, var, weight, bias, drop, starts)
+        ctx.save_for_backward(x, v, mean, var, weight, bias, drop, starts)
         ctx.mark_non_differentiable(counts)
         return out, last, counts
 
@@ -136,7 +135,7 @@ class _Sweep(torch.autograd.Function):
 
             inputs, needed = (x, v, weight, bias), ctx.needs_input_grad[:4]
             return *gradients(both, inputs, needed, (grad, grads[0])), *nothing
-        x, line = x.contiguous(), _line(mean, var, weight, bias, eps, neurons.gain)
+        line = _line(mean, var, weight, bias, eps, neurons.gain)
         gx, gv = torch.empty_like(x), grads[0].clone(memory_format=torch.contiguous_format)
         sums, invstd = x.new_empty(2, *gv.shape), torch.rsqrt(var + eps)
         arrays = _rows(gx), gv.view(-1), _rows(sums), _rows(grad.contiguous()), _rows(x)

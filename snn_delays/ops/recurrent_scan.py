@@ -22,7 +22,7 @@ from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import lowrank, lowrank_basis, plan, taps
 from snn_delays.ops.adaptive import Cell, constants_of
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.lif import Firing
 from snn_delays.ops.twice import in_torch
 
@@ -84,7 +84,7 @@ class _Tables(NamedTuple):
     each: int
 
     def numpy(self) -> tuple[Any, ...]:
-        return *(one.detach().contiguous().numpy() for one in self[:5]), self.each
+        return *(to_array(one) for one in self[:5]), self.each
 
 
 def _strips(rows: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class _Scan(torch.autograd.Function):
         use_torch_threads()
         recurrent_cpu.forward(
             *(one.numpy() for one in (spikes, h, wide, currents, v_last, w_last)),
-            *(one.detach().contiguous().numpy() for one in (x, history, kept, v, w)),
+            *(to_array(one) for one in (x, history, kept, v, w)),
             *tables[0].numpy(),
             cells.numpy(),
             *firing[:3],
@@ -204,7 +204,7 @@ class _Scan(torch.autograd.Function):
             *(one.numpy() for one in (gx, gback, gv, gw, gcells)),
             *(one.contiguous().numpy() for one in (gspikes, gv_last, gw_last)),
             *(one.numpy() for one in (h, wide, currents)),
-            *(one.detach().contiguous().numpy() for one in (kept, v, w)),
+            *(to_array(one) for one in (kept, v, w)),
             *ctx.back.numpy(),
             cells.numpy(),
             *firing[:3],

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from snn_delays.loop import loop
 from snn_delays.ops.taps_cpu import MARGIN, PASS, five_dots, one_dot
-from snn_delays.ops.vectors import LANES, TILE, add_five_taps, add_one_tap, load_tile, store
+from snn_delays.ops.vectors import (
+    LANES,
+    TILE,
+    add_five_taps,
+    add_one_tap,
+    aligned,
+    load_tile,
+    store,
+)
 
 # Rows made before they are written out: whole cache lines of the output.
 OUTPUTS = 16
@@ -45,9 +53,7 @@ def accumulate(
     groups = (outputs + OUTPUTS - 1) // OUTPUTS
     tasks = min(groups, 2 * threads)
     for task in prange(tasks):
-        sums = np.empty((OUTPUTS * TILE + 1) * LANES, out.dtype)
-        # A vector that crosses cache lines costs two: begin where a line does.
-        sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
+        sums = aligned(np.empty((OUTPUTS * TILE + 1) * LANES, out.dtype))
         # Step by step, so that what all outputs read of the rows stays in the cache.
         for t in range(0, steps, TILE):
             for group in range(task * groups // tasks, (task + 1) * groups // tasks):

@@ -1,14 +1,16 @@
-"""One step at a time, for inference: every spike meets each of its synapses once, when it is due.
+"""One step at a time, for inference: every spike meets each of its synapses once, as it arrives.
 
-    y[t, post] = Σ_j Σ_pre Σ_{synapses of (pre, post) with delay j} c · x[t − j, pre]
+    coming[t + j, post] += c · x[t, pre]        for each synapse of (pre, post) with delay j
+    y[t, post] = coming[t, post]
 
-Synapses are listed by presynaptic neuron and delay, so that a step costs one look at each input
-that is remembered, and one addition per synapse that a spike reaches.
+Synapses are listed by presynaptic neuron, so that a step costs one addition per synapse that a
+spike reaches. What is still to come follows from the last inputs, which are the layer's memory: it
+is kept from step to step as long as they are those that it was made of, and else made anew.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,14 +28,26 @@ streaming_cpu = loops("streaming_cpu")  # None: the dense kernel serves.
 class Synapses(NamedTuple):
     """Unsigned, so that no index could mean one from the end.
 
-    Those of (pre, delay j) are the entries from start[pre, j] up to start[pre, j + 1]. ``known`` is
-    the fingerprint of the weights and delays that they were made of.
+    Those of pre are the entries from first[pre] up to first[pre + 1], their ``place`` being
+    delay · posts + post. ``known`` is the fingerprint of the weights and delays that they were made
+    of.
     """
 
-    start: np.ndarray
-    post: np.ndarray
+    first: np.ndarray
+    place: np.ndarray
     coefficient: np.ndarray
     known: np.ndarray
+
+
+class Rings(NamedTuple):
+    """What was heard and what is to come, by step modulo max_delay + 1.
+
+    Shape:
+        heard ``[max_delay + 1, N, pre]``, coming ``[N, (max_delay + 1) · post]``.
+    """
+
+    heard: np.ndarray
+    coming: np.ndarray
 
 
 def covers(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor) -> bool:
@@ -51,21 +65,16 @@ def synapses(
     max_delay: int,
     interpolation: str,
 ) -> Synapses:
-    """The layer's synapses, one for each tap that is not zero, listed by pre and delay."""
+    """The layer's synapses, one for each tap that is not zero, listed by pre."""
     width = taps.width(sigma, max_delay, interpolation, weight.dtype)
-    first, spread = interpolate_window(delay, sigma, max_delay, interpolation, width)
-    coefficient = (weight.unsqueeze(-1) * spread).numpy()
-    j = first.unsqueeze(-1).expand(*weight.shape, 1).numpy() + np.arange(width)
-    post, pre, k, q = np.nonzero(coefficient)
-    key = pre * (max_delay + 1) + j[post, pre, k, q]
-    order = np.argsort(key, kind="stable")
-    bounds = np.searchsorted(key[order], np.arange(weight.shape[1] * (max_delay + 1) + 1))
-    # One row per pre, whose end is the next one's beginning.
-    rows = np.arange(weight.shape[1])[:, None] * (max_delay + 1) + np.arange(max_delay + 2)
+    start, spread = interpolate_window(delay, sigma, max_delay, interpolation, width)
+    coefficient = (weight.unsqueeze(-1) * spread).numpy().swapaxes(0, 1)
+    pre, post, k, q = np.nonzero(coefficient)
+    j = start.expand(weight.shape).numpy()[post, pre, k] + q
     return Synapses(
-        start=bounds[rows].astype(np.uint32),
-        post=post[order].astype(np.uint32),
-        coefficient=coefficient[post, pre, k, q][order],
+        first=np.searchsorted(pre, np.arange(weight.shape[1] + 1)).astype(np.uint32),
+        place=(j * weight.shape[0] + post).astype(np.uint32),
+        coefficient=coefficient[pre, post, k, q],
         known=streaming_cpu.fingerprint(weight.numpy(), delay.numpy()),
     )
 
@@ -78,7 +87,10 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        self._last: tuple[tuple, Synapses] | None = None
+        self._settings: tuple[Any, ...] | None = None
+        self._synapses: Any = None
+        self._rings: Any = None
+        self._at = 0
 
     def step(
         self,
@@ -94,10 +106,21 @@ class Stream:
         weight, delay = weight.detach().contiguous(), delay.detach().contiguous()
         flows = (out, following, x.detach().contiguous(), history.detach())
         flows, learned = [one.numpy() for one in flows], (weight.numpy(), delay.numpy())
-        settings = (sigma, interpolation, history.shape[0], weight.dtype, weight.shape, delay.shape)
-        known, table = self._last if self._last is not None else (None, ())
-        if known != settings or not streaming_cpu.step(*flows, *table, *learned):
-            table = synapses(weight, delay, sigma, history.shape[0], interpolation)
-            self._last = settings, table
-            streaming_cpu.step(*flows, *table, *learned)
+        settings = (sigma, interpolation, history.shape, weight.dtype, weight.shape, delay.shape)
+        at = -1
+        if settings == self._settings:
+            at = streaming_cpu.step(*flows, *self._rings, self._at, *self._synapses, *learned)
+        if at < 0:
+            self._list(settings, weight, delay)
+            at = streaming_cpu.step(*flows, *self._rings, self._at, *self._synapses, *learned)
+        self._at = at
         return out, following
+
+    def _list(self, settings: tuple[Any, ...], weight: Tensor, delay: Tensor) -> None:
+        """List the synapses, and begin with rings of silence."""
+        sigma, interpolation, (max_delay, batch, pre), *_ = settings
+        table = synapses(weight, delay, sigma, max_delay, interpolation)
+        kind, rows = table.coefficient.dtype, max_delay + 1
+        coming = np.zeros((batch, rows * weight.shape[0]), kind)
+        self._rings, self._at = Rings(np.zeros((rows, batch, pre), kind), coming), 0
+        self._synapses, self._settings = table, settings

@@ -17,44 +17,88 @@ def step(
     following: NDArray,
     x: NDArray,
     history: NDArray,
-    start: NDArray,
-    post: NDArray,
+    heard: NDArray,
+    coming: NDArray,
+    at: int,
+    first: NDArray,
+    place: NDArray,
     coefficient: NDArray,
     known: NDArray,
     weight: NDArray,
     delay: NDArray,
-) -> bool:
-    """out[n, post] = Σ_pre Σ_j (synapses of that pre, post and delay j) · x[t − j, n, pre].
+) -> int:
+    """out[n, post] = coming[n, at, post] once x has arrived; where the rings go on. −1, and nothing
+    is done, if ``known`` is not the fingerprint of weight and delay.
 
-    following is history without its oldest input, then x. False, and nothing is done, if ``known``
-    is not the fingerprint of weight and delay.
+    following is history without its oldest input, then x. Rings that were left by another history
+    are filled by letting this one arrive again.
 
     Shape:
-        x ``[N, pre]``; history and following ``[max_delay, N, pre]``, oldest first; synapses of
-        (pre, delay j) from start[pre, j] up to start[pre, j + 1].
+        x ``[N, pre]``; history and following ``[max_delay, N, pre]``, oldest first; rings heard
+        ``[max_delay + 1, N, pre]`` and coming ``[N, (max_delay + 1) · post]``, now being row
+        ``at``; synapses of pre from first[pre] up to first[pre + 1], a place being
+        delay · posts + post.
     """
     seen = fingerprint(weight, delay)
     for lane in range(len(known)):
         if seen[lane] != known[lane]:
-            return False
+            return -1
     steps, batch, channels = history.shape
+    differ = 0
     # Plain loops: whole-array assignments would take two seconds more to compile.
-    for n in range(batch):
-        y = out[n]
-        for i in range(len(y)):
-            y[i] = 0
-        for j in range(steps + 1):
-            row = x[n] if j == 0 else history[steps - j, n]
+    for age in range(steps):
+        ring = at + 1 + age
+        ring = ring if ring <= steps else ring - steps - 1
+        for n in range(batch):
+            row, own = history[age, n], heard[ring, n]
             for pre in range(channels):
-                spike = row[pre]
-                if spike != 0:
-                    for e in range(start[pre, j], start[pre, j + 1]):
-                        y[post[e]] += coefficient[e] * spike
-            if j < steps:
-                copy = following[steps - 1 - j, n]
-                for pre in range(channels):
-                    copy[pre] = row[pre]
-    return True
+                differ += row[pre] != own[pre]
+    if differ:
+        at = 0
+        for n in range(batch):
+            row = coming[n]
+            for i in range(len(row)):
+                row[i] = 0
+        for age in range(steps):
+            arrive(out, history[age], heard, coming, at, first, place, coefficient)
+            at += 1
+    arrive(out, x, heard, coming, at, first, place, coefficient)
+    for age in range(steps):
+        for n in range(batch):
+            copy, row = following[age, n], x[n] if age + 1 == steps else history[age + 1, n]
+            for pre in range(channels):
+                copy[pre] = row[pre]
+    return at + 1 if at < steps else 0
+
+
+@loop
+def arrive(
+    out: NDArray,
+    x: NDArray,
+    heard: NDArray,
+    coming: NDArray,
+    at: int,
+    first: NDArray,
+    place: NDArray,
+    coefficient: NDArray,
+) -> None:
+    """coming[n, at + delay, post] += (synapse of pre, post and delay) · x[n, pre] of all synapses;
+    what is due now moves to out, and x to heard."""
+    batch, posts = out.shape
+    for n in range(batch):
+        own, spikes, row, y = heard[at, n], x[n], coming[n], out[n]
+        around, now = np.uint64(len(row)), np.uint64(at * posts)
+        for pre in range(len(spikes)):
+            spike = spikes[pre]
+            own[pre] = spike
+            if spike != 0:
+                for e in range(first[pre], first[pre + 1]):
+                    due = now + place[e]
+                    row[due if due < around else due - around] += coefficient[e] * spike
+        due_now = row[at * posts : at * posts + posts]
+        for post in range(posts):
+            y[post] = due_now[post]
+            due_now[post] = 0
 
 
 @loop

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snn_delays.interpolation import interpolate_window
 from snn_delays.ops import dense
-from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch
 
 taps_cpu = loops("taps_cpu")  # None: the dense kernel serves.
@@ -140,7 +140,7 @@ def groups(x: Tensor) -> list[np.ndarray]:
     if not x.numel():
         return []
     use_torch_threads()
-    order = np.argsort(taps_cpu.last_steps(x.detach().contiguous().numpy()), kind="stable")
+    order = np.argsort(taps_cpu.last_steps(to_array(x)), kind="stable")
     return [order[i : i + taps_cpu.LANES] for i in range(0, len(order), taps_cpu.LANES)]
 
 
@@ -151,7 +151,7 @@ def to_lanes(x: Tensor, samples: np.ndarray) -> tuple[np.ndarray, ...]:
     length = ((steps | 1) + 2 * taps_cpu.MARGIN) * taps_cpu.LANES
     lanes = x.new_empty(channels, length).numpy(), *np.empty((2, channels), np.int64)
     use_torch_threads()
-    taps_cpu.to_lanes(*lanes, x.detach().contiguous().numpy(), samples)
+    taps_cpu.to_lanes(*lanes, to_array(x), samples)
     return lanes
 
 

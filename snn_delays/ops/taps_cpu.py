@@ -20,6 +20,7 @@ from snn_delays.ops.vectors import (
     TILE,
     add_five_taps,
     add_one_tap,
+    aligned,
     fma,
     load,
     load_apart,
@@ -154,9 +155,7 @@ def accumulate(
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
         a_count = min(block, outputs - a_first)
-        sums = np.empty(a_count * CHUNK * LANES + LANES, out.dtype)
-        # A vector that crosses cache lines costs two: begin where a line does.
-        sums = sums[-(sums.ctypes.data // sums.itemsize) % LANES :]
+        sums = aligned(np.empty(a_count * CHUNK * LANES + LANES, out.dtype))
         square = np.empty(LANES * LANES, out.dtype)
         for t_first in range(0, steps, CHUNK):
             t_count = min(CHUNK, steps - t_first)

@@ -14,6 +14,7 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
+from snn_delays.loop import called
 from snn_delays.ops.registers import COLUMNS, GROUP, LANES, SHORT, STRIP, TALL, TILE
 
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely
@@ -33,6 +34,13 @@ class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, vectors: Vectors) -> None:
         vector = ir.VectorType(manager.lookup(vectors.element).get_value_type(), LANES)
         super().__init__(manager, vectors, ir.ArrayType(vector, vectors.count))
+
+
+@called
+def aligned(room):
+    """``room`` from the first place on where a vector crosses no cache line: one that does costs
+    two. Up to ``LANES`` − 1 numbers are left out."""
+    return room[-(room.ctypes.data // room.itemsize) % LANES :]
 
 
 def _loader(count: int) -> Any:

@@ -6,20 +6,16 @@ a sample (n − 1); of a single seed there is none. Nothing here needs torch.
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
+from snn_delays.report.words import DASH
 
 Numbers = dict[str, float | None]
-DASH = "–"
 # The key under which a summary has the score that its task is judged by.
 _SCORE = "{metric}"
 
@@ -74,6 +70,20 @@ class Measure:
             expected = "a share in [0, 1]" if self.share else "a number >= 0"
             raise UsageError(f"{'.'.join(place)} must be {expected}, got {found!r}")
         return number
+
+    def shown(self, value: float | None) -> str:
+        """As tables have it: a dash for None; a difference, which has no place, with its sign."""
+        return DASH if value is None else self._text(value, "" if self.place else "+")
+
+    def with_spread(self, mean: float | None, std: float | None) -> str:
+        if std is None or (std == 0 and self.digits == 0):
+            return self.shown(mean)
+        return f"{self.shown(mean)} ± {self._text(std, '')}"
+
+    def _text(self, value: float, sign: str) -> str:
+        text = f"{100 * value if self.share else value:{sign},.{self.digits}f}"
+        # The sign of what rounds to 0 says nothing.
+        return text.lstrip("+-") if not text.strip("+-0.") else text
 
 
 _TEST = ("last", "test")
@@ -156,6 +166,10 @@ class Group:
         values = self.values(measure)
         return statistics.stdev(values) if values[1:] else None
 
+    def cell(self, measure: Measure) -> str:
+        """``mean ± std``; the mean alone of one seed, and of counts that are the same for all."""
+        return measure.with_spread(self.mean(measure.name), self.std(measure.name))
+
 
 @dataclass
 class TestSet:
@@ -175,7 +189,7 @@ class TestSet:
     def headline(self) -> str:
         """What the scores in this table are, and what they would be by chance."""
         found = [one.chance for of in self.groups for one in of.results if one.chance is not None]
-        chance = f"; chance: {_number(CHANCE, found[0])} %" if found else ""
+        chance = f"; chance: {CHANCE.shown(found[0])} %" if found else ""
         return headline([self.metric]) + chance
 
     def columns(self, measures: Sequence[Measure]) -> list[str]:
@@ -184,7 +198,7 @@ class TestSet:
     def rows(self, measures: Sequence[Measure]) -> list[list[str]]:
         """One line of text per group."""
         return [
-            [one.name, _seeds(one), *(_cell(one, measure) for measure in measures)]
+            [one.name, _seeds(one), *(one.cell(measure) for measure in measures)]
             for one in self.groups
         ]
 
@@ -220,108 +234,6 @@ class TestSet:
         return told
 
 
-def write_comparison(
-    folder: Path, test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]
-) -> None:
-    """``comparison.csv`` and ``comparison.md``.
-
-    Args:
-        missing: runs that are not among the numbers, and why.
-
-    Raises:
-        UsageError: the file system refuses.
-    """
-    for name, text in (
-        ("comparison.csv", _csv(test_sets)),
-        ("comparison.md", _markdown(test_sets, missing)),
-    ):
-        # A path that is no text is escaped.
-        write_atomically(folder / name, text.encode(errors="backslashreplace"))
-
-
-def _csv(test_sets: Sequence[TestSet]) -> str:
-    """A line per group; accuracies are shares, an empty cell is no number."""
-    text = io.StringIO()
-    numbers = [f"{one.name}_{which}" for one in MEASURES for which in ("mean", "std")]
-    head = ["test_set", "setting", "runs_asked", "n", "seeds", "epochs", *numbers]
-    writer = csv.DictWriter(text, head, lineterminator="\n")
-    writer.writeheader()
-    for test_set in test_sets:
-        for group in test_set.groups:
-            row: dict[str, Any] = {"test_set": test_set.title, "setting": group.name}
-            row |= {"runs_asked": group.asked, "n": len(group.results)}
-            row["seeds"] = " ".join(str(one.seed) for one in group.results)
-            row["epochs"] = " ".join(map(str, sorted({one.epochs for one in group.results})))
-            for one in MEASURES:
-                row[f"{one.name}_mean"] = group.mean(one.name)
-                row[f"{one.name}_std"] = group.std(one.name)
-            writer.writerow(row)
-    return text.getvalue()
-
-
-def _markdown(test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]) -> str:
-    """The table that is printed, every single run, and what is not in it."""
-    lines = []
-    for test_set in test_sets:
-        shown, about = test_set.shown(), test_set.headline()
-        table = _table(test_set.columns(shown), test_set.rows(shown))
-        about = f"{about[0].upper()}{about[1:]}."
-        lines += [
-            f"## {test_set.title}",
-            "",
-            about,
-            "",
-            *table,
-            *(f"- {one}" for one in test_set.notes()),
-        ]
-        single = [
-            [
-                group.name,
-                str(one.seed),
-                *(_shown(measure, one.numbers) for measure in shown),
-                one.run,
-            ]
-            for group in test_set.groups
-            for one in group.results
-        ]
-        head = ["setting", "seed", *(one.title for one in shown), "run"]
-        lines += ["", "Single runs:", "", *_table(head, single)]
-    if missing:
-        lines += [
-            "## Not in the tables",
-            "",
-            *_table(["run", "why"], [list(one) for one in missing]),
-        ]
-    return "\n".join(lines)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    return [line(head), line(["---"] * len(head)), *map(line, rows), ""]
-
-
 def _seeds(group: Group) -> str:
     n = len(group.results)
     return str(n) if n == group.asked else f"{n} of {group.asked}"
-
-
-def _cell(group: Group, measure: Measure) -> str:
-    """``mean ± std``; the mean alone of one seed, and of counts that are the same for all."""
-    mean, std = group.mean(measure.name), group.std(measure.name)
-    text = _shown(measure, {measure.name: mean})
-    if std is None or (std == 0 and measure.digits == 0):
-        return text
-    return f"{text} ± {_number(measure, std)}"
-
-
-def _shown(measure: Measure, numbers: Mapping[str, float | None]) -> str:
-    value = numbers[measure.name]
-    return DASH if value is None else _number(measure, value, signed=not measure.place)
-
-
-def _number(measure: Measure, value: float, *, signed: bool = False) -> str:
-    text = f"{100 * value if measure.share else value:{'+' if signed else ''},.{measure.digits}f}"
-    # Of what rounds to 0 the sign says nothing.
-    return text.lstrip("+-") if not text.strip("+-0.") else text

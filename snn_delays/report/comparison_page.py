@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snn_delays.delay_history import Count
-from snn_delays.report.comparison import DASH, Group, TestSet
+from snn_delays.report.comparison import Group, TestSet
 from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import (
@@ -23,7 +23,8 @@ from snn_delays.report.page.document import (
     Table,
     Text,
 )
-from snn_delays.report.trained import Metrics, percent, sentence
+from snn_delays.report.trained import Metrics
+from snn_delays.report.words import DASH, percent, sentence
 
 _TONES = "abcdef"
 _LEAST = 4.0  # points that an axis of scores spans at least: noise must not look like a difference

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from snn_delays.report.page.document import Facts, Part, Section, Table, Text
-from snn_delays.report.trained import percent
+from snn_delays.report.words import percent
 from snn_delays.table.chips import ChipProfile
 from snn_delays.table.table import INPUT, DelayTable
 

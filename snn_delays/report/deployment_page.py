@@ -20,8 +20,7 @@ from snn_delays.report.page.document import (
     Section,
     Table,
 )
-from snn_delays.report.sections.chips import kilobytes, listed
-from snn_delays.report.trained import percent, points, sentence
+from snn_delays.report.words import kilobytes, listed, percent, points, sentence
 from snn_delays.table.chips import ChipProfile
 from snn_delays.table.table import DelayTable
 

@@ -14,7 +14,8 @@ from snn_delays.report.sections.positions import positions
 from snn_delays.report.sections.robustness import robustness
 from snn_delays.report.sections.samples import samples
 from snn_delays.report.sections.training import about, learning
-from snn_delays.report.trained import Trained, percent
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import percent
 
 # In the order of the page; each gives nothing where it has nothing to say.
 SECTIONS: dict[str, Callable[[Trained], Section | None]] = {

@@ -106,19 +106,3 @@ def read_metrics(path: Path) -> Metrics:
     if not rows:
         raise UsageError(f"{path} holds no epoch. Train on: resume=true.")
     return rows
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """``73.9 %``; a dash where there is nothing to report."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f} %"
-
-
-def sentence(text: str) -> str:
-    """Text with a capital at its beginning."""
-    return text[:1].upper() + text[1:]
-
-
-def points(share: float) -> str:
-    """A difference of shares, with its sign."""
-    text = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text

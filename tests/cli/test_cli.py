@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli.model import RECIPE_DT_MS
+from snn_delays.cli.recipe import RECIPE_DT_MS
 from snn_delays.cli.settings import CONF
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.run_folder import RunFolder
@@ -164,7 +164,7 @@ WRONG = {
         ("+sparsity.every=10", "sparsity.every is a setting of sparsity=rigl; add that to"),
         ("sparsity=deepr model.delays=none", "needs a network with delay layers, got one without"),
         ("regulariser=small", "choose clustered_delays, none, repulsive or small_delays."),
-        ("model.weights=none", "model.weights must be learned, fixed or ternary, got 'none'."),
+        ("model.weights=none", "model.weights must be one of learned, fixed, ternary, got 'none'."),
         ("schedule.straight_through_from=2", "straight_through_from must be a share of training"),
         ("augmentation.event_dorp=0.1", "did you mean augmentation.event_drop?"),
         (

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli import trainings
+from snn_delays.cli import child, trainings
 from snn_delays.cli.compare import compare
 
 NAMES = ("tiny_none", "tiny_learned")
@@ -146,7 +146,7 @@ def test_what_is_finished_stays_what_was_interrupted_goes_on_what_fails_is_told(
     assert (found["tiny_bad"]["n"], found["tiny_bad"]["runs_asked"]) == ("0", "2")
     assert found["tiny_bad"]["test_rounded_mean"] == ""
     assert found["tiny_none"]["n"] == "2"
-    reason = "model.delays must be learned, fixed or none, got 'sometimes'."
+    reason = "model.delays must be one of learned, fixed, none, got 'sometimes'."
     table = said(out[out.index("not in the tables") :])
     assert f"out/tiny_bad/0 out/tiny_bad/0 holds no run, since it failed: {reason}" in table
     assert f"out/tiny_bad/1 holds no run, since it failed: {reason}" in table
@@ -280,6 +280,6 @@ def test_however_a_training_ends_it_is_one_line(
     monkeypatch: pytest.MonkeyPatch, program: str, expected: str | None
 ):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(trainings, "_PROGRAM", program)
+    monkeypatch.setattr(child, "PROGRAM", program)
     found = trainings._run(["experiment=none"])
     assert found == expected or (expected is not None and found and found.startswith(expected))

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from typed_commands import Shell
+from typed_commands import Shell, contents
 
-from snn_delays.callbacks import ProgressBar, Training
+from snn_delays.callback import Training
+from snn_delays.callbacks import ProgressBar
 from snn_delays.cli.runs import load_run
 from snn_delays.layers.networks import delay_layers
 from snn_delays.run_folder import RunFolder
@@ -28,11 +29,6 @@ def base(there: Path) -> str:
     """A run to go on from."""
     shutil.copytree("runs/learned", "runs/base")
     return "run=runs/base"
-
-
-def contents(folder: str) -> dict[Path, bytes]:
-    """Every file below ``folder``."""
-    return {file: file.read_bytes() for file in Path(folder).rglob("*") if file.is_file()}
 
 
 def test_a_fine_tuned_run_is_a_run(there: Path, shell: Shell, base: str):

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from typed_commands import Shell
 
-from snn_delays.cli import prepare as cli_prepare
 from snn_delays.data import heidelberg as official
 from snn_delays.shd_format import write_events
 
@@ -46,27 +46,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "files"
 
 
-class Shell:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: str) -> str:
-        self.monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        self.monkeypatch.setattr(sys, "argv", ["snn-delays-prepare", *arguments])
-        cli_prepare.prepare()
-        return self.capsys.readouterr().out
-
-    def fails(self, *arguments: str) -> tuple[str, str]:
-        """The one line that a command ends with, exit code 2, and what was said before."""
-        with pytest.raises(SystemExit) as stopped:
-            self(*arguments)
-        assert stopped.value.code == 2
-        out, err = self.capsys.readouterr()
-        (line,) = err.splitlines()
-        assert line.startswith("snn-delays-prepare: error: ")
-        return line, out
-
-
 @pytest.fixture
 def shell(
     tmp_path: Path,
@@ -74,6 +53,7 @@ def shell(
     capsys: pytest.CaptureFixture[str],
     unchecked: None,
 ) -> Shell:
+    """In a folder of its own, with pictures as large as they are."""
     monkeypatch.chdir(tmp_path)
     return Shell(monkeypatch, capsys)
 
@@ -95,14 +75,16 @@ def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_one_command_from_the_server_to_the_cache(
     shell: Shell, server: Server, tmp_path: Path
 ) -> None:
-    out = shell("dataset=shd", "dataset.root=new", f"dataset.base_url={server.url}")
+    out = shell("prepare", "dataset=shd", "dataset.root=new", f"dataset.base_url={server.url}")
     assert "data: 42 train, 18 validation (speaker), 60 test; 140 channels, 3 classes" in out
     assert len(list((tmp_path / "new/.snn_delays_cache").glob("*.events"))) == 2
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_check_prints_and_saves(shell: Shell, root: Path, tmp_path: Path) -> None:
-    out = shell("dataset=shd", f"dataset.root={root}", "dataset.check=true", "folder=found")
+    out = shell(
+        "prepare", "dataset=shd", f"dataset.root={root}", "dataset.check=true", "folder=found"
+    )
     for row in ("recordings ", "female, male", "times NaN", "DEFECT units out of range", "sound"):
         assert row in out, row
     saved = json.loads((tmp_path / "found/check.json").read_text())
@@ -117,15 +99,15 @@ def test_a_check_that_fails(shell: Shell, root: Path, tmp_path: Path) -> None:
         file["spikes/times"][8] = file["spikes/times"][9]
         file["spikes/units"][8] = file["spikes/units"][9]
     command = ("dataset=shd", f"dataset.root={root}", "dataset.check=true")
-    line, out = shell.fails(*command)
+    line, out = shell.fails("prepare", *command), shell.printed
     assert f"1 of 2 files fail. {root}/shd_train.h5: recording 7 has a unit out of range" in line
     assert "on_bad=skip" in line
     assert "FAILS" in out
     assert not json.loads((tmp_path / "runs/data/shd/check.json").read_text())["passed"]
-    out = shell(*command, "dataset.on_bad=skip")
+    out = shell("prepare", *command, "dataset.on_bad=skip")
     assert "left out 1 of 60 recordings" in out
     (root / "shd_test.h5").write_bytes((root / "shd_train.h5").read_bytes()[:5000])
-    line, _ = shell.fails(*command, "dataset.on_bad=skip")
+    line = shell.fails("prepare", *command, "dataset.on_bad=skip")
     assert "shd_test.h5" in line
 
 
@@ -135,27 +117,29 @@ def test_the_check_of_another_number_of_units(shell: Shell, root: Path) -> None:
             for i, units in enumerate(file["spikes/units"][:]):
                 file["spikes/units"][i] = units % 64
     command = ("dataset=shd", f"dataset.root={root}", "dataset.check=true")
-    out = " ".join(shell(*command).split())
+    out = " ".join(shell("prepare", *command).split())
     assert out.count("64 units, as the largest that fires is 63") == 1
     assert "64 of 64" in out
     assert "64 channels, 3 classes" in out
     assert "never fire" not in out
-    out = " ".join(shell(*command, "dataset.n_units=700").split())
+    out = " ".join(shell("prepare", *command, "dataset.n_units=700").split())
     assert "64 of 700" in out
     assert "127 of 140 input channels (700 units, pool=5) never fire in" in out
     assert "SHD: 127 of 140 input channels never fire in training" in out
     for name in ("train", "test"):
         with h5py.File(root / f"shd_{name}.h5", "r+") as file:
             file["spikes/units"][0] = file["spikes/units"][0] + np.uint16(960)
-    line, out = shell.fails(*command)
+    line, out = shell.fails("prepare", *command), shell.printed
     assert "recording 0 has a unit out of range: expected 0 to 699" in line
     assert "set dataset.n_units=10" in " ".join(out.split())
-    assert "pool must be" in shell.fails(*command, "dataset.n_units=1024", "dataset.pool=0")[0]
+    assert "pool must be" in shell.fails(
+        "prepare", *command, "dataset.n_units=1024", "dataset.pool=0"
+    )
 
 
 def test_a_recording_in_both_files_is_said(shell: Shell, root: Path) -> None:
     write(root / "shd_test.h5", [0, 3], seed=0)
-    out = shell("dataset=shd", f"dataset.root={root}", "dataset.check=true")
+    out = shell("prepare", "dataset=shd", f"dataset.root={root}", "dataset.check=true")
     assert "60 recordings of" in out
     assert "A test on them is no test." in " ".join(out.split())
 
@@ -164,7 +148,7 @@ def test_a_recording_in_both_files_is_said(shell: Shell, root: Path) -> None:
 def test_the_page_is_a_picture(
     shell: Shell, root: Path, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
-    out = shell("dataset=shd", f"dataset.root={root}", "plot=true", *settings)
+    out = shell("prepare", "dataset=shd", f"dataset.root={root}", "plot=true", *settings)
     path = tmp_path / "runs/data/shd/data.png"
     assert f"→ {path.relative_to(tmp_path)}" in out
     picture = imread(path)
@@ -174,7 +158,7 @@ def test_the_page_is_a_picture(
 
 def test_the_page_of_the_built_in_task(shell: Shell, tmp_path: Path) -> None:
     sizes = (f"dataset.n_{split}=20" for split in ("train", "valid", "test"))
-    shell("dataset.root=data", "plot=true", *sizes)
+    shell("prepare", "dataset.root=data", "plot=true", *sizes)
     assert (tmp_path / "runs/data/synthetic/data.png").stat().st_size > 20_000
 
 
@@ -197,12 +181,12 @@ def test_a_mistake_ends_in_one_line(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     if "on_bad" in arguments:
         arguments = arguments.replace("root=new", f"root={root}")
-    assert expected in shell.fails(*arguments.split())[0]
+    assert expected in shell.fails("prepare", *arguments.split())
 
 
 def test_a_folder_that_cannot_be_written(shell: Shell, root: Path, tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("in the way")
-    line, _ = shell.fails(
-        "dataset=shd", f"dataset.root={root}", "dataset.check=true", "folder=blocked/x"
+    line = shell.fails(
+        "prepare", "dataset=shd", f"dataset.root={root}", "dataset.check=true", "folder=blocked/x"
     )
     assert "cannot write blocked/x/check.json" in line

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from typed_commands import SHORT, SMALL, Shell
+from typed_commands import SHORT, SMALL, Shell, contents
 
 from snn_delays.run_lock import training_in
 
@@ -36,10 +36,6 @@ def edit(changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         OmegaConf.update(config, key, value, merge=False, force_add=True)
     OmegaConf.save(config, path)
-
-
-def contents(folder: str) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in Path(folder).rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize(("changes", "expected"), EDITS)

@@ -12,8 +12,8 @@ from small_runs import require_same_files
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays import callbacks
-from snn_delays.callbacks import Training
-from snn_delays.cli import trainings
+from snn_delays.callback import Training
+from snn_delays.cli import child, trainings
 from snn_delays.run_folder import RunFolder
 from snn_delays.stopping import Stopped
 
@@ -75,7 +75,7 @@ def test_a_comparison_passes_a_signal_on_and_waits(monkeypatch: pytest.MonkeyPat
         f"os.kill(os.getppid(), signal.{by})\n"
         "time.sleep(30)"
     )
-    monkeypatch.setattr(trainings, "_PROGRAM", program)
+    monkeypatch.setattr(child, "PROGRAM", program)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped) as stopped:
         trainings._run([])
@@ -85,6 +85,6 @@ def test_a_comparison_passes_a_signal_on_and_waits(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_comparison_stops_where_a_training_was_stopped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trainings, "_PROGRAM", "import sys; sys.exit(75)")
+    monkeypatch.setattr(child, "PROGRAM", "import sys; sys.exit(75)")
     with pytest.raises(Stopped):
         trainings._run([])

@@ -19,7 +19,8 @@ from rich.console import Console
 from torch import nn
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.callbacks import ProgressBar, Training
+from snn_delays.callback import Training
+from snn_delays.callbacks import ProgressBar
 from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
 from snn_delays.epoch import Epoch

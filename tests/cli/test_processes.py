@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from typed_commands import SHORT, SMALL, Shell
 
-from snn_delays.cli import processes
+from snn_delays.cli import child
 from snn_delays.cli.processes import run_processes
 
-_PROGRAM = "from snn_delays.cli.commands import train; train()"
 _LONGEST_S = 200
 _STEPS = (*SMALL, *SHORT, "model.dropout=0", "trainer.batch_size=25")
 
@@ -24,7 +23,7 @@ _STEPS = (*SMALL, *SHORT, "model.dropout=0", "trainer.batch_size=25")
 def a_process_that(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """In place of a training, at once."""
     begin = "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n"
-    monkeypatch.setattr(processes, "_PROGRAM", begin + textwrap.dedent(program))
+    monkeypatch.setattr(child, "PROGRAM", begin + textwrap.dedent(program))
 
 
 def test_the_first_to_fail_ends_all_with_its_message_and_code(
@@ -99,7 +98,7 @@ def test_two_processes_train_a_run_as_one_does(tmp_path: Path):
     for run, devices in (("one", 1), ("two", 2)):
         typed = (*_STEPS, *synced, f"run={run}", f"trainer.devices={devices}")
         subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *typed],
+            [sys.executable, "-c", child.PROGRAM, *typed],
             cwd=tmp_path,
             check=True,
             timeout=_LONGEST_S,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays import callbacks, fit
+from snn_delays.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.batch import Batch, SparseBatch
@@ -88,8 +89,8 @@ def test_images_are_learned_and_a_resumed_run_is_the_same(data: SpikeData, tmp_p
     assert found.score == pytest.approx(evaluate(first, data.test).score)
     assert rows[-1]["valid_loss"] == pytest.approx(evaluate(first, data.valid).loss)
 
-    class Stop(callbacks.Callback):
-        def on_epoch(self, training: callbacks.Training) -> None:
+    class Stop(Callback):
+        def on_epoch(self, training: Training) -> None:
             if training.epoch == 3:
                 raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_tables import assert_same, random_table, tables
+from drawn_tables import assert_same, floats, random_table, tables
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -47,10 +47,6 @@ def with_columns(table: DelayTable, index: int, **columns: Any) -> DelayTable:
 
 def delays(table: DelayTable) -> list[np.ndarray]:
     return [one.delay for one in table.projections]
-
-
-def floats(table: DelayTable) -> bool:
-    return not any(one.integer for one in (*table.populations, *table.projections))
 
 
 @given(table=tables().filter(floats), shift=st.integers(1, 3), seed=st.integers(0, 2**31))

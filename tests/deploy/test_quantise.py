@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_networks import random_network, random_split
-from drawn_tables import random_table, tables
+from drawn_tables import floats, random_table, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,10 +40,6 @@ def real_weights(one: Projection, unit: np.ndarray) -> dict[tuple[int, int, int]
             one.pre, one.post, one.delay, one.current_weight, strict=True
         )
     }
-
-
-def floats(table: DelayTable) -> bool:
-    return not any(one.integer for one in (*table.populations, *table.projections))
 
 
 @given(

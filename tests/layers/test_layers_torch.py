@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
-import pickle
 import shutil
 
 import pytest
 import torch
+from drawn_networks import through_a_file, through_pickle
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
@@ -30,17 +30,6 @@ def trained_layer(**options: object) -> tuple[DelayLayer, Tensor]:
 
 
 # --- copies and files -----------------------------------------------------------------------------
-
-
-def through_pickle(delayed: DelayLayer) -> DelayLayer:
-    return pickle.loads(pickle.dumps(delayed))
-
-
-def through_a_file(delayed: DelayLayer) -> DelayLayer:
-    file = io.BytesIO()
-    torch.save(delayed, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, through_a_file])

@@ -17,8 +17,8 @@ from snn_delays.report.comparison import (
     Result,
     TestSet,
     numbers_of,
-    write_comparison,
 )
+from snn_delays.report.comparison_files import write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
 
 SUMMARY = {

@@ -16,16 +16,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays import DelaySNN, losses
-from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.data import SpikeData
 from snn_delays.evaluation import evaluate
 from snn_delays.layers.networks import delay_layers
 from snn_delays.report import course, pictures
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
-    root = tmp_path_factory.mktemp("synthetic")
-    return load_synthetic(root, n_train=24, n_valid=8, n_test=20, n_classes=3, pattern_steps=11)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from drawn_networks import delay_snn, enliven_
 from typed_commands import Shell
 
 from snn_delays import DelaySNN
-from snn_delays.data import SpikeData, load_synthetic
+from snn_delays.data import SpikeData
 from snn_delays.evaluation import evaluate
 from snn_delays.report import course
 from snn_delays.report.activity import rates, spikes_of
@@ -91,12 +91,6 @@ def test_a_page_opens_in_a_browser(runs: Path, width: int):
 
 
 # What the sections say.
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> SpikeData:
-    root = tmp_path_factory.mktemp("synthetic")
-    return load_synthetic(root, n_train=24, n_valid=8, n_test=20, n_classes=3, pattern_steps=11)
 
 
 def network(data: SpikeData, **settings) -> DelaySNN:

@@ -13,7 +13,8 @@ from snn_delays.report.course import one_class_each
 from snn_delays.report.page.axis import Axis
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Part, Section, Table, Text
-from snn_delays.report.trained import Trained, percent, sentence
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import percent, sentence
 
 _MOST_NUMBERS = 12  # classes up to which cells have room for numbers
 _MOST_SPEAKERS = 40

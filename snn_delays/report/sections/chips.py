@@ -10,7 +10,8 @@ from snn_delays.report.chip_costs import ChipCost, chip_costs
 from snn_delays.report.course import spread
 from snn_delays.report.page.document import Section, Table, Text
 from snn_delays.report.run import exported_synapses
-from snn_delays.report.trained import Trained, percent, points
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import kilobytes, listed, percent, points
 
 _NOTE = (
     "Points are those against delays rounded; behind ± stands the standard error that so many "
@@ -101,13 +102,3 @@ def _difference(one: ChipCost, before: float) -> str:
     """Points, and how far chance alone would take them."""
     noise = "" if math.isnan(one.noise) else f" ± {100 * one.noise:.1f}"
     return points(one.score - before) + noise
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
-
-
-def kilobytes(count: float) -> str:
-    """A size in memory."""
-    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count:,.0f} B"

@@ -17,7 +17,8 @@ from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Heading, Part, Section, Table, Text
 from snn_delays.report.run import kind_of_delays
-from snn_delays.report.trained import Trained, percent
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import percent
 
 _LISTED = 12
 _DOTS = 1500

@@ -13,7 +13,8 @@ from snn_delays.report.course import batches, has_course, right_over_time, sprea
 from snn_delays.report.page.axis import Axis
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import Figure, Figures, Section
-from snn_delays.report.trained import Trained, percent, sentence
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import percent, sentence
 
 LOST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _NEAR = 0.02  # of the final score, that counts as reaching it

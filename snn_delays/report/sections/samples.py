@@ -19,7 +19,8 @@ from snn_delays.report.sections.answers import (
     confusions,
     known_speakers,
 )
-from snn_delays.report.trained import Trained, percent
+from snn_delays.report.trained import Trained
+from snn_delays.report.words import percent
 
 _WRONG, _RIGHT = 3, 2
 _ROWS = 160  # that a raster has room for

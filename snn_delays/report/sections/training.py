@@ -15,7 +15,8 @@ from snn_delays.report.page.document import (
     Section,
     Table,
 )
-from snn_delays.report.trained import Metrics, Trained, percent, sentence
+from snn_delays.report.trained import Metrics, Trained
+from snn_delays.report.words import percent, sentence
 
 # Of the columns of metrics.csv: which share a chart, what it is called, its unit.
 Curve = tuple[str, str, str]  # column, label, tone
