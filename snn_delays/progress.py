@@ -138,6 +138,16 @@ def load_progress(run: RunFolder) -> Progress | None:
     return within
 
 
+def require_as_trained(run: RunFolder, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration other than a run was trained with, as far as its checkpoints tell.
+
+    Raises:
+        UsageError: see ``Progress.require_config``.
+    """
+    if there := _undamaged(run, "last") or _undamaged(run, "previous"):
+        there.require_config(config, run.config)
+
+
 def _undamaged(run: RunFolder, name: str) -> Progress | None:
     """A checkpoint; ``None`` where it is missing or damaged.
 
