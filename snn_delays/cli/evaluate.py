@@ -63,7 +63,7 @@ def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, nn.Module]]) -> Non
                 "the same data."
             )
         named.append((kind if kinds.count(kind) == 1 else shorten(run.path.name, 32), net))
-    pictures.draw_comparison(named, data, path)
+    pictures.draw_networks(named, data, path)
     log.info(f"→ {path}")
 
 
