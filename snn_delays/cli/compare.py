@@ -12,7 +12,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays.arguments import whole_number
 from snn_delays.cli.command import entry
-from snn_delays.cli.console import print_table
 from snn_delays.cli.explain import explain
 from snn_delays.cli.finished import grouped, read_runs, runs_below
 from snn_delays.cli.runs import run_folder
@@ -22,6 +21,7 @@ from snn_delays.errors import UsageError
 from snn_delays.report.comparison import TestSet
 from snn_delays.report.comparison_files import write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 _TAKEN = {

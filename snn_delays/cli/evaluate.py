@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from torch import nn
 
 from snn_delays.cli.command import entry
-from snn_delays.cli.console import print_table
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
@@ -21,6 +20,7 @@ from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.report.words import percent
 from snn_delays.run_folder import RunFolder
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 

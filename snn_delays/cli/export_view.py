@@ -6,8 +6,8 @@ import logging
 from itertools import zip_longest
 from typing import Any
 
-from snn_delays.cli.console import print_table
 from snn_delays.report.words import DASH, kilobytes, number, percent
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 
