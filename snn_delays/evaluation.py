@@ -15,7 +15,7 @@ from snn_delays import losses
 from snn_delays.arguments import whole_number
 from snn_delays.data import Batch, Split
 from snn_delays.errors import UsageError
-from snn_delays.state import reset_memories
+from snn_delays.state import evaluating, reset_memories
 from snn_delays.tasks import Task
 
 _log = logging.getLogger("snn_delays")
@@ -107,7 +107,7 @@ def evaluate(
     readout: ReadOut | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Evaluation:
-    """Answers of ``net`` as it is (``rounded(net)`` for the deployed one); its mode is kept.
+    """Answers of ``net`` as it is (``rounded(net)`` for the deployed one); it is left in its mode.
 
     Args:
         net: a ``DelaySNN``, a table in torch, or any module ``[T, N, *frame] → [T, N, classes]``.
@@ -120,10 +120,8 @@ def evaluate(
     """
     batch_size = whole_number("evaluate: batch_size", batch_size, 1)
     device = next(net.parameters(), torch.empty(0)).device
-    training, task = net.training, split.task
-    net.train(False)
-    total, found = 0.0, []
-    with torch.no_grad():
+    task, total, found = split.task, 0.0, []
+    with torch.no_grad(), evaluating(net):
         for sparse in DataLoader(split, batch_size, collate_fn=split.sparse):
             scores = class_scores(net, sparse.to(device).dense(), readout)
             found.append((scores, sparse.labels, sparse.speakers))
@@ -132,7 +130,6 @@ def evaluate(
         for scores, labels, _ in found:
             total += (loss or task.loss)(scores, labels) * len(labels)
     reset_memories(net)
-    net.train(training)
     scores, labels, speakers = map(torch.cat, zip(*found, strict=True))
     return Evaluation(float(total) / len(split), scores, labels, speakers, task)
 

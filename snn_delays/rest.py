@@ -3,6 +3,9 @@
 Where it acts as an integer a delay has a gradient of 0, by which plain gradient descent leaves it
 alone. Momentum of wider kernels and decay would still move it, so its value is put back after the
 step. Only the optimiser's own change is undone: what anyone else writes to a delay stays.
+
+Layers may share a delay: it rests if it does so in all that used it since its last step. Of what
+compiled graphs, tracers and transforms use nothing is seen: there all layers that have it count.
 """
 
 from __future__ import annotations
@@ -20,11 +23,31 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from snn_delays.eager import readable
 
-# What an optimiser changes of a layer's delays → the layer that used it last at rest.
-_layers: Any = WeakIdKeyDictionary()
+
+class _Passes:
+    """Which layers used a delay: the last at rest, and since its last step those that were not."""
+
+    def __init__(self) -> None:
+        self.resting: weakref.ref[Any] | None = None
+        self.moving: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def layers(self) -> list[Any]:
+        resting = None if self.resting is None else self.resting()
+        return [*self.moving, *([] if resting is None else [resting])]
+
+
+# Of what an optimiser changes of a layer's delays.
+_passes: Any = WeakIdKeyDictionary()
+# Layers that no pass has been seen of since their σ was set, or they were made.
+_unseen: weakref.WeakSet[Any] = weakref.WeakSet()
 _kept: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[tuple[Tensor, Tensor]]] = (
     weakref.WeakKeyDictionary()
 )
+
+
+def not_seen_yet(layer: Any) -> None:
+    """Take note of a layer that is new, or whose σ is, before any pass."""
+    _unseen.add(layer)
 
 
 def rest_if_integer(layer: Any) -> None:
@@ -34,19 +57,31 @@ def rest_if_integer(layer: Any) -> None:
     for delay in layer.stored_places():
         if delay is None or not delay.requires_grad or not readable(delay, layer._sigma):
             continue
+        if (passes := _passes.get(delay)) is None:
+            passes = _passes[delay] = _Passes()
         if layer.at_rest:
-            _layers[delay] = weakref.ref(layer)
+            passes.resting = weakref.ref(layer)
+        else:
+            passes.moving.add(layer)
+        _unseen.discard(layer)
 
 
 def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    if len(_layers):
-        own = [delay for group in optimizer.param_groups for delay in group["params"]]
-        layers = [(delay, _layers[delay]()) for delay in own if delay in _layers]
-        _kept[optimizer] = [
-            (delay, delay.detach().clone())
-            for delay, layer in layers
-            if layer is not None and layer.at_rest
-        ]
+    holders: dict[int, list[Any]] = {}
+    for layer in list(_unseen):
+        for delay in layer.stored_places() if readable(layer._sigma) else ():
+            holders.setdefault(id(delay), []).append(layer)
+    found: list[Tensor] = []
+    for delay in (one for group in optimizer.param_groups for one in group["params"]):
+        passes = _passes.get(delay)
+        layers = [] if passes is None else passes.layers()
+        layers = layers or holders.get(id(delay), [])
+        if layers and all(layer.at_rest for layer in layers):
+            found.append(delay)
+        if passes is not None:
+            passes.moving.clear()
+    if found:
+        _kept[optimizer] = [(delay, delay.detach().clone()) for delay in found]
 
 
 @torch.no_grad()

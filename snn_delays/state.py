@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any, NoReturn
 
@@ -156,13 +157,50 @@ class _Pass:
             )
 
 
+def steps_as(module: Any, kind: type) -> bool:
+    """Whether ``module`` takes its steps as the class ``kind`` does.
+
+    Then no subclass, and nobody who wrote to the module, has put a method of its own in between, of
+    which whoever computes the steps of ``kind`` elsewhere would know nothing.
+    """
+    names = ("forward", "multi_step_forward", "single_step_forward")
+    own = vars(module)
+    return all(
+        getattr(type(module), name) is getattr(kind, name) and name not in own for name in names
+    )
+
+
 def deep_copy(module: Any, carried: dict[str, Any], memo: dict[int, Any]) -> Any:
     """A copy of ``module`` made of copies of ``carried``, normal tensors wherever it is made."""
     copied = module.__new__(type(module))
     memo[id(module)] = copied
     with torch.inference_mode(False):
-        copied.__dict__.update(copy.deepcopy(carried, memo))
+        copied.__setstate__(copy.deepcopy(carried, memo))
     return copied
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation for a while; then every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def kept_from_training(net: nn.Module) -> list[nn.Module]:
+    """Parts in evaluation, such as a frozen BatchNorm, of a network that itself is in training."""
+    return [module for module in net.modules() if net.training and not module.training]
+
+
+def train_all_but(net: nn.Module, kept: Iterable[nn.Module]) -> None:
+    """Training, but for such parts."""
+    net.train()
+    for part in kept:
+        part.training = False
 
 
 def reset_memories(net: nn.Module) -> None:

@@ -29,6 +29,7 @@ from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
+from snn_delays.state import kept_from_training, train_all_but
 from snn_delays.stopping import Stopped, stopped_with_others
 from snn_delays.training_step import TrainingStep
 
@@ -68,7 +69,7 @@ def fit(
 
     Args:
         net: any module ``[T, N, *frame] → [T, N, classes]``, with delay layers or without. It is
-            reset before every batch.
+            reset before every batch. Parts in evaluation, of a network in training, stay so.
         epochs, batch_size: an incomplete last step is dropped, unless it is the only one.
         schedule: of σ, and of when delays act as rounded; those that do so straight through
             already go on with it. ``None`` is the published one, see ``published_schedule``.
@@ -126,10 +127,9 @@ def fit(
         seed=seed,
     )
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
-    task, metric = data.task, data.task.metric
-    loss = loss or task.loss
+    task, metric, loss = data.task, data.task.metric, loss or data.task.loss
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
-    before_fit = [layer.rounding for layer in delay_layers(net)]
+    before_fit, frozen = [one.rounding for one in delay_layers(net)], kept_from_training(net)
     augmentation = checks.require_match(net, data, readout, augmentation)
     if optimizers is None:
         timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
@@ -194,7 +194,7 @@ def fit(
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])
             _set_rounding(net, roundings[training.epoch - 1], before_fit)
-            net.train()
+            train_all_but(net, frozen)
             in_a_row = training.so_far.in_a_row if training.so_far else 0
             training.so_far = epoch = Epoch(net, task, in_a_row)
             within = training.restored.pop("within", None)

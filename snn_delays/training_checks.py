@@ -21,7 +21,7 @@ from snn_delays.faults import ON_NAN
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.schedules import Schedule
-from snn_delays.state import reset_memories
+from snn_delays.state import evaluating, reset_memories
 
 _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.
@@ -64,12 +64,11 @@ def require_match(
     inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
     must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
     longest = [int(data.train.lengths.argmax())]
-    first, training = data.train.collate(longest), net.training
+    first = data.train.collate(longest)
     device = next(net.parameters(), first.spikes).device
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(net):
         suited = augmentation.suited(first)
         suited(first, data.n_classes)
-        net.eval()
         parts = [part for part in net.modules() if isinstance(part, base.MemoryModule)]
         hooks = [part.register_forward_pre_hook(_require_step) for part in parts]
         try:
@@ -81,7 +80,6 @@ def require_match(
             for hook in hooks:
                 hook.remove()
             reset_memories(net)
-            net.train(training)
     if scores.dim() != 2 or scores.shape[0] != 1 or scores.shape[1] < data.n_classes:
         raise UsageError(
             f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."

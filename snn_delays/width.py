@@ -12,6 +12,7 @@ from snn_delays.arguments import real_number, shown
 from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.ranged import Spread
+from snn_delays.rest import not_seen_yet
 
 
 class Width(Spread, nn.Module):
@@ -69,6 +70,7 @@ class Width(Spread, nn.Module):
             numbers = [_width(name, one, self.unit, **limits) for one in value]
         else:
             numbers = [_width(name, value, self.unit, **limits)] * (axes or 1)
+        not_seen_yet(self)
         if self.log_sigma is not None:
             with torch.no_grad():
                 logs = self.log_sigma.new_tensor([math.log(one) for one in numbers])
@@ -88,6 +90,10 @@ class Width(Spread, nn.Module):
         if self.log_sigma is None:
             self.write_sigma(sigma)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        not_seen_yet(self)
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         exact = self._sigma
         single = fn(exact.new_empty(0, dtype=torch.float32)).device.type == "mps"
@@ -105,6 +111,7 @@ class Width(Spread, nn.Module):
         if isinstance(sigma, Tensor) and readable(sigma):
             for one in sigma.flatten().tolist():
                 _width(f"{type(self).__name__}: {prefix}_sigma", one, self.unit, least=0)
+        not_seen_yet(self)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

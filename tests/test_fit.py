@@ -87,6 +87,22 @@ def test_a_network_of_spikingjelly_learns_and_leaves_no_file(
     assert not any(module._forward_hooks for module in net.modules())
 
 
+def test_frozen_statistics_stay_as_they_are(data: SpikeData):
+    net = spiking(data)
+    norm, dropout = net[1], net[3]
+    norm.eval()
+    before = [one.clone() for one in norm.buffers()]
+    for _ in range(2):
+        fit(net, data, epochs=2, batch_size=32, accelerator="cpu")
+        evaluate(net, data.test)
+        assert (net.training, norm.training, dropout.training) == (True, False, True)
+        for one, expected in zip(norm.buffers(), before, strict=True):
+            assert torch.equal(one, expected)
+    net.eval()  # as a whole, which training begins with
+    fit(net, data, epochs=1, batch_size=32, accelerator="cpu")
+    assert not torch.equal(norm.running_mean, before[0])
+
+
 def test_a_network_without_delays_has_none_that_change(data: SpikeData):
     net = nn.Sequential(layer.Linear(data.n_channels, data.n_classes, step_mode="m"), lif())
     rows = fit(net, data, epochs=2, batch_size=32, accelerator="cpu")

@@ -14,6 +14,7 @@ from snn_delays.eager import readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import ROUNDINGS
 from snn_delays.ranged import stored
+from snn_delays.rest import not_seen_yet
 from snn_delays.width import Width
 
 
@@ -55,6 +56,7 @@ class Buffers(Width):
     @rounding.setter
     def rounding(self, value: Any) -> None:
         self._rounding = choice(f"{type(self).__name__}: rounding", value, ROUNDINGS)
+        not_seen_yet(self)
 
     def _width(self) -> float | Tensor:
         """σ as sums take it: a number, or where a graph outlives it, or learns it, a tensor."""

@@ -19,7 +19,7 @@ from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
 from snn_delays.ranged import Ranged
-from snn_delays.state import Stateful
+from snn_delays.state import Stateful, steps_as
 
 _log = logging.getLogger("snn_delays")
 
@@ -92,6 +92,13 @@ class CellNode(Ranged, Stateful, base.MemoryModule):
         raise NotImplementedError
 
     def cell(self, like: Tensor) -> Cell | None:
+        """The node as a scan that has its synapses, too, takes it; for currents ``[N, size]``.
+
+        None of one that makes something of its currents first.
+        """
+        return self._swept(like) if steps_as(self, CellNode) else None
+
+    def _swept(self, like: Tensor) -> Cell | None:
         """The node as a compiled scan takes it, for currents ``[N, size]``; else None."""
         known = surrogates.index(self.surrogate_function) is not None
         return self._cell(like) if known and adaptive.covers(like) else None
@@ -120,7 +127,7 @@ class CellNode(Ranged, Stateful, base.MemoryModule):
             return x
         if not x.is_floating_point():
             x = x.to(torch.get_default_dtype())
-        cell = self.cell(x[0])
+        cell = self._swept(x[0])
         if cell is not None:
             spikes, v, w = adaptive.sweep(x, cell)
         elif surrogates.index(self.surrogate_function) is None:

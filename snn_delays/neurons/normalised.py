@@ -33,9 +33,12 @@ def fired(norm: nn.Module, node: nn.Module, x: Tensor) -> Tensor:
 
 
 def _settings(norm: layer.BatchNorm1d) -> Norm | None:
-    """What a normalisation does; None for one that has no constants, or an average of all."""
+    """What a normalisation does; None for one that has no constants, an average of all, or running
+    statistics that rest in training."""
     constants = norm.weight, norm.bias, norm.running_mean, norm.running_var
     if norm.step_mode != "m" or norm.momentum is None or any(one is None for one in constants):
+        return None
+    if norm.training and not norm.track_running_stats:
         return None
     return Norm(*constants, norm.training, norm.momentum, norm.eps)  # pyright: ignore[reportArgumentType]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from spikingjelly.activation_based import surrogate
@@ -16,7 +16,7 @@ from snn_delays.ops import lif as scan
 from snn_delays.ops import normalised, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.normalised import Norm
-from snn_delays.state import Stateful, trainable
+from snn_delays.state import Stateful, steps_as, trainable
 
 
 class Swept(Stateful):
@@ -39,6 +39,12 @@ class Swept(Stateful):
     _neuron_precision: object
     _modules: dict[str, Any]
     surrogate_function: surrogate.SurrogateFunctionBase
+    _as_theirs: ClassVar[bool]  # whether no subclass has another equation than SpikingJelly's
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        equations = cls.single_step_functional_forward, cls.multi_step_functional_forward  # pyright: ignore[reportAttributeAccessIssue]
+        cls._as_theirs = all(one.__module__.startswith("spikingjelly.") for one in equations)
 
     def __init__(
         self,
@@ -85,7 +91,8 @@ class Swept(Stateful):
         # Looked up so, which a step of a stream can tell.
         function: Any = self._modules.get("surrogate_function")
         if not (
-            surrogates.index(function) is not None
+            self._as_theirs
+            and surrogates.index(function) is not None
             and x.numel() > 0
             and self._neuron_precision is None  # else one of SpikingJelly's own, on GPUs
         ):
@@ -134,7 +141,7 @@ class Swept(Stateful):
         """Whether the node takes currents x ``[T, N, C]`` that are still to be normalised; not one
         that makes something of them first."""
         return (
-            type(self).multi_step_forward is Swept.multi_step_forward
+            steps_as(self, Swept)
             and self.step_mode == "m"
             and not self.store_v_seq
             and not isinstance(self._inverse_tau(), Tensor)
@@ -151,8 +158,12 @@ class Swept(Stateful):
         return spikes
 
     def cell(self, like: Tensor) -> Cell | None:
-        """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``."""
-        if self._runner(like) != self._sweep or self.store_v_seq:
+        """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``.
+
+        None of one that makes something of its currents first.
+        """
+        known = steps_as(self, Swept) and not self.store_v_seq
+        if not known or self._runner(like) != self._sweep:
             return None
         inverse_tau = torch.as_tensor(self._inverse_tau(), dtype=torch.float64)
         beta, gain = 1 - inverse_tau, inverse_tau if self.decay_input else torch.ones(())

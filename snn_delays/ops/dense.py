@@ -40,7 +40,7 @@ def convolve(
     if kernel.shape[2] == 1:
         return products.linear(x, kernel[:, :, 0])
     if _for_kernels(x, kernel):
-        return _ShiftedProducts.apply(x, kernel)  # pyright: ignore[reportReturnType]
+        return _ShiftedProducts.apply(x.contiguous(), kernel)  # pyright: ignore[reportReturnType]
     return product(x, kernel)
 
 
@@ -109,7 +109,6 @@ class _ShiftedProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, kernel: Tensor) -> Tensor:
-        x = x.contiguous()
         ctx.save_for_backward(x, kernel)
         y = x.new_empty(*x.shape[:2], kernel.shape[0])
         matrices = kernel.detach().permute(2, 0, 1).contiguous()

@@ -65,6 +65,7 @@ def sweep(x: Tensor, v: Tensor, norm: Norm, neurons: Neurons) -> tuple[Tensor, T
     gx = γ / √(var + ε) · (gu − mean(gu) − x̂ · mean(gu · x̂)), or without the means in evaluation.
     Running statistics go on here.
     """
+    x, v = x.contiguous(), v.contiguous()  # here, where gradients of gradients see it
     return _Sweep.apply(x, v, norm.weight, norm.bias, norm, neurons)  # pyright: ignore[reportReturnType]
 
 
@@ -74,7 +75,6 @@ class _Sweep(torch.autograd.Function):
         ctx, x: Tensor, v: Tensor, weight: Tensor, bias: Tensor, norm: Norm, neurons: Neurons
     ) -> tuple[Tensor, Tensor]:
         mean, var = norm.mean.clone(), norm.var.clone()
-        x, v = x.contiguous(), v.contiguous()
         if norm.training:
             running = norm.mean, norm.var
             mean, var = torch.batch_norm_update_stats(x.flatten(0, 1), *running, norm.momentum)

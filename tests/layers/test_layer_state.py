@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from snn_delays import DelayLayer, LIFNode, clamp_delays_, rounded, set_sigma
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation
+from snn_delays.layers.networks import set_rounding
 from snn_delays.ops.plan import METHODS
 
 
@@ -558,6 +560,70 @@ def test_delays_of_a_layer_that_took_another_s_place_rest(kept: bool) -> None:
     train_once(second)
     optimizer.step()
     assert torch.equal(second[0].delay, before)
+
+
+@pytest.mark.parametrize("rounding", ["straight_through", "integer"])
+def test_a_shared_delay_moves_by_the_layer_in_which_it_does_not_rest(rounding: str) -> None:
+    torch.manual_seed(0)
+    resting, moving = (DelayLayer(3, 4, 5, sigma=1.0) for _ in range(2))
+    moving.delay = resting.delay
+    resting.rounding = rounding
+    optimizer = torch.optim.SGD([moving.delay], lr=0.1)
+    x, before = torch.rand(8, 2, 3), moving.delay.detach().clone()
+    for together in (True, False):
+        functional.reset_net(nn.ModuleList([resting, moving]))
+        optimizer.zero_grad()
+        y = moving(x) + resting(x) if together else resting(x)  # the last that used it rests
+        y.square().sum().backward()
+        grad = moving.delay.grad
+        assert grad is not None
+        optimizer.step()
+        torch.testing.assert_close(moving.delay.detach(), before - 0.1 * grad)
+        before = moving.delay.detach().clone()
+
+
+ENDS: dict[str, Callable[[nn.Sequential], object]] = {
+    "sigma": lambda net: set_sigma(net, 0.0),
+    "rounding": lambda net: set_rounding(net, "integer"),
+    "state": lambda net: net.load_state_dict(
+        {**net.state_dict(), "0._sigma": torch.zeros(()), "2._sigma": torch.zeros(())}
+    ),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("end", ENDS)
+def test_delays_in_compiled_graphs_rest(end: str) -> None:
+    torch._dynamo.reset()
+    net = network()
+    if end == "rounding":
+        train_once(net)  # a pass that is seen
+    compiled = torch.compile(net, backend="eager")
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    for step in range(3):
+        if step == 1:
+            ENDS[end](net)
+        before = net[0].delay.detach().clone()
+        functional.reset_net(net)
+        optimizer.zero_grad()
+        (compiled(torch.rand(7, 2, 5)) * torch.arange(3.0)).sum().backward()
+        optimizer.step()
+        assert torch.equal(net[0].delay, before) == (step >= 1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_delays_of_copies_in_compiled_graphs_rest(copied: Callable[[nn.Module], Any]) -> None:
+    torch._dynamo.reset()
+    net = network()
+    set_sigma(net, 0.0)
+    net = copied(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    before, weight = net[0].delay.detach().clone(), net[0].weight.detach().clone()
+    torch.compile(net, backend="eager")(torch.rand(7, 2, 5)).sum().backward()
+    optimizer.step()
+    assert torch.equal(net[0].delay, before)
+    assert not torch.equal(net[0].weight, weight)
 
 
 # --- synapses that are not there ------------------------------------------------------------------

@@ -19,6 +19,8 @@ from snn_delays.layers import RecurrentDelayLayer, parameter_groups, rounded, se
 from snn_delays.layers.granularity import GRANULARITIES
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import LIFNode, ParametricLIFNode, lif
+from snn_delays.neurons.cubalif import CuBaLIFNode
+from snn_delays.neurons.plif import PLIFNode
 from snn_delays.ops import recurrent_scan, reference
 
 TIGHT: Any = {"rtol": 0.0, "atol": 1e-9}
@@ -83,6 +85,44 @@ def test_scan_is_the_loop(case: Case) -> None:
     assert case.layer.method_used == "scan"
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, **TIGHT)
+
+
+class Louder(LIFNode):
+    """Neurons that make something of their currents before they take them."""
+
+    def multi_step_forward(self, x_seq: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().multi_step_forward(2 * x_seq, *args, **kwargs)
+
+    def single_step_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().single_step_forward(2 * x, *args, **kwargs)
+
+
+class LouderPLIF(PLIFNode):
+    def multi_step_forward(self, x: Tensor) -> Tensor:
+        return super().multi_step_forward(2 * x)
+
+
+NOT_AS_LIF: dict[str, Any] = {
+    "currents that leak": lambda: CuBaLIFNode(2.0, 3.0, step_mode="m"),
+    "a method of one's own": lambda: Louder(2.0, decay_input=False, step_mode="m"),
+    "one of a constant per neuron": lambda: LouderPLIF(5, 2.0),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_AS_LIF)
+def test_neurons_that_change_their_currents_first_do_so_in_a_loop_too(kind: str) -> None:
+    torch.manual_seed(0)
+    layer = RecurrentDelayLayer(5, NOT_AS_LIF[kind](), 4, sigma=0.0)
+    x = torch.rand(12, 2, 5)
+    with torch.no_grad():
+        found = layer(x)
+        node = layer.neuron
+        functional.reset_net(layer)
+        functional.set_step_mode(node, "s")
+        limits = layer.weight, layer.delay, 0.0, 4, "gaussian", node
+        expected = reference.recurrence(x, *limits)
+    assert 0.1 < float(expected.mean()) < 0.9
+    assert torch.equal(found, expected)
 
 
 @given(cases())

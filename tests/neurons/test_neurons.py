@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -180,3 +181,27 @@ def test_a_surrogate_that_is_a_plain_function_is_taken_as_spikingjelly_takes_it(
         for kind in (LIFNode, neuron.LIFNode)
     ]
     assert torch.equal(nodes[0](x), nodes[1](x))
+
+
+class Leakless(LIFNode):
+    """A node with another equation, where SpikingJelly has its nodes' equations."""
+
+    def single_step_functional_forward(self, inputs: Any, states: Any, **kwargs: Any) -> Any:
+        v = states[0] + inputs[0]
+        spikes = (v >= self.v_threshold).to(v)
+        return (spikes,), (v * (1 - spikes), *states[1:])
+
+    def multi_step_functional_forward(self, inputs: Any, states: Any, **kwargs: Any) -> Any:
+        found = []
+        for now in inputs[0]:
+            (spikes,), states = self.single_step_functional_forward((now,), states)
+            found.append(spikes)
+        return (torch.stack(found),), states
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_a_subclass_with_another_equation_takes_it(step_mode: str) -> None:
+    node = Leakless(tau=1.5, step_mode=step_mode)
+    x = torch.full((4, 1, 1), 0.4)
+    spikes = node(x) if step_mode == "m" else torch.stack([node(now) for now in x])
+    assert spikes.flatten().tolist() == [0, 0, 1, 0]

@@ -97,18 +97,38 @@ def test_of_currents_and_potentials_the_currents_alone_are_kept() -> None:
     assert x.grad.abs().max() > 0
 
 
+class Louder(LIFNode):
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().forward(2 * x, *args, **kwargs)
+
+
+class Halved(LIFNode):
+    """Another equation, where SpikingJelly's nodes have theirs."""
+
+    def multi_step_functional_forward(self, inputs: Any, states: Any, **kwargs: Any) -> Any:
+        return super().multi_step_functional_forward((inputs[0] / 2,), states, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def unusual() -> dict[str, tuple[Any, Any]]:
     """Normalisations and nodes that run one after the other."""
     plain, hooked = norm_of(True), node_of()
     hooked.register_forward_hook(lambda *_: None)
     no_average = layer.BatchNorm1d(5, step_mode="m").double()
     no_average.momentum = None
+    resting = norm_of(True)
+    resting.track_running_stats = False  # as of those whose statistics are to stay
+    patched = node_of()
+    patched.forward = lambda x, *_, **__: (x > 0).to(x)
     bare = layer.BatchNorm1d(5, affine=False, step_mode="m").double()
     learned = ParametricLIFNode(init_tau=2.0, decay_input=False, step_mode="m").double()
     return {
         "a hook": (plain, hooked),
         "an average of all": (no_average, node_of()),
         "no constants": (bare, node_of()),
+        "statistics at rest": (resting, node_of()),
+        "a forward of its own": (plain, Louder(tau=2.0, step_mode="m")),
+        "a forward that was put in": (plain, patched),
+        "another equation": (plain, Halved(tau=2.0, step_mode="m")),
         "a time constant that is learned": (plain, learned),
         "every potential is kept": (plain, node_of(store_v_seq=True)),
         "synapses that leak first": (plain, CuBaLIFNode(tau=2.0, tau_syn=3.0, step_mode="m")),
@@ -127,7 +147,24 @@ def test_what_one_sweep_does_not_know_runs_one_after_the_other(
     other, again = copy.deepcopy(norm), copy.deepcopy(node)
     spikes = fired(norm, node, x)
     assert torch.equal(spikes, again(other(x)))
-    assert spikes.grad_fn is not None
+    for one, expected in zip(norm.buffers(), other.buffers(), strict=True):
+        assert torch.equal(one, expected)
+    assert spikes.grad_fn is not None or name == "a forward that was put in"
+
+
+def test_gradients_of_gradients_reach_currents_that_are_no_rows() -> None:
+    found = []
+    for fire in (fired, lambda norm, node, x: node(norm(x))):
+        torch.manual_seed(0)
+        norm, node, x = norm_of(True), node_of(), torch.randn(7, 3, 5).double().requires_grad_()
+        turned = (2 * x).transpose(0, 1).contiguous().transpose(0, 1)
+        spikes = fire(norm, node, turned)
+        loss = (spikes * torch.cos(torch.arange(spikes.numel())).view_as(spikes)).sum()
+        (first,) = torch.autograd.grad(loss, x, create_graph=True)
+        found.append((first, *torch.autograd.grad(first.square().sum(), (x, norm.weight))))
+    for one, expected in zip(*found, strict=True):
+        assert expected.any()
+        torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_a_sequence_whose_backward_pass_has_run_is_still_named() -> None:
