@@ -17,14 +17,16 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.eager import for_loops
+from snn_delays.interpolation import dense_kernel
 from snn_delays.ops import dense, products, spikes
+from snn_delays.ops.kernels import Synapses
 from snn_delays.ops.spectrum import (
     OF_X,
     OF_Y,
@@ -69,31 +71,34 @@ def cost(steps: int, batch: int, pre: int, post: int, taps: int) -> float:
 
 def convolve(
     x: Float[Tensor, "time batch pre"],
-    kernel_of: Callable[..., Float[Tensor, "post pre taps"]],
-    post: int,
-    taps: int,
-    *parameters: Tensor,
+    weight: Float[Tensor, "post pre k"],
+    delay: Float[Tensor, "post_or_1 pre_or_1 k"],
+    sigma: float | Tensor,
+    max_delay: int,
+    interpolation: str,
 ) -> Float[Tensor, "time batch post"]:
-    """y[t] = Σ_j K[:, :, j] · x[t − j], K = kernel_of(*parameters); x is silent before t = 0.
+    """The equation of ``ops/reference.py`` by products of spectra.
 
-    Where spikes are few the two products that they are factors of are made one by one. For
-    gradients the kernel is made anew: what they need of it is several times as large.
+    Where spikes are few the two products that they are factors of are made one by one.
     """
-    if not x.numel() or fft_cpu is None or not for_loops(x, *parameters):
-        return dense.convolve(x, kernel_of(*parameters))
+    kernel = (sigma, max_delay, interpolation)
+    width = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
+    if not x.numel() or fft_cpu is None or not for_loops(x, weight, delay, width):
+        return dense.convolve(x, dense_kernel(weight, delay, *kernel))
     steps, batch, pre = x.shape
+    post, taps = len(weight), max_delay + 1
     x = x.contiguous()
     fired = spikes.per_block(x.detach(), steps)
     most = cost(steps, batch, pre, post, taps) / (SPIKE * taps)
     few = fired is not None and bool(fired.sum() < most * x.numel())
     count, size, points = blocks(steps, taps)
+    synapses = weight, delay, width, max_delay, interpolation
     if count == 1:
-        return _Product.apply(x, kernel_of, points, few, *parameters)  # pyright: ignore[reportReturnType]
-    history = taps - 1
-    padded = torch.nn.functional.pad(x, (0, 0, 0, 0, history, count * size - steps))
-    cut = padded.unfold(0, size + history, size).permute(3, 0, 1, 2).flatten(1, 2).contiguous()
-    y: Tensor = _Product.apply(cut, kernel_of, points, few, *parameters)  # pyright: ignore[reportAssignmentType]
-    return y[history:].unflatten(1, (count, batch)).transpose(0, 1).flatten(0, 1)[:steps]
+        return _Product.apply(x, points, few, *synapses)  # pyright: ignore[reportReturnType]
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 0, max_delay, count * size - steps))
+    cut = padded.unfold(0, size + max_delay, size).permute(3, 0, 1, 2).flatten(1, 2).contiguous()
+    y: Tensor = _Product.apply(cut, points, few, *synapses)  # pyright: ignore[reportAssignmentType]
+    return y[max_delay:].unflatten(1, (count, batch)).transpose(0, 1).flatten(0, 1)[:steps]
 
 
 class _Product(torch.autograd.Function):
@@ -103,70 +108,71 @@ class _Product(torch.autograd.Function):
     def forward(
         ctx,
         x: Tensor,
-        kernel_of: Callable[..., Tensor],
         points: int,
         few: bool,
-        *parameters: Tensor,
+        weight: Tensor,
+        delay: Tensor,
+        sigma: Tensor,
+        max_delay: int,
+        interpolation: str,
     ) -> Tensor:
-        ctx.save_for_backward(x, *parameters)
-        ctx.kernel_of, ctx.points, ctx.few = kernel_of, points, few
-        taps = kernel_of(*parameters).permute(2, 1, 0).contiguous()
+        ctx.save_for_backward(x, weight, delay, sigma)
+        ctx.points, ctx.few, ctx.kernel = points, few, (max_delay, interpolation)
+        synapses = Synapses(weight, delay, sigma, *ctx.kernel, turned=True)
         if few:
-            return spikes.convolve(x, taps)
-        y = x.new_empty(*x.shape[:2], taps.shape[2])
-        forms, room_x, room_y = _in_parts(x, y.shape[2], len(taps), points)
+            return spikes.convolve(x, synapses.kernel())
+        y = x.new_empty(*x.shape[:2], len(weight))
+        forms, room_x, room_y = _in_parts(x, len(weight), synapses.taps, points)
         for i, form in enumerate(forms):
             of_x, of_y = spectrum(form, x, OF_X, room_x), like(form, y, room_y)
-            for some, of_kernel in _spectra(form, taps):
-                products.multiply(_flat(of_x[some]), of_kernel, _flat(of_y[some]))
+            _multiply(form, of_x, synapses, of_y)
             add_sequence(form, of_y, OF_Y / points, y, i > 0)
         return y
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, *parameters = ctx.saved_tensors
-        for_x, _, _, _, *for_each = ctx.needs_input_grad
+        inputs = x, *given = ctx.saved_tensors
+        for_x, _, _, *for_each = ctx.needs_input_grad
         if in_torch(grad):
 
-            def product(x: Tensor, *parameters: Tensor) -> Tensor:
-                return dense.product(x, ctx.kernel_of(*parameters))
+            def product(x: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor) -> Tensor:
+                return dense.product(x, dense_kernel(weight, delay, sigma, *ctx.kernel))
 
-            needed = (for_x, *for_each)
-            gx, *found = gradients(product, (x, *parameters), needed, grad)
-            return gx, None, None, None, *found
-        with torch.no_grad():
-            taps = ctx.kernel_of(*parameters).permute(2, 0, 1).contiguous()
-        wanted = any(for_each)
-        gx, gtaps = _gradients(x, taps, grad.contiguous(), ctx.points, ctx.few, for_x, wanted)
-        if gtaps is None:
-            return gx, *[None] * (3 + len(for_each))
-        # With a graph only now, when the spectra are gone.
-        of_kernel = gradients(ctx.kernel_of, parameters, for_each, gtaps.permute(1, 2, 0), False)
-        return gx, None, None, None, *of_kernel
+            gx, *found = gradients(product, inputs, (for_x, *for_each[:3]), grad)
+            return gx, None, None, *found, None, None
+        synapses = Synapses(*given, *ctx.kernel, turned=False)
+        settings = ctx.points, ctx.few, for_x, any(for_each)
+        gx, *found = _gradients(x, synapses, grad.contiguous(), *settings)
+        return gx, None, None, *found, None, None
 
 
 def _gradients(
-    x: Tensor, taps: Tensor, grad: Tensor, points: int, few: bool, for_x: bool, for_taps: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Those of x and of a kernel's taps ``[taps, post, pre]``, which are given."""
-    gx = torch.empty_like(x) if for_x else None
-    gtaps = None
-    if for_taps and few:
-        gtaps = spikes.Channels(x, dense.SPIKES_BLOCK).correlate(grad, len(taps)).mT
-    of_taps = torch.zeros_like(taps) if for_taps and not few else None
-    if gx is None and of_taps is None:
-        return None, gtaps
-    forms, room_x, room_y = _in_parts(x, grad.shape[2], len(taps), points)
-    for i, form in enumerate(forms):
-        of_grad = spectrum(form, grad, OF_Y / points, room_y)
-        if of_taps is not None:
-            _add_kernel(form, of_grad, spectrum(form, x, OF_X, room_x), of_taps)
-        if gx is not None:
-            of_x = like(form, x, room_x)
-            for some, of_kernel in _spectra(form, taps):
-                products.multiply(_flat(of_grad[some]), of_kernel, _flat(of_x[some]))
-            add_sequence(form, of_x, OF_X, gx, i > 0)
-    return gx, gtaps if of_taps is None else of_taps
+    x: Tensor,
+    synapses: Synapses,
+    grad: Tensor,
+    points: int,
+    few: bool,
+    for_x: bool,
+    for_synapses: bool,
+) -> tuple[Tensor | None, ...]:
+    """Those of x, weights, delays and widths."""
+    gx, sums = torch.empty_like(x) if for_x else None, None
+    if for_synapses and few:
+        channels = spikes.Channels(x, dense.SPIKES_BLOCK)
+        sums = synapses.sums(channels.correlate(grad, synapses.taps).mT)
+    elif for_synapses:
+        sums = synapses.sums()
+    if for_x or not few:
+        forms, room_x, room_y = _in_parts(x, grad.shape[2], synapses.taps, points)
+        for i, form in enumerate(forms):
+            of_grad = spectrum(form, grad, OF_Y / points, room_y)
+            if sums is not None and not few:
+                _correlate(form, of_grad, spectrum(form, x, OF_X, room_x), synapses, sums)
+            if gx is not None:
+                of_x = like(form, x, room_x)
+                _multiply(form, of_grad, synapses, of_x)
+                add_sequence(form, of_x, OF_X, gx, i > 0)
+    return gx, *([None] * 3 if sums is None else synapses.gradients(sums))
 
 
 def _in_parts(
@@ -175,36 +181,43 @@ def _in_parts(
     """So many parts that their spectra are small, and room for one of x and one of y."""
     each = 3 * points * x.shape[1]
     parts = 1
-    while points % (2 * parts) == 0 and each * max(x.shape[2], post) > parts * SEQUENCES:
+    while points % (4 * parts) == 0 and each * max(x.shape[2], post) > parts * SEQUENCES:
         parts *= 2
     forms = transforms(points, parts, taps, x.dtype)
     room = [x.new_empty(each // parts * channels) for channels in (x.shape[2], post)]
     return forms, room[0], room[1]
 
 
-def _spectra(form: Transform, taps: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Piece by piece the three numbers of a kernel ``[taps, A, B]`` at K points: ``[…, A, B]``."""
-    rows = taps.flatten(1)[None]
-    for some in _pieces(form.points, rows.shape[2]):
-        powers = _flat(form.kernel[some])[None]
-        values = rows.new_empty(1, powers.shape[1], rows.shape[2])
-        yield some, products.multiply(powers, rows, values).view(-1, *taps.shape[1:])
+def _multiply(form: Transform, of_x: Tensor, synapses: Synapses, out: Tensor) -> None:
+    """``[K, 3, N, A]`` times a kernel's spectrum, at some points after others: ``[K, 3, N, B]``."""
+    for some, of_kernel in _pieces(form, synapses, of_x):
+        synapses.spectrum(form, some, of_kernel)
+        for x, kernel, y in zip(_halves(of_x), of_kernel, _halves(out), strict=True):
+            products.multiply(_flat(x[some]), _flat(kernel), _flat(y[some]))
 
 
-def _pieces(points: int, synapses: int) -> list[slice]:
-    """Pairs of points, since a tile of products has six rows."""
-    step = 2 * max(1, SYNAPSES // (6 * synapses))
-    return [slice(first, min(first + step, points)) for first in range(0, points, step)]
+def _correlate(
+    form: Transform, of_y: Tensor, of_x: Tensor, synapses: Synapses, sums: Tensor
+) -> None:
+    """Adds the gradients of a kernel, from those of its spectrum at some points after others."""
+    for some, values in _pieces(form, synapses, of_x):
+        for x, kernel, y in zip(_halves(of_x), values, _halves(of_y), strict=True):
+            products.multiply(_flat(y[some]).mT, _flat(x[some]), _flat(kernel))
+        synapses.add_spectrum(form, some, values, sums)
 
 
-def _add_kernel(form: Transform, of_y: Tensor, of_x: Tensor, sums: Tensor) -> None:
-    """Add to ``[taps, post, pre]`` the gradients with respect to a kernel at K points."""
-    total = sums.flatten(1)[None]
-    for some in _pieces(form.points, total.shape[2]):
-        powers = _flat(form.kernel[some])
-        values = of_x.new_empty(len(powers), *sums.shape[1:])
-        products.multiply(_flat(of_y[some]).mT, _flat(of_x[some]), values)
-        products.multiply(powers.mT[None], values.flatten(1)[None], total, more=True)
+def _pieces(form: Transform, synapses: Synapses, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Some of half of the points, and room for a kernel at these and at those opposite."""
+    half = form.points // 2
+    step = min(half, max(1, SYNAPSES // (6 * synapses.shape.numel())))
+    room = x.new_empty(2 * step, 3, *synapses.shape)
+    for first in range(0, half, step):
+        some = slice(first, min(first + step, half))
+        yield some, room[: 2 * (some.stop - first)].unflatten(0, (2, -1))
+
+
+def _halves(values: Tensor) -> Tensor:
+    return values.unflatten(0, (2, -1))
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def to_spectrum(
     size, strips = points * LANES, (columns + LANES - 1) // LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = _buffer(4 * beside * size, x), 4 * beside * size
+        work, zero = buffer(4 * beside * size, x), 4 * beside * size
         begin, count = task * beside, min(beside, strips - task * beside)
         for p in range(points):
             for i in range(count):
@@ -47,7 +47,7 @@ def to_spectrum(
                 re = im = load(work, zero)
                 for m in range((steps - p + points - 1) // points):
                     s = (p + m * points) * columns + first
-                    value = _row(source, s, work, zero + LANES, columns - first)
+                    value = row(source, s, work, zero + LANES, columns - first)
                     re = fma(splat(fold[m, 0]), value, re)
                     im = fma(splat(fold[m, 1]), value, im)
                 store(work, place, re)
@@ -64,7 +64,7 @@ def to_spectrum(
                     value = fma(splat(mix[j, 0]), a, load(work, zero))
                     value = fma(splat(mix[j, 1]), b, value)
                     o = (3 * k + j) * columns + first
-                    _give(y, o, value, work, zero + LANES, columns - first)
+                    give(y, o, value, work, zero + LANES, columns - first)
 
 
 @loop(parallel=True)
@@ -90,7 +90,7 @@ def from_spectrum(
     size, strips = points * LANES, (columns + LANES - 1) // LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = _buffer(4 * beside * size, out), 4 * beside * size
+        work, zero = buffer(4 * beside * size, out), 4 * beside * size
         begin, count = task * beside, min(beside, strips - task * beside)
         for k in range(points):
             for i in range(count):
@@ -98,7 +98,7 @@ def from_spectrum(
                 a = b = load(work, zero)
                 for j in range(3):
                     s = (3 * k + j) * columns + first
-                    value = _row(source, s, work, zero + LANES, columns - first)
+                    value = row(source, s, work, zero + LANES, columns - first)
                     a, b = fma(splat(mix[j, 0]), value, a), fma(splat(mix[j, 1]), value, b)
                 store(work, place, a)
                 store(work, place + size, b)
@@ -133,7 +133,7 @@ def _unfold(y, o, step, left, rows, more, fold, a, b, one, work, place):
 
 
 @loop
-def _buffer(size, like):
+def buffer(size, like):
     """Room for so many numbers, a row of zeros and one more; begins where a cache line does."""
     room = np.empty(size + 3 * LANES, like.dtype)
     room = room[-(room.ctypes.data // room.itemsize) % LANES :]
@@ -142,7 +142,7 @@ def _buffer(size, like):
 
 
 @pasted
-def _row(source, index, work, place, left):
+def row(source, index, work, place, left):
     """A strip's row, by way of a row of ``work`` where it has fewer columns than lanes."""
     if left >= LANES:
         value = load(source, index)
@@ -154,7 +154,7 @@ def _row(source, index, work, place, left):
 
 
 @pasted
-def _give(y, index, value, work, place, left):
+def give(y, index, value, work, place, left):
     """A strip's row, as far as there are columns, by way of a row of ``work``."""
     if left >= LANES:
         store(y, index, value)

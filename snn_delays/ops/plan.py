@@ -204,13 +204,7 @@ def delay_convolution(
     elif method == "dense":
         y = dense.convolve(x, dense_kernel(weight, delay, *kernel))
     elif method == "fft":
-        widths = (sigma,) if isinstance(sigma, Tensor) else ()
-
-        def kernel_of(weight: Tensor, delay: Tensor, learned: float | Tensor = sigma) -> Tensor:
-            return dense_kernel(weight, delay, learned, max_delay, interpolation)
-
-        inputs = (weight.to(single), delay.to(single), *widths)
-        y = fft.convolve(x.to(single), kernel_of, len(weight), max_delay + 1, *inputs)
+        y = fft.convolve(x.to(single), weight.to(single), delay.to(single), *kernel)
     elif method == "lowrank":
         y = lowrank.convolve(x, weight, delay, float(sigma), max_delay)
     else:

@@ -6,6 +6,7 @@ some processors' registers.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from numba import prange
@@ -39,7 +40,7 @@ ROWS, COLUMNS = 8 * HIGH, 8 * WIDE * LANES
 def _tile(load: Any, zeros: Any, add_outer: Any, store: Any) -> Any:
     """How a tile of one size is computed, by what is made for that size."""
 
-    @called
+    @partial(called, inline=True)
     def compute(y, o, left, at, steps, right, place, depth, width, more):
         tile = load(y, o, width) if more else zeros(y)
         for k in range(depth):
@@ -49,10 +50,10 @@ def _tile(load: Any, zeros: Any, add_outer: Any, store: Any) -> Any:
     return compute
 
 
-_high_wide = _tile(load_high_wide, zeros_high_wide, outer_high_wide, store_high)
-_high = _tile(load_high, zeros_high, outer_high, store_high)
-_wide = _tile(load_wide, zeros_wide, outer_wide, store_low)
-_one = _tile(load_one, zeros_one, outer_one, store_low)
+tile_high_wide = _tile(load_high_wide, zeros_high_wide, outer_high_wide, store_high)
+tile_high = _tile(load_high, zeros_high, outer_high, store_high)
+tile_wide = _tile(load_wide, zeros_wide, outer_wide, store_low)
+tile_one = _tile(load_one, zeros_one, outer_one, store_low)
 
 
 @loop(parallel=True)
@@ -82,12 +83,12 @@ def multiply(out: NDArray, a: NDArray, steps: tuple[int, int, int], b: NDArray, 
                 at, o = r * steps[0] + m * steps[1], (r * height + m) * width + n
                 place = r * b.shape[1] * width + n
                 if high and wide:
-                    _high_wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
+                    tile_high_wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 elif high:
-                    _high(y, o, left, at, steps, right, place, b.shape[1], width, more)
+                    tile_high(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 elif wide:
-                    _wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
+                    tile_wide(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 else:
-                    _one(y, o, left, at, steps, right, place, b.shape[1], width, more)
+                    tile_one(y, o, left, at, steps, right, place, b.shape[1], width, more)
                 m += HIGH if high else 1
             n += WIDE * LANES if wide else LANES

@@ -21,7 +21,6 @@ fft_cpu = loops("fft_cpu")  # None: there are no transforms.
 # X as three real numbers (a, b, their sum) and G as (c, d − c, c + d) have the three products
 # c · (a + b), a · (d − c), b · (c + d), of which Y = first − third + i · (first + second).
 OF_X = np.array([[1, 1], [1, 0], [0, 1]])
-OF_KERNEL = np.array([[1, 0], [-1, 1], [1, 1]])
 OF_Y = np.array([[1, 1], [0, 1], [-1, 0]])
 
 
@@ -35,7 +34,7 @@ class Transform(NamedTuple):
     twist: np.ndarray  # [K, 3]: powers of the first point
     radices: np.ndarray
     table: np.ndarray  # [coefficients, 3]
-    kernel: Tensor  # [K, 3, taps]: by which a kernel's taps become its spectrum
+    kernel: np.ndarray  # [K / 2, 2, 2, pairs]: half of the points to the powers of even, odd taps
 
     @property
     def points(self) -> int:
@@ -68,14 +67,15 @@ def transforms(points: int, parts: int, taps: int, dtype: torch.dtype) -> tuple[
     found = []
     for part in range(parts):
         angles = np.pi / points * (0.5 - 2 * (part + parts * np.arange(some)))
-        powers = np.exp(1j * angles[:, None] * np.arange(taps))
-        kernel = np.einsum("ip,pkj->kij", OF_KERNEL, [np.real(powers), np.imag(powers)])
+        powers = np.exp(1j * angles[: some // 2, None] * np.arange(taps + taps % 2))
+        powers = powers.reshape(some // 2, -(-taps // 2), 2).swapaxes(1, 2)
+        kernel = np.stack([np.real(powers), np.imag(powers)], 1)
         form = Transform(
             _signed(np.exp(1j * angles[0] * some * np.arange(2 * parts)), number),
             _signed(np.exp(1j * angles[0] * np.arange(some)), number),
             np.array(radices, np.int64),
             _signed(np.concatenate(table), number),
-            torch.from_numpy(kernel.astype(number)),
+            np.ascontiguousarray(kernel, number),
         )
         found.append(form)
     return tuple(found)
@@ -87,10 +87,10 @@ def _signed(values: np.ndarray, number: np.dtype) -> np.ndarray:
 
 
 def points_for(length: int) -> int:
-    """The least K of the loops' radices with 2 · K ≥ ``length``."""
-    least = max(2, -(-length // 2))
+    """The least even K of the loops' radices with 2 · K ≥ ``length``."""
+    least = max(1, -(-length // 4))
     odd = [5**five * 3**three for five in range(3) for three in range(3)]
-    return min(base << max(0, -(-least // base) - 1).bit_length() for base in odd)
+    return 2 * min(base << max(0, -(-least // base) - 1).bit_length() for base in odd)
 
 
 def like(form: Transform, x: Tensor, room: Tensor) -> Tensor:

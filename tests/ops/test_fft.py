@@ -8,13 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_delays.ops import dense, fft, plan, spectrum
+from snn_delays.interpolation import INTERPOLATIONS, interpolate
+from snn_delays.ops import dense, fft, plan, reference, spectrum
+from snn_delays.ops.kernels import Synapses
 
 pytestmark = pytest.mark.skipif(fft.fft_cpu is None, reason="numba is not installed")
 
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    return fft.convolve(x, torch.clone, kernel.shape[0], kernel.shape[2], kernel)
+    """Every tap is a contact of its own."""
+    delay = torch.arange(kernel.shape[2], dtype=kernel.dtype).expand_as(kernel)
+    return fft.convolve(x, kernel, delay, 0.0, kernel.shape[2] - 1, "gaussian")
 
 
 @given(points=st.sampled_from([2, 3, 4, 5, 6, 15, 16, 60, 96, 150]), seed=st.integers(0, 99))
@@ -51,8 +55,8 @@ def test_a_sequence_is_the_adjoint_of_a_spectrum(points, steps, seed):
 @given(
     time=st.integers(1, 60),
     batch=st.sampled_from([1, 3, 16, 21]),
-    pre=st.integers(14, 40),
-    post=st.integers(14, 70),
+    pre=st.integers(1, 40),
+    post=st.integers(1, 70),
     taps=st.integers(1, 30),
     longest=st.sampled_from([8, 16, 1024]),
     density=st.sampled_from([0.05, 1.0]),
@@ -81,6 +85,59 @@ def test_products_of_spectra_equal_the_convolution(
     expected = [expected, *torch.autograd.grad(expected, leaves, judge)]
     for one, other in (*zip(found, expected, strict=True), (alone, plain)):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 3)),
+    ends=st.tuples(st.booleans(), st.booleans()),
+    max_delay=st.integers(0, 30),
+    sigma=st.sampled_from([0.0, 1e-7, 0.1, 0.5, 2.0, 12.0]),
+    learned=st.sampled_from(["", "one", "each"]),
+    interpolation=st.sampled_from(INTERPOLATIONS),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    density=st.sampled_from([0.02, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_kernels_and_their_gradients_are_those_of_the_reference(
+    sizes, ends, max_delay, sigma, learned, interpolation, dtype, density, seed
+):
+    """Of all widths and shapes, of delays outside the range and half-way between two taps."""
+    (pre, post, count), draw = sizes, torch.Generator().manual_seed(seed)
+    weight = torch.randn(post, pre, count, generator=draw, dtype=dtype)
+    shape = (post if ends[0] else 1, pre if ends[1] else 1, count)
+    delay = (max_delay + 2) * torch.rand(shape, generator=draw, dtype=dtype) - 1
+    delay = torch.where(torch.rand(shape, generator=draw) < 0.3, (2 * delay).round() / 2, delay)
+    x = torch.randn(20, 6, pre, generator=draw, dtype=dtype)
+    x = x * (torch.rand(x.shape, generator=draw) < density)
+    judge = torch.randn(20, 6, post, generator=draw, dtype=dtype)
+    width = torch.full((*shape, 1) if learned == "each" else (), sigma, dtype=dtype)
+    leaves = [x, weight, delay, *([width] if learned else [])]
+    found: list[list[torch.Tensor]] = []
+    for function, precision in (
+        (fft.convolve, dtype),
+        (reference.delay_convolution, torch.float64),
+    ):
+        given = [leaf.to(precision).requires_grad_() for leaf in leaves]
+        widths = given[3] if learned else sigma
+        y = function(given[0], given[1], given[2], widths, max_delay, interpolation)
+        found.append([y, *torch.autograd.grad(y, given, judge.to(precision))])
+    # Sums of so many terms, of which those by delays and widths are divided by σ and by σ²
+    scale = max(1.0, *(one.abs().max().item() for one in found[1]))
+    tolerance = scale * (1e-5 if dtype is torch.float32 else 1e-12)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance)
+
+
+def test_narrow_bells_are_as_exact_as_wide_ones():
+    """A hundred thousand delays, in single precision: 1e-6 of the largest tap."""
+    draw = torch.Generator().manual_seed(0)
+    delay = 24 * torch.rand(200, 200, 1, generator=draw)
+    for sigma in (0.05, 0.3, 1.0, 4.0, 12.0, 100.0):
+        synapses = Synapses(
+            torch.ones_like(delay), delay, torch.tensor(sigma), 24, "gaussian", False
+        )
+        expected = interpolate(delay.double(), sigma, 24, "gaussian")[:, :, 0].permute(2, 0, 1)
+        torch.testing.assert_close(synapses.kernel().double(), expected, rtol=0, atol=1e-6)
 
 
 def test_what_spikes_add_up_to_knows_nothing_of_the_future():
