@@ -59,8 +59,8 @@ COST = {
     },
     "gpu": {"dense": 1.0, "lowrank": 7.0, "turn": 6400.0, "along time": 2.0},
 }
-# What is made of weights and delays for a product, and its gradient, takes as long on the CPU as the
-# product of so many steps of one sample; measured from SOME of them on.
+# What is made of weights and delays for a product, and its gradient, takes as long on the CPU as
+# the product of so many steps of one sample; measured from SOME of them on.
 MADE = {"dense": 1000, "lowrank": 100, "taps": 1200}
 SOME = 500
 
