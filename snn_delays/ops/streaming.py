@@ -102,11 +102,10 @@ class Stream:
         interpolation: str,
     ) -> tuple[Float[Tensor, "batch post"], Float[Tensor, "max_delay batch pre"]]:
         """The currents of one step, and the history of the next; no tensor is written to."""
+        out, following = x.new_empty(x.shape[0], weight.shape[0]), torch.empty_like(history)
         weight, delay = weight.detach().contiguous(), delay.detach().contiguous()
-        learned = weight.numpy(), delay.numpy()
-        out = np.empty((x.shape[0], weight.shape[0]), learned[0].dtype)
-        following = np.empty(history.shape, out.dtype)
-        flows = out, following, x.detach().contiguous().numpy(), history.detach().numpy()
+        flows = (out, following, x.detach().contiguous(), history.detach())
+        flows, learned = [one.numpy() for one in flows], (weight.numpy(), delay.numpy())
         settings = (sigma, interpolation, history.shape, weight.dtype, weight.shape, delay.shape)
         at = -1
         if settings == self._settings:
@@ -115,7 +114,7 @@ class Stream:
             self._list(settings, weight, delay)
             at = streaming_cpu.step(*flows, *self._rings, self._at, *self._synapses, *learned)
         self._at = at
-        return torch.from_numpy(out), torch.from_numpy(following)
+        return out, following
 
     def _list(self, settings: tuple[Any, ...], weight: Tensor, delay: Tensor) -> None:
         """List the synapses, and begin with rings of silence."""
