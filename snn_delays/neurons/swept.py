@@ -18,6 +18,9 @@ from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.normalised import Norm
 from snn_delays.state import Stateful, steps_as, trainable
 
+# Is told how many of so many neurons fire, of each sample in each step: ``[T, N]``.
+Tell = Callable[[Tensor, int], None]
+
 
 class Swept(Stateful):
     """A SpikingJelly node with the whole sequence in one compiled sweep: by numba on the CPU, by
@@ -66,10 +69,16 @@ class Swept(Stateful):
         )
 
     def multi_step_forward(
-        self, x_seq: Tensor, *args: Tensor, norm: Norm | None = None, **kwargs: object
+        self,
+        x_seq: Tensor,
+        *args: Tensor,
+        norm: Norm | None = None,
+        drop: Tensor | None = None,
+        tell: Tell | None = None,
+        **kwargs: object,
     ) -> Tensor:
         if norm is not None:
-            return self._normalised(x_seq, norm)
+            return self._normalised(x_seq, norm, drop, tell)
         run = self._runner(x_seq)
         if run is None:
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
@@ -149,13 +158,17 @@ class Swept(Stateful):
             and self._runner(x) == self._sweep
         )
 
-    def _normalised(self, x_seq: Tensor, norm: Norm) -> Tensor:
-        """``_sweep`` of what the normalisation makes of currents."""
+    def _normalised(
+        self, x_seq: Tensor, norm: Norm, drop: Tensor | None, tell: Tell | None
+    ) -> Tensor:
+        """What dropout lets through of ``_sweep``, of what the normalisation makes of currents."""
         v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), float(self._inverse_tau())
         gain = inverse_tau if self.decay_input else 1.0
         neurons = normalised.Neurons(1 - inverse_tau, gain, self._firing())
-        spikes, self.v = normalised.sweep(x_seq, v, norm, neurons)
-        return spikes
+        passed, self.v, counts = normalised.sweep(x_seq, v, norm, neurons, drop, tell is not None)
+        if tell is not None:
+            tell(counts, x_seq.shape[2])
+        return passed
 
     def cell(self, like: Tensor) -> Cell | None:
         """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``.
@@ -218,12 +231,12 @@ def remembered(node: Stateful, x: Tensor, shape: torch.Size, name: str = "v") ->
     return v.expand(shape)
 
 
-def steps(owner: str, tau: float) -> float:
-    """A membrane time constant in steps, which must be above one."""
+def steps(owner: str, tau: float, name: str = "tau") -> float:
+    """A time constant in steps, by default a membrane's, which must be above one."""
     return real_number(
-        f"{owner}: tau",
+        f"{owner}: {name}",
         tau,
         above=1,
         must="be above 1 step",
-        advice="Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms).",
+        advice="Use a longer time constant or a smaller dt: steps = ms / dt_ms.",
     )
