@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class Firing:
         self.nodes = [*layers, *(node for node in nodes if node not in inside)]
 
     def __enter__(self) -> Firing:
-        hook = Counting(self._count)
+        hook = self._hook()
         self._hooks = [node.register_forward_hook(hook) for node in self.nodes]
         return self
 
@@ -51,6 +53,10 @@ class Firing:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Count on from there."""
         self.spikes, self.cells = state["spikes"], state["cells"]
+
+    def _hook(self) -> Callable[..., None]:
+        """What every node calls after its forward pass."""
+        return Counting(self._count)
 
     def _count(self, counts: Tensor, neurons: int) -> None:
         if counts.shape == (self._steps, len(self._durations)):
