@@ -137,7 +137,7 @@ class Swept(Stateful):
     def _sweep(self, x_seq: Tensor) -> Tensor:
         v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), self._inverse_tau()
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
-            settings = inverse_tau, self.decay_input, *self._reset()
+            settings = inverse_tau, self.decay_input, *reset_of(self)
             spikes, _, self.v = scan.sweep(x_seq, v, *settings)
             return spikes
         firing, number = self._firing(), torch.as_tensor(inverse_tau, dtype=torch.float64)
@@ -193,14 +193,9 @@ class Swept(Stateful):
             self.v_seq = v
         self.v = v[-1]
 
-    def _reset(self) -> tuple[float, float, bool]:
-        """v_threshold, v_reset and soft of ``Firing``."""
-        v_reset = self.v_reset
-        return self.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
-
     def _firing(self) -> scan.Firing:
         return scan.Firing(
-            *self._reset(),
+            *reset_of(self),
             detach_reset=self.detach_reset,
             surrogate=surrogates.index(self.surrogate_function),  # pyright: ignore[reportArgumentType]
             alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
@@ -229,6 +224,23 @@ def remembered(node: Stateful, x: Tensor, shape: torch.Size, name: str = "v") ->
             f"{list(shape)} of a step. Call functional.reset_net(net) between sequences."
         )
     return v.expand(shape)
+
+
+def reset_of(node: Any) -> tuple[float, float, bool]:
+    """v_threshold, v_reset and soft of ``Firing``.
+
+    Raises:
+        UsageError: one that is to be learned, of which scans give no gradient.
+    """
+    for name, value in (("v_threshold", node.v_threshold), ("v_reset", node.v_reset)):
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise UsageError(
+                f"{type(node).__name__}: {name} must be a number, got a {type(value).__name__} to "
+                "be learned, of which there is no gradient. Learn the weights' scale or a bias "
+                "instead, which act the same."
+            )
+    v_reset = node.v_reset
+    return node.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
 
 
 def steps(owner: str, tau: float, name: str = "tau") -> float:
