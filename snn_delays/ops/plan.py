@@ -45,7 +45,7 @@ COST = {
         "dense": 1.0,
         "fft": 1.55,
         "lowrank": 1.3,
-        "taps": 1.65,
+        "taps": 1.27,
         "turn": 70.0,
         "along time": 2.0,
     },
