@@ -46,7 +46,7 @@ COST = {
         "fft": 1.55,
         "lowrank": 1.3,
         "taps": 1.27,
-        "turn": 70.0,
+        "turn": 66.0,
         "along time": 2.0,
     },
     "cpu": {
