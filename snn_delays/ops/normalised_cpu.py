@@ -8,11 +8,22 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.interpolation import TINY
-from snn_delays.loop import loop
+from snn_delays.loop import loop, pasted
+from snn_delays.ops.lif_cpu import step, through_reset
 from snn_delays.ops.surrogates_cpu import slopes
 
 # Neurons of a block: what is kept of them stays in the cache for the whole sweep.
 BLOCK = 1024
+
+
+@pasted
+def _of_neurons(constants, count):
+    """Of each neuron of a block the constant of its channel."""
+    found, channels = np.empty(count, constants.dtype), len(constants)
+    for n in range(count // channels):
+        for c in range(channels):
+            found[n * channels + c] = constants[c]
+    return found
 
 
 @loop(parallel=True)
@@ -51,11 +62,7 @@ def forward(
         count = last - first
         v = v_first[first:last].copy()
         of_drop = drop[first:last]
-        scales, shifts = np.empty(count, x.dtype), np.empty(count, x.dtype)
-        for n in range(count // channels):
-            for c in range(channels):
-                scales[n * channels + c] = scale[c]
-                shifts[n * channels + c] = shift[c]
+        scales, shifts = _of_neurons(scale, count), _of_neurons(shift, count)
         u, fired = np.empty(count, x.dtype), np.empty(count, x.dtype)
         for t in range(steps):
             if len(starts) and t % steps_kept == 0:
@@ -65,15 +72,8 @@ def forward(
             xt, to = x[t, first:last], out[t, first:last]
             for m in range(count):
                 u[m] = scales[m] * xt[m] + shifts[m]
-            for m in range(count):
-                h = rest + beta * (v[m] - rest) + u[m]
-                spike = one if h >= threshold else zero
-                h = h if abs(h) > tiny else zero
-                fired[m] = spike
-                if soft:
-                    v[m] = h - spike * threshold
-                else:
-                    v[m] = rest if spike != zero else h
+            # No potential is needed any more: it takes the place of the current.
+            step(u, fired, v, u, beta, one, threshold, rest, soft, one, zero, tiny)
             for m in range(count):
                 to[m] = fired[m] * of_drop[m]
             if len(counts):
@@ -125,18 +125,13 @@ def backward(
         count = last - first
         of_drop, gvb = drop[first:last], gv[first:last]
         level, along = sums[0, first:last], sums[1, first:last]
-        scales, shifts = np.empty(count, x.dtype), np.empty(count, x.dtype)
-        means = np.empty(count, x.dtype)
-        for n in range(count // channels):
-            for c in range(channels):
-                scales[n * channels + c] = scale[c]
-                shifts[n * channels + c] = shift[c]
-                means[n * channels + c] = mean[c]
+        scales, shifts = _of_neurons(scale, count), _of_neurons(shift, count)
+        means = _of_neurons(mean, count)
         for m in range(count):
             level[m] = zero
             along[m] = zero
         potentials = np.empty((steps_kept, count), x.dtype)
-        v, u = np.empty(count, x.dtype), np.empty(count, x.dtype)
+        v, u, fired = np.empty(count, x.dtype), np.empty(count, x.dtype), np.empty(count, x.dtype)
         g, slope = np.empty(count, x.dtype), np.empty(count, x.dtype)
         for part in range(len(starts)):
             start = (len(starts) - 1 - part) * steps_kept
@@ -148,34 +143,14 @@ def backward(
                 xt, ht = x[t, first:last], potentials[t - start]
                 for m in range(count):
                     u[m] = scales[m] * xt[m] + shifts[m]
-                for m in range(count):
-                    h = rest + beta * (v[m] - rest) + u[m]
-                    over = h >= threshold
-                    h = h if abs(h) > tiny else zero
-                    ht[m] = h
-                    if soft:
-                        v[m] = h - (threshold if over else zero)
-                    else:
-                        v[m] = rest if over else h
+                step(ht, fired, v, u, beta, one, threshold, rest, soft, one, zero, tiny)
             for back in range(stop - start):
                 t = stop - 1 - back
                 ht, xt = potentials[t - start], x[t, first:last]
                 got, to = gout[t, first:last], gu[t, first:last]
                 slopes(slope, ht, threshold, surrogate, alpha)
                 # What comes through the reset, then from the spike.
-                if soft and detach_reset:
-                    for m in range(count):
-                        g[m] = gvb[m]
-                elif soft:
-                    for m in range(count):
-                        g[m] = gvb[m] * (one - threshold * slope[m])
-                elif detach_reset:
-                    for m in range(count):
-                        g[m] = zero if ht[m] >= threshold else gvb[m]
-                else:
-                    for m in range(count):
-                        through = zero if ht[m] >= threshold else one
-                        g[m] = gvb[m] * (through + (rest - ht[m]) * slope[m])
+                through_reset(g, gvb, ht, slope, threshold, rest, soft, detach_reset, one, zero)
                 for m in range(count):
                     g[m] += got[m] * of_drop[m] * slope[m]
                 for m in range(count):
