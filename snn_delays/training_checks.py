@@ -121,11 +121,17 @@ def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None
     sigma = schedule.epochs(epochs)[0]
     if not delay_layers(net) or sigma == schedule.start:
         return
-    share = "integer_from" if schedule.integer_from < schedule.until else "until"
+    shares = {"integer_from": schedule.integer_from}
+    if schedule.annealed(1.0) != schedule.start:
+        shares["until"] = schedule.until
+    shares = {name: share for name, share in shares.items() if share * epochs < 1 - 1e-9}
+    least = math.ceil(100 / epochs) / 100
     _log.warning(
-        "σ is %.2f from the first epoch on, since %g × %d epochs is less than one: delays feel "
-        "only what is near them. Train for %d epochs or more, or with schedule.%s=%g.",
-        *(sigma, getattr(schedule, share), epochs),
-        *(math.ceil(1 / getattr(schedule, share) - 1e-9), share),
-        math.ceil(100 / epochs) / 100,
+        "σ is %.2f from the first epoch on, since %s × %d epochs is less than one: delays feel "
+        "only what is near them. Train for %d epochs or more, or with %s.",
+        sigma,
+        " and ".join(f"schedule.{name} = {share:g}" for name, share in shares.items()),
+        epochs,
+        math.ceil(1 / min(shares.values()) - 1e-9),
+        " and ".join(f"schedule.{name}={least:g}" for name in shares),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,11 @@ def test_impossible_settings_are_refused_in_one_line(data: SpikeData, name: str,
     [
         (0.25, 1.0, 3, "Train for 4 epochs or more, or with schedule.until=0.34."),
         (0.9, 0.3, 2, "Train for 4 epochs or more, or with schedule.integer_from=0.5."),
+        (1.0, 0.8, 1, "Train for 2 epochs or more, or with schedule.integer_from=1."),
+        (
+            *(0.25, 0.8, 1),
+            "Train for 4 epochs or more, or with schedule.integer_from=1 and schedule.until=1.",
+        ),
         (0.25, 1.0, 4, None),
         (1.0, 1.0, 1, None),
     ],
@@ -237,6 +244,10 @@ def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
     lines = [one.getMessage() for one in caplog.records if "first epoch" in one.getMessage()]
     assert len(lines) == (remedy is not None)
     assert not remedy or remedy in lines[0]
-    # The remedy is one.
-    given = Exponential(start=4.27, until=max(until, 0.34), integer_from=max(integer_from, 0.5))
-    assert given.epochs(epochs)[0] == 4.27
+    # The remedies are some.
+    longer = re.findall(r"for (\d+) epochs or", remedy or "")
+    shares = {
+        name: float(share) for name, share in re.findall(r"\.(\w+)=([\d.]+\d|1)", remedy or "")
+    }
+    assert schedule.epochs(int(longer[0]) if longer else epochs)[0] == 4.27
+    assert replace(schedule, **shares).epochs(epochs)[0] == 4.27

@@ -10,6 +10,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown, whole_number
+from snn_delays.eager import must_be_called
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer
@@ -146,8 +147,7 @@ class RecurrentDelayLayer(DelayLayer):
     def _cell(self, x: Tensor, *synapses: Any) -> Cell | None:
         """The neurons as the compiled scan takes them; None for the loop over time."""
         node, make = self.neuron, getattr(self.neuron, "cell", None)
-        hooked = node._forward_hooks or node._forward_pre_hooks or node._backward_hooks
-        if make is None or hooked or self.method == "reference":
+        if make is None or must_be_called(node) or self.method == "reference":
             return None
         return make(x[0]) if recurrent_scan.covers(x, *synapses) else None
 

@@ -8,7 +8,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from snn_delays.eager import readable
+from snn_delays.eager import must_be_called, readable
 from snn_delays.neurons.swept import Tell
 from snn_delays.ops.normalised import Norm
 from snn_delays.state import steps_as
@@ -57,7 +57,7 @@ def passed(norm: nn.Module, node: nn.Module, dropout: nn.Module, x: Tensor) -> T
 def _settings(norm: nn.Module, node: nn.Module, x: Tensor) -> Norm | None:
     """What the normalisation does; None where it and the neurons run one after the other."""
     covers: Any = getattr(node, "covers", None)
-    if covers is None or type(norm) is not layer.BatchNorm1d or "forward" in vars(norm):
+    if covers is None or type(norm) is not layer.BatchNorm1d:
         return None
     if not readable(x):
         return None
@@ -67,8 +67,7 @@ def _settings(norm: nn.Module, node: nn.Module, x: Tensor) -> Norm | None:
     if norm.training and not norm.track_running_stats:
         return None  # statistics that rest
     found = Norm(*constants, norm.training, norm.momentum, norm.eps)  # pyright: ignore[reportArgumentType]
-    hooks = node._forward_hooks.values()
-    seen = _hooked(norm) or _hooked(node, [one for one in hooks if isinstance(one, Counting)])
+    seen = must_be_called(norm) or must_be_called(node, but=(Counting,))
     return None if seen or not covers(x, found) else found
 
 
@@ -76,17 +75,9 @@ def _mask(dropout: nn.Module, x: Tensor) -> Tensor | None:
     """What the dropout makes of a spike of each neuron; None where it has to run itself."""
     if type(dropout) is not layer.Dropout or dropout.step_mode != "m" or not dropout.training:
         return None
-    if _hooked(dropout) or not steps_as(dropout, layer.Dropout):
+    if must_be_called(dropout) or not steps_as(dropout, layer.Dropout):
         return None
     if dropout.mask is None:
         dropout.mask = dropout.create_mask(x[0])
     mask: Any = dropout.mask
     return mask if mask.shape == x.shape[1:] and mask.dtype == x.dtype else None
-
-
-def _hooked(module: nn.Module, harmless: list[Any] | None = None) -> bool:
-    """Whether someone looks at what the module is given and gives."""
-    before, after = module._forward_pre_hooks, module._forward_hooks
-    back = (module._backward_hooks, module._backward_pre_hooks)
-    seen = any((before, *back)) or len(after) > len(harmless or ())
-    return seen or bool(nn.modules.module._has_any_global_hook())

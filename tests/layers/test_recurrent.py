@@ -219,12 +219,39 @@ def test_rounded_and_set_like_other_layers() -> None:
     assert torch.equal(net[0].delay, before)
 
 
-def test_hooks_on_the_neurons_are_called() -> None:
-    layer, seen = RecurrentDelayLayer(3, lif(2.0), 4), []
-    layer.neuron.register_forward_hook(lambda *_: seen.append(1))  # pyright: ignore[reportOptionalMemberAccess]
-    layer(torch.randn(6, 2, 3))
+EVERY = nn.modules.module
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda node, note: node.register_forward_hook(note),
+        lambda node, note: node.register_forward_pre_hook(note),
+        lambda node, note: node.register_full_backward_hook(note),
+        lambda node, note: node.register_full_backward_pre_hook(note),
+        lambda node, note: EVERY.register_module_forward_hook(note),
+        lambda node, note: EVERY.register_module_forward_pre_hook(note),
+        lambda node, note: EVERY.register_module_full_backward_hook(note),
+        lambda node, note: EVERY.register_module_full_backward_pre_hook(note),
+    ],
+)
+@pytest.mark.parametrize("make", [partial(LIFNode, tau=2.0), partial(PLIFNode, 3)])
+def test_hooks_on_the_neurons_are_called(make: Any, hook: Any) -> None:
+    layer, seen = RecurrentDelayLayer(3, make(step_mode="m"), 4), []
+
+    def note(called: nn.Module, *_: Any) -> None:
+        seen.extend([called] if called is layer.neuron else [])
+
+    handle = hook(layer.neuron, note)
+    try:
+        layer(torch.randn(6, 2, 3).requires_grad_()).sum().backward()
+    finally:
+        handle.remove()
     assert len(seen) == 6
     assert layer.method_used == "loop"
+    functional.reset_net(layer)
+    layer(torch.randn(6, 2, 3))
+    assert layer.method_used == "scan"
 
 
 def test_neurons_without_a_scan_take_the_loop() -> None:

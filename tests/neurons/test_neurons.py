@@ -182,7 +182,7 @@ def test_the_compiled_loops_leave_torch_its_number_of_threads() -> None:
         "import torch; from snn_delays.neurons import lif; torch.set_num_threads(1); "
         "lif(2.0)(torch.rand(5, 2, 3)); assert torch.get_num_threads() == 1"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=800)
 
 
 def test_a_surrogate_that_is_a_plain_function_is_taken_as_spikingjelly_takes_it():

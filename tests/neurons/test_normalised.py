@@ -169,6 +169,8 @@ def unusual() -> dict[str, tuple[Any, Any]]:
     """Normalisations and nodes that run one after the other."""
     plain, hooked = norm_of(True), node_of()
     hooked.register_forward_hook(lambda *_: None)
+    heard = node_of()
+    heard.register_full_backward_pre_hook(lambda _, grads: None)
     no_average = layer.BatchNorm1d(5, step_mode="m").double()
     no_average.momentum = None
     resting = norm_of(True)
@@ -181,6 +183,7 @@ def unusual() -> dict[str, tuple[Any, Any]]:
     doubled.forward = lambda x: 2 * x
     return {
         "a hook": (plain, hooked),
+        "a hook of its gradient": (plain, heard),
         "a normalisation of its own": (doubled, node_of()),
         "an average of all": (no_average, node_of()),
         "no constants": (bare, node_of()),
