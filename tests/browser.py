@@ -67,7 +67,7 @@ def opened(path: Path, width: int) -> dict[str, Any]:
         command += ["--disable-dev-shm-usage", f"--user-data-dir={folder}/profile"]
         command += ["--window-size=1500,2000", "--virtual-time-budget=3000", frame.as_uri()]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=True, encoding="utf-8"
+            command, capture_output=True, text=True, timeout=800, check=True, encoding="utf-8"
         )
     seen = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
     assert seen is not None, done.stderr[-2000:]

@@ -89,12 +89,11 @@ def test_a_training_step_learns_and_keeps_positions_inside(published: Any) -> No
     functional.reset_net(theirs)
 
 
-@pytest.mark.timeout(180)
 def test_the_comparison_runs(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, str(BENCH / "compare.py"), "--rows", "b,g", "--small"]
     command += ["--repeats", "1", "--json", str(report)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     assert "published/ours" in done.stdout
     entries = json.loads(report.read_text())["entries"]
@@ -102,33 +101,30 @@ def test_the_comparison_runs(tmp_path: Path) -> None:
     assert all(entry["ratio"] > 0 for entry in entries)
 
 
-@pytest.mark.timeout(180)
 def test_shared_machines_are_measured(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, str(BENCH / "shared.py"), "--small", "--repeats", "1"]
     command += ["--json", str(report)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     entries = json.loads(report.read_text())["entries"]
     assert len(entries) == len(done.stdout.splitlines()) - 2 == 6
     assert all(entry["ratio"] > 0 for entry in entries)
 
 
-@pytest.mark.timeout(180)
 def test_convolutions_are_timed() -> None:
     command = [sys.executable, str(BENCH / "delay_conv.py"), "--small", "--repeats", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
     assert len(rows) == 18
     assert all(float(row[-1]) > 0 for row in rows)
 
 
-@pytest.mark.timeout(180)
 def test_large_kernels_are_timed_against_the_package() -> None:
     """Which stops where their outputs differ."""
     command = [sys.executable, str(BENCH / "dcls.py"), "--small", "--repeats", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("4 × 10")]
     assert [row[5:8] for row in rows[:-1]] == [
@@ -140,11 +136,10 @@ def test_large_kernels_are_timed_against_the_package() -> None:
     assert all(float(number) > 0 for number in rows[-1][5:])
 
 
-@pytest.mark.timeout(180)
 def test_a_gpu_is_measured_in_one_command() -> None:
     """On the CPU in tiny shapes; every table is there, and no figure of ours is missing."""
     command = [sys.executable, str(BENCH / "gpu.py"), "--quick", "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith("### ")]
     assert len(titles) == 5, done.stdout
@@ -153,11 +148,10 @@ def test_a_gpu_is_measured_in_one_command() -> None:
     assert all(float(cell) > 0 for cell in rows[0][1:])
 
 
-@pytest.mark.timeout(180)
 def test_the_gradient_into_spikes_is_timed_by_entries() -> None:
     """The script refuses entries that are not those of the equation."""
     small = ["--shape", "9,6,32", "--repeats", "1"]
     command = [sys.executable, str(BENCH / "sparse_backward.py"), *small]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("entries ÷ all of the gradient by") == 2, done.stdout

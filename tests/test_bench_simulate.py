@@ -12,12 +12,11 @@ import pytest
 BENCH = Path(__file__).parent.parent / "scripts" / "bench"
 
 
-@pytest.mark.timeout(180)
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, str(BENCH / "simulate.py"), "--small", "--repeats", "1"]
     done = subprocess.run(
-        [*command, "--json", str(report)], capture_output=True, text=True, timeout=150, check=False
+        [*command, "--json", str(report)], capture_output=True, text=True, timeout=800, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "× real time" in done.stdout

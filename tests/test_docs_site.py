@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=240,  # of a busy machine; it takes 3 s of one core
+        timeout=800,
         check=False,
     )
     assert built.returncode == 0, built.stdout + built.stderr

@@ -76,7 +76,7 @@ def run(
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
         check=False,
     )
 
@@ -201,7 +201,7 @@ def test_own_network_trains_exports_and_agrees(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(EXAMPLES.parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=800,
         check=True,
     )
     found = re.search(r"(\d+)% in the simulator, (\d+) of (\d+) spikes differ", run.stdout)

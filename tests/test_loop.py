@@ -93,7 +93,7 @@ def run(script: str, *arguments: str, **variables: str) -> subprocess.CompletedP
         env={**environment, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         check=False,
     )
 

@@ -45,7 +45,7 @@ def spun(**variables: str) -> tuple[float, float, int]:
         env={**environment, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

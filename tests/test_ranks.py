@@ -21,7 +21,7 @@ from snn_delays.errors import UsageError
 from snn_delays.ranks import Ranks, Share, fabric_of, sync_norms, unsync_norms
 
 HERE = Path(__file__).parent
-_LONGEST_S = 280
+_LONGEST_S = 800
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,6 @@ def test_a_file_that_is_no_such_study_is_one_line(
         "--folder",
         tmp_path / "y",
     ]
-    done = subprocess.run([sys.executable, *typed], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, *typed], capture_output=True, text=True, timeout=800)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]

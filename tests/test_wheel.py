@@ -20,7 +20,7 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=800,
     )
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
@@ -49,7 +49,7 @@ def test_an_unpacked_wheel_finds_its_configuration(tmp_path: Path):
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
     )
     assert done.stdout.startswith(str(site))
     assert "hidden" in done.stdout

@@ -79,7 +79,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    sys.argv[1:] = [*given, f'model.delays={delays}', f'run=runs/{delays}']; train()"
     )
     command = [sys.executable, "-c", both, *SMALL, *SHORT]
-    subprocess.run(command, cwd=folder, check=True, timeout=240)
+    subprocess.run(command, cwd=folder, check=True, timeout=800)
     return folder
 
 

@@ -32,7 +32,6 @@ def draw_recordings(root: Path) -> None:
             np.save(folder / f"{index:03}.npy", events)
 
 
-@pytest.mark.timeout(280)
 def test_from_events_to_a_table(
     tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,7 @@ def test_an_export_that_is_killed_leaves_no_report(
         "pathlib.Path.rename = rename\nfrom snn_delays.cli.export import export\nexport()"
     )
     command = [sys.executable, "-c", code, "run=runs/learned", "folder=kept", "verify=false"]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=800, check=False)
     assert done.returncode == 9
     assert not Path("kept/report.json").exists()
     line = shell.fails("export", "run=runs/learned", "folder=kept", "verify=false")

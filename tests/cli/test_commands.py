@@ -39,7 +39,7 @@ def python(script: str, *arguments: str, **variables: str) -> subprocess.Complet
         env={**environment, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
         check=True,
     )
 

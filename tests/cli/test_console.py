@@ -212,7 +212,7 @@ def test_a_locale_without_an_encoding_ends_no_run(there: Path):
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         | {"PYTHONIOENCODING": ""},
         capture_output=True,
-        timeout=120,
+        timeout=800,
         check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -21,7 +21,7 @@ from snn_delays.loop import cores
 QUICK = (*SMALL, *SHORT, "trainer.epochs=1")
 _SEARCH = ("hydra/sweeper=best", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1")
 _TWO = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")
-_AT_ONCE_S = 90.0  # for the second process to start
+_AT_ONCE_S = 400.0  # for the second process to start
 
 
 class AtOnce(Callback):

@@ -36,7 +36,7 @@ def run(script: Path, body: str, *arguments: object) -> tuple[int, str, str]:
         [sys.executable, script, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(map(str, sys.path)), "OMP_NUM_THREADS": "1"},
     )

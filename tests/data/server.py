@@ -55,7 +55,7 @@ def serving() -> Iterator[Server]:
         server.released.set()
         server.shutdown()
         server.server_close()
-        thread.join(timeout=10)
+        thread.join(timeout=300)
 
 
 def whole(request: Request, *, ranges: bool = True, upto: float = 1.0) -> None:

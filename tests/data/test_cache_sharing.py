@@ -34,7 +34,7 @@ def test_who_has_mapped_an_entry_keeps_it_when_it_goes(shd_root: Path) -> None:
 
 
 def _load_at(barrier: Any, root: Path, results: Any) -> None:
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=300)
     data = load_shd(root, split="paper")
     batch = data.train.collate(range(len(data.train)))
     results.put((batch.spikes.double().sum().item(), batch.labels.tolist()))
@@ -48,10 +48,10 @@ def test_two_processes_may_prepare_at_once(shd_root: Path) -> None:
     other = context.Process(target=_load_at, args=(barrier, shd_root, results), daemon=True)
     other.start()
     try:
-        barrier.wait(timeout=60)
+        barrier.wait(timeout=300)
         assert_same(load_shd(shd_root, split="paper"), plain)
-        found = results.get(timeout=60)
-        other.join(timeout=60)
+        found = results.get(timeout=300)
+        other.join(timeout=300)
         assert other.exitcode == 0
     finally:
         other.kill()

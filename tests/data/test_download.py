@@ -154,9 +154,8 @@ def test_a_server_that_stalls_counts_as_gone(
     path.unlink()
     server.answers = [stalled] * 99
     server.files["/file"] = b"ab"  # of which one byte arrives, and no more
-    began = time.monotonic()
     message = refusal(f"{server.url}/file", path)
-    assert time.monotonic() - began < 5
+    assert len(server.answers) > 89  # it gave up after a few
     assert "timed out" in message
     assert message.endswith(BY_HAND)
 
@@ -232,12 +231,12 @@ def test_a_process_that_is_killed_leaves_nothing_that_looks_whole(
     command = [sys.executable, "-c", code, f"{server.url}/file", str(path), MD5]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (part(path).exists() and part(path).stat().st_size) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
+        process.wait(timeout=300)
     finally:
         process.kill()
         process.communicate()
@@ -254,6 +253,6 @@ def test_who_comes_second_waits_for_the_first(server: Server, path: Path) -> Non
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert path.read_bytes() == CONTENT
     assert len(server.asked) == 2

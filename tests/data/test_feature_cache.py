@@ -176,7 +176,7 @@ def test_a_build_that_was_killed_goes_on(root: Path, tmp_path: Path, computed: l
         assert process.stdout.readline() == b"half\n"
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=20)
+        process.wait(timeout=300)
     assert len(files(cache)) == 4
     assert_same(load(root, cache), load(root))
     assert len(computed) == 5 + 9  # what was missing, then all of it without a cache
@@ -185,7 +185,7 @@ def test_a_build_that_was_killed_goes_on(root: Path, tmp_path: Path, computed: l
 
 def _load_and_save(root: str, cache: str, to: str, barrier: Any) -> None:
     feature_cache.CLIPS_PER_PART = 3
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=300)
     np.save(to, rows(load(Path(root), Path(cache))))
 
 
@@ -200,7 +200,7 @@ def test_two_processes_at_once(root: Path, tmp_path: Path) -> None:
     for process in both:
         process.start()
     for process in both:
-        process.join(timeout=60)
+        process.join(timeout=300)
         assert process.exitcode == 0
     expected = rows(load(root))
     for to in saved:

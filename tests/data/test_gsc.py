@@ -290,7 +290,7 @@ export()
         check=True,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=800,
     )
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (summary["split"], summary["clean_split"]) == ("official", True)

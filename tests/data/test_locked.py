@@ -44,7 +44,7 @@ def held(path: Path, how: str) -> Iterator[None]:
             assert holder.stdout.readline() == "held\n"
             yield
         finally:
-            holder.communicate(timeout=60)
+            holder.communicate(timeout=300)
 
 
 def refusal(read: Callable[[Path], Any], path: Path) -> str:

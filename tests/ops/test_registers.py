@@ -119,7 +119,7 @@ print(LANES, hits)
 def test_a_tile_of_five_taps_stays_in_registers(processor: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "five.py"
     file.write_text(FIVE + NO_STACK, encoding="utf-8")
-    done = run(str(file), timeout=250, **processor)
+    done = run(str(file), timeout=800, **processor)
     assert done.stdout == "[]\n", done.stderr
 
 
@@ -129,7 +129,7 @@ def test_loops_kept_for_one_processor_are_not_taken_for_another(tmp_path: Path) 
     file.write_text(FIVE + SUMS, encoding="utf-8")
     own = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
     runs: list[dict[str, str]] = [{}, HASWELL, {}, HASWELL]
-    found = [run(str(file), timeout=250, **own, **one).stdout for one in runs]
+    found = [run(str(file), timeout=800, **own, **one).stdout for one in runs]
     assert found == [f"{LANES} 0\n", "8 0\n", f"{LANES} 1\n", "8 1\n"]
 
 
@@ -156,7 +156,7 @@ print("equal")
 
 @AVX2
 def test_taps_on_avx2_are_those_of_the_reference() -> None:
-    assert run("-c", COMPARED, timeout=250, **HASWELL).stdout == "equal\n"
+    assert run("-c", COMPARED, timeout=800, **HASWELL).stdout == "equal\n"
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_taps_on_avx2_are_those_of_the_reference() -> None:
 )
 def test_all_loops_on_avx2(file: str) -> None:
     done = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", timeout=900, **HASWELL
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", timeout=800, **HASWELL
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout

@@ -396,5 +396,5 @@ def test_nest_that_fails(
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     monkeypatch.setenv("PYTHONPATH", path)
     with pytest.raises(UsageError, match=message) as caught:
-        run_in_nest(TINY, [np.zeros((4, 2))], timeout_s=1 if "sleep" in module else 60)
+        run_in_nest(TINY, [np.zeros((4, 2))], timeout_s=1 if "sleep" in module else 300)
     assert "\n" not in str(caught.value)

@@ -45,7 +45,7 @@ def test_a_table_is_read_run_and_written_in_every_format_without_torch(tmp_path:
         [sys.executable, "-c", SCRIPT, *(str(tmp_path / name) for name in there)],
         cwd=ROOT,
         check=True,
-        timeout=120,
+        timeout=800,
     )
     assert found.read_bytes() == given.read_bytes()
     expected = simulate(table, counts).potentials
@@ -88,7 +88,7 @@ def test_without_numba_the_reference_runs_a_table(tmp_path: Path) -> None:
         [sys.executable, "-c", WITHOUT_NUMBA, *(str(tmp_path / name) for name in there)],
         cwd=ROOT,
         check=True,
-        timeout=120,
+        timeout=800,
         capture_output=True,
         text=True,
     ).stdout
