@@ -1,4 +1,4 @@
-"""What of a run TensorBoard shows beside its metrics: delays, hyper-parameters, pictures."""
+"""What TensorBoard shows of a run beside its metrics: delays, hyper-parameters, pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a training stands, and what a callback is called with it for."""
+"""The base class of callbacks, and the state of a training that they are given."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Training:
         epochs: how many there will be.
         config: what the training is, as plain values: its settings, those of its callbacks, σ of
             every epoch, and which parameters are learned.
-        optimisation: the optimisers, their timetables, and what scales gradients.
+        optimisation: the optimisers, their timetables, and the scaler of gradients.
         rows: the metrics of every epoch that has ended; ``fit`` returns them.
         epoch, batch, batches: where it stands now; ``batches`` are those of an epoch.
-        so_far: what this epoch has added up; ``None`` before the first.
+        so_far: the sums of this epoch; ``None`` before the first.
         metric: what the task's score is called: ``accuracy`` or ``mAP``.
         callbacks: those of this training, whose states are saved with it.
-        restored: what a checkpoint holds beside network, optimisation and rows, to go on with.
+        restored: what a checkpoint holds beside network, optimisation and rows.
         saved: where the last checkpoint lies, in words.
-        stopping: what asks the training to stop, such as ``SIGTERM``; it does after this batch.
-        processes: how many train together; of several none can save within an epoch, since each
-            has its own part of what that adds up.
-        settle: refuses a network that the last step has spoilt; to be called before it is saved.
+        stopping: what asks the training to stop after this batch, such as ``SIGTERM``.
+        processes: how many train together. With several, none can save within an epoch, since each
+            has only its part of the sums.
+        settle: refuses a network with numbers that are not finite; call it before saving.
     """
 
     net: nn.Module
@@ -56,21 +56,21 @@ class Training:
 
     @property
     def loss(self) -> float:
-        """Mean over this epoch so far. To read it makes the host wait for a GPU."""
+        """Mean over this epoch so far. Reading it makes the host wait for a GPU."""
         return self.so_far.loss if self.so_far else 0.0
 
     @property
     def score(self) -> float | None:
-        """Of this epoch so far, likewise; ``None`` where it takes the whole epoch to tell."""
+        """Score of this epoch so far, likewise; ``None`` if only the whole epoch has one."""
         return self.so_far.score if self.so_far else None
 
     @property
     def resumed(self) -> bool:
-        """Whether it goes on from a checkpoint, which ``on_start`` may ask."""
+        """Whether it resumes from a checkpoint; known in ``on_start``."""
         return bool(self.rows or self.restored.get("within"))
 
     def within(self) -> dict[str, Any]:
-        """Where it stands within the epoch, to go on with in another process."""
+        """Where it stands within the epoch, to resume in another process."""
         assert self.so_far is not None
         device = next(self.net.parameters(), torch.empty(0)).device
         return {
@@ -79,12 +79,12 @@ class Training:
         }
 
     def callback_states(self) -> dict[str, Any]:
-        """By name, the states of those callbacks that have any."""
+        """The states of callbacks that have one, by name."""
         found = {name: one.state_dict() for name, one in self._named_callbacks()}
         return {name: state for name, state in found.items() if state}
 
     def restore_callbacks(self) -> None:
-        """Give callbacks the states that were saved, once they have begun."""
+        """Give callbacks their saved states, after ``on_start``."""
         states = self.restored.pop("callbacks", {})
         for name, one in self._named_callbacks():
             if name in states:
@@ -100,17 +100,17 @@ class Callback:
     """What ``fit`` calls; override what you need.
 
     Attributes:
-        everywhere: of several processes that train together, whether each calls it, as what changes
-            the network must be; others, which write or print, are called by the first one alone.
+        everywhere: whether each of several processes that train together calls it, which it must
+            if it changes the network. Others, which write or print, are called by the first alone.
     """
 
     everywhere: ClassVar[bool] = False
 
     def on_start(self, training: Training) -> None:
-        """Before the first batch, when all arguments have been found to be right."""
+        """Before the first batch, once all arguments have been checked."""
 
     def settings(self) -> dict[str, Any]:
-        """What of it makes a run what it is, as plain values; nothing if it only looks on."""
+        """Settings of it that define a run, as plain values; none if it only watches."""
         return {}
 
     def on_batch_start(self, training: Training) -> None:
@@ -120,20 +120,20 @@ class Callback:
         """After every batch, which is one step of the optimisers; its gradients are still there."""
 
     def on_skip(self, training: Training) -> None:
-        """In place of ``on_batch`` where the step was left out, and nothing has moved."""
+        """In place of ``on_batch`` if the step was left out, and nothing has moved."""
 
     def on_stop(self, training: Training) -> None:
         """Before ``Stopped`` is raised: after a batch, in validation or after an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it takes to go on in another process; nothing if the next epoch or batch tells."""
+        """What it needs to resume in another process; empty if it keeps nothing between batches."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; called after ``on_start``, which may see a restored network."""
+        """Resume from ``state``; called after ``on_start``, which may see a restored network."""
 
     def on_epoch(self, training: Training) -> None:
         """After every epoch, with its metrics in ``training.rows[-1]``."""
 
     def on_end(self, training: Training) -> None:
-        """After the last epoch, or after whatever else has ended the training."""
+        """After the last epoch, or after anything else has ended the training."""

@@ -1,4 +1,4 @@
-"""What may happen beside the training loop: saving and resuming, logs, a bar in the terminal."""
+"""Ready-made callbacks of ``fit``: saving and resuming, metrics, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from snn_delays.run_lock import training_in
 from snn_delays.terminal import fitting, live, print_line, terminal_bar
 
 _log = logging.getLogger("snn_delays")
-_READ_EVERY = 0.5  # seconds: to read is to wait for a GPU
+_READ_EVERY = 0.5  # seconds: reading waits for a GPU
 # Columns that a bar of 12, the time left, and the spaces between need, whatever else is shown.
 _BAR_AND_TIME = 12 + len("100:00:00") + 3
 
 
 class Checkpoints(Callback):
-    """Keeps the last epoch and the best one in a run's folder, and goes on from there.
+    """Saves the last and the best epoch in a run's folder, and resumes from there.
 
-    ``checkpoints/last.ckpt`` holds all that is needed to go on, ``best.ckpt`` the network with the
-    best score on the validation split, delays rounded. Within an epoch ``within.ckpt`` is saved
-    where a training is stopped, and every so many minutes; it is gone once the epoch has ended. A
-    resumed run gives the same numbers as one that was never stopped. Should ``last.ckpt`` be
-    damaged, the epoch that it stood for is trained again; should ``within.ckpt`` be, its epoch from
-    the beginning. ``fit`` calls it before other callbacks, which go on from what it restores, but
-    after batches last. While it trains no other process does so in the folder; a process that has
-    died holds it no more.
+    ``checkpoints/last.ckpt`` holds all that is needed to resume, ``best.ckpt`` the network with the
+    best score on the validation split, delays rounded. ``within.ckpt`` is saved within an epoch
+    when the training is stopped, and every ``minutes``; it is removed once the epoch has ended. A
+    resumed run gives the same numbers as one that was never stopped. If ``last.ckpt`` is damaged,
+    its epoch is trained again; if ``within.ckpt`` is, that epoch is trained from its beginning.
+    ``fit`` calls this callback before others, which go on from what it restores, but after each
+    batch last. The folder is locked against other processes while one trains in it; a process that
+    has died holds no lock.
 
     Args:
-        run: the folder; without a run, or with the one to ``resume``.
-        resume: whether to go on with the run that is there.
-        config: all that makes the run what it is, to go on with that alone; ``None`` takes
+        run: the folder, without a run in it, or with the run to ``resume``.
+        resume: whether to resume the run in the folder.
+        config: all that defines the run, and must be the same to resume it; ``None`` takes
             ``training.config``.
-        minutes: after so many it saves within the epoch; ``None``: only where it is stopped.
+        minutes: how often to save within an epoch; ``None`` saves there only when stopped.
 
     Raises:
-        UsageError: a folder that holds a run already, or in which another process trains; nothing
-            to resume, a run that was configured otherwise.
+        UsageError: the folder holds a run already, or another process trains in it; there is
+            nothing to resume, or the run has another configuration.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Checkpoints(Callback):
             progress.require_config(self.config, self.run.path)  # before anything is written
         with ExitStack() as held:
             held.enter_context(training_in(self.run.path))
-            # Read once it is held: another process may have gone on until now.
+            # Read only now that it is locked: another process may have trained until here.
             if self.resume and (progress := load_progress(self.run)):
                 progress.require_config(self.config, self.run.path)
                 progress.restore(self.run, training.net, training.optimisation)
@@ -139,13 +139,13 @@ def best_epoch(rows: list[Row], metric: str = "accuracy") -> int:
 
 
 class MetricsCsv(Callback):
-    """Every epoch's metrics as a row of ``path``, a file that is written anew each time."""
+    """Writes every epoch's metrics as a row of the CSV file ``path``, anew each time."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
     def on_start(self, training: Training) -> None:
-        if training.rows:  # there may be more in the file than the run goes on from
+        if training.rows:  # the file may have rows of epochs that are trained again
             self.on_epoch(training)
 
     def on_epoch(self, training: Training) -> None:
@@ -158,7 +158,7 @@ class MetricsCsv(Callback):
 
 
 class TensorBoard(Callback):
-    """Every epoch's metrics and delays, and the settings, for TensorBoard (see ``board.py``).
+    """Writes every epoch's metrics and delays, and the settings, for TensorBoard (``board.py``).
 
     Args:
         path: the folder.
@@ -171,8 +171,8 @@ class TensorBoard(Callback):
     def on_start(self, training: Training) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        # What is there of epochs that a resumed run trains again is cut; the last one that it does
-        # not may be missing, but not where it goes on within the next, with delays of later.
+        # Epochs that a resumed run trains again are cut. The last finished one may be missing, and
+        # is written; not when resuming within an epoch, whose delays have moved on.
         within = bool(training.restored.get("within"))
         purge_step = max(len(training.rows) + within, 1)
         self.writer = SummaryWriter(str(self.path), purge_step=purge_step)
@@ -196,7 +196,7 @@ class TensorBoard(Callback):
 
 
 class ProgressBar(Callback):
-    """A live bar in a terminal, and a line for every epoch there or elsewhere."""
+    """A live bar in a terminal; a line for every epoch, in a file as well."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.bar = terminal_bar(
@@ -218,7 +218,7 @@ class ProgressBar(Callback):
 
     def on_batch(self, training: Training) -> None:
         batches, epoch, epochs = training.batches, training.epoch, training.epochs
-        if self.bar.tasks[-1].total is None:  # the time left is that of what is trained now
+        if self.bar.tasks[-1].total is None:  # the time left counts from where this run began
             self.bar.reset(self.task, total=batches * epochs, completed=batches * self.first)
         if time.monotonic() - self.read >= _READ_EVERY or training.batch == batches:
             self.numbers = [f"loss {training.loss:.3f}"]

@@ -1,4 +1,4 @@
-"""What one epoch of training adds up, batch by batch, and the row of metrics that it makes."""
+"""The sums of one epoch of training, batch by batch, and the row of metrics made from them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from snn_delays.tasks import Task
 
 
 class Epoch:
-    """The sums of an epoch. They stay on the network's device until they are asked for.
+    """The sums of an epoch. They stay on the network's device until they are read.
 
-    What is asked for makes the host wait for a GPU: not in every batch, please.
+    Reading makes the host wait for a GPU: do not read in every batch.
 
     Args:
         net: the network, as the epoch begins with it.
         task: how answers are judged.
-        in_a_row: so many steps before it were left out, one after the other.
+        in_a_row: how many steps just before it were left out.
     """
 
     def __init__(self, net: nn.Module, task: Task, in_a_row: int = 0) -> None:
@@ -52,7 +52,7 @@ class Epoch:
 
     @property
     def score(self) -> float | None:
-        """Of the samples so far; ``None`` where it takes the whole epoch to tell."""
+        """Of the samples so far; ``None`` if only the whole epoch has one."""
         return self.tally.so_far()
 
     def metrics(self, dt_ms: float) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Epoch:
         return found | {"skipped": self.skipped}
 
     def add_up(self, ranks: Ranks) -> None:
-        """Make the sums of this process those of all."""
+        """Make the sums of this process those of all processes."""
         if ranks.count == 1:
             return
         parts = {"loss": self.mean_loss, "tally": self.tally, "firing": self.firing}
@@ -92,7 +92,7 @@ class Epoch:
         return time.perf_counter() - self.began
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, to go on with in another process."""
+        """All of it, to resume in another process."""
         return {
             **{"seen": self.seen, "skipped": self.skipped, "in_a_row": self.in_a_row},
             **{"before": self.before, "loss": self.mean_loss.state_dict()},

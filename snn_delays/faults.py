@@ -1,4 +1,4 @@
-"""Numbers that are none: where in a step they began, and what then becomes of the training."""
+"""NaN and infinity: where in a step they began, and what then becomes of the training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Spoilt(Exception):
 
 @dataclass
 class _Kept:
-    """What it takes to find where a step was spoilt, once that is known."""
+    """What is needed to find where a step was spoilt, once it is known that it was."""
 
     epoch: int
     batch: int
@@ -46,7 +46,7 @@ class _Kept:
 class Faults:
     """Looks at the loss, then the gradients, then the parameters of every step.
 
-    On the CPU, and where steps are left out, right away. On a GPU one step later, when to read it
+    On the CPU, and where steps are left out, right away. On a GPU one step later, when reading
     costs no wait: ``settle`` looks at once, and must be called before anything is saved.
 
     Args:
@@ -123,14 +123,14 @@ class Faults:
         self._look(_PARAMETERS, {name: one.detach() for name, one in self.learned})
 
     def end(self) -> None:
-        """The step is done. What has not been looked at is on its way."""
+        """The step is done; its numbers that have not been looked at are on their way."""
         assert self.now is not None
         if self.late:
             self.now.late = {what: Late(one.all()) for what, one in self.now.finite.items()}
         self.last, self.now = (self.now if self.late else None), None
 
     def settle(self, training: Training) -> None:
-        """Look at what is on its way, of the step before.
+        """Look at the numbers of the step before that are on their way.
 
         Raises:
             UsageError: it was spoilt.

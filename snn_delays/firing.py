@@ -12,15 +12,15 @@ from snn_delays.losses import count_spikes
 
 
 class Firing:
-    """Counts, as a context, the spikes of neurons within each sample's own steps.
+    """A context that counts the spikes of neurons within each sample's own steps.
 
-    Of those neurons that run a whole sequence (``step_mode="m"``), in the network's own steps. The
-    counts stay where the network is until they are asked for, so that no batch waits for a GPU.
+    Only neurons that run a whole sequence count (``step_mode="m"``), in the network's own steps.
+    Counts stay on the network's device until they are read, so that no batch waits for a GPU.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.spikes = self.cells = torch.zeros((), dtype=torch.long)
-        # Neurons that hear themselves give their spikes through the layer that has them.
+        # Recurrent neurons give their spikes through the layer that contains them.
         layers = [one for one in delay_layers(net) if one.neuron is not None]
         inside = {part for one in layers for part in one.children()}
         nodes = [part for part in net.modules() if hasattr(part, "surrogate_function")]
@@ -40,12 +40,12 @@ class Firing:
         self._own = durations.sum()
 
     def rate_hz(self, dt_ms: float) -> dict[str, float]:
-        """Spikes per neuron and second; nothing where there were no neurons."""
+        """Spikes per neuron and second; empty without neurons."""
         spikes, cells = int(self.spikes), int(self.cells)
         return {"rate_hz": spikes / cells / (dt_ms / 1000)} if cells else {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was counted."""
+        """The counts."""
         return {"spikes": self.spikes.cpu(), "cells": self.cells.cpu()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Compiled functions that are kept on disk, where that is possible.
+"""Compiled functions that are kept on disk where possible.
 
 Everything works without a disk to keep them on: in containers and on clusters the installation and
 the home are often read-only, or full.
@@ -49,10 +49,10 @@ class _Nowhere(NullCache):
 
 
 class _Disk(FunctionCache):
-    """Numba's cache on disk, without which the loops do if they must.
+    """Numba's cache on disk, without which the loops run as well.
 
-    Numba asks whether a loop's own file has changed. What a loop calls is compiled into it, so that
-    a change in any file of loops makes all of them anew.
+    Numba checks only whether a loop's own file has changed. Since what a loop calls is compiled
+    into it, a change in any file of loops compiles all of them anew.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -92,7 +92,7 @@ def _sources() -> tuple[tuple[str, int, int], ...]:
 
 @functools.cache
 def _say_compiling() -> None:
-    """Before the first, once in a process: what else is missing is compiled when it is called."""
+    """Before the first one, once in a process; others are compiled when they are called."""
     _log.warning(
         "Compiling loops for this processor, once: about %d s in all. They are kept on disk.",
         _SECONDS,

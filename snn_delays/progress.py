@@ -1,8 +1,8 @@
-"""Where a training run stands, kept so that a process killed at any moment loses an epoch at most.
+"""Saves where a training stands, so that a process killed at any moment loses an epoch at most.
 
 ``last.ckpt`` is written first, and holds all that an epoch's other files are made of; the one
-before it is kept, should it be damaged. ``within.ckpt`` holds the same, and where the training
-stands in the next epoch; it counts as long as it is ahead of ``last.ckpt``.
+before it is kept in case it is damaged. ``within.ckpt`` also holds where the training stands in the
+next epoch; it counts as long as it is ahead of ``last.ckpt``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Progress:
             run.save_checkpoint("best", self.best)
 
     def told(self, run: RunFolder) -> str:
-        """Which checkpoint of a run it is, in words."""
+        """Which checkpoint it is, in words."""
         if self.within is None:
             return f"{run.checkpoint('last')}, after epoch {len(self.rows)}"
         where = f"in epoch {self.within['epoch']} after batch {self.within['batch']}"
@@ -69,7 +69,7 @@ class Progress:
         """Make the run's files and the objects in training what they were after this epoch.
 
         Raises:
-            UsageError: objects of another kind than those that were saved.
+            UsageError: objects of other kinds than those that were saved.
         """
         try:
             net.load_state_dict(self.network)
@@ -95,7 +95,7 @@ class Progress:
             run.save_checkpoint("best", self.best)
 
     def require_config(self, config: Mapping[str, Any], source: object) -> None:
-        """Refuse to go on with another configuration.
+        """Refuse to resume with another configuration.
 
         Args:
             source: where ``config`` comes from, for the message.
@@ -118,7 +118,7 @@ def load_progress(run: RunFolder) -> Progress | None:
     """Where a run stands; ``None`` if it was stopped before anything was saved.
 
     Raises:
-        UsageError: no run, results of one with nothing to go on from, or nothing undamaged.
+        UsageError: no run, results without a checkpoint, or only damaged ones.
     """
     within = _undamaged(run, "within")
     if within is None:
@@ -138,11 +138,21 @@ def load_progress(run: RunFolder) -> Progress | None:
     return within
 
 
+def require_as_trained(run: RunFolder, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration other than a run was trained with, as far as its checkpoints tell.
+
+    Raises:
+        UsageError: see ``Progress.require_config``.
+    """
+    if there := _undamaged(run, "last") or _undamaged(run, "previous"):
+        there.require_config(config, run.config)
+
+
 def _undamaged(run: RunFolder, name: str) -> Progress | None:
     """A checkpoint; ``None`` where it is missing or damaged.
 
     Raises:
-        UsageError: one that cannot be read may be whole, and is not to be replaced.
+        UsageError: it cannot be read; it may be whole, and must not be replaced.
     """
     try:
         return Progress(**run.load_checkpoint(name))

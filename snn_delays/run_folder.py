@@ -1,4 +1,4 @@
-"""What a run saves, and how: one folder per run, every file replaced in one step.
+"""The files of a run: one folder per run, every file replaced atomically.
 
 config.yaml   summary.json   metrics.csv   checkpoints/{best,last,previous,within}.ckpt
     tensorboard/    delays.csv    delays.png    readout.png    positions.png    report.html
@@ -33,7 +33,7 @@ DAMAGE = (
 
 
 class Unreadable(UsageError):
-    """A file that may be whole, but that the system does not give."""
+    """A file that may be whole, but that the system cannot read."""
 
 
 class RunFolder:
@@ -54,7 +54,7 @@ class RunFolder:
         """Take the folder for a new run.
 
         Raises:
-            UsageError: there is a run already, even one that another process has just begun.
+            UsageError: the folder holds a run already, or another process has just begun one.
         """
         with self._taking():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class RunFolder:
             ) from error
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
-        """Save a checkpoint; of ``"last"`` the one before is kept, as ``"previous"``."""
+        """Save a checkpoint; an earlier ``"last"`` is kept as ``"previous"``."""
         content, path = io.BytesIO(), self.checkpoint(name)
         torch.save(dict(state), content)
         with replacing(path) as unfinished:
@@ -130,7 +130,7 @@ class RunFolder:
         """Contents of a checkpoint, on the CPU.
 
         Raises:
-            UsageError: missing or damaged file; ``Unreadable`` if its bytes cannot be had.
+            UsageError: missing or damaged file; ``Unreadable`` if the system cannot read it.
         """
         path = self.checkpoint(name)
         if not path.is_file():
@@ -158,7 +158,7 @@ def tensors_of(content: bytes) -> dict[str, Any]:
     """What ``torch.save`` wrote: a dict of tensors and plain values, on the CPU; no code runs.
 
     Raises:
-        One of ``DAMAGE``: altered bytes, something else than a dict, or more than such values.
+        One of ``DAMAGE``: altered bytes, something other than a dict, or other values in it.
     """
     # torch itself ignores the checksums in the file, and would load what was altered.
     if altered := zipfile.ZipFile(io.BytesIO(content)).testzip():

@@ -1,7 +1,7 @@
 """One process at a time trains in a run's folder; any number may read it meanwhile.
 
-The system takes the lock back from a process that has died, however it did. Who holds it stands
-beside it, for whoever is refused.
+The system releases the lock of a process that has died, for whatever reason. A file beside it says
+who holds it, for whoever is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger("snn_delays")
 
 @contextmanager
 def training_in(folder: Path) -> Iterator[None]:
-    """Hold a folder that is there, and say who does.
+    """Lock an existing folder, and write down who holds it.
 
     Raises:
         UsageError: another process holds it, or its file system refuses.
@@ -54,7 +54,7 @@ def training_in(folder: Path) -> Iterator[None]:
 
 
 def _told(holder: Path) -> str:
-    """Whose lock it is, as far as that can be read."""
+    """Who holds the lock, as far as that can be read."""
     try:
         found = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {found['pid']} on {found['host']}"

@@ -1,4 +1,4 @@
-"""Signals that stop a training: it saves where it stands, and ends so that it can go on."""
+"""Signals that stop a training, which saves where it stands, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snn_delays.errors import UsageError
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
 EXIT_CODE = 75
-# What asks, as often as it likes; a process that passes a signal on to another sends this one.
+# May be sent any number of times; a process that passes a signal on to another sends this one.
 ASKING = getattr(signal, "SIGUSR1", signal.SIGTERM)  # which Windows lacks
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,7 +32,7 @@ class Stopped(SystemExit):
 
 @contextmanager
 def listening(take: Callable[[int, Any], object], signals: Iterable[int]) -> Iterator[None]:
-    """``take`` is called for these signals; afterwards what was before is again."""
+    """Within it ``take`` handles these signals; afterwards the earlier handlers do again."""
     before = {one: signal.signal(one, take) for one in signals}
     try:
         yield
@@ -43,8 +43,8 @@ def listening(take: Callable[[int, Any], object], signals: Iterable[int]) -> Ite
 
 @contextmanager
 def stopped_with_others(training: Training) -> Iterator[None]:
-    """Of several processes that are asked to stop one stops first; the others, which then wait for
-    it in vain, have stopped as well.
+    """When several processes are asked to stop, one stops first; the others, which then lose their
+    connection to it, stop as well.
 
     Raises:
         Stopped: in place of what the broken connection raises.
@@ -61,11 +61,11 @@ class StopOnSignals(Callback):
     """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the training once the batch is done.
 
     ``Checkpoints`` then saves within the epoch, and ``fit`` raises ``Stopped``. A second SIGTERM
-    or SIGINT ends the process at once. As a context it does so around ``fit`` as well, where it
+    or SIGINT ends the process at once. As a context manager it also works around ``fit``, where it
     raises ``Stopped`` right away, since there is nothing to save.
 
     Raises:
-        UsageError: outside the main thread, which alone Python gives signals.
+        UsageError: outside the main thread, the only one that Python gives signals.
     """
 
     everywhere = True

@@ -1,4 +1,4 @@
-"""What is asked of a recording, and how answers are judged: loss, score, chance."""
+"""Tasks: which label a recording has, and how answers are judged by loss, score and chance."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Tally:
         self.answers.append((scores.detach(), labels))
 
     def so_far(self) -> float | None:
-        """The score of what came until now; ``None`` where it is not told before the end."""
+        """The score so far; ``None`` if only the end has one."""
         return None
 
     def score(self) -> float:
-        """The score of all that came."""
+        """The score of all of them."""
         there = self.answers[-1][0].device
         found = [(scores.to(there), labels.to(there)) for scores, labels in self.answers]
         scores, labels = (torch.cat(part).cpu() for part in zip(*found, strict=True))
         return self.task.score(scores, labels)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that came, to go on with in another process."""
+        """All that was taken, to resume in another process."""
         return {"answers": [(scores.cpu(), labels.cpu()) for scores, labels in self.answers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Task(ABC):
 
     @abstractmethod
     def chance(self, labels: Tensor, n_classes: int) -> float:
-        """The score that answers reach which know the labels' frequencies, and no recording."""
+        """The score of answers that know the frequencies of labels, but no recording."""
 
     def tally(self) -> Tally:
         """An empty one."""
@@ -132,14 +132,14 @@ class SingleLabel(Task):
 
 
 class _Right(Tally):
-    """Counts right answers, and so tells at any time how many there were."""
+    """Counts right answers, so that there is a score at any time."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.right, self.seen = torch.zeros((), dtype=torch.long), 0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        # It stays where the scores are until it is asked for, so that no batch waits for a GPU.
+        # It stays on the scores' device until it is read, so that no batch waits for a GPU.
         self.right = self.right + (self.task.answers(scores.detach()) == labels).sum()
         self.seen += len(labels)
 
@@ -161,7 +161,7 @@ class MultiLabel(Task):
     cross-entropy of every class, mAP.
 
     Reference:
-        AudioSet: Gemmeke et al. (2017), which judges so.
+        AudioSet: Gemmeke et al. (2017), which uses it.
     """
 
     metric = "mAP"

@@ -1,4 +1,4 @@
-"""Lines and bars in a terminal or a file, whatever letters and width it has."""
+"""Lines, tables and bars in a terminal or a file, whatever letters and width it has."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 # The signs that commands print, for terminals and files that have no more than letters.
@@ -83,6 +84,21 @@ def bar(name: str, total: float | None, *more: ProgressColumn) -> Iterator[Calla
     columns = TextColumn(name), BarColumn(bar_width=None), *more, TimeRemainingColumn()
     with terminal_bar(*columns, console=Console(stderr=True)) as progress:
         yield partial(progress.update, progress.add_task(name, total=total))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table; numbers stand to the right of their column, the first column to the left."""
+    # A log file has no width to keep to.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+    table = Table(title=printable(console, title), title_justify="left")
+    for index, column in enumerate(columns):
+        justify = "left" if index == 0 else "right"
+        table.add_column(printable(console, column), justify=justify, overflow="fold")
+    for row in rows:
+        # A cell may hold brackets, which are no markup.
+        table.add_row(*(Text(printable(console, cell)) for cell in row))
+    console.print(table)
 
 
 def print_line(console: Console, *fields: str) -> None:

@@ -31,7 +31,7 @@ from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 from snn_delays.state import kept_from_training, train_all_but
 from snn_delays.stopping import Stopped, stopped_with_others
-from snn_delays.training_step import Step
+from snn_delays.training_step import TrainingStep
 
 _log = logging.getLogger("snn_delays")
 
@@ -158,7 +158,7 @@ def fit(
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "clip_norm": clip_norm}
     rate = "the learning rates" if optimizers else f"weight_lr (now {weight_lr:g})"
     advice = f"Lower {rate} or set clip_norm in a new run, or leave such steps out: on_nan=skip."
-    step = Step(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
+    step = TrainingStep(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
     callbacks = [one for one in callbacks if ranks.first or one.everywhere]
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     after = sorted(callbacks, key=lambda one: isinstance(one, Checkpoints))

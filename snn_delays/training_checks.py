@@ -1,4 +1,4 @@
-"""What ``fit`` finds out before it trains: whether network, data and schedule go together."""
+"""Checks of ``fit`` before it trains: whether network, data and schedule go together."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def require_match(
 ) -> BatchChange:
     """Refuse a network that cannot answer for the data, or an augmentation that does not suit them.
 
-    Tried on one recording; the network, its mode and all random numbers stay what they were. What
-    comes back is the augmentation as it suits the data.
+    Tried on one recording; the network, its mode and all random generators stay as they were.
+    Returns the augmentation as it suits the data.
     """
     inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
     must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
@@ -88,7 +88,7 @@ def require_match(
 
 
 def require_together(count: int, on_nan: str) -> None:
-    """Refuse what several processes cannot do alike."""
+    """Refuse what several processes cannot do together."""
     if count > 1 and on_nan == "skip":
         raise UsageError(
             f"fit: on_nan=skip is for one process, got {count}: each would leave out other steps. "
@@ -117,7 +117,7 @@ def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:
 
 
 def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None:
-    """Say so where no epoch is left to anneal σ in."""
+    """Warn if no epoch is left to anneal σ in."""
     sigma = schedule.epochs(epochs)[0]
     if not delay_layers(net) or sigma == schedule.start:
         return

@@ -21,7 +21,7 @@ from snn_delays.ranks import norms_alone
 
 
 @dataclass
-class Step:
+class TrainingStep:
     """What ``fit`` does with the samples of one optimiser step.
 
     Args:

@@ -12,16 +12,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snn_delays.arguments import whole_number
 from snn_delays.cli.command import entry
-from snn_delays.cli.console import print_table
 from snn_delays.cli.explain import explain
 from snn_delays.cli.finished import grouped, read_runs, runs_below
 from snn_delays.cli.runs import run_folder
 from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
-from snn_delays.cli.trainings import Training, train_all
+from snn_delays.cli.trainings import PlannedRun, train_all
 from snn_delays.errors import UsageError
 from snn_delays.report.comparison import TestSet
 from snn_delays.report.comparison_files import write_comparison
 from snn_delays.report.comparison_picture import draw_comparison
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 _TAKEN = {
@@ -71,7 +71,7 @@ def _compared(cfg: DictConfig, of_training: list[str], flags: list[str]) -> None
         raise UsageError(f"{len(missing)} of {len(runs)} runs are not in the table; it says why.")
 
 
-def _trainings(cfg: DictConfig, folder: Path, of_training: list[str]) -> list[Training]:
+def _trainings(cfg: DictConfig, folder: Path, of_training: list[str]) -> list[PlannedRun]:
     """Experiments × seeds, once it is clear that every one of them can be put together."""
     experiments = [
         str(one) for one in _list(cfg.experiments, "experiments", "[shd_none,shd_fixed]")
@@ -89,7 +89,7 @@ def _trainings(cfg: DictConfig, folder: Path, of_training: list[str]) -> list[Tr
             "each data set in a folder of their own."
         )
     return [
-        Training(folder / one / str(seed), (f"experiment={one}", f"seed={seed}", *of_training))
+        PlannedRun(folder / one / str(seed), (f"experiment={one}", f"seed={seed}", *of_training))
         for one in experiments
         for seed in seeds
     ]

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from torch import nn
 
 from snn_delays.cli.command import entry
-from snn_delays.cli.console import print_table
 from snn_delays.cli.runs import find_runs, load_run
 from snn_delays.cli.sweep import what_differs
 from snn_delays.data import SpikeData
@@ -21,6 +20,7 @@ from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.report.words import percent
 from snn_delays.run_folder import RunFolder
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 
@@ -63,7 +63,7 @@ def _plot(path: Path, runs: list[tuple[RunFolder, SpikeData, nn.Module]]) -> Non
                 "the same data."
             )
         named.append((kind if kinds.count(kind) == 1 else shorten(run.path.name, 32), net))
-    pictures.draw_comparison(named, data, path)
+    pictures.draw_networks(named, data, path)
     log.info(f"→ {path}")
 
 

@@ -21,7 +21,12 @@ from snn_delays.cli.runs import input_range, load_run, run_folder
 from snn_delays.cli.settings import path_of, typed
 from snn_delays.cli.sweep import in_sweep
 from snn_delays.data import SpikeData
-from snn_delays.deploy.deployment import Deployment, DeploySettings, deploy
+from snn_delays.deploy.deployment import (
+    Deployment,
+    DeploySettings,
+    calibration_samples,
+    deploy,
+)
 from snn_delays.deploy.folder import ExportFolder
 from snn_delays.deploy.quantise import require_bits
 from snn_delays.deploy.verify import Agreement
@@ -70,7 +75,7 @@ def _export(cfg: DictConfig) -> None:
         settings,
         dt_ms=data.dt_ms,
         class_names=data.class_names,
-        samples=_calibration(data, cfg.calibration),
+        samples=calibration_samples(data.train, cfg.calibration),
         largest_count=largest_count,
         graded=graded,
     )
@@ -170,13 +175,6 @@ def _origin(run: RunFolder, checkpoint: str) -> dict[str, str]:
     """The run that a table comes from, even if its folder has been moved."""
     digest = hashlib.sha256(run.config.read_bytes()).hexdigest()
     return {"run": str(run.path.resolve()), "config_sha256": digest, "checkpoint": checkpoint}
-
-
-def _calibration(data: SpikeData, count: int) -> list[NDArray[np.float32]]:
-    """Recordings of the training split, evenly spread over it."""
-    total = len(data.train)
-    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
-    return [data.train.collate([index]).spikes[:, 0].flatten(1).numpy() for index in chosen]
 
 
 def _proof(

@@ -6,8 +6,8 @@ import logging
 from itertools import zip_longest
 from typing import Any
 
-from snn_delays.cli.console import print_table
 from snn_delays.report.words import DASH, kilobytes, number, percent
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 
@@ -51,11 +51,11 @@ def print_report(report: dict[str, Any]) -> None:
         log.info(f"Integer potentials took {max(bits)} bits, sign included.")
 
 
-def delay_line(histograms: list[list[int]], width: int = 40) -> str:
+def delay_line(histograms: list[list[int]]) -> str:
     """The delays of all synapses as one line of bars: how many have 0, 1, 2, … steps."""
     totals = [sum(counts) for counts in zip_longest(*histograms, fillvalue=0)]
     longest = len(totals)
-    per_bar = -(-longest // width)
+    per_bar = -(-longest // 40)
     bars = [sum(totals[at : at + per_bar]) for at in range(0, longest, per_bar)]
     most = max(*bars, 1)
     line = "".join("▁▂▃▄▅▆▇█"[min(7, 8 * count // most)] if count else " " for count in bars)

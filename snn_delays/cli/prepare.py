@@ -12,7 +12,6 @@ import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from snn_delays.atomic import write_atomically
-from snn_delays.cli import console
 from snn_delays.cli.command import entry
 from snn_delays.cli.runs import dataset_root, load_data
 from snn_delays.data.cache import Cache, cache_folders
@@ -27,6 +26,7 @@ from snn_delays.data.heidelberg import (
     with_units,
 )
 from snn_delays.errors import UsageError
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 
@@ -120,7 +120,7 @@ _ROWS: tuple[tuple[str, Callable[[FileReport], str]], ...] = (
 
 
 def _print_report(name: str, report: Report) -> None:
-    console.print_table(
+    print_table(
         f"{name}: what is in the files",
         ["", *(Path(file.path).name for file in report.files)],
         [[title, *(of(file) for file in report.files)] for title, of in _ROWS],

@@ -63,7 +63,7 @@ def run_processes(count: int) -> None:
     common |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, cores() // count))}
     ended: Queue[_One] = Queue()
     every = [_One(common, rank, ended) for rank in range(count)]
-    code, patience = 0, 0.0
+    code, timeout_s = 0, 0.0
     try:
         with _passing_on(every) as signals:
             for _ in every:
@@ -72,10 +72,10 @@ def run_processes(count: int) -> None:
                     one.tell()
                 if code := one.code:  # the others, which wait for it in vain, are ended
                     break
-            patience = _LAST_WORDS_S if signals else 0.0
+            timeout_s = _LAST_WORDS_S if signals else 0.0
     finally:
         for other in every:
-            other.end(patience)
+            other.end(timeout_s)
     if code:
         sys.exit(code if code > 0 else 128 - code)
 
@@ -135,10 +135,10 @@ class _One:
         if self.code < 0:
             print(f"{ERROR}{name}{killed_by(self.code)}", file=sys.stderr)
 
-    def end(self, patience: float) -> None:
+    def end(self, timeout_s: float) -> None:
         """End it, if it does not within so many seconds."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
+            self.process.wait(timeout_s)
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -15,11 +15,12 @@ from torch import nn
 from yaml import YAMLError
 
 from snn_delays.cli.model import build_network, instantiate
-from snn_delays.cli.settings import options
+from snn_delays.cli.settings import options, plain
 from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
+from snn_delays.progress import require_as_trained
 from snn_delays.report.words import either
 from snn_delays.run_folder import RunFolder
 
@@ -122,6 +123,7 @@ def load_run(
             f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: {reason} "
             "Restore both as they were, or train again."
         ) from error
+    require_as_trained(run, identity(plain(config)))
     return config, data, net
 
 

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
 from snn_delays.cli.command import entry
-from snn_delays.cli.console import print_table
 from snn_delays.cli.runs import existing_folder, load_config, load_data
 from snn_delays.cli.settings import path_of
 from snn_delays.data import SpikeData, Split
@@ -23,6 +22,7 @@ from snn_delays.table.hdf5 import read_table
 from snn_delays.table.simulator.activity import input_events
 from snn_delays.table.simulator.trials import Recording, Sample, Trial, trials
 from snn_delays.table.table import DelayTable
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 

@@ -18,9 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from snn_delays.atomic import write_atomically
-from snn_delays.cli.console import print_table
 from snn_delays.errors import UsageError, cause_of
 from snn_delays.run_folder import RunFolder
+from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")
 _SETTINGS, _ERROR = "overrides.txt", "error.txt"

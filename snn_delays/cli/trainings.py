@@ -25,7 +25,7 @@ log = logging.getLogger("snn_delays")
 
 
 @dataclass(frozen=True)
-class Training:
+class PlannedRun:
     """A run to train: its folder, and what else is typed for it."""
 
     path: Path
@@ -62,7 +62,7 @@ class Training:
         )
 
 
-def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
+def train_all(trainings: Sequence[PlannedRun], *flags: str, trust: bool) -> None:
     """Run what is not finished; a failure is kept in the run's folder, and logged.
 
     Args:
@@ -70,7 +70,7 @@ def train_all(trainings: Sequence[Training], *flags: str, trust: bool) -> None:
         trust: for interrupted runs, see ``load_config``.
 
     Raises:
-        UsageError: as ``Training.require_same``, before anything has run.
+        UsageError: as ``PlannedRun.require_same``, before anything has run.
         Stopped: a signal has stopped a training; the others are not begun.
     """
     for one in trainings:

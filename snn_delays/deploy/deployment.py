@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn_delays.data import Split
 from snn_delays.deploy.adapt import AdaptedDelays, adapt_delays
 from snn_delays.deploy.connections import connections
 from snn_delays.deploy.fixed_point import Leak, fixed_point
@@ -72,6 +73,13 @@ class Deployment:
     table: DelayTable
     stages: tuple[Stage, ...]
     adapted: AdaptedDelays | None
+
+
+def calibration_samples(training: Split, count: int) -> list[NDArray[np.float32]]:
+    """So many recordings ``[T, input_channels]``, evenly spread over the training split."""
+    last = len(training) - 1
+    chosen = np.unique(np.linspace(0, last, min(count, len(training))).astype(np.int64))
+    return [training.collate([at]).spikes[:, 0].flatten(1).numpy() for at in chosen.tolist()]
 
 
 def deploy(

@@ -120,8 +120,8 @@ class Buffers(Width):
     ) -> None:
         # A state without a mask has all synapses; one without weights says nothing of them.
         rounding = state_dict.pop(f"{prefix}_rounding", None)
-        names = (f"{prefix}weight", f"{prefix}parametrizations.weight.original")
-        if any(name in state_dict for name in names):
+        made = f"{prefix}parametrizations.weight."  # of one tensor, or of several
+        if any(name == f"{prefix}weight" or name.startswith(made) for name in state_dict):
             self._rounding = "none" if rounding is None else ROUNDINGS[int(rounding)]
             if f"{prefix}mask" not in state_dict:
                 self.mask = None

@@ -33,7 +33,7 @@ class CuBaLIFNode(LIFNode):
 
     def __init__(self, tau: float = 2.0, tau_syn: float = 2.0, **settings: Any) -> None:
         super().__init__(tau, decay_input=False, **settings)
-        self.tau_syn = steps("CuBaLIFNode", tau_syn)
+        self.tau_syn = steps("CuBaLIFNode", tau_syn, "tau_syn")
         self.register_memory("i", 0.0)
 
     def multi_step_forward(self, x_seq: Tensor, *args: Tensor, **kwargs: Any) -> Tensor:
@@ -60,7 +60,7 @@ def cubalif(
 ) -> CuBaLIFNode:
     """A ``CuBaLIFNode``, multi-step; ``tau_syn`` in steps, all else as for ``lif``."""
     settings = checked("cubalif", v_threshold, v_reset, surrogate, surrogate_alpha, detach_reset)
-    taus = {"tau": steps("cubalif", tau), "tau_syn": steps("cubalif", tau_syn)}
+    taus = {"tau": steps("cubalif", tau), "tau_syn": steps("cubalif", tau_syn, "tau_syn")}
     return published(CuBaLIFNode, **taus, **settings)
 
 

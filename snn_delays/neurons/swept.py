@@ -218,12 +218,12 @@ def remembered(node: Stateful, x: Tensor, shape: torch.Size, name: str = "v") ->
     return v.expand(shape)
 
 
-def steps(owner: str, tau: float) -> float:
-    """A membrane time constant in steps, which must be above one."""
+def steps(owner: str, tau: float, name: str = "tau") -> float:
+    """A time constant in steps, by default a membrane's, which must be above one."""
     return real_number(
-        f"{owner}: tau",
+        f"{owner}: {name}",
         tau,
         above=1,
         must="be above 1 step",
-        advice="Use a longer membrane time constant or a smaller dt (tau = tau_ms / dt_ms).",
+        advice="Use a longer time constant or a smaller dt: steps = ms / dt_ms.",
     )

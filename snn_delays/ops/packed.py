@@ -1,7 +1,7 @@
 """Spikes that a backward pass needs are kept as bits: a 32nd of what they take as numbers.
 
-What a layer hears are spikes of neurons: 0, or one other number (1, or what dropout makes of it).
-Whatever method computes a layer keeps them for the gradient of its weights, for as long as the
+A layer's input are spikes of neurons: 0, or one other number (1, or what dropout makes of it).
+Whatever method computes the layer keeps them for the gradient of its weights, for as long as the
 whole network's forward and backward passes take.
 """
 

@@ -1,10 +1,10 @@
-"""Neurons that hear their own past spikes, one step after the other.
+"""Recurrent neurons, whose spikes come back to them with delays, one step after the other.
 
     I[t, post] = x[t, post] + m[post] · r[t, post]
     r[t, post] = Σ_pre Σ_k w[post, pre, k] · Σ_j g_σ(j − d[post, pre, k]) · s[t − 1 − j, pre]
     s[t] = neuron(I[t])
 
-j and d count from the step before: what is heard there was sent at the last step.
+j and d count from the step before: what arrives there was sent at the last step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The scans of ``ops/recurrent.py``, compiled by numba: groups of ``SAMPLES`` samples side by side.
 
-A group's spikes are rows ``[C, (taps + T) · LANES]``, what was heard before them first, so that a
+A group's spikes are rows ``[C, (taps + T) · LANES]``, those of the history first, so that a
 delay is a shift by whole vectors. In every step a row of outputs takes its currents from a window
 of these, then its neurons take their step. Groups run in parallel.
 """
@@ -163,9 +163,9 @@ def forward(
         ``[5, A · SAMPLES]``: alpha, gain, beta, a and b.
     """
     steps, _, size = x.shape
-    heard = len(history)
+    past = len(history)
     groups, _, lanes = h.shape
-    width = heard + steps
+    width = past + steps
     kind = x.dtype.type
     threshold, rest = kind(v_threshold), kind(v_reset)
     for group in prange(groups):
@@ -178,7 +178,7 @@ def forward(
         _gather(ww, w_first, n)
         if len(kept):
             _gather(mask, kept, n)
-        for t in range(heard):
+        for t in range(past):
             _gather(current, history[t], n)
             for c in range(size):
                 at = (c * width + t) * SAMPLES
@@ -198,7 +198,7 @@ def forward(
             if currents.shape[1]:
                 currents[group, t] = current
             for c in range(size):
-                at = (c * width + heard + t) * SAMPLES
+                at = (c * width + past + t) * SAMPLES
                 rows[at : at + SAMPLES] = fired[c * SAMPLES : (c + 1) * SAMPLES]
             _scatter(spikes[t], fired, n)
         _scatter(v_last, v, n)
@@ -235,7 +235,7 @@ def backward(
     detach_reset: bool,
     surrogate: int,
     sharpness: float,
-    heard: int,
+    past: int,
 ) -> None:
     """Gradients of ``forward``, step by step from the last one.
 
@@ -249,7 +249,7 @@ def backward(
     """
     steps, _, size = gx.shape
     groups, _, lanes = h.shape
-    width = steps + heard
+    width = steps + past
     kind = gx.dtype.type
     threshold, rest = kind(v_threshold), kind(v_reset)
     for group in prange(groups):

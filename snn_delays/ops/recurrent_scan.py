@@ -95,11 +95,11 @@ def _strips(rows: Tensor) -> Tensor:
     return whole.unflatten(0, (-1, size)).transpose(1, 2)
 
 
-def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, heard: int) -> tuple[_Tables, ...]:
+def _tables(weight: Tensor, delay: Tensor, kernel: Kernel, past: int) -> tuple[_Tables, ...]:
     """Of the window over past spikes, and of that over later gradients."""
     width = taps.width(*kernel, weight.dtype)
     first, spread = interpolate_window(delay, *kernel, width)
-    back = heard - width - first  # rows are read forwards: the last tap first
+    back = past - width - first  # rows are read forwards: the last tap first
     _, pre, each = weight.shape
     none, no_first = weight.new_empty(0, 0, recurrent_cpu.STRIP), first.new_empty(0)
     if delay.shape[0] == 1:  # J = pre · k

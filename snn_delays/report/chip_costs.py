@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from snn_delays.data import SpikeData, Split
-from snn_delays.deploy.deployment import DeploySettings, deploy
+from snn_delays.deploy.deployment import DeploySettings, calibration_samples, deploy
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import evaluate
 from snn_delays.report.course import one_class_each
@@ -56,7 +56,6 @@ def chip_costs(
     batch_size: int,
     graded: bool,
     largest_count: int,
-    names: Sequence[str] = CHIPS,
 ) -> Iterator[ChipCost]:
     """The network on each chip, one after the other.
 
@@ -65,12 +64,8 @@ def chip_costs(
         before: its answers with delays rounded.
         graded, largest_count: whether the input is currents; most spikes per step and channel.
     """
-    total = len(data.train)
-    chosen = np.unique(
-        np.linspace(0, total - 1, min(_CALIBRATION, total)).astype(np.int64)
-    ).tolist()
-    samples = [data.train.collate([at]).spikes[:, 0].flatten(1).numpy() for at in chosen]
-    for name in names:
+    samples = calibration_samples(data.train, _CALIBRATION)
+    for name in CHIPS:
         chip = load_chip(name)
         try:
             found = deploy(

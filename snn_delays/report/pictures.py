@@ -96,7 +96,7 @@ class _Shuffled(nn.Module):
         return delay.flatten()[self.order].view_as(delay)
 
 
-def draw_comparison(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, path: Path) -> None:
+def draw_networks(networks: Sequence[tuple[str, nn.Module]], data: SpikeData, path: Path) -> None:
     """Picture of several networks on one test set, delays rounded.
 
     Above, the spikes of one sample and how each network gathers its class scores. Below, all test

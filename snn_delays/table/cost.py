@@ -34,7 +34,6 @@ class ProjectionCost:
 
     Args:
         pairs: (pre, post) pairs that are connected.
-        pair_max: most synapses of one pair.
         delay_histogram: int64 ``[D + 1]``, synapses per delay.
         table_bytes: the table's arrays of it in memory.
         synapse_bits: weight, delay and target index of a synapse, packed; None where the width
@@ -46,18 +45,12 @@ class ProjectionCost:
 
     synapses: int
     pairs: int
-    pair_max: int
     delay_histogram: NDArray[np.int64]
     table_bytes: int
     synapse_bits: int | None
     ring_slots: int
     current_bits: int
     history_bits: int
-
-    @property
-    def pair_mean(self) -> float:
-        """Synapses per connected pair."""
-        return self.synapses / max(self.pairs, 1)
 
     @property
     def packed_bytes(self) -> int | None:
@@ -89,7 +82,7 @@ def _nbytes(part: Population | Projection) -> int:
 
 def _cost(table: DelayTable, one: Projection, profile: ChipProfile | None) -> ProjectionCost:
     n_pre, n_post = table.size(one.source), table.size(one.target)
-    pairs, of_pair = np.unique(one.pre.astype(np.int64) * n_post + one.post, return_counts=True)
+    pairs = np.unique(one.pre.astype(np.int64) * n_post + one.post)
     histogram = np.bincount(one.delay, minlength=1)
     # The chip's widths, else the table's own.
     weight_bits, current_bits = 8 * one.weight.itemsize if one.integer else None, FLOAT_BITS
@@ -102,7 +95,6 @@ def _cost(table: DelayTable, one: Projection, profile: ChipProfile | None) -> Pr
     return ProjectionCost(
         synapses=len(one),
         pairs=len(pairs),
-        pair_max=int(of_pair.max(initial=0)),
         delay_histogram=histogram,
         table_bytes=_nbytes(one),
         synapse_bits=None if weight_bits is None else weight_bits + place_bits,

@@ -348,6 +348,15 @@ def test_a_checkpoint_of_another_network_is_one_line(there: Path, shell: Shell):
     assert "does not fit" in shell.fails("evaluate", "run=runs/none")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "export", "report"])
+def test_another_configuration_than_was_trained_is_refused(there: Path, shell: Shell, command: str):
+    path = there / "runs/none/config.yaml"
+    path.write_text(path.read_text().replace("v_threshold: 1.0\n", "v_threshold: 1.5\n"))
+    line = shell.fails(command, "run=runs/none")
+    assert "runs/none/config.yaml is not what the run was trained with: " in line
+    assert "neuron.v_threshold is 1.5, was 1.0" in line
+
+
 def test_another_time_step_is_told_what_counts_steps(there: Path, shell: Shell):
     files = ("dataset=shd", "dataset.root=.", "dataset.valid_fraction=0.5", "run=runs/fine")
     for name in ("train", "test"):

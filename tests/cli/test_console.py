@@ -21,12 +21,11 @@ from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.callback import Training
 from snn_delays.callbacks import ProgressBar
-from snn_delays.cli import console
 from snn_delays.cli.export_view import delay_line
 from snn_delays.epoch import Epoch
 from snn_delays.run_folder import Row
 from snn_delays.tasks import SingleLabel
-from snn_delays.terminal import print_anywhere, print_line
+from snn_delays.terminal import print_anywhere, print_line, print_table
 
 ROW: Row = {
     **{"epoch": 1, "sigma": 0.5, "delay_change": 0.2, "rate_hz": 9.0, "loss": 2.0},
@@ -76,7 +75,7 @@ def test_text_that_is_none_is_escaped(monkeypatch: pytest.MonkeyPatch):
 def test_a_table_in_letters_keeps_its_columns(monkeypatch: pytest.MonkeyPatch, encoding: str):
     terminal = Terminal(monkeypatch, encoding)
     print_anywhere()
-    console.print_table("σ", ["as trained (σ-kernels)", "…"], [["σ", "–"], ["τ → Δ", "×"]])
+    print_table("σ", ["as trained (σ-kernels)", "…"], [["σ", "–"], ["τ → Δ", "×"]])
     _, *lines = terminal.text.splitlines()
     assert len({len(line) for line in lines}) == 1
     assert ("σ" in terminal.text) == (encoding == "utf-8")

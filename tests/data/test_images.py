@@ -122,7 +122,7 @@ def test_spikes_augmentation_is_refused_in_a_line(data: SpikeData):
 def test_pictures_over_time_are_for_recordings_with_a_course(data: SpikeData, tmp_path):
     assert not course.has_course(data)
     with pytest.raises(UsageError, match="plot shows how one answer grows over time"):
-        pictures.draw_comparison([("one", OneLayer(24, 3))], data, tmp_path / "no.png")
+        pictures.draw_networks([("one", OneLayer(24, 3))], data, tmp_path / "no.png")
 
 
 def test_splits_of_other_frames_or_tasks_are_refused():

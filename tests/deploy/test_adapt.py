@@ -229,7 +229,7 @@ def test_rescaling_leaves_lags_as_they_are():
 
 
 def test_merged_synapses_act_as_the_unmerged_ones():
-    """Several contacts per pair, clipped onto one step; weights that add up exactly."""
+    """Several synapses per pair, clipped onto one step; weights that add up exactly."""
     rng = np.random.default_rng(5)
     table = random_table(5, (6, 5, 3), max_delay=9)
     for index, one in enumerate(table.projections):

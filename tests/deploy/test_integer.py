@@ -105,7 +105,7 @@ def test_contacts_on_one_step_become_one_synapse() -> None:
     weight = np.array([[[0.5, 0.25, 2.0], [1.0, -1.0, 0.0]]])
     delay = np.array([[[3, 3, 1], [2, 2, 0]]])
     pre, _, to_wait, merged_weight = merged_synapses(weight, delay)
-    # The second pair's contacts cancel out, and its third one has no weight.
+    # The second pair's synapses cancel out, and its third one has no weight.
     assert pre.tolist() == [0, 0]
     assert to_wait.tolist() == [1, 3]
     assert merged_weight.tolist() == [2.0, 0.75]

@@ -168,7 +168,7 @@ def test_scales_of_the_training_are_taken_as_they_are() -> None:
 
 
 def test_trained_weights_that_were_added_up_are_not_cut_off() -> None:
-    """Contacts of ±1 that share a step make ±2 or ±3: two or three synapses of a ternary table."""
+    """Synapses of ±1 with one pair and step make ±2 or ±3: two or three rows of a ternary table."""
     table = random_table(11, (6, 5, 3), density=1.0)
     before = table.projections[0]
     number = np.random.default_rng(0).integers(-3, 4, len(before))

@@ -296,8 +296,8 @@ def test_learns_and_becomes_the_same_table(scale: Scale, options: dict[str, Any]
 
 
 @pytest.mark.parametrize("scale", ["population", "neuron"])
-def test_several_contacts_of_a_pair_become_whole_rows(scale: Scale) -> None:
-    """Contacts that round to one delay add up to one row, which may lie beyond the levels."""
+def test_several_synapses_of_a_pair_become_whole_rows(scale: Scale) -> None:
+    """Those that round to one delay add up to one row, which may lie beyond the levels."""
     net = trained(scale, kernel_count=3)
     table = integer_table(net, dt_ms=10.0, class_names=NAMES)
     scales = trained_scales(net)

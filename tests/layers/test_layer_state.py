@@ -736,6 +736,27 @@ def test_a_mask_is_averaged_and_acts_on_what_is_parametrised() -> None:
     torch.testing.assert_close(normed(x), expected)
 
 
+@pytest.mark.parametrize("made", ["weight_norm", "orthogonal"])  # of two tensors, of one
+def test_a_parametrised_layer_gets_its_mask_and_rounding_back(made: str) -> None:
+    def layer() -> DelayLayer:
+        one = DelayLayer(6, 5, 4, sigma=1.0)
+        getattr(parametrizations, made)(one, "weight")
+        return one
+
+    saved, plain = layer(), layer()
+    saved.set_mask(torch.rand(5, 6, 1) > 0.5)
+    saved.rounding = "integer"
+    for first, state in ((plain, saved), (saved, plain)):
+        found = layer()
+        found.load_state_dict(first.state_dict())
+        found.load_state_dict(state.state_dict())
+        assert found.rounding == state.rounding
+        assert (found.mask is None) == (state.mask is None)
+        x = torch.rand(7, 2, 6)
+        functional.reset_net(state)
+        torch.testing.assert_close(found(x), state(x))
+
+
 def test_masked_weights_are_stored_as_zeros() -> None:
     layer, mask = half_masked()
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)

@@ -63,8 +63,9 @@ def test_gradients_are_those_of_single_steps() -> None:
 def test_time_constants_above_one_step() -> None:
     with pytest.raises(UsageError, match="cubalif: tau must be above 1 step"):
         cubalif(1.0)
-    with pytest.raises(UsageError, match="CuBaLIFNode: tau must be above 1 step"):
-        CuBaLIFNode(2.0, 0.5)
+    for make in (cubalif, CuBaLIFNode):
+        with pytest.raises(UsageError, match=f"{make.__name__}: tau_syn must be above 1 step"):
+            make(2.0, tau_syn=0.5)
 
 
 def network() -> nn.Sequential:

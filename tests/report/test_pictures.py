@@ -98,7 +98,7 @@ def test_pictures_name_the_delays_that_a_network_has(
 ):
     net = network(data, **settings)
     assert pictures.kind(net) == kind
-    pictures.draw_comparison([(kind, net)], data, tmp_path / "new/comparison.png")
+    pictures.draw_networks([(kind, net)], data, tmp_path / "new/comparison.png")
     if net.max_delay:
         pictures.draw_delays(net, copy.deepcopy(net), data.dt_ms, tmp_path / "delays.png")
         pictures.draw_readout(net, data, tmp_path / "readout.png")

@@ -26,7 +26,7 @@ from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.run_page import SECTIONS
 from snn_delays.report.sections.chips import _lead, _rank
-from snn_delays.report.sections.delays import projections
+from snn_delays.report.sections.delays import layer_delays
 from snn_delays.report.sections.robustness import settled
 from snn_delays.table.chips import load_chip
 
@@ -104,7 +104,7 @@ def test_projections_hold_what_moved(data: SpikeData):
     with torch.no_grad():
         net.blocks[0].synapses.delay[3, 5, 0] += 2.5
         net.blocks[0].synapses.set_mask(torch.rand(16, data.n_channels, 1) < 0.5)
-    found = projections(net, start)
+    found = layer_delays(net, start)
     assert [one.name for one in found] == [
         f"blocks.0.synapses: {data.n_channels} → 16",
         f"blocks.1.synapses: 16 → {data.n_classes}",

@@ -31,10 +31,10 @@ def test_weights_are_currents() -> None:
 
 def test_projections_are_kept_in_one_order() -> None:
     skip = replace(FIRST, target="readout", post=FIRST.post % 2, name="")
-    twin = replace(FIRST, name="a_twin")
-    table = replace(TABLE, projections=(LOOP, skip, SECOND, FIRST, twin))
+    copy = replace(FIRST, name="a_copy")
+    table = replace(TABLE, projections=(LOOP, skip, SECOND, FIRST, copy))
     assert [one.name for one in table.projections] == [
-        *("a_twin", "input_to_hidden0", "loop", "input_to_readout", "hidden0_to_readout"),
+        *("a_copy", "input_to_hidden0", "loop", "input_to_readout", "hidden0_to_readout"),
     ]
     assert [table.leads_back(one) for one in table.projections] == [
         False,

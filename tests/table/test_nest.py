@@ -85,7 +85,7 @@ def chain(*delays: tuple[int, ...], threshold: float = 1.0) -> DelayTable:
         ([(0,), (0,), (0,)], {0: 1}, 3),
         ([(1,), (0,), (24,)], {25: 1}, 0),
         ([(3,), (2,), (1,)], {6: 1}, 0),
-        # Two contacts of one pair: the readout counts both; a hidden neuron fires for each.
+        # Two synapses of one pair: the readout counts both; a hidden neuron fires for each.
         ([(0, 7), (1, 2)], {1: 1, 2: 1, 8: 1, 9: 1}, 1),
         ([(0,), (2,), (0,)], {2: 1}, 1),
         ([(5,), (4, 4)], {9: 2}, 0),

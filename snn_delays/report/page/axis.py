@@ -42,9 +42,7 @@ class Axis:
         return self.low - margin <= place <= self.high + margin
 
 
-def spanning(
-    label: str, values: ArrayLike, *, zero: bool = False, whole: bool = False, margin: float = 0.05
-) -> Axis:
+def spanning(label: str, values: ArrayLike, *, zero: bool = False, whole: bool = False) -> Axis:
     """An axis over all finite values, which need not differ.
 
     Args:
@@ -54,5 +52,5 @@ def spanning(
     numbers = numbers[np.isfinite(numbers)]
     low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
     low = min(low, 0.0) if zero else low
-    room = margin * (high - low) or 0.5 * abs(high) or 0.5
+    room = 0.05 * (high - low) or 0.5 * abs(high) or 0.5
     return Axis(label, low if zero and low == 0 else low - room, high + room, whole)

@@ -26,7 +26,7 @@ _MOST_BARS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class LayerDelays:
     """A layer's synapses that are there, before and after training; a delay and a weight each.
 
     Args:
@@ -49,18 +49,18 @@ class Projection:
         return self.after - self.before
 
 
-def projections(net: nn.Module, initial: nn.Module) -> list[Projection]:
+def layer_delays(net: nn.Module, initial: nn.Module) -> list[LayerDelays]:
     """Every layer with delays, in the network's order."""
     starts = dict(initial.named_modules())
     return [
-        _projection(f"{name or type(net).__name__}: {one.ends}", one, starts[name])
+        _layer_delays(f"{name or type(net).__name__}: {one.ends}", one, starts[name])
         for name, one in net.named_modules()
         if isinstance(one, Delayed)
     ]
 
 
 @torch.no_grad()
-def _projection(name: str, layer: Delayed, start: Any) -> Projection:
+def _layer_delays(name: str, layer: Delayed, start: Any) -> LayerDelays:
     weight = layer.acting_weight()
     there = torch.ones_like(weight, dtype=torch.bool)
     if layer.mask is not None:
@@ -70,14 +70,14 @@ def _projection(name: str, layer: Delayed, start: Any) -> Projection:
         one.expand_as(weight)[there].double().numpy()
         for one in (start.delay, layer.delay, start.acting_weight(), weight)
     ]
-    return Projection(name, layer, there.nonzero().numpy(), delay.numpy(), *columns)
+    return LayerDelays(name, layer, there.nonzero().numpy(), delay.numpy(), *columns)
 
 
 def delays(run: Trained) -> Section | None:
     """Histograms, maps and tables; nothing of a network without delays."""
     if kind_of_delays(run.net) == "none":
         return None
-    found = projections(run.net, run.initial)
+    found = layer_delays(run.net, run.initial)
     history = list(read_history(run.histograms)) if run.histograms.exists() else []
     parts: list[Part] = [_summary(found)]
     for one in found:
@@ -91,7 +91,7 @@ def delays(run: Trained) -> Section | None:
     return Section("delays", "What the delays did", _lead(found, run), parts)
 
 
-def _lead(found: Sequence[Projection], run: Trained) -> str:
+def _lead(found: Sequence[LayerDelays], run: Trained) -> str:
     if kind_of_delays(run.net) == "fixed":
         return "Delays were drawn at random and did not learn: before and after are the same."
     name, index, by = max(
@@ -106,11 +106,11 @@ def _lead(found: Sequence[Projection], run: Trained) -> str:
     )
 
 
-def _most(one: Projection) -> int:
+def _most(one: LayerDelays) -> int:
     return int(np.abs(one.moved).argmax())
 
 
-def synapse(one: Projection, at: int) -> str:
+def synapse(one: LayerDelays, at: int) -> str:
     """``pre → post``, and which of several of a pair, or of positions, it is; all that share the
     delay."""
     sizes, own = one.layer.weight.shape, one.layer.delay.shape
@@ -122,7 +122,7 @@ def synapse(one: Projection, at: int) -> str:
     return f"{places[1]} → {places[0]}" + (f" ({', '.join(within)})" if within else "")
 
 
-def _summary(found: Sequence[Projection]) -> Table:
+def _summary(found: Sequence[LayerDelays]) -> Table:
     rows = []
     for one in found:
         by = np.abs(one.moved)
@@ -145,7 +145,7 @@ def _summary(found: Sequence[Projection]) -> Table:
     return Table("Delays by projection, in steps", heads, rows, words=[1])
 
 
-def _figures(one: Projection, history: list[Count], dt_ms: float) -> list[Figure]:
+def _figures(one: LayerDelays, history: list[Count], dt_ms: float) -> list[Figure]:
     longest, shortest = one.layer.max_delay, one.layer.min_delay
     edges = np.arange(shortest, longest + 2) - 0.5
     if len(edges) > _MOST_BARS:
@@ -157,7 +157,7 @@ def _figures(one: Projection, history: list[Count], dt_ms: float) -> list[Figure
     return [*found, _from_to(one, edges), _against_weight(one, steps)]
 
 
-def _before_after(one: Projection, edges: NDArray[Any], steps: Axis) -> Figure:
+def _before_after(one: LayerDelays, edges: NDArray[Any], steps: Axis) -> Figure:
     heights = []
     for delay, weight in ((one.before, one.weight_before), (one.after, one.weight)):
         strength = np.abs(weight)
@@ -192,7 +192,7 @@ def _over_epochs(history: list[Count], steps: Axis) -> Figure:
     return Figure(chart.svg(), caption, legend)
 
 
-def _from_to(one: Projection, edges: NDArray[Any]) -> Figure:
+def _from_to(one: LayerDelays, edges: NDArray[Any]) -> Figure:
     few = edges if len(edges) <= 33 else np.linspace(edges[0], edges[-1], 33)
     counts = np.histogram2d(one.before, one.after, [few, few])[0]
     ends = few.tolist()
@@ -207,7 +207,7 @@ def _from_to(one: Projection, edges: NDArray[Any]) -> Figure:
     return Figure(chart.svg(), "How many synapses moved so; on the dashed line nothing has moved.")
 
 
-def _against_weight(one: Projection, steps: Axis) -> Figure:
+def _against_weight(one: LayerDelays, steps: Axis) -> Figure:
     chosen = np.linspace(0, len(one.weight) - 1, min(_DOTS, len(one.weight))).astype(int)
     chart = Chart("Weight against delay", steps, spanning("weight", one.weight[chosen]), height=240)
     chart.rule(y=0)
@@ -222,7 +222,7 @@ def _against_weight(one: Projection, steps: Axis) -> Figure:
     return Figure(chart.svg(), some)
 
 
-def _tables(found: Sequence[Projection], dt_ms: float) -> list[Part]:
+def _tables(found: Sequence[LayerDelays], dt_ms: float) -> list[Part]:
     strong = {id(one): np.abs(one.weight) >= np.quantile(np.abs(one.weight), 0.9) for one in found}
     heads = ["synapse (pre → post)", "moved (steps)", "before (steps)", "after (steps)"]
     heads += ["moved (ms)", "weight", "of Σ|w| into post", "projection"]
@@ -248,7 +248,7 @@ def _tables(found: Sequence[Projection], dt_ms: float) -> list[Part]:
     return tables
 
 
-def _candidates(one: Projection, among: NDArray[np.bool_] | None) -> list[int]:
+def _candidates(one: LayerDelays, among: NDArray[np.bool_] | None) -> list[int]:
     """Synapses of the delays that moved most, one for each delay."""
     by = np.abs(one.moved)
     found: dict[int, int] = {}
@@ -260,7 +260,7 @@ def _candidates(one: Projection, among: NDArray[np.bool_] | None) -> list[int]:
     return list(found.values())
 
 
-def _row(one: Projection, at: int, dt_ms: float) -> list[str]:
+def _row(one: LayerDelays, at: int, dt_ms: float) -> list[str]:
     moved, into = one.moved[at], one.index[:, 0] == one.index[at, 0]
     share = abs(one.weight[at]) / (np.abs(one.weight[into]).sum() or 1.0)
     return [

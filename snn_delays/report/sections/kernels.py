@@ -9,7 +9,7 @@ from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart, stacked
 from snn_delays.report.page.document import Figure, Figures, Section
 from snn_delays.report.run import kind_of_delays
-from snn_delays.report.sections.delays import Projection, projections
+from snn_delays.report.sections.delays import LayerDelays, layer_delays
 from snn_delays.report.trained import Trained
 
 _NEURONS = 3  # of each projection
@@ -23,7 +23,7 @@ def kernels(run: Trained) -> Section | None:
         return None
     figures = [
         _figure(one, post, run.data.dt_ms)
-        for one in projections(run.net, run.initial)
+        for one in layer_delays(run.net, run.initial)
         for post in _chosen(one)
     ]
     lead = (
@@ -34,14 +34,14 @@ def kernels(run: Trained) -> Section | None:
     return Section("kernels", "Temporal kernels", lead, [Figures(figures)])
 
 
-def _chosen(one: Projection) -> NDArray[np.int64]:
+def _chosen(one: LayerDelays) -> NDArray[np.int64]:
     """Neurons whose synapses moved most."""
     by = np.bincount(one.index[:, 0], np.abs(one.moved * one.weight), one.layer.weight.shape[0])
     there = np.bincount(one.index[:, 0], minlength=len(by)) > 0
     return np.argsort(np.where(there, -by, np.inf), kind="stable")[: min(_NEURONS, there.sum())]
 
 
-def _figure(one: Projection, post: int, dt_ms: float) -> Figure:
+def _figure(one: LayerDelays, post: int, dt_ms: float) -> Figure:
     own = one.index[:, 0] == post
     before, after, weight = one.before[own], np.rint(one.after[own]), one.weight[own]
     sizes = list(one.layer.weight.shape[1:-1])
@@ -70,7 +70,7 @@ def _figure(one: Projection, post: int, dt_ms: float) -> Figure:
 
 
 def _sums(
-    one: Projection, after: NDArray[np.float64], weight: NDArray[np.float64], steps: Axis
+    one: LayerDelays, after: NDArray[np.float64], weight: NDArray[np.float64], steps: Axis
 ) -> Chart:
     taps = np.arange(one.layer.min_delay, one.layer.max_delay + 1)
     sums = {
