@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from snn_delays.layers.networks import delay_layers
 from snn_delays.losses import count_spikes
+from snn_delays.neurons.normalised import Counting
 
 
 class Firing:
@@ -27,7 +28,8 @@ class Firing:
         self.nodes = [*layers, *(node for node in nodes if node not in inside)]
 
     def __enter__(self) -> Firing:
-        self._hooks = [node.register_forward_hook(self._count) for node in self.nodes]
+        hook = self._hook()
+        self._hooks = [node.register_forward_hook(hook) for node in self.nodes]
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -52,11 +54,12 @@ class Firing:
         """Count on from there."""
         self.spikes, self.cells = state["spikes"], state["cells"]
 
-    def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
-        if not isinstance(fired, Tensor) or fired.dim() < 3:
-            return
-        if fired.shape[:2] == (self._steps, len(self._durations)):
-            fired = fired.detach().flatten(2)
+    def _hook(self) -> Callable[..., None]:
+        """What every node calls after its forward pass."""
+        return Counting(self._count)
+
+    def _count(self, counts: Tensor, neurons: int) -> None:
+        if counts.shape == (self._steps, len(self._durations)):
             # Not in place: the sums begin on the CPU.
-            self.spikes = self.spikes + count_spikes(fired, self._durations)
-            self.cells = self.cells + self._own * fired.shape[2]
+            self.spikes = self.spikes + count_spikes(counts.unsqueeze(2), self._durations)
+            self.cells = self.cells + self._own * neurons

@@ -20,7 +20,7 @@ from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import delay_layers, rounded
 from snn_delays.neurons import LeakyReadout, lif
-from snn_delays.neurons.normalised import fired
+from snn_delays.neurons.normalised import passed
 from snn_delays.state import deep_copy
 
 
@@ -36,9 +36,12 @@ class Block(nn.Module):
         self.neuron = neuron
         self.dropout = dropout
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The neurons' output, and what dropout lets through of it to the next block."""
-        spikes = fired(self.norm, self.neuron, self.synapses(x))
+    def forward(self, x: Tensor, apart: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """What dropout lets through to the next block; ``apart`` after the neurons' output."""
+        current = self.synapses(x)
+        if not apart:  # then the output itself need not be there
+            return passed(self.norm, self.neuron, self.dropout, current)
+        spikes = passed(self.norm, self.neuron, nn.Identity(), current)
         return spikes, self.dropout(spikes)
 
 
@@ -89,10 +92,11 @@ class Chain(nn.Module, base.StepModule):
             x = torch.cat([x, x.new_zeros(self.tail, *x.shape[1:])])
         x, spikes = self._seen(x), []
         for block in self.blocks:
-            fired, x = block(x)
-            if return_spikes:  # else they need not be kept
+            if return_spikes:
+                fired, x = block(x, apart=True)
                 spikes.append(fired)
-            del fired
+            else:
+                x = block(x)
         return (x, spikes[:-1]) if return_spikes else x
 
     def signals(self, x: Any) -> Any:

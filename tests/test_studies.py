@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +64,30 @@ def test_how_two_changes_act_together_moves_no_effect(screen):
 def test_the_standard_error_of_an_effect_is_that_of_folds(screen):
     # One factor differs by 2 between two folds: a variance of 2, of their mean 1. The other by 0.
     assert screen.standard_error([[1.0, 5.0], [3.0, 5.0]]) == pytest.approx(0.5**0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("screen", "common: []", "has no each, folds, factors, but common. Files with variants"),
+        ("study", "[1, 2]", "has no common, each, folds, variants, base, but no keys."),
+        ("study", "a: [", "not a readable study: while parsing"),
+        ("study", None, "not a readable study: [Errno 2]"),
+    ],
+)
+def test_a_file_that_is_no_such_study_is_one_line(
+    name: str, text: str | None, message: str, tmp_path: Path
+):
+    if text is not None:
+        (tmp_path / "study.yaml").write_text(text)
+    typed = [
+        STUDY / f"{name}.py",
+        tmp_path / "study.yaml",
+        "--root",
+        "x",
+        "--folder",
+        tmp_path / "y",
+    ]
+    done = subprocess.run([sys.executable, *typed], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]

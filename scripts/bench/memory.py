@@ -26,8 +26,10 @@ from published import training_step
 from recipes import Recipe, our_step
 from rows import DENSITY_B, layer_pair, layer_run
 from timing import Entry
+from torch import nn
 
 from snn_delays import set_sigma
+from snn_delays.layers.networks import delay_layers
 
 STATUS = Path("/proc/self/status")
 
@@ -82,10 +84,22 @@ def _run(case: dict[str, Any], tiny: bool) -> Any:
         net = recipe.ours(device)
         set_sigma(net, sigma)
         step = our_step(net)
-        return lambda: step(x, labels)
+        return lambda: [step(x, labels) for _ in _methods(net, every=tiny)]
     theirs = recipe.published(device)
     theirs.set_sigma(sigma)
     return lambda: training_step(theirs, x, labels)
+
+
+def _methods(net: nn.Module, every: bool) -> Iterator[str]:
+    """The methods that a network's layers have, one after the other where all are to be loaded.
+
+    Which is the quickest depends on sizes: a tiny network would leave another's loops to be loaded
+    where memory is measured.
+    """
+    for method in ("dense", "fft", "taps", "lowrank") if every else ("auto",):
+        for layer in delay_layers(net):
+            layer.method = method
+        yield method
 
 
 def _resident(field: str) -> float:

@@ -15,16 +15,13 @@ speaker and not to another. What is finished is not trained again.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import yaml
-from study import found, train
+from study import arguments, found, read, settings, train
 
 FIRST = (1, 1, -1, 1, 1, 1, -1, -1, -1, 1, -1)  # its rotations and all −1 are orthogonal
 
@@ -63,29 +60,22 @@ def table(names: Sequence[str], by_fold: dict[int, list[float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
-    parser.add_argument("--folder", type=Path, required=True, help="where runs and table go")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
-    parser.add_argument("--threads", type=int, help="of each training")
-    parser.add_argument("also", nargs="*", help="key=value of every training")
+    parser = arguments(__doc__)
     options = parser.parse_intermixed_args()
-    study = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    study = read(parser, options.study, "factors")
     factors: dict[str, list[str]] = study["factors"]
     if len(factors) > len(FIRST):
         parser.error(f"{options.study} has {len(factors)} factors; at most {len(FIRST)} fit")
 
     def trained(job: tuple[int, int]) -> dict[str, Any] | None:
         index, run = job
-        fold = str(study["folds"][index])
-        each = [one.replace("{fold}", fold) for one in study["each"]]
-        settings = [*study["common"], f"dataset.root={options.root.absolute()}", *each]
+        fold = study["folds"][index]
+        typed = settings(study, options.root, fold)
         # `design` may hold more columns than there are factors.
         for changes, sign in zip(factors.values(), design(index)[run], strict=False):
-            settings += changes if sign > 0 else []
-        folder = options.folder / fold / str(run)
-        summary = train(folder.absolute(), [*settings, *options.also], options.threads)
+            typed += changes if sign > 0 else []
+        folder = options.folder / str(fold) / str(run)
+        summary = train(folder.absolute(), [*typed, *options.also], options.threads)
         print(fold, run, "failed" if summary is None else found(summary, "rounded"), flush=True)
         return summary
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import yaml
 
-TRAIN = "from snn_delays.cli.commands import train; train()"
+from snn_delays.cli.child import PROGRAM
 
 
 def train(folder: Path, settings: Sequence[str], threads: int | None) -> dict[str, Any] | None:
@@ -45,7 +45,7 @@ def train(folder: Path, settings: Sequence[str], threads: int | None) -> dict[st
         given = [f"run={folder}", *(["resume=true"] if begun else settings)]
         folder.parent.mkdir(parents=True, exist_ok=True)
         limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-c", TRAIN, *given]
+        command = [sys.executable, "-c", PROGRAM, *given]
         with (folder.parent / f"{folder.name}.log").open("a", encoding="utf-8") as log:
             subprocess.run(command, stdout=log, stderr=log, env={**os.environ, **limit})
     if not summary.exists():
@@ -91,18 +91,45 @@ HEAD = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def arguments(text: str | None) -> argparse.ArgumentParser:
+    """What every study is given; ``text`` says in its first line what it does."""
+    parser = argparse.ArgumentParser(description=(text or "").splitlines()[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--folder", type=Path, required=True, help="where runs and table go")
-    parser.add_argument("--folds", type=int, nargs="+", help="some of the folds")
-    parser.add_argument("--only", nargs="+", help="names of variants")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--threads", type=int, help="of each training")
     parser.add_argument("also", nargs="*", help="key=value of every training")
+    return parser
+
+
+def read(parser: argparse.ArgumentParser, path: Path, *needed: str) -> dict[str, Any]:
+    """A study's file; ends in one line where it cannot be read or lacks a key."""
+    try:
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        parser.error(f"{path}: not a readable study: {' '.join(str(error).split())}")
+    keys = list(study) if isinstance(study, dict) else []
+    if missing := [key for key in ("common", "each", "folds", *needed) if key not in keys]:
+        parser.error(
+            f"{path} has no {', '.join(missing)}, but {', '.join(map(str, keys)) or 'no keys'}. "
+            "Files with variants and a base are for study.py, with factors for screen.py."
+        )
+    return study
+
+
+def settings(study: dict[str, Any], root: Path, fold: int) -> list[str]:
+    """Of every training of a fold."""
+    each = [one.replace("{fold}", str(fold)) for one in study["each"]]
+    return [*study["common"], f"dataset.root={root.absolute()}", *each]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--folds", type=int, nargs="+", help="some of the folds")
+    parser.add_argument("--only", nargs="+", help="names of variants")
     options = parser.parse_intermixed_args()
-    study = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    study = read(parser, options.study, "variants", "base")
     variants: dict[str, list[str]] = study["variants"]
     chosen = options.only or list(variants)
     if unknown := [name for name in (*chosen, study["base"]) if name not in variants]:
@@ -112,11 +139,9 @@ def main() -> None:
 
     def trained(job: tuple[str, int]) -> None:
         name, fold = job
-        each = [one.replace("{fold}", str(fold)) for one in study["each"]]
-        settings = [*study["common"], f"dataset.root={options.root.absolute()}", *each]
-        settings += [*variants[name], *options.also]
+        typed = [*settings(study, options.root, fold), *variants[name], *options.also]
         folder = options.folder / re.sub(r"\W+", "_", name) / str(fold)
-        summary = train(folder.absolute(), settings, options.threads)
+        summary = train(folder.absolute(), typed, options.threads)
         if summary is not None:
             runs.setdefault(name, {})[fold] = summary
         base = runs.get(study["base"], {})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_sequence
-from snn_delays.neurons.swept import remembered
+from snn_delays.neurons.swept import remembered, reset_of
 from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
@@ -116,7 +116,7 @@ class CellNode(Ranged, Stateful, base.MemoryModule):
         w = remembered(self, like, like.shape, "w") if adapts else torch.zeros_like(v)
         kind, function = surrogates.index(self.surrogate_function), self.surrogate_function
         firing = Firing(
-            *(self.v_threshold, self.v_reset or 0.0, self.v_reset is None, self.detach_reset),
+            *(*reset_of(self), self.detach_reset),
             *((-1, 0.0) if kind is None else (kind, float(function.alpha))),
         )
         return Cell(*constants, v, w, firing, self.feedback == "before", adapts)  # pyright: ignore[reportCallIssue, reportArgumentType]

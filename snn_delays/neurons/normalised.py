@@ -1,4 +1,4 @@
-"""Neurons behind a batch normalisation: both in one sweep where that saves memory."""
+"""Neurons between a batch normalisation and a dropout: all in one sweep where that is possible."""
 
 from __future__ import annotations
 
@@ -9,41 +9,84 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from snn_delays.eager import readable
+from snn_delays.neurons.swept import Tell
 from snn_delays.ops.normalised import Norm
+from snn_delays.state import steps_as
 
 
-def fired(norm: nn.Module, node: nn.Module, x: Tensor) -> Tensor:
-    """``node(norm(x))``, of currents x ``[T, N, C]`` or of one step.
+class Counting:
+    """A forward hook of neurons that needs to know no more than how many fire.
 
-    With gradients, on the CPU, a SpikingJelly ``BatchNorm1d`` and neurons that can
-    (``Swept.covers``) keep x alone for the backward pass. Modules that someone hooks run one by
-    one.
+    Args:
+        tell: is told so, of sequences ``[T, N, …]``.
     """
-    covers: Any = getattr(node, "covers", None)
-    if covers is None or not torch.is_grad_enabled() or not readable(x):
-        return node(norm(x))
-    if type(norm) is not layer.BatchNorm1d:
-        return node(norm(x))
-    settings = _settings(norm)
-    if settings is None or _hooked(norm) or _hooked(node) or not covers(x, settings):
-        return node(norm(x))
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+
+    def __call__(self, node: nn.Module, inputs: Any, fired: Any) -> None:
+        if isinstance(fired, Tensor) and fired.dim() >= 3:
+            fired = fired.detach().flatten(2)
+            self.tell(fired.sum(2, dtype=torch.float32), fired.shape[2])
+
+
+def passed(norm: nn.Module, node: nn.Module, dropout: nn.Module, x: Tensor) -> Tensor:
+    """``dropout(node(norm(x)))``, of currents x ``[T, N, C]`` or of one step.
+
+    On the CPU, a SpikingJelly ``BatchNorm1d``, neurons that can (``Swept.covers``) and a
+    ``layer.Dropout`` make one sweep, and keep x alone for the backward pass. Modules that someone
+    hooks run one by one, but for those of which spikes are counted.
+    """
+    settings = _settings(norm, node, x)
+    if settings is None:
+        return dropout(node(norm(x)))
     if settings.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    return node(x, norm=settings)
+        norm.num_batches_tracked.add_(1)  # pyright: ignore[reportCallIssue]
+    hooks: Any = list(node._forward_hooks.values())
+
+    def tell(counts: Tensor, neurons: int) -> None:
+        for hook in hooks:
+            hook.tell(counts, neurons)
+
+    drop = _mask(dropout, x)
+    # Not as a call, since the hooks are no call's.
+    y = node.forward(x, norm=settings, drop=drop, tell=tell if hooks else None)
+    return dropout(y) if drop is None else y
 
 
-def _settings(norm: layer.BatchNorm1d) -> Norm | None:
-    """What a normalisation does; None for one that has no constants, an average of all, or running
-    statistics that rest in training."""
+def _settings(norm: nn.Module, node: nn.Module, x: Tensor) -> Norm | None:
+    """What the normalisation does; None where it and the neurons run one after the other."""
+    covers: Any = getattr(node, "covers", None)
+    if covers is None or type(norm) is not layer.BatchNorm1d or "forward" in vars(norm):
+        return None
+    if not readable(x):
+        return None
     constants = norm.weight, norm.bias, norm.running_mean, norm.running_var
     if norm.step_mode != "m" or norm.momentum is None or any(one is None for one in constants):
-        return None
+        return None  # no constants, or an average of all
     if norm.training and not norm.track_running_stats:
+        return None  # statistics that rest
+    found = Norm(*constants, norm.training, norm.momentum, norm.eps)  # pyright: ignore[reportArgumentType]
+    hooks = node._forward_hooks.values()
+    seen = _hooked(norm) or _hooked(node, [one for one in hooks if isinstance(one, Counting)])
+    return None if seen or not covers(x, found) else found
+
+
+def _mask(dropout: nn.Module, x: Tensor) -> Tensor | None:
+    """What the dropout makes of a spike of each neuron; None where it has to run itself."""
+    if type(dropout) is not layer.Dropout or dropout.step_mode != "m" or not dropout.training:
         return None
-    return Norm(*constants, norm.training, norm.momentum, norm.eps)  # pyright: ignore[reportArgumentType]
+    if _hooked(dropout) or not steps_as(dropout, layer.Dropout):
+        return None
+    if dropout.mask is None:
+        dropout.mask = dropout.create_mask(x[0])
+    mask: Any = dropout.mask
+    return mask if mask.shape == x.shape[1:] and mask.dtype == x.dtype else None
 
 
-def _hooked(module: nn.Module) -> bool:
-    own = (module._forward_hooks, module._forward_pre_hooks)
+def _hooked(module: nn.Module, harmless: list[Any] | None = None) -> bool:
+    """Whether someone looks at what the module is given and gives."""
+    before, after = module._forward_pre_hooks, module._forward_hooks
     back = (module._backward_hooks, module._backward_pre_hooks)
-    return any((*own, *back)) or bool(nn.modules.module._has_any_global_hook())
+    seen = any((before, *back)) or len(after) > len(harmless or ())
+    return seen or bool(nn.modules.module._has_any_global_hook())

@@ -18,6 +18,9 @@ from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.normalised import Norm
 from snn_delays.state import Stateful, steps_as, trainable
 
+# Is told how many of so many neurons fire, of each sample in each step: ``[T, N]``.
+Tell = Callable[[Tensor, int], None]
+
 
 class Swept(Stateful):
     """A SpikingJelly node with the whole sequence in one compiled sweep: by numba on the CPU, by
@@ -66,10 +69,16 @@ class Swept(Stateful):
         )
 
     def multi_step_forward(
-        self, x_seq: Tensor, *args: Tensor, norm: Norm | None = None, **kwargs: object
+        self,
+        x_seq: Tensor,
+        *args: Tensor,
+        norm: Norm | None = None,
+        drop: Tensor | None = None,
+        tell: Tell | None = None,
+        **kwargs: object,
     ) -> Tensor:
         if norm is not None:
-            return self._normalised(x_seq, norm)
+            return self._normalised(x_seq, norm, drop, tell)
         run = self._runner(x_seq)
         if run is None:
             return super().multi_step_forward(x_seq, *args, **kwargs)  # pyright: ignore
@@ -128,7 +137,7 @@ class Swept(Stateful):
     def _sweep(self, x_seq: Tensor) -> Tensor:
         v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), self._inverse_tau()
         if not (torch.is_grad_enabled() or self.store_v_seq or torch.compiler.is_compiling()):
-            settings = inverse_tau, self.decay_input, *self._reset()
+            settings = inverse_tau, self.decay_input, *reset_of(self)
             spikes, _, self.v = scan.sweep(x_seq, v, *settings)
             return spikes
         firing, number = self._firing(), torch.as_tensor(inverse_tau, dtype=torch.float64)
@@ -149,13 +158,17 @@ class Swept(Stateful):
             and self._runner(x) == self._sweep
         )
 
-    def _normalised(self, x_seq: Tensor, norm: Norm) -> Tensor:
-        """``_sweep`` of what the normalisation makes of currents."""
+    def _normalised(
+        self, x_seq: Tensor, norm: Norm, drop: Tensor | None, tell: Tell | None
+    ) -> Tensor:
+        """What dropout lets through of ``_sweep``, of what the normalisation makes of currents."""
         v, inverse_tau = remembered(self, x_seq, x_seq.shape[1:]), float(self._inverse_tau())
         gain = inverse_tau if self.decay_input else 1.0
         neurons = normalised.Neurons(1 - inverse_tau, gain, self._firing())
-        spikes, self.v = normalised.sweep(x_seq, v, norm, neurons)
-        return spikes
+        passed, self.v, counts = normalised.sweep(x_seq, v, norm, neurons, drop, tell is not None)
+        if tell is not None:
+            tell(counts, x_seq.shape[2])
+        return passed
 
     def cell(self, like: Tensor) -> Cell | None:
         """The node as a scan that has its synapses, too, takes it; for currents ``[N, C]``.
@@ -180,14 +193,9 @@ class Swept(Stateful):
             self.v_seq = v
         self.v = v[-1]
 
-    def _reset(self) -> tuple[float, float, bool]:
-        """v_threshold, v_reset and soft of ``Firing``."""
-        v_reset = self.v_reset
-        return self.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
-
     def _firing(self) -> scan.Firing:
         return scan.Firing(
-            *self._reset(),
+            *reset_of(self),
             detach_reset=self.detach_reset,
             surrogate=surrogates.index(self.surrogate_function),  # pyright: ignore[reportArgumentType]
             alpha=float(self.surrogate_function.alpha),  # pyright: ignore[reportArgumentType]
@@ -216,6 +224,23 @@ def remembered(node: Stateful, x: Tensor, shape: torch.Size, name: str = "v") ->
             f"{list(shape)} of a step. Call functional.reset_net(net) between sequences."
         )
     return v.expand(shape)
+
+
+def reset_of(node: Any) -> tuple[float, float, bool]:
+    """v_threshold, v_reset and soft of ``Firing``.
+
+    Raises:
+        UsageError: one that is to be learned, of which scans give no gradient.
+    """
+    for name, value in (("v_threshold", node.v_threshold), ("v_reset", node.v_reset)):
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise UsageError(
+                f"{type(node).__name__}: {name} must be a number, got a {type(value).__name__} to "
+                "be learned, of which there is no gradient. Learn the weights' scale or a bias "
+                "instead, which act the same."
+            )
+    v_reset = node.v_reset
+    return node.v_threshold, 0.0 if v_reset is None else v_reset, v_reset is None
 
 
 def steps(owner: str, tau: float, name: str = "tau") -> float:

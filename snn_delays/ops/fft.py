@@ -42,7 +42,7 @@ from snn_delays.ops.twice import gradients, in_torch
 
 # What a kernel's spectrum (of a tap and a synapse), transforms (of a channel) and what is added up
 # for a spike cost, in products of the same size; fitted to layers of several sizes and batches.
-KERNEL, TRANSFORM, SPIKE = 5.7, 91.0, 3.1
+KERNEL, TRANSFORM, SPIKE = 2.5, 91.0, 3.1
 # Numbers of a spectrum of sequences, and of a kernel, that are there at once. More would take
 # memory, less would take time.
 SEQUENCES, SYNAPSES = 2**22, 2**21

@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop, pasted
-from snn_delays.ops.vectors import LANES, fma, load, splat, store, times
+from snn_delays.ops.vectors import LANES, aligned, fma, load, splat, store, times
 
 ROWS = 2560  # of them in all, so that they stay in the second-level cache
 
@@ -144,8 +144,7 @@ def _unfold(y, o, step, left, rows, more, fold, a, b, one, work, place):
 @loop
 def buffer(size, like):
     """Room for so many numbers, a row of zeros and one more; begins where a cache line does."""
-    room = np.empty(size + 3 * LANES, like.dtype)
-    room = room[-(room.ctypes.data // room.itemsize) % LANES :]
+    room = aligned(np.empty(size + 3 * LANES, like.dtype))
     room[size:] = 0
     return room
 

@@ -103,9 +103,10 @@ def sweep(
     """
     x, v_first = x.detach().contiguous(), v_first.detach().contiguous()
     spikes, h, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v_first)
+    rows = x.shape[0], v_first.numel()
     LOOPS.call(
         "forward",
-        *(_rows(spikes, x), _rows(h, x), v_last.view(-1), _rows(x, x), v_first.view(-1)),
+        *(spikes.view(rows), h.view(rows), v_last.view(-1), x.view(rows), v_first.view(-1)),
         *_factors(_number(inverse_tau), decay_input),
         *reset,
     )

@@ -7,11 +7,44 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.interpolation import TINY
-from snn_delays.loop import loop
+from snn_delays.loop import loop, pasted
 from snn_delays.ops.surrogates_cpu import slopes
 
 # Neurons of a block: their state stays in the first-level cache for the whole sweep.
 BLOCK = 512
+
+
+@pasted
+def step(h, fired, v, x, beta, scale, threshold, rest, soft, one, zero, tiny):
+    """One step of a row of neurons: h and spikes (1 or 0) of currents scale · x, and v after it."""
+    for m in range(len(v)):
+        potential = rest + beta * (v[m] - rest) + scale * x[m]
+        spike = one if potential >= threshold else zero
+        potential = potential if abs(potential) > tiny else zero
+        h[m] = potential
+        fired[m] = spike
+        if soft:
+            v[m] = potential - spike * threshold
+        else:
+            v[m] = rest if spike != zero else potential
+
+
+@pasted
+def through_reset(g, gv, h, slope, threshold, rest, soft, detach_reset, one, zero):
+    """g = ∂L/∂h of a row of neurons, as far as it comes through v after the reset."""
+    if soft and detach_reset:
+        for m in range(len(g)):
+            g[m] = gv[m]
+    elif soft:
+        for m in range(len(g)):
+            g[m] = gv[m] * (one - threshold * slope[m])
+    elif detach_reset:
+        for m in range(len(g)):
+            g[m] = zero if h[m] >= threshold else gv[m]
+    else:
+        for m in range(len(g)):
+            through = zero if h[m] >= threshold else one
+            g[m] = gv[m] * (through + (rest - h[m]) * slope[m])
 
 
 @loop(parallel=True)
@@ -41,16 +74,7 @@ def forward(
             xt = x[t, first : first + count]
             ht = h[t, first : first + count]
             st = spikes[t, first : first + count]
-            for m in range(count):
-                potential = rest + beta * (v[m] - rest) + scale * xt[m]
-                fired = one if potential >= threshold else zero
-                potential = potential if abs(potential) > tiny else zero
-                ht[m] = potential
-                st[m] = fired
-                if soft:
-                    v[m] = potential - fired * threshold
-                else:
-                    v[m] = rest if fired != zero else potential
+            step(ht, st, v, xt, beta, scale, threshold, rest, soft, one, zero, tiny)
         # Whole-array assignments would take two seconds more to compile.
         for m in range(count):
             v_last[first + m] = v[m]
@@ -93,19 +117,7 @@ def backward(
             gxt = gx[t, first : first + count]
             slopes(slope, ht, threshold, surrogate, alpha)
             # What comes through the reset, then from the spike, then from h itself.
-            if soft and detach_reset:
-                for m in range(count):
-                    g[m] = gv[m]
-            elif soft:
-                for m in range(count):
-                    g[m] = gv[m] * (one - threshold * slope[m])
-            elif detach_reset:
-                for m in range(count):
-                    g[m] = zero if ht[m] >= threshold else gv[m]
-            else:
-                for m in range(count):
-                    kept = zero if ht[m] >= threshold else one
-                    g[m] = gv[m] * (kept + (rest - ht[m]) * slope[m])
+            through_reset(g, gv, ht, slope, threshold, rest, soft, detach_reset, one, zero)
             if len(gspikes):
                 gst = gspikes[t, first : first + count]
                 for m in range(count):

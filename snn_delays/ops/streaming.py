@@ -40,13 +40,13 @@ class Synapses(NamedTuple):
 
 
 class Rings(NamedTuple):
-    """What was heard and what is to come, by step modulo max_delay + 1.
+    """What has arrived and what is to come, by step modulo max_delay + 1.
 
     Shape:
-        heard ``[max_delay + 1, N, pre]``, coming ``[N, (max_delay + 1) · post]``.
+        arrived ``[max_delay + 1, N, pre]``, coming ``[N, (max_delay + 1) · post]``.
     """
 
-    heard: np.ndarray
+    arrived: np.ndarray
     coming: np.ndarray
 
 

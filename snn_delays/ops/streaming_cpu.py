@@ -17,7 +17,7 @@ def step(
     following: NDArray,
     x: NDArray,
     history: NDArray,
-    heard: NDArray,
+    arrived: NDArray,
     coming: NDArray,
     at: int,
     first: NDArray,
@@ -34,7 +34,7 @@ def step(
     are filled by letting this one arrive again.
 
     Shape:
-        x ``[N, pre]``; history and following ``[max_delay, N, pre]``, oldest first; rings heard
+        x ``[N, pre]``; history and following ``[max_delay, N, pre]``, oldest first; rings arrived
         ``[max_delay + 1, N, pre]`` and coming ``[N, (max_delay + 1) · post]``, now being row
         ``at``; synapses of pre from first[pre] up to first[pre + 1], a place being
         delay · posts + post.
@@ -50,7 +50,7 @@ def step(
         ring = at + 1 + age
         ring = ring if ring <= steps else ring - steps - 1
         for n in range(batch):
-            row, own = history[age, n], heard[ring, n]
+            row, own = history[age, n], arrived[ring, n]
             for pre in range(channels):
                 differ += row[pre] != own[pre]
     if differ:
@@ -60,9 +60,9 @@ def step(
             for i in range(len(row)):
                 row[i] = 0
         for age in range(steps):
-            arrive(out, history[age], heard, coming, at, first, place, coefficient)
+            arrive(out, history[age], arrived, coming, at, first, place, coefficient)
             at += 1
-    arrive(out, x, heard, coming, at, first, place, coefficient)
+    arrive(out, x, arrived, coming, at, first, place, coefficient)
     for age in range(steps):
         for n in range(batch):
             copy, row = following[age, n], x[n] if age + 1 == steps else history[age + 1, n]
@@ -75,7 +75,7 @@ def step(
 def arrive(
     out: NDArray,
     x: NDArray,
-    heard: NDArray,
+    arrived: NDArray,
     coming: NDArray,
     at: int,
     first: NDArray,
@@ -83,10 +83,10 @@ def arrive(
     coefficient: NDArray,
 ) -> None:
     """coming[n, at + delay, post] += (synapse of pre, post and delay) · x[n, pre] of all synapses;
-    what is due now moves to out, and x to heard."""
+    what is due now moves to out, and x to arrived."""
     batch, posts = out.shape
     for n in range(batch):
-        own, spikes, row, y = heard[at, n], x[n], coming[n], out[n]
+        own, spikes, row, y = arrived[at, n], x[n], coming[n], out[n]
         around, now = np.uint64(len(row)), np.uint64(at * posts)
         for pre in range(len(spikes)):
             spike = spikes[pre]

@@ -19,7 +19,7 @@ def slopes(out: NDArray, h: NDArray, threshold: float, surrogate: int, alpha: fl
         bend = kind(math.pi / 2 * alpha)
         for m in range(len(h)):
             bent = bend * (h[m] - threshold)
-            out[m] = half / (one + bent * bent)
+            out[m] = np.true_divide(half, one + bent * bent)
     elif surrogate == 1:
         for m in range(len(h)):
             s = one / (one + np.exp(-steep * (h[m] - threshold)))

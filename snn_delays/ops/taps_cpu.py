@@ -142,8 +142,10 @@ def accumulate(
     # A place is a step in all rows together; those with something in them follow `since`.
     since = np.empty(synapses, np.int64)
     span = np.empty(synapses, np.uint64)
+    row = np.empty(synapses, np.int64)
     for j in range(synapses):
         b = j // kernel_count
+        row[j] = b * width + MARGIN
         since[j] = begin[b] - TILE - taps + 2
         span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
     # Flat, so that the inner loop makes no views: they count references.
@@ -169,7 +171,7 @@ def accumulate(
                             step = t + shifts[at + j]
                             if np.uint64(step - since[j]) >= span[j]:
                                 continue
-                            s = ((j // kernel_count) * width + MARGIN + step) * LANES
+                            s = (row[j] + step) * LANES
                             if taps == 1:
                                 y = add_one_tap(y, c, at + j, x, s)
                             else:

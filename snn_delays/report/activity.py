@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,10 @@ class Spikes(Firing):
         self.names = {part: name for name, part in net.named_modules() if part in set(self.nodes)}
         self.fired = {}
 
-    def _count(self, node: nn.Module, inputs: Any, fired: Any) -> None:
+    def _hook(self) -> Callable[..., None]:
+        return self._keep
+
+    def _keep(self, node: nn.Module, inputs: Any, fired: Any) -> None:
         if isinstance(fired, Tensor) and fired.shape[:2] == (self._steps, len(self._durations)):
             self.fired[self.names[node]] = fired.detach().flatten(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import functional, neuron, surrogate
 
 from snn_delays.errors import UsageError
-from snn_delays.neurons import LeakyReadout, LIFNode, lif
+from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, lif
 
 TAUS = st.floats(1.005, 50)
 
@@ -163,6 +164,16 @@ def test_a_tau_of_one_step_or_less_is_named(neuron: type, tau: object) -> None:
 def test_a_threshold_or_steepness_that_is_not_positive_is_named(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"lif: {name} must be a number > 0, got {value!r}"):
         lif(2.0, **{name: value})
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("node", [lif(2.0), CAdLIFNode(3)], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", ["v_threshold", "v_reset"])
+def test_a_threshold_that_would_learn_nothing_is_refused(node: Any, name: str) -> None:
+    node = copy.deepcopy(node)
+    setattr(node, name, torch.nn.Parameter(torch.tensor(0.5)))
+    with pytest.raises(UsageError, match=f"{name} must be a number, got a Parameter"):
+        node(torch.ones(4, 1, 3))
 
 
 def test_the_compiled_loops_leave_torch_its_number_of_threads() -> None:

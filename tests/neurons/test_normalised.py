@@ -1,10 +1,11 @@
-"""A normalisation and the neurons behind it in one sweep: the numbers of one module after the
-other, and a third of their memory."""
+"""A normalisation, the neurons behind it and their dropout in one sweep: the numbers of one module
+after the other, and a third of their memory."""
 
 from __future__ import annotations
 
 import copy
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor
 from snn_delays.errors import UsageError
 from snn_delays.neurons import LIFNode, ParametricLIFNode
 from snn_delays.neurons.cubalif import CuBaLIFNode
-from snn_delays.neurons.normalised import fired
+from snn_delays.neurons.normalised import Counting, passed
 from snn_delays.ops import normalised
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -59,25 +60,80 @@ def found(fire: Any, norm: Any, node: LIFNode, parts: list[Tensor], twice: bool)
     return [*values, *first, *torch.autograd.grad(penalty, inputs)]
 
 
+def call_with(way: Any, dropout: Any, norm: Any, node: Any, x: Tensor) -> Tensor:
+    return way(norm, node, dropout, x)
+
+
+def one_by_one(norm: Any, node: Any, dropout: Any, x: Tensor) -> Tensor:
+    return dropout(node(norm(x)))
+
+
+@pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_numbers_are_those_of_one_after_the_other(
-    name: str, training: bool, twice: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, training: bool, twice: bool, dropped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(normalised, "SIZE", 4 * 3 * 5)  # blocks of 4 steps, the last of fewer
+    monkeypatch.setattr(normalised, "STEPS", 4)  # parts of 4 steps, the last of fewer
     node, norm = node_of(**SETTINGS[name]), norm_of(training)
     parts = [torch.randn(steps, 3, 5).double().requires_grad_() for steps in (11, 6)]
     other = copy.deepcopy(norm)
     ran: list[bool] = []
     sweep = normalised.sweep
     monkeypatch.setattr(normalised, "sweep", lambda *given: ran.append(True) or sweep(*given))
-    both = found(fired, norm, node, parts, twice)
+    dropout = layer.Dropout(0.4, step_mode="m") if dropped else torch.nn.Identity()
+    ways = (passed, norm), (one_by_one, other)
+    results = []
+    for way, its_norm in ways:
+        torch.manual_seed(0)
+        functional.reset_net(dropout)
+        fire = partial(call_with, way, dropout)
+        results.append(found(fire, its_norm, node, parts, twice))
+    both, expected = results
     assert len(ran) == 2
-    expected = found(lambda norm, node, x: node(norm(x)), other, node, parts, twice)
-    assert 0 < expected[0].mean() < 1
+    assert 0 < (expected[0] > 0).double().mean() < 1
+    if dropped:
+        assert torch.equal(expected[0].unique(), torch.tensor([0, 1 / 0.6], dtype=torch.float64))
     for a, b in zip(both, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 5), (40, 3, 600), (5, 2, 2100)])
+def test_of_singles_spikes_and_their_numbers_are_the_same(shape: tuple[int, int, int]) -> None:
+    """Without gradients, in training and in evaluation; blocks of several samples and of one."""
+    told: list[Any] = []
+    for training in (True, False):
+        told.clear()
+        norm, node = norm_of(training, shape[2]).float(), node_of()
+        other = copy.deepcopy(norm)
+        x = torch.randn(shape)
+        handle = node.register_forward_hook(Counting(lambda *given: told.append(given)))
+        dropout = layer.Dropout(0.4, step_mode="m").train(training)
+        with torch.no_grad():
+            y = passed(norm, node, dropout, x)
+            functional.reset_net(node)
+            handle.remove()
+            spikes = node(other(x))
+        torch.testing.assert_close(y, dropout(spikes))
+        ((counts, neurons),) = told
+        assert neurons == shape[2]
+        assert torch.equal(counts, spikes.sum(2))
+        torch.testing.assert_close(norm.running_var, other.running_var)
+
+
+def test_a_hook_that_counts_is_told_alike_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    node, norm, x = node_of(), norm_of(True), torch.randn(7, 3, 5).double()
+    node.register_forward_hook(Counting(lambda *given: told.append(given)))
+    for _ in range(2):
+        functional.reset_net(node)
+        passed(norm, node, torch.nn.Identity(), x)
+        monkeypatch.setattr(normalised, "normalised_cpu", None)
+    (counts, neurons), (expected, again) = told
+    assert torch.equal(counts.float(), expected)
+    assert counts.sum() > 0
+    assert neurons == again == 5
 
 
 def test_of_currents_and_potentials_the_currents_alone_are_kept() -> None:
@@ -87,7 +143,7 @@ def test_of_currents_and_potentials_the_currents_alone_are_kept() -> None:
     with torch.autograd.graph.saved_tensors_hooks(
         lambda saved: kept.append(saved.numel()) or saved, lambda saved: saved
     ):
-        spikes = fired(norm, node, x)
+        spikes = passed(norm, node, torch.nn.Identity(), x)
     assert [size for size in kept if size >= x.numel()] == [x.numel()]
     known = weakref.ref(spikes.untyped_storage())
     spikes = spikes.sum()
@@ -121,8 +177,11 @@ def unusual() -> dict[str, tuple[Any, Any]]:
     patched.forward = lambda x, *_, **__: (x > 0).to(x)
     bare = layer.BatchNorm1d(5, affine=False, step_mode="m").double()
     learned = ParametricLIFNode(init_tau=2.0, decay_input=False, step_mode="m").double()
+    doubled = norm_of(True)
+    doubled.forward = lambda x: 2 * x
     return {
         "a hook": (plain, hooked),
+        "a normalisation of its own": (doubled, node_of()),
         "an average of all": (no_average, node_of()),
         "no constants": (bare, node_of()),
         "statistics at rest": (resting, node_of()),
@@ -145,7 +204,7 @@ def test_what_one_sweep_does_not_know_runs_one_after_the_other(
     monkeypatch.setattr(normalised, "sweep", None)
     x = torch.randn(7, 3, 5).double().requires_grad_()
     other, again = copy.deepcopy(norm), copy.deepcopy(node)
-    spikes = fired(norm, node, x)
+    spikes = passed(norm, node, torch.nn.Identity(), x)
     assert torch.equal(spikes, again(other(x)))
     for one, expected in zip(norm.buffers(), other.buffers(), strict=True):
         assert torch.equal(one, expected)
@@ -154,11 +213,11 @@ def test_what_one_sweep_does_not_know_runs_one_after_the_other(
 
 def test_gradients_of_gradients_reach_currents_that_are_no_rows() -> None:
     found = []
-    for fire in (fired, lambda norm, node, x: node(norm(x))):
+    for fire in (passed, one_by_one):
         torch.manual_seed(0)
         norm, node, x = norm_of(True), node_of(), torch.randn(7, 3, 5).double().requires_grad_()
         turned = (2 * x).transpose(0, 1).contiguous().transpose(0, 1)
-        spikes = fire(norm, node, turned)
+        spikes = fire(norm, node, torch.nn.Identity(), turned)
         loss = (spikes * torch.cos(torch.arange(spikes.numel())).view_as(spikes)).sum()
         (first,) = torch.autograd.grad(loss, x, create_graph=True)
         found.append((first, *torch.autograd.grad(first.square().sum(), (x, norm.weight))))
@@ -169,6 +228,17 @@ def test_gradients_of_gradients_reach_currents_that_are_no_rows() -> None:
 
 def test_a_sequence_whose_backward_pass_has_run_is_still_named() -> None:
     node, norm = node_of(), norm_of(True)
-    fired(norm, node, torch.randn(7, 3, 5).double().requires_grad_()).sum().backward()
+    sequences = torch.randn(2, 7, 3, 5).double().requires_grad_()
+    passed(norm, node, torch.nn.Identity(), sequences[0]).sum().backward()
     with pytest.raises(UsageError, match="backward pass has run"):
-        fired(norm, node, torch.randn(7, 3, 5).double().requires_grad_()).sum().backward()
+        passed(norm, node, torch.nn.Identity(), sequences[1]).sum().backward()
+
+
+def test_what_looks_at_dropout_sees_spikes() -> None:
+    seen: list[Any] = []
+    dropout = layer.Dropout(0.4, step_mode="m")
+    dropout.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output]))
+    y = passed(norm_of(True), node_of(), dropout, torch.randn(7, 3, 5).double())
+    spikes, output = seen
+    assert torch.equal(output, y)
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}

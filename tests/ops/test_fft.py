@@ -179,6 +179,11 @@ def test_the_plan_takes_it_where_taps_are_many_and_batches_large():
         return plan.choose(sigma, max_delay, "gaussian", dtype, 1, device, shape=shape)
 
     assert chosen(2.0) == chosen(5.0) == "fft"
+    assert chosen(0.5) == "fft"
     assert chosen(0.0) == "taps"
-    assert chosen(12.0, batch=2) == "lowrank"
+    # Kernels cost as much for a few samples as for many.
+    assert chosen(2.0, batch=8) == chosen(1.0, batch=8) == "fft"
+    assert chosen(6.0, batch=8) == chosen(12.0, batch=2) == "lowrank"
+    assert chosen(0.5, batch=8) == "taps"
+    assert chosen(2.0, batch=1) == "dense"
     assert chosen(200.0, max_delay=399) == "lowrank"

@@ -71,7 +71,7 @@ def test_the_plan_knows_how_many_synapses_there_are():
     assert chosen(0.5, 1.0) == chosen(0.5, 0.9) == "taps"
     x = (torch.rand(9, 2, 30) < 0.1).float()
     weight, delay = torch.rand(30, 30, 1), torch.rand(30, 30, 1)
-    given = {"sigma": 12.0, "max_delay": 40, "interpolation": "triangle"}
+    given = {"sigma": 20.0, "max_delay": 40, "interpolation": "triangle"}
     mask = torch.rand(30, 30, 1) < 0.05
     assert plan.method_for(x, weight, delay, **given) == "dense"
     assert plan.method_for(x, weight, delay, **given, mask=mask) == "taps"

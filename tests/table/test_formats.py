@@ -255,6 +255,9 @@ HEADER_CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "projection input_to_hidden0: weight_type must be": lambda c: first(c).update(
         weight_type="int4"
     ),
+    "projection input_to_hidden0: synapses is 900, but there are": lambda c: first(c).update(
+        synapses=900
+    ),
     "projection input_to_hidden0: 'min_delay' is missing": lambda c: first(c).pop("min_delay"),
     "delay must be within": lambda c: first(c).update(max_delay=1),
     "population hidden0: 'size' is missing": lambda c: hidden(c).pop("size"),
@@ -281,6 +284,21 @@ def test_wrong_header_is_one_line(message: str, tmp_path: Path) -> None:
     assert message in str(refused.value)
     assert str(tmp_path) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "suffix"), [(write_csv, read_csv, "csv"), (write_pynn, read_pynn, "txt")]
+)
+def test_a_projection_that_has_lost_rows_is_no_smaller_network(
+    write: Any, read: Any, suffix: str, tmp_path: Path
+) -> None:
+    table = random_table(3, (3, 4, 2))
+    write(table, tmp_path)
+    file = tmp_path / f"input_to_hidden0.{suffix}"
+    file.write_text("\n".join(file.read_text().splitlines()[:-2]) + "\n")
+    count = len(table.projections[0])
+    with pytest.raises(UsageError, match=f"synapses is {count}, but there are {count - 2}"):
+        read(tmp_path)
 
 
 def test_unknown_keys_and_columns_are_ignored(tmp_path: Path) -> None:

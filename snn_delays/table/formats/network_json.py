@@ -1,7 +1,8 @@
 """What a network is apart from its arrays, as JSON: ``network.json``, and NIR graphs' metadata.
 
-The header of ``table/schema``, and of every projection its ``weight_type`` too: files of other
-programs hold numbers of one kind, which become the table's again here.
+The header of ``table/schema``, and of every projection its ``weight_type`` too, since files of
+other programs hold numbers of one kind, which become the table's again here; and how many
+``synapses`` it has, since a file of text that was cut short reads as well as a whole one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ def to_json(table: DelayTable) -> str:
         **schema.network_header(table),
         "populations": {one.name: schema.header_of(table, one) for one in table.populations},
         "projections": {
-            one.name: {**schema.header_of(table, one), "weight_type": one.weight.dtype.name}
+            one.name: {
+                **schema.header_of(table, one),
+                "weight_type": one.weight.dtype.name,
+                "synapses": len(one),
+            }
             for one in table.projections
         },
     }
@@ -58,7 +63,7 @@ def from_json(text: str) -> Header:
         raise UsageError(f"not readable JSON: {one_line(error)}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"it must be a JSON object, got {type(content).__name__}.")
-    header = schema.checked(content, FORMAT, weight_type="text")
+    header = schema.checked(content, FORMAT, weight_type="text", synapses="whole")
     for name, one in header["projections"].items():
         with naming(f"projection {name}"):
             choice("weight_type", one["weight_type"], tuple(_WEIGHT_TYPES))
@@ -151,6 +156,13 @@ def read_network(
         [projections(header, name) for name in header["projections"]],
     )
     with valid(path, what):
+        for one in parts[1]:
+            said = header["projections"][one.name]["synapses"]
+            if len(one) != said:
+                raise UsageError(
+                    f"projection {one.name}: synapses is {said}, but there are {len(one)}. Export "
+                    "the network again, or correct the number if you changed them."
+                )
         return schema.network(header, *parts)
 
 
