@@ -36,14 +36,15 @@ def to_spectrum(
     steps, columns = x.shape
     points = out.shape[0]
     y, source = out.reshape(-1), x.reshape(-1)
-    size, strips = points * LANES, (columns + LANES - 1) // LANES
+    size, strips = _size(points), (columns + LANES - 1) // LANES
+    each = 4 * size + LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = buffer(4 * beside * size, x), 4 * beside * size
+        work, zero = buffer(beside * each, x), beside * each
         begin, count = task * beside, min(beside, strips - task * beside)
         for p in range(points):
             for i in range(count):
-                first, place = (begin + i) * LANES, 4 * i * size + p * LANES
+                first, place = (begin + i) * LANES, i * each + p * LANES
                 re = im = load(work, zero)
                 for m in range((steps - p + points - 1) // points):
                     s = (p + m * points) * columns + first
@@ -55,10 +56,10 @@ def to_spectrum(
                 _turn(work, place, size, zero, twist, p)
         at = 0
         for i in range(count):
-            at = _passes(work, 4 * i * size, zero, points, radices, table) - 4 * i * size
+            at = _passes(work, i * each, zero, points, radices, table) - i * each
         for k in range(points):
             for i in range(count):
-                first, place = (begin + i) * LANES, at + 4 * i * size + k * LANES
+                first, place = (begin + i) * LANES, at + i * each + k * LANES
                 a, b = load(work, place), load(work, place + size)
                 for j in range(3):
                     value = fma(splat(mix[j, 0]), a, load(work, zero))
@@ -87,14 +88,15 @@ def from_spectrum(
     steps, columns = out.shape
     points = spectrum.shape[0]
     y, source = out.reshape(-1), spectrum.reshape(-1)
-    size, strips = points * LANES, (columns + LANES - 1) // LANES
+    size, strips = _size(points), (columns + LANES - 1) // LANES
+    each = 4 * size + LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = buffer(4 * beside * size, out), 4 * beside * size
+        work, zero = buffer(beside * each, out), beside * each
         begin, count = task * beside, min(beside, strips - task * beside)
         for k in range(points):
             for i in range(count):
-                first, place = (begin + i) * LANES, 4 * i * size + k * LANES
+                first, place = (begin + i) * LANES, i * each + k * LANES
                 a = b = load(work, zero)
                 for j in range(3):
                     s = (3 * k + j) * columns + first
@@ -104,15 +106,22 @@ def from_spectrum(
                 store(work, place + size, b)
         at, one = 0, splat(fold[0, 0])
         for i in range(count):
-            at = _passes(work, 4 * i * size, zero, points, radices, table) - 4 * i * size
+            at = _passes(work, i * each, zero, points, radices, table) - i * each
         for p in range(points):
             for i in range(count):
-                first, place = (begin + i) * LANES, at + 4 * i * size + p * LANES
+                first, place = (begin + i) * LANES, at + i * each + p * LANES
                 _turn(work, place, size, zero, twist, p)
                 a, b = load(work, place), load(work, place + size)
                 rows, o = (steps - p + points - 1) // points, p * columns + first
                 room = y, o, points * columns, columns - first
                 _unfold(*room, rows, more, fold, a, b, one, work, zero + LANES)
+
+
+@called
+def _size(points):
+    """Numbers of a strip's real or imaginary parts: an odd number of vectors, since those that are
+    powers of two apart share few lines of the caches."""
+    return (points | 1) * LANES
 
 
 @called
@@ -176,7 +185,7 @@ def _turn(work, place, size, nothing, twist, n):
 def _passes(work, source, zero, points, radices, table):
     """The discrete Fourier transform of what stands at ``source``; where its result is: there, or
     behind it."""
-    size = points * LANES
+    size = _size(points)
     target = source + 2 * size
     n, stride, at = points, 1, 0
     for radix in radices:
