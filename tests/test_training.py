@@ -28,7 +28,6 @@ from snn_delays.training import fit
 data = small_runs.data
 EVERYTHING = Augmentation(
     event_drop=0.1,
-    channel_gain=0.5,
     speed=0.2,
     time_jitter=0.5,
     channel_jitter=0.04,

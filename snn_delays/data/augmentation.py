@@ -26,16 +26,13 @@ from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
 # The strengths of what changes single events.
-_OF_EVENTS = ("event_drop", "channel_gain", "speed", "time_jitter", "channel_jitter")
+_OF_EVENTS = ("event_drop", "speed", "time_jitter", "channel_jitter")
 # Parts into which a change of speed divides a step: few, so that single precision holds a time of
 # up to 65,536 steps exactly and never rounds it up into the next step.
 _PARTS = 256
 # Larger than any number of steps or channels by far, so that the rest of a division is as good as
 # equally distributed.
 _LARGE = 2**40
-
-# Places along the channels, evenly spaced, where a recording's gains are drawn.
-_GAINS = 4
 
 Spikes = Float[Tensor, "time batch channels"]
 
@@ -49,8 +46,6 @@ class Augmentation(BatchChange):
 
     Args:
         event_drop: probability of each event to be lost, in [0, 1).
-        channel_gain: numbers of events are multiplied by factors from 1 / (1 + channel_gain) to
-            1 + channel_gain, which vary smoothly along the channels.
         speed: durations are multiplied by a factor from 1 / (1 + speed) to 1 + speed.
         time_jitter: every event moves by this standard deviation, in steps.
         channel_jitter: every event moves by this standard deviation, a share of all channels.
@@ -60,7 +55,7 @@ class Augmentation(BatchChange):
         channel_mask: a span of channels falls silent, at most this share of them, rounded, in
             [0, 0.5].
         cutmix: probability of each recording to get a span of its neighbour, in [0, 1].
-        currents: of the first five, which change single events, where the input are currents:
+        currents: of the first four, which change single events, where the input are currents:
             ``"refuse"``, or ``"skip"`` to leave them out, which ``fit`` says once.
 
     None is for images ``[T, N, C, H, W]``.
@@ -70,7 +65,6 @@ class Augmentation(BatchChange):
     """
 
     event_drop: float = 0.0
-    channel_gain: float = 0.0
     speed: float = 0.0
     time_jitter: float = 0.0
     channel_jitter: float = 0.0
@@ -86,7 +80,6 @@ class Augmentation(BatchChange):
             "augmentation.",
             # Lossy to the last event is no recording any more; mixing always is one.
             event_drop=real(0, below=1),
-            channel_gain=real(0),
             speed=real(0),
             time_jitter=real(0),
             channel_jitter=real(0),
@@ -118,12 +111,10 @@ class Augmentation(BatchChange):
                 f"[T, N, C], got images {list(spikes.shape)}. Use augmentation=none."
             )
         recordings, channels = spikes.shape[1:]
-        if any(getattr(self, name) for name in _OF_EVENTS):
+        if self.event_drop or self.speed or self.time_jitter or self.channel_jitter:
             events = list_events(spikes)
             if self.event_drop:
                 events = event_drop(events, self.event_drop)
-            if self.channel_gain:
-                events = channel_gain(events, recordings, channels, self.channel_gain)
             if self.speed:
                 events, lengths = speed(events, lengths, self.speed)
             if self.time_jitter:
@@ -165,11 +156,10 @@ def list_events(spikes: Spikes) -> Events:
     counts = spikes.flatten().index_select(0, cells)
     wrong = _not_counts(counts)
     if wrong.any():
-        *most, last = _OF_EVENTS
         raise UsageError(
-            f"augmentation: {', '.join(most)} and {last} change single events, but the input holds "
-            f"currents, such as {counts[wrong][0].item():g}: expected spike counts. Set "
-            "augmentation.currents=skip, or have the data set encoded as spikes."
+            "augmentation: event_drop, speed, time_jitter and channel_jitter change single events, "
+            f"but the input holds currents, such as {counts[wrong][0].item():g}: expected spike "
+            "counts. Set augmentation.currents=skip, or have the data set encoded as spikes."
         )
     recordings, channels = spikes.shape[1:]
     cells = cells.to(_counting(spikes.numel()))
@@ -194,26 +184,6 @@ def event_drop(events: Events, probability: float) -> Events:
     device = events.steps.device
     kept = (torch.rand(len(events.steps), device=device) >= probability).nonzero().squeeze(1)
     return Events(*(part.index_select(0, kept) for part in events))
-
-
-def channel_gain(events: Events, n_recordings: int, n_channels: int, strength: float) -> Events:
-    """Make more of some channels' events and fewer of others', as another microphone would.
-
-    g(c) = (1 + strength)^u(c)        u piecewise linear through 4 numbers ~ U(−1, 1), per recording
-
-    Each event comes ⌊g + r⌋ times, r ~ U[0, 1): g times in the mean, in its own step and channel.
-
-    Reference:
-        The linear type of FilterAugment: Nam, Kim, Park (2022, arXiv:2110.03282), which multiplies
-        spectrograms; here with bands of equal width.
-    """
-    strength, device = real_number("channel_gain", strength, 0), events.steps.device
-    drawn = 2 * torch.rand(n_recordings, 1, _GAINS, device=device) - 1
-    exponents = F.interpolate(drawn, n_channels, mode="linear", align_corners=True)
-    cells = events.recordings.long() * n_channels + events.channels
-    gains = (1 + strength) ** exponents.flatten().index_select(0, cells)
-    each = torch.repeat_interleave((gains + torch.rand_like(gains)).long())
-    return Events(*(part.index_select(0, each) for part in events))
 
 
 def speed(

@@ -18,7 +18,6 @@ from snn_delays.data import Batch
 from snn_delays.data.augmentation import (
     Augmentation,
     Events,
-    channel_gain,
     channel_jitter,
     channel_mask,
     channel_shift,
@@ -33,7 +32,6 @@ from snn_delays.errors import UsageError
 
 EVERYTHING = Augmentation(
     event_drop=0.2,
-    channel_gain=1.0,
     speed=0.3,
     time_jitter=2.0,
     channel_jitter=0.2,
@@ -160,7 +158,6 @@ def test_the_batch_that_was_given_is_left_alone():
     [
         ("event_drop", 1, "a number >= 0 and < 1"),
         ("event_drop", -0.1, "a number >= 0 and < 1"),
-        ("channel_gain", -1, "a number >= 0"),
         ("speed", math.inf, "a number >= 0"),
         ("time_jitter", "much", "a number >= 0"),
         ("channel_jitter", math.nan, "a number >= 0"),
@@ -215,7 +212,6 @@ def test_single_changes_take_numbers_of_any_kind_and_no_others(unchecked: None):
     events, lengths = list_events(batch.spikes), batch.lengths
     real: dict[str, Callable[[Any], Any]] = {
         "event_drop": lambda strength: event_drop(events, strength),
-        "channel_gain": lambda strength: channel_gain(events, *batch.spikes.shape[1:], strength),
         "speed": lambda strength: speed(events, lengths, strength)[0],
         "time_jitter": lambda strength: time_jitter(events, lengths, strength),
         "channel_jitter": lambda strength: channel_jitter(events, batch.spikes.shape[2], strength),
@@ -255,9 +251,7 @@ def test_labels_that_are_no_classes_are_not_mixed():
 # Currents
 
 
-@pytest.mark.parametrize(
-    "name", ["event_drop", "channel_gain", "speed", "time_jitter", "channel_jitter"]
-)
+@pytest.mark.parametrize("name", ["event_drop", "speed", "time_jitter", "channel_jitter"])
 @pytest.mark.parametrize("value", [-1.0, 0.5, math.nan, math.inf])
 def test_single_events_of_currents_are_refused_in_one_line(name: str, value: float):
     batch = batch_on("cpu")
@@ -287,12 +281,9 @@ def test_what_changes_single_events_is_left_out_for_currents_if_asked_for(
     assert skipping.suited(batch_on("cpu")) is skipping
     with caplog.at_level("INFO", "snn_delays"):
         left = skipping.suited(currents)
-    kept = {name: getattr(skipping, name) for name in NAMES[5:]}
+    kept = {name: getattr(skipping, name) for name in NAMES[4:]}
     assert left == Augmentation(**kept, currents="skip")
-    assert (
-        "event_drop, channel_gain, speed, time_jitter, channel_jitter change single events"
-        in caplog.text
-    )
+    assert "event_drop, speed, time_jitter, channel_jitter change single events" in caplog.text
     left(currents, CLASSES)
 
 
@@ -319,30 +310,6 @@ def test_dropping_thins_every_count_binomially():
 def test_dropping_adds_nothing(batch: Batch, probability: float):
     left = event_drop(list_events(batch.spikes), probability).dense(*batch.spikes.shape)
     assert (left <= batch.spikes).all()
-
-
-def test_gains_lie_on_lines_between_four_places_along_the_channels():
-    counts = torch.full((1, 40, 7), 20_000.0)  # a gain is off by at most 1 / √(4 · 20,000)
-    torch.manual_seed(0)
-    changed = channel_gain(list_events(counts), 40, 7, 0.5).dense(*counts.shape)
-    logs = (changed / counts)[0].log() / math.log(1.5)
-    assert logs.abs().max() <= 1 + 0.06
-    for between in (1, 3, 5):
-        middle = (logs[:, between - 1] + logs[:, between + 1]) / 2
-        torch.testing.assert_close(logs[:, between], middle, rtol=0, atol=0.06)
-    drawn = logs[:, ::2]  # 160 of U(−1, 1), whose standard deviation is 0.58
-    assert drawn.mean().abs() < 5 * 0.58 / math.sqrt(160)
-    assert drawn.std() == pytest.approx(0.58, abs=0.1)
-    assert torch.corrcoef(drawn.T).fill_diagonal_(0).abs().max() < 0.6
-
-
-@given(batch=batches())
-def test_gains_leave_silent_what_was(batch: Batch):
-    recordings, channels = batch.spikes.shape[1:]
-    events = channel_gain(list_events(batch.spikes), recordings, channels, 1.0)
-    changed = events.dense(*batch.spikes.shape)
-    assert (changed[batch.spikes == 0] == 0).all()
-    assert (changed <= 2 * batch.spikes).all()
 
 
 @given(batch=batches(), sigma=st.floats(0.01, 100))
