@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 # What reading or writing a damaged, full or forbidden cache raises.
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
 # What the loops of one training take, most of it before its first step ends.
-_SECONDS = 10
+_SECONDS = 20
 # Files of which code is compiled.
 _COMPILED = (
     *("*/*_cpu.py", "*/*/*_cpu.py", "shares.py"),

@@ -157,7 +157,7 @@ def test_a_read_only_installation_without_a_home_computes_and_says_so_once(tmp_p
     assert "NUMBA_CACHE_DIR" in line
 
 
-COMPILING = "Compiling loops for this processor, once: about 10 s in all. They are kept on disk."
+COMPILING = "Compiling loops for this processor, once: about 20 s in all. They are kept on disk."
 ANSWER = """
 import logging, resource, sys
 logging.basicConfig(format="%(message)s", level=logging.INFO)

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from snn_delays.ops.launches import constants, launch
+from snn_delays.ops.lif_gpu import after_reset
 from snn_delays.ops.surrogates_gpu import slope
 
 
@@ -25,16 +26,6 @@ def _cells(cells, c, size, there):
     a = tl.load(cells + 3 * size + c, mask=there, other=0.0)
     b = tl.load(cells + 4 * size + c, mask=there, other=0.0)
     return alpha, gain, beta, a, b
-
-
-@triton.jit
-def _after_reset(potential, threshold, rest, SOFT: tl.constexpr):
-    fired = potential >= threshold
-    if SOFT:
-        v = tl.where(fired, potential - threshold, potential)
-    else:
-        v = tl.where(fired, rest, potential)
-    return fired, v
 
 
 @triton.jit(do_not_specialize=["steps"])
@@ -52,7 +43,7 @@ def _forward(
     for _ in tl.range(steps, num_stages=AHEAD):
         current = tl.load(x + at, mask=there, other=0.0)
         potential = rest + alpha * (v - rest) + gain * (current - drift)
-        fired, v = _after_reset(potential, threshold, rest, SOFT)
+        fired, v = after_reset(potential, threshold, rest, SOFT)
         felt = potential if BEFORE else v
         spike = fired.to(potential.dtype)
         drift = beta * drift + a * (felt - rest) + b * spike
@@ -90,9 +81,9 @@ def _backward(
         before = tl.load(h + at - many, mask=earlier, other=0.0)
         drift = tl.load(w + at - many, mask=earlier, other=0.0)
         drift = tl.where(earlier, drift, first_w)
-        _, left = _after_reset(before, threshold, rest, SOFT)
+        _, left = after_reset(before, threshold, rest, SOFT)
         v = tl.where(earlier, left, first_v)
-        fired, after = _after_reset(potential, threshold, rest, SOFT)
+        fired, after = after_reset(potential, threshold, rest, SOFT)
         bent = slope(potential - threshold, sharpness, KIND)
         spike = fired.to(potential.dtype)
         from_v = gv

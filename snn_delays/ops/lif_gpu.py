@@ -17,6 +17,17 @@ from snn_delays.ops.launches import constants, launch
 from snn_delays.ops.surrogates_gpu import slope
 
 
+@triton.jit
+def after_reset(potential, threshold, rest, SOFT: tl.constexpr):
+    """Whether neurons fire, and v once they have."""
+    fired = potential >= threshold
+    if SOFT:
+        v = tl.where(fired, potential - threshold, potential)
+    else:
+        v = tl.where(fired, rest, potential)
+    return fired, v
+
+
 @triton.jit(do_not_specialize=["steps"])
 def _forward(
     spikes, h, v_last, x, v_first, numbers, steps, cells,
@@ -31,13 +42,9 @@ def _forward(
     for _ in tl.range(steps, num_stages=AHEAD):
         current = tl.load(x + at, mask=there, other=0.0)
         potential = rest + beta * (v - rest) + gain * current
-        fired = potential >= threshold
+        fired, v = after_reset(potential, threshold, rest, SOFT)
         tl.store(h + at, potential, mask=there)
         tl.store(spikes + at, fired.to(potential.dtype), mask=there)
-        if SOFT:
-            v = tl.where(fired, potential - threshold, potential)
-        else:
-            v = tl.where(fired, rest, potential)
         at += cells
     tl.store(v_last + m, v, mask=there)
 

@@ -67,9 +67,27 @@ def test_tiles_fit_into_the_registers(processor: Registers) -> None:
     assert found.high * found.wide + found.wide + 1 <= processor.number
 
 
-# A loop of five taps, and the assembly of what it repeats.
+# Loops of a compiled function that multiply and add often enough, as lines of assembly.
+BODIES = """
+import re
+
+def bodies(assembly, products):
+    lines, labels, found = assembly.splitlines(), {}, []
+    for n, line in enumerate(lines):
+        label = re.match(r"(\\.L\\w+):", line)
+        if label:
+            labels[label[1]] = n
+        jump = re.search(r"\\s(\\.L\\w+)$", line)
+        if jump and jump[1] in labels:
+            inner = lines[labels[jump[1]] : n]
+            if sum("fmla" in one or "fmadd" in one for one in inner) >= products:
+                found.append(inner)
+    return found
+
+def on_stack(body):
+    return [one for one in body if "(%rsp)" in one or "[sp" in one]
+"""
 FIVE = """
-import re, sys
 import numpy as np
 from snn_delays.loop import loop
 from snn_delays.ops.registers import LANES, TILE
@@ -82,27 +100,13 @@ def five(sums, coefficients, x, times):
         tile = add_five_taps(tile, coefficients, 5 * i, x, i * LANES)
     store(sums, 0, tile)
 
-def body(assembly):
-    lines, labels, found = assembly.splitlines(), {}, []
-    for n, line in enumerate(lines):
-        label = re.match(r"(\\.L\\w+):", line)
-        if label:
-            labels[label[1]] = n
-        jump = re.search(r"\\s(\\.L\\w+)$", line)
-        if jump and jump[1] in labels:
-            inner = lines[labels[jump[1]] : n]
-            if sum("fmla" in one or "fmadd" in one for one in inner) >= 5 * TILE:
-                found.append(inner)
-    return min(found, key=len)
-
 sums, x = np.zeros(TILE * LANES, np.float32), np.arange(40 * LANES, dtype=np.float32)
 coefficients = np.arange(15, dtype=np.float32)
 """
 NO_STACK = """
 five(sums, coefficients, x, 3)
 (assembly,) = five.inspect_asm().values()
-stack = [one for one in body(assembly) if "(%rsp)" in one or "[sp" in one]
-print(stack)
+print(on_stack(min(bodies(assembly, 5 * TILE), key=len)))
 """
 SUMS = """
 five(sums, coefficients, x, 3)
@@ -118,9 +122,43 @@ print(LANES, hits)
 @pytest.mark.parametrize("processor", [{}, pytest.param(HASWELL, marks=AVX2)], ids=["host", "AVX2"])
 def test_a_tile_of_five_taps_stays_in_registers(processor: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "five.py"
+<<<<<<< HEAD
     file.write_text(FIVE + NO_STACK, encoding="utf-8")
     done = run(str(file), timeout=800, **processor)
+=======
+    file.write_text(BODIES + FIVE + NO_STACK, encoding="utf-8")
+    done = run(str(file), timeout=250, **processor)
+>>>>>>> main
     assert done.stdout == "[]\n", done.stderr
+
+
+# Squares of lowrank's blocks: what multiplies and adds most often lies in the innermost loops.
+SQUARES = """
+import torch
+from snn_delays.ops import lowrank_cpu, plan
+from snn_delays.ops.registers import LANES
+
+torch.manual_seed(0)
+x, weight, delay = torch.rand(60, 2, 64), torch.randn(64, 64, 1), 24 * torch.rand(64, 64, 1)
+leaves = [one.requires_grad_() for one in (x, weight, delay)]
+settings = {"sigma": 4.0, "max_delay": 24, "interpolation": "gaussian", "method": "lowrank"}
+plan.delay_convolution(*leaves, **settings).sum().backward()
+for loop in (lowrank_cpu.mix, lowrank_cpu.unmix):
+    (assembly,) = loop._compiled.inspect_asm().values()
+    found = bodies(assembly, LANES)
+    texts = ["\\n".join(one) for one in found]
+    inner = [a for a, own in zip(found, texts) if not any(b in own and b != own for b in texts)]
+    vectors = [one for body in inner for one in on_stack(body) if re.search("[xyz]mm|q[0-9]", one)]
+    print(len(inner) > 0, vectors)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", [{}, pytest.param(HASWELL, marks=AVX2)], ids=["host", "AVX2"])
+def test_squares_of_neurons_stay_in_registers(processor: dict[str, str], tmp_path: Path) -> None:
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}  # Loops read from disk have no assembly.
+    done = run("-c", BODIES + SQUARES, timeout=250, **kept, **processor)
+    assert done.stdout == "True []\n" * 2, done.stderr
 
 
 @AVX2
@@ -166,6 +204,7 @@ def test_taps_on_avx2_are_those_of_the_reference() -> None:
     [
         *("ops/test_ops.py", "ops/test_sparse_taps.py", "ops/test_depthwise.py"),
         *("ops/test_convolution.py", "ops/test_fft.py", "layers/test_recurrent.py"),
+        "ops/test_lowrank_blocks.py",
     ],
 )
 def test_all_loops_on_avx2(file: str) -> None:
