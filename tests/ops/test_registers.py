@@ -127,7 +127,7 @@ def test_a_tile_of_five_taps_stays_in_registers(processor: dict[str, str], tmp_p
     done = run(str(file), timeout=800, **processor)
 =======
     file.write_text(BODIES + FIVE + NO_STACK, encoding="utf-8")
-    done = run(str(file), timeout=250, **processor)
+    done = run(str(file), timeout=800, **processor)
 >>>>>>> main
     assert done.stdout == "[]\n", done.stderr
 
@@ -157,7 +157,7 @@ for loop in (lowrank_cpu.mix, lowrank_cpu.unmix):
 @pytest.mark.parametrize("processor", [{}, pytest.param(HASWELL, marks=AVX2)], ids=["host", "AVX2"])
 def test_squares_of_neurons_stay_in_registers(processor: dict[str, str], tmp_path: Path) -> None:
     kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}  # Loops read from disk have no assembly.
-    done = run("-c", BODIES + SQUARES, timeout=250, **kept, **processor)
+    done = run("-c", BODIES + SQUARES, timeout=800, **kept, **processor)
     assert done.stdout == "True []\n" * 2, done.stderr
 
 
