@@ -122,13 +122,8 @@ print(LANES, hits)
 @pytest.mark.parametrize("processor", [{}, pytest.param(HASWELL, marks=AVX2)], ids=["host", "AVX2"])
 def test_a_tile_of_five_taps_stays_in_registers(processor: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "five.py"
-<<<<<<< HEAD
-    file.write_text(FIVE + NO_STACK, encoding="utf-8")
-    done = run(str(file), timeout=800, **processor)
-=======
     file.write_text(BODIES + FIVE + NO_STACK, encoding="utf-8")
     done = run(str(file), timeout=800, **processor)
->>>>>>> main
     assert done.stdout == "[]\n", done.stderr
 
 
