@@ -51,24 +51,6 @@ def differentiated() -> bool:
     return any(level.key() in kinds for level in get_interpreter_stack() or ())
 
 
-def must_be_called(module: nn.Module, but: tuple[type, ...] = ()) -> bool:
-    """Whether ``module`` has hooks, or a forward that someone put into it, of which whoever does
-    its work without a call would know nothing.
-
-    Args:
-        but: kinds of forward hooks that do not count.
-    """
-    own = module.__dict__
-    return bool(
-        own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or any(not isinstance(hook, but) for hook in own["_forward_hooks"].values())
-        or "forward" in own
-        or nn.modules.module._has_any_global_hook()
-    )
-
-
 def for_loops(*tensors: Tensor, device: str = "cpu") -> bool:
     """Whether compiled loops can take these: readable, on such a device, all float32 or all
     float64."""

@@ -157,19 +157,6 @@ class _Pass:
             )
 
 
-def steps_as(module: Any, kind: type) -> bool:
-    """Whether ``module`` takes its steps as the class ``kind`` does.
-
-    Then no subclass, and nobody who wrote to the module, has put a method of its own in between, of
-    which whoever computes the steps of ``kind`` elsewhere would know nothing.
-    """
-    names = ("forward", "multi_step_forward", "single_step_forward")
-    own = vars(module)
-    return all(
-        getattr(type(module), name) is getattr(kind, name) and name not in own for name in names
-    )
-
-
 def deep_copy(module: Any, carried: dict[str, Any], memo: dict[int, Any]) -> Any:
     """A copy of ``module`` made of copies of ``carried``, normal tensors wherever it is made."""
     copied = module.__new__(type(module))

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown, whole_number
-from snn_delays.eager import must_be_called
+from snn_delays.bypass import must_be_called
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer

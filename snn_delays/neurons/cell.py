@@ -12,6 +12,7 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from snn_delays.arguments import choice, real_number, whole_number
+from snn_delays.bypass import steps_as
 from snn_delays.errors import UsageError
 from snn_delays.inputs import require_sequence
 from snn_delays.neurons.swept import remembered, reset_of
@@ -19,7 +20,7 @@ from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
 from snn_delays.ranged import Ranged
-from snn_delays.state import Stateful, steps_as
+from snn_delays.state import Stateful
 
 _log = logging.getLogger("snn_delays")
 
