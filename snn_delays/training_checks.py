@@ -119,19 +119,19 @@ def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:
 def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None:
     """Warn if no epoch is left to anneal σ in."""
     sigma = schedule.epochs(epochs)[0]
-    if not delay_layers(net) or sigma == schedule.start:
-        return
     shares = {"integer_from": schedule.integer_from}
     if schedule.annealed(1.0) != schedule.start:
         shares["until"] = schedule.until
     shares = {name: share for name, share in shares.items() if share * epochs < 1 - 1e-9}
+    if not delay_layers(net) or not shares or sigma == schedule.start:
+        return
     least = math.ceil(100 / epochs) / 100
     _log.warning(
-        "σ is %.2f from the first epoch on, since %s × %d epochs is less than one: delays feel "
-        "only what is near them. Train for %d epochs or more, or with %s.",
+        "σ is %.2f from the first epoch on, since less than one of %d comes before %s: "
+        "delays feel only what is near them. Train for %d epochs or more, or with %s.",
         sigma,
-        " and ".join(f"schedule.{name} = {share:g}" for name, share in shares.items()),
         epochs,
+        " and ".join(f"schedule.{name}={share:g}" for name, share in shares.items()),
         math.ceil(1 / min(shares.values()) - 1e-9),
         " and ".join(f"schedule.{name}={least:g}" for name in shares),
     )

@@ -24,6 +24,7 @@ from snn_delays.evaluation import evaluate
 from snn_delays.optimisation import published
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
+from snn_delays.training_checks import warn_of_first_sigma
 
 data = small_runs.data
 EVERYTHING = Augmentation(
@@ -243,10 +244,21 @@ def test_a_schedule_without_an_epoch_to_anneal_in_is_told(
     lines = [one.getMessage() for one in caplog.records if "first epoch" in one.getMessage()]
     assert len(lines) == (remedy is not None)
     assert not remedy or remedy in lines[0]
-    # The remedies are some.
+    # Both remedies help.
     longer = re.findall(r"for (\d+) epochs or", remedy or "")
     shares = {
         name: float(share) for name, share in re.findall(r"\.(\w+)=([\d.]+\d|1)", remedy or "")
     }
     assert schedule.epochs(int(longer[0]) if longer else epochs)[0] == 4.27
     assert replace(schedule, **shares).epochs(epochs)[0] == 4.27
+
+
+@pytest.mark.parametrize("start", [4.28, 4.3])
+def test_a_start_that_rounding_moves_is_no_schedule_without_an_epoch(
+    data: SpikeData, caplog: pytest.LogCaptureFixture, start: float
+):
+    schedule = Exponential(start=start)
+    assert schedule.epochs(100)[0] == pytest.approx(start, rel=1e-15)
+    with caplog.at_level(logging.WARNING, logger="snn_delays"):
+        warn_of_first_sigma(network(data), schedule, 100)
+    assert not caplog.records
