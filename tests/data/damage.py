@@ -14,7 +14,7 @@ from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.errors import UsageError
 
 # Far above what any file takes; who is stuck is ended, with its stack on stderr.
-SECONDS_PER_FILE = 300
+SECONDS_PER_FILE = 20
 
 
 def damaged(content: bytes, seed: int) -> bytes:
