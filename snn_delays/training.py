@@ -27,6 +27,7 @@ from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
 from snn_delays.generators import restore_generators
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
+from snn_delays.repeated import parts_for
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 from snn_delays.state import kept_from_training, train_all_but
@@ -56,6 +57,7 @@ def fit(
     on_nan: str = "stop",
     precision: str = "32-true",
     accelerator: str = "auto",
+    graphs: str = "auto",
     devices: int = 1,
     num_nodes: int = 1,
     sync_batch_norm: bool = False,
@@ -95,6 +97,9 @@ def fit(
             optimisers ``"skip"`` the step; see ``faults.Faults``.
         precision: Lightning Fabric's: 32-true, bf16-mixed or 16-mixed.
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
+        graphs: whether a GPU's training steps are issued as CUDA graphs: ``"auto"`` where all code
+            that they run is known, ``"on"``, or ``"off"``. What a graph repeats, such as the
+            network's forward, Python runs no more; see ``repeated.py``.
         devices, num_nodes: so many processes train together, ``devices`` on each of the nodes; they
             must have been started, see ``ranks.py``. ``batch_size`` stays that of all together.
         sync_batch_norm: whether BatchNorm's mean and variance are those of all processes' samples;
@@ -121,6 +126,7 @@ def fit(
         on_nan=on_nan,
         precision=precision,
         accelerator=accelerator,
+        graphs=graphs,
         devices=devices,
         num_nodes=num_nodes,
         sync_batch_norm=sync_batch_norm,
@@ -131,13 +137,28 @@ def fit(
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
     before_fit, frozen = [one.rounding for one in delay_layers(net)], kept_from_training(net)
     augmentation = checks.require_match(net, data, readout, augmentation)
+    checks.require_together(devices * num_nodes, on_nan)
+    unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
+    fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
+    ranks = processes.Ranks(fabric)
+    scaling = [part] if (part := fabric.strategy.precision).state_dict() else []
     if optimizers is None:
-        timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
+        # The scaler of half precision needs its gradients as they are, to clip them.
+        rates_now = {name: settings[name] for name in rates}
+        fused = fabric.device.type == "cuda" and not scaling
+        timed = optimisation.published(net, epochs, **rates_now, fused=fused)
     else:
         timed = optimisation.own(optimizers, net)
     timetables = [timetable for _, timetable in timed if timetable is not None]
     # What a resumed run may change.
-    idle = ["accelerator", "devices", "num_nodes", "on_nan", *(rates if optimizers else ())]
+    idle = [
+        "accelerator",
+        "graphs",
+        "devices",
+        "num_nodes",
+        "on_nan",
+        *(rates if optimizers else ()),
+    ]
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
@@ -148,21 +169,25 @@ def fit(
     config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
     config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
-    checks.require_together(devices * num_nodes, on_nan)
-    unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
-    fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
-    ranks = processes.Ranks(fabric)
     model, *steppers = fabric.setup(net, *moved)
     train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "clip_norm": clip_norm}
     rate = "the learning rates" if optimizers else f"weight_lr (now {weight_lr:g})"
     advice = f"Lower {rate} or set clip_norm in a new run, or leave such steps out: on_nan=skip."
-    step = TrainingStep(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
+    impossible = {
+        "accumulate is more than 1": accumulate > 1,
+        "precision is 16-mixed": bool(scaling),
+    }
+    impossible["several processes train together"] = ranks.count > 1
+    called = {"loss": loss, "regulariser": regulariser, "readout": readout}
+    run = parts_for(graphs, net, moved, fabric.device, impossible, **called)
+    step = TrainingStep(
+        net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice, run=run
+    )
     callbacks = [one for one in callbacks if ranks.first or one.everywhere]
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     after = sorted(callbacks, key=lambda one: isinstance(one, Checkpoints))
-    scaling = [part] if (part := fabric.strategy.precision).state_dict() else []
     training = Training(
         net,
         epochs,
