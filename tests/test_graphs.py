@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import math
 from functools import partial
 from typing import Any
 
@@ -13,17 +10,13 @@ import recorded
 import small_runs
 import torch
 from small_runs import SETTINGS, network, timeless
-from torch import Tensor, nn
+from torch import nn
 
-from snn_delays import optimisation, repeated, training
-from snn_delays.callback import Callback, Training
-from snn_delays.callbacks import Checkpoints
+from snn_delays import optimisation, training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.errors import UsageError
 from snn_delays.layers import DelayLayer
 from snn_delays.network import DelaySNN
-from snn_delays.graphs import Graphs
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
 from snn_delays.regularisers import SmallDelays
 from snn_delays.repeated import RepeatedParts
