@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,29 +144,41 @@ def parts_for(
     graphs: str,
     net: nn.Module,
     optimizers: Sequence[Optimizer],
-    device: torch.device,
-    impossible: Mapping[str, Any],
+    fabric: Any,
+    accumulate: int,
     **called: Any,
 ) -> Parts:
     """How to run the parts of a step.
 
     Args:
         graphs: ``auto``, ``on`` or ``off``, as of ``fit``.
-        impossible: what graphs do not go together with, in words, and whether that is so.
+        fabric, accumulate: where and how it trains.
         called: what ``fit`` was given to call, by name.
 
     Raises:
         UsageError: ``graphs="on"`` where there can be none.
     """
+    device = fabric.device
     if graphs == "off" or (graphs == "auto" and device.type != "cuda"):
         return Parts()
-    against = {"graphs need an NVIDIA GPU": device.type != "cuda"} | dict(impossible)
+    against = {
+        f"it needs an NVIDIA GPU, and this trains on {device.type}": device.type != "cuda",
+        "several processes train together": fabric.world_size > 1,
+        f"accumulate is {accumulate}, more than 1": accumulate > 1,
+        "16-mixed asks after every step whether its scale fits": has_scaler(fabric),
+    }
     reason = next((words for words, so in against.items() if so), "")
     if reason and graphs == "on":
-        raise UsageError(f"fit: graphs=on: {reason}. Use graphs=auto.")
-    if graphs == "auto" and not reason and (reason := unknown_code(net, **called)):
-        reason += ", whose Python graphs would leave out; graphs=on makes them all the same"
+        raise UsageError(f"fit: graphs=on: {reason}. Use graphs=auto, which does without.")
+    if graphs == "auto" and not reason and (own := unknown_code(net, **called)):
+        reason = f"{own}, of which a graph leaves out what Python does. If it does nothing that "
+        reason += "changes from step to step, take graphs=on"
     if reason:
         _log.info("No CUDA graphs of training steps: %s.", reason)
         return Parts()
     return RepeatedParts(CudaRecorder(device), net, optimizers, required=graphs == "on")
+
+
+def has_scaler(fabric: Any) -> bool:
+    """Whether gradients are scaled, as those of ``precision="16-mixed"`` are."""
+    return getattr(fabric.strategy.precision, "scaler", None) is not None

@@ -27,11 +27,11 @@ from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
 from snn_delays.generators import restore_generators
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
-from snn_delays.repeated import parts_for
+from snn_delays.repeated import has_scaler, parts_for
 from snn_delays.run_folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
 from snn_delays.state import kept_from_training, train_all_but
-from snn_delays.stopping import Stopped, stopped_with_others
+from snn_delays.stopping import stop_if_asked, stopped_with_others
 from snn_delays.training_step import TrainingStep
 
 _log = logging.getLogger("snn_delays")
@@ -141,24 +141,17 @@ def fit(
     unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
     fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
     ranks = processes.Ranks(fabric)
-    scaling = [part] if (part := fabric.strategy.precision).state_dict() else []
     if optimizers is None:
-        # The scaler of half precision needs its gradients as they are, to clip them.
-        rates_now = {name: settings[name] for name in rates}
-        fused = fabric.device.type == "cuda" and not scaling
-        timed = optimisation.published(net, epochs, **rates_now, fused=fused)
+        # A fused step undoes a scale of gradients by itself, too late to clip them.
+        fused = fabric.device.type == "cuda" and not has_scaler(fabric)
+        rated = {name: settings[name] for name in rates}
+        timed = optimisation.published(net, epochs, **rated, fused=fused)
     else:
         timed = optimisation.own(optimizers, net)
     timetables = [timetable for _, timetable in timed if timetable is not None]
     # What a resumed run may change.
-    idle = [
-        "accelerator",
-        "graphs",
-        "devices",
-        "num_nodes",
-        "on_nan",
-        *(rates if optimizers else ()),
-    ]
+    idle = ["accelerator", "graphs", "devices", "num_nodes", "on_nan"]
+    idle += rates if optimizers else ()
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
@@ -175,19 +168,13 @@ def fit(
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "clip_norm": clip_norm}
     rate = "the learning rates" if optimizers else f"weight_lr (now {weight_lr:g})"
     advice = f"Lower {rate} or set clip_norm in a new run, or leave such steps out: on_nan=skip."
-    impossible = {
-        "accumulate is more than 1": accumulate > 1,
-        "precision is 16-mixed": bool(scaling),
-    }
-    impossible["several processes train together"] = ranks.count > 1
     called = {"loss": loss, "regulariser": regulariser, "readout": readout}
-    run = parts_for(graphs, net, moved, fabric.device, impossible, **called)
-    step = TrainingStep(
-        net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice, run=run
-    )
+    asked["run"] = parts_for(graphs, net, moved, fabric, accumulate, **called)
+    step = TrainingStep(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
     callbacks = [one for one in callbacks if ranks.first or one.everywhere]
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
     after = sorted(callbacks, key=lambda one: isinstance(one, Checkpoints))
+    scaling = [part] if (part := fabric.strategy.precision).state_dict() else []
     training = Training(
         net,
         epochs,
@@ -243,7 +230,7 @@ def fit(
                     taken = step(parts, training, len(indices) / ranks.count)
                     for callback in after:
                         (callback.on_batch if taken else callback.on_skip)(training)
-                    _stop_if_asked(training)
+                    stop_if_asked(training)
             training.settle()
             now = [layer.method_used for layer in delay_layers(net)]
             if any(now) and now != methods:
@@ -255,7 +242,7 @@ def fit(
             row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
             if ranks.first:
                 answering = rounded(net)
-                answering.register_forward_pre_hook(lambda *_: _stop_if_asked(training))
+                answering.register_forward_pre_hook(lambda *_: stop_if_asked(training))
                 validation = evaluate(answering, valid, batch_size, **answers)
                 row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             for timetable in timetables:
@@ -264,13 +251,13 @@ def fit(
             rows.append(ranks.told(row))
             for callback in callbacks:
                 callback.on_epoch(training)
-            _stop_if_asked(training)
+            stop_if_asked(training)
         if delay_layers(net) and ranks.first:
             as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )
-        _stop_if_asked(training)
+        stop_if_asked(training)
     return rows
 
 
@@ -302,15 +289,6 @@ def _restore_alike(ranks: processes.Ranks, training: Training) -> None:
         training.restored["callbacks"] = callbacks
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
-
-
-def _stop_if_asked(training: Training) -> None:
-    if training.stopping:
-        for callback in training.callbacks:
-            callback.on_stop(training)
-        saved = f" Saved: {training.saved}." if training.saved else ""
-        _log.info("Stopped by %s.%s", training.stopping, saved)
-        raise Stopped(training.stopping)
 
 
 def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,7 +49,7 @@ class TrainingStep:
     clip_norm: float | None
     on_nan: str
     advice: str
-    run: Parts = field(default_factory=Parts)
+    run: Parts
 
     def __post_init__(self) -> None:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
@@ -148,12 +148,12 @@ class TrainingStep:
 
     def _move(self) -> Tensor:
         """Let the optimisers step; whether the parameters are finite then."""
-        moved = [one for one in self._learned() if one.grad is not None]
-        finite, *gradients = self.run.moves(
-            partial(self._step, moved), *(one.grad for one in moved)
-        )
-        for parameter, gradient in zip(moved, gradients, strict=True):
+        moved = [(one, grad) for one in self._learned() if (grad := one.grad) is not None]
+        work = partial(self._step, [one for one, _ in moved])
+        finite, *gradients = self.run.moves(work, *(grad for _, grad in moved))
+        for (parameter, _), gradient in zip(moved, gradients, strict=True):
             parameter.grad = gradient
+        assert finite is not None
         return finite
 
     def _step(self, moved: Sequence[Tensor], *gradients: Tensor) -> Results:
