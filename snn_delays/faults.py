@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.errors import UsageError
 from snn_delays.generators import generator_states, restore_generators
-from snn_delays.graphs import copy_into
+from snn_delays.graphs.recordings import copy_into
 from snn_delays.late import Late
 
 _log = logging.getLogger("snn_delays")

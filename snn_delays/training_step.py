@@ -10,7 +10,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.data.splits.batch import CompactBatch
 from snn_delays.data.splits.change import BatchChange
@@ -18,10 +18,10 @@ from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, tail
 from snn_delays.faults import Faults, Spoilt
 from snn_delays.firing import Firing
-from snn_delays.graphs import Results
+from snn_delays.graphs.parts import Parts
+from snn_delays.graphs.recordings import Results
 from snn_delays.layers.networks import clamp_delays_
 from snn_delays.ranks import norms_alone
-from snn_delays.repeated import Parts
 
 
 @dataclass

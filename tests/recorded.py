@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from snn_delays.graphs import Results, Work
-from snn_delays.repeated import Parts
+from snn_delays.graphs.parts import Parts
+from snn_delays.graphs.recordings import Results, Work
 
 _READS = torch.ops.aten._local_scalar_dense.default
 

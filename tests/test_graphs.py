@@ -15,11 +15,11 @@ from torch import nn
 from snn_delays import optimisation, training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
+from snn_delays.graphs.parts import RepeatedParts
 from snn_delays.layers import DelayLayer
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
 from snn_delays.regularisers import SmallDelays
-from snn_delays.repeated import RepeatedParts
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
 

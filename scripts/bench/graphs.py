@@ -23,9 +23,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from snn_delays import DelaySNN
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks import Callback, Training
 from snn_delays.data import SpikeData, SpikeSplit
-from snn_delays.graphs import CudaRecorder
+from snn_delays.graphs.recordings import CudaRecorder
 from snn_delays.layers import DelayLayer
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
 from snn_delays.schedules import Exponential

@@ -14,21 +14,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn_delays import DelaySNN, repeated
-from snn_delays.callback import Callback, Training
-from snn_delays.callbacks import Checkpoints
+from snn_delays import DelaySNN
+from snn_delays.callbacks import Callback, Checkpoints, Stopped, Training
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.batch import Batch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
-from snn_delays.graphs import CudaRecorder, Graphs
+from snn_delays.graphs import parts
+from snn_delays.graphs.recordings import CudaRecorder, Graphs
 from snn_delays.layers import DelayLayer, RecurrentDelayLayer
 from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, PLIFNode
 from snn_delays.regularisers import SmallDelays
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.schedules import Exponential
-from snn_delays.stopping import Stopped
 from snn_delays.training import fit
 
 CHANNELS, CLASSES, BATCH = 13, 4, 16
@@ -275,7 +274,7 @@ def test_a_recording_that_fails_changes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "snn_delays")
-    monkeypatch.setattr(repeated, "unknown_code", lambda *_, **__: "")
+    monkeypatch.setattr(parts, "unknown_code", lambda *_, **__: "")
     monkeypatch.setattr(CudaRecorder, "watched", lambda self, work, *inputs: (work(*inputs), ""))
     found = []
     for graphs in (False, True):

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from snn_delays import losses
 from snn_delays.convolutional import DelayConvSNN
 from snn_delays.dcls import DclsConv1d
-from snn_delays.graphs import CudaRecorder, Results
+from snn_delays.graphs.recordings import CudaRecorder, Results
 from snn_delays.layers import DelayConv1d, DelayLayer, RecurrentDelayLayer
 from snn_delays.layers.networks import clamp_delays_
+from snn_delays.modules.width import read_anew
 from snn_delays.neurons import (
     AdLIFNode,
     CAdLIFNode,
@@ -27,7 +28,6 @@ from snn_delays.neurons import (
     SiLIFNode,
 )
 from snn_delays.neurons.cubalif import CuBaLIFNode
-from snn_delays.width import read_anew
 
 STEPS, BATCH, SIZE = 21, 6, 16
 delays: Any = partial(DelayLayer, SIZE, SIZE, 12, sigma=2.0)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_delays.bypass import must_be_called
+from snn_delays.modules.bypass import must_be_called
+from snn_delays.modules.width import Width
 from snn_delays.neurons.normalised import Counting
-from snn_delays.width import Width
 
 _KNOWN = ("torch", "spikingjelly", "snn_delays")
 _PLAIN = (bool, int, float, str, type(None))

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snn_delays.errors import UsageError
-from snn_delays.graphs import CudaRecorder, Graphs, Recorder, Results, Work
-from snn_delays.layers.networks import delay_layers
-from snn_delays.recordable import (
+from snn_delays.graphs.recordable import (
     Widths,
     hyperparameters,
     repeatable,
@@ -22,9 +20,11 @@ from snn_delays.recordable import (
     unknown_code,
     watched,
 )
-from snn_delays.rest import rest_if_integer
-from snn_delays.state import reset_memories
-from snn_delays.width import read_anew
+from snn_delays.graphs.recordings import CudaRecorder, Graphs, Recorder, Results, Work
+from snn_delays.layers.networks import delay_layers
+from snn_delays.modules.rest import rest_if_integer
+from snn_delays.modules.state import reset_memories
+from snn_delays.modules.width import read_anew
 
 _log = logging.getLogger("snn_delays")
 # Graphs of a step's passes: a batch of SHD's size has one of 30 lengths. Of its other parts one is
