@@ -23,6 +23,7 @@ from snn_delays.errors import UsageError, one_line
 
 _log = logging.getLogger("snn_delays")
 GRAPHS = ("auto", "on", "off")
+_WAITS = "called a synchronizing CUDA operation"  # as torch says it
 Results = tuple[Tensor | None, ...]
 Work = Callable[..., Results]
 
@@ -186,13 +187,14 @@ class CudaRecorder:
         before, show = torch.cuda.get_sync_debug_mode(), warnings.showwarning
 
         def shown(message: Any, *args: Any, **settings: Any) -> None:
-            if "synchroniz" in str(message):
+            if _WAITS in str(message):
                 waits.append("it waits for the GPU, such as to read a number")
             else:
                 show(message, *args, **settings)
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("always", message=".*synchroniz.*")
+            warnings.filterwarnings("always", message=f".*{_WAITS}")
+            warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
             warnings.showwarning = shown
             torch.cuda.set_sync_debug_mode("warn")
             try:
