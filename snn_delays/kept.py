@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 # What reading or writing a damaged, full or forbidden cache raises.
 _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
 # What the loops of one training take, most of it before its first step ends.
-_SECONDS = 20
+_SECONDS = 15
 # Files of which code is compiled.
 _COMPILED = (
     *("*/*_cpu.py", "*/*/*_cpu.py", "shares.py"),
@@ -34,7 +34,8 @@ _COMPILED = (
 
 def kept(function: Callable[..., Any]) -> Any:
     """Compiled for the types that it is called with; other threads run meanwhile."""
-    dispatcher: Any = njit(nogil=True, no_cfunc_wrapper=True)(function)
+    settings: Any = {"nogil": True, "no_cfunc_wrapper": True}  # unknown to numba's stubs
+    dispatcher: Any = njit(**settings)(function)
     dispatcher.compile = _uncollected(dispatcher.compile)
     try:
         dispatcher._cache = _Disk(function)

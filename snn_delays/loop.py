@@ -29,7 +29,8 @@ def called(function: Callable[..., Any], *, inline: bool = False) -> Any:
     It is compiled once for arguments of the same types; numba alone would compile it for every
     number that is given to it as a constant.
     """
-    dispatcher = njit(forceinline=inline, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    settings: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher: Any = njit(forceinline=inline, **settings)(function)
     template = dispatcher.get_call_template
 
     def by_type(given: Sequence[Any], named: dict[str, Any]) -> Any:
