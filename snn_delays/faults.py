@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.errors import UsageError
 from snn_delays.generators import generator_states, restore_generators

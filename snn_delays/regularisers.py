@@ -15,7 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
 from snn_delays.layers.sparsity import few_delays, there
-from snn_delays.ranged import Spread
+from snn_delays.modules.ranged import Spread
 
 _STRENGTH = real(0)
 # How many distances along one axis are held at a time.

@@ -16,8 +16,9 @@ from snn_delays import optimisation
 from snn_delays import ranks as processes
 from snn_delays import training_checks as checks
 from snn_delays.batches import EpochBatches
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.callback import Callback, Training
+from snn_delays.callbacks.stopping import Stopped, stopped_with_others
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
@@ -27,10 +28,9 @@ from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
 from snn_delays.generators import restore_generators
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
-from snn_delays.run_folder import Row
+from snn_delays.modules.state import kept_from_training, train_all_but
+from snn_delays.run.folder import Row
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
-from snn_delays.state import kept_from_training, train_all_but
-from snn_delays.stopping import Stopped, stopped_with_others
 from snn_delays.training_step import TrainingStep
 
 _log = logging.getLogger("snn_delays")
@@ -101,12 +101,12 @@ def fit(
             else each takes its own, and the running ones are those of the first process.
         seed: of the order of samples, augmentation and dropout. Every epoch has one of its own, so
             that a resumed run needs no generator's state.
-        callbacks: see ``callbacks.py``.
+        callbacks: see ``callbacks/``.
 
     Raises:
         UsageError: values out of range, a network of other inputs or fewer classes than the data
             have, or a loss, gradients or parameters that are not finite.
-        Stopped: a signal asked for it, see ``stopping.StopOnSignals``.
+        Stopped: a signal asked for it, see ``callbacks.StopOnSignals``.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670): these values for SHD.

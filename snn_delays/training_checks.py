@@ -20,8 +20,8 @@ from snn_delays.evaluation import ReadOut, class_scores
 from snn_delays.faults import ON_NAN
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
+from snn_delays.modules.state import evaluating, reset_memories
 from snn_delays.schedules import Schedule
-from snn_delays.state import evaluating, reset_memories
 
 _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.

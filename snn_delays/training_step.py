@@ -9,7 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.data.splits.batch import CompactBatch
 from snn_delays.data.splits.change import BatchChange

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
 from snn_delays.arguments import choice, whole_number
-from snn_delays.atomic import write_atomically
 from snn_delays.cli.command import entry
 from snn_delays.cli.export_view import print_chip, print_report
 from snn_delays.cli.runs import input_range, load_run, run_folder
@@ -32,11 +31,13 @@ from snn_delays.deploy.quantise import require_bits
 from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
+from snn_delays.files.atomic import write_atomically
 from snn_delays.report.deployment import chip_report, deployment_report
 from snn_delays.report.deployment_page import deployment_page
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table import read_table, write_table
 from snn_delays.table.chips import load_chip
+from snn_delays.table.equality import same_network
 from snn_delays.table.formats import FORMATS, write_verified
 from snn_delays.table.simulator import predict, simulate
 from snn_delays.table.simulator.nest_check import NestAgreement, compare_with_nest, require_nest
@@ -120,7 +121,8 @@ export = entry(_export)
 def _write(table: DelayTable, folder: Path, formats: list[str], data: SpikeData) -> DelayTable:
     """All files but the report; the table as read back."""
     write_table(table, folder / "delays.h5")
-    table = read_table(folder / "delays.h5")
+    written, table = table, read_table(folder / "delays.h5")
+    _require_same("delays.h5 reads back as another network", same_network(written, table))
     write_verified(table, folder, formats)
     counts = data.test.collate([0]).spikes[:, 0].flatten(1).numpy()
     simulation = simulate(table, counts)
@@ -211,7 +213,16 @@ def _proof(
                 "Use fewer bits for weights: bits=…"
             )
     _require_agreement("table and network", agreement, MAX_DIFFERING, exact=exact)
+    _require_same("the table is not the network's", agreement.difference)
     return report
+
+
+def _require_same(said: str, difference: str | None) -> None:
+    if difference:
+        raise UsageError(
+            f"{said}: {difference}. Nothing was written; please report it with the run's "
+            "config.yaml."
+        )
 
 
 def _nest(table: DelayTable, samples: list[NDArray[np.float32]]) -> dict[str, Any]:

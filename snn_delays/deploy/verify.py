@@ -1,4 +1,8 @@
-"""Does the table do what the network does? Every spike of every sample is compared."""
+"""Does the table do what the network does? Every spike of every sample is compared.
+
+Of a synapse whose source is silent in these samples no spike tells. So every number of the table is
+compared as well, with those of the table that the network itself stands for.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from torch.utils.data import DataLoader
 
 from snn_delays.data import Split
 from snn_delays.deploy.integer import RecordedNetwork, recorded
+from snn_delays.deploy.loading import LoadedNetwork
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
+from snn_delays.table.equality import same_network
 from snn_delays.table.simulator import Simulation, Simulator, predict
 from snn_delays.table.simulator.simulation import Tally
 from snn_delays.table.table import DelayTable
@@ -32,12 +38,15 @@ class Agreement(Tally):
 
     Args:
         accuracy_network, accuracy_table: share of right predictions, 0 … 1.
+        difference: the first number in which the table is not what the network would be exported
+            as, in words; None if there is none. Quantising, for one, makes such differences.
         membrane_bits: that v needed in each population, sign included; None unless all are
             integer ones that ran as a ``TableNetwork``.
     """
 
     accuracy_network: float = 0.0
     accuracy_table: float = 0.0
+    difference: str | None = None
     membrane_bits: dict[str, int] | None = None
 
 
@@ -94,10 +103,20 @@ def compare(
             peaks[name] = max(peaks[name], peak)
         if progress is not None:
             progress(found.samples, len(split))
+    found.difference = same_network(_own_table(rounded_net, table), table)
     found.accuracy_network, found.accuracy_table = (right / len(split)).tolist()
     if whole:
         found.membrane_bits = {n: int(peak).bit_length() + 1 for n, peak in peaks.items()}
     return found
+
+
+def _own_table(net: TableNetwork | RecordedNetwork | LoadedNetwork, like: DelayTable) -> DelayTable:
+    """What the network is as a table; what no network has, such as dt, as in another one."""
+    if isinstance(net, TableNetwork):
+        return net.table
+    traced = net.traced() if isinstance(net, LoadedNetwork) else net.traced
+    about = {"dt_ms": like.dt_ms, "class_names": like.class_names}
+    return traced.table(**about, readout=net.readout, tail_steps=net.tail)
 
 
 class _Sample(NamedTuple):

@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.eager import has_numbers, readable
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma, require_finite
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
+from snn_delays.modules.eager import has_numbers, readable
+from snn_delays.modules.ranged import stored
+from snn_delays.modules.rest import rest_if_integer
 from snn_delays.ops import packed
-from snn_delays.ranged import stored
-from snn_delays.rest import rest_if_integer
 
 
 class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -112,11 +112,24 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
             if not is_parametrized(self, name):
                 delay.clamp_(*limits)
 
-    def rounded(self) -> Any:
-        """A copy as deployed: integer delays and σ = 0, so that every synapse is one tap."""
-        from snn_delays.layers.networks import rounded  # which knows this class
+    @torch.no_grad()
+    def round_(self) -> None:
+        """Act as deployed: integer delays and σ = 0, so that every synapse is one tap.
 
-        return rounded(self)
+        Raises:
+            UsageError: delays that are NaN or infinite.
+        """
+        self.integer_delays()  # refuses them
+        for name, limits in self.delay_ranges.items():
+            if is_parametrized(self, name):
+                register_parametrization(self, name, _Rounded(*limits), unsafe=True)
+            else:
+                delay = getattr(self, name)
+                delay.copy_(delay.round().clamp(*limits))
+        if self.log_sigma is not None:
+            self.rounding = "integer"
+        else:
+            self.sigma, self.rounding = 0.0, "none"
 
     def multi_step_forward(
         self, x: Float[Tensor, "time batch pre *space"]
@@ -230,3 +243,14 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
             + f"bias={self.bias is not None}, step_mode={self.step_mode}, method={self.method}"
             + (f" (last: {self.method_used})" if self.method == "auto" and self.method_used else "")
         )
+
+
+class _Rounded(nn.Module):
+    """Integer delays, of delays that a parametrisation makes."""
+
+    def __init__(self, *limits: int) -> None:
+        super().__init__()
+        self.limits = limits
+
+    def forward(self, delay: Tensor) -> Tensor:
+        return delay.round().clamp(*self.limits)

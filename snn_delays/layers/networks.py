@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+from torch import nn
 
 from snn_delays.interpolation import Rounding
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import Net, fresh_copy
-from snn_delays.ranged import Ranged, Spread
+from snn_delays.modules.ranged import Ranged, Spread
 
 
 def delay_layers(module: nn.Module) -> list[Delayed]:
@@ -46,31 +44,9 @@ def clamp_delays_(module: nn.Module) -> None:
             child.clamp_()
 
 
-class _Rounded(nn.Module):
-    """Integer delays, of delays that a parametrisation makes."""
-
-    def __init__(self, *limits: int) -> None:
-        super().__init__()
-        self.limits = limits
-
-    def forward(self, delay: Tensor) -> Tensor:
-        return delay.round().clamp(*self.limits)
-
-
 def rounded(module: Net) -> Net:
     """A copy of ``module`` as deployed: integer delays, σ = 0, no memory of past inputs."""
     copied = fresh_copy(module)
-    with torch.no_grad():
-        for child in delay_layers(copied):
-            child.integer_delays()  # refuses delays that are no numbers
-            for name, limits in child.delay_ranges.items():
-                if is_parametrized(child, name):
-                    register_parametrization(child, name, _Rounded(*limits), unsafe=True)
-                else:
-                    delay = getattr(child, name)
-                    delay.copy_(delay.round().clamp(*limits))
-            if child.log_sigma is not None:
-                child.rounding = "integer"
-            else:
-                child.sigma, child.rounding = 0.0, "none"
+    for child in delay_layers(copied):
+        child.round_()
     return copied

@@ -12,15 +12,15 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.bypass import steps_as
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_sequence
+from snn_delays.modules.bypass import steps_as
+from snn_delays.modules.inputs import require_sequence
+from snn_delays.modules.ranged import Ranged
+from snn_delays.modules.state import Stateful
 from snn_delays.neurons.swept import remembered, reset_of
 from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
-from snn_delays.ranged import Ranged
-from snn_delays.state import Stateful
 
 _log = logging.getLogger("snn_delays")
 
@@ -72,6 +72,8 @@ class CellNode(Ranged, Stateful, base.MemoryModule):
     def clamp_(self) -> None:
         """Bring every constant back into its range.
 
+        A parametrised one is left to its parametrisation; it acts within the range all the same.
+
         Raises:
             UsageError: constants that are NaN; not looked for on a GPU.
         """
@@ -85,7 +87,8 @@ class CellNode(Ranged, Stateful, base.MemoryModule):
 
     def inside(self, name: str) -> Tensor:
         """A constant within its range; its gradient as if it had not been brought there."""
-        value, limits = self.get_parameter(name), self.ranges[name]
+        # Not get_parameter, which knows no value of a parametrisation or of torch.func.
+        value, limits = getattr(self, name), self.ranges[name]
         return value if limits == ANY else value + (value.clamp(*limits) - value).detach()
 
     def constants(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -94,7 +94,7 @@ def describe(node: Any) -> described.Values:
     if isinstance(node, neuron.IFNode):
         beta, gain = 1.0, 1.0
     elif isinstance(node, PLIFNode):
-        rate = node.get_parameter("rate").detach().double()
+        rate = node.inside("rate").detach().double()
         beta, gain = (1 - rate.sigmoid()).cpu().numpy(), 1.0
     else:
         learned = isinstance(node, neuron.ParametricLIFNode)

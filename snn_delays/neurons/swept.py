@@ -10,14 +10,14 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
-from snn_delays.bypass import steps_as
-from snn_delays.eager import differentiated, readable
 from snn_delays.errors import UsageError
+from snn_delays.modules.bypass import steps_as
+from snn_delays.modules.eager import differentiated, readable
+from snn_delays.modules.state import Stateful, trainable
 from snn_delays.ops import lif as scan
 from snn_delays.ops import normalised, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.normalised import Norm
-from snn_delays.state import Stateful, trainable
 
 # Is told how many of so many neurons fire, of each sample in each step: ``[T, N]``.
 Tell = Callable[[Tensor, int], None]
@@ -27,10 +27,10 @@ class Swept(Stateful):
     """A SpikingJelly node with the whole sequence in one compiled sweep: by numba on the CPU, by
     Triton on a GPU.
 
-    The same arguments and numbers. Tensors whose numbers cannot be read (traced, fake, in
-    ``torch.func``: see ``eager.py``) take the same loop in torch. What neither covers (other
-    devices, surrogates that ``ops/surrogates.py`` lacks, half precision) runs as SpikingJelly
-    runs it.
+    The same arguments and numbers; a node that is given no surrogate function has one of its own.
+    Tensors whose numbers cannot be read (traced, fake, in ``torch.func``: see ``eager.py``) take
+    the same loop in torch. What neither covers (other devices, surrogates that
+    ``ops/surrogates.py`` lacks, half precision) runs as SpikingJelly runs it.
     """
 
     v: Tensor | float
@@ -56,15 +56,19 @@ class Swept(Stateful):
         decay_input: bool = True,
         v_threshold: float = 1.0,
         v_reset: float | None = 0.0,
+        surrogate_function: Any = None,
         *args: Any,
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
+        if surrogate_function is None:  # SpikingJelly's, but not one object for all nodes
+            surrogate_function = surrogate.Sigmoid()
         super().__init__(
             steps(name, tau),  # pyright: ignore[reportCallIssue]
             decay_input,
             real_number(f"{name}: v_threshold", v_threshold),
             None if v_reset is None else real_number(f"{name}: v_reset", v_reset),
+            surrogate_function,
             *args,
             **kwargs,
         )

@@ -12,7 +12,6 @@ product. On the CPU ``ops/factored_cpu.py`` makes it; elsewhere it is a grouped 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,10 +21,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import for_loops, readable
 from snn_delays.interpolation import at_least_single, interpolate, interpolate_window
+from snn_delays.modules.eager import for_loops, readable
 from snn_delays.ops import dense, taps
 from snn_delays.ops.compiled import loops, to_array, use_torch_threads
+from snn_delays.ops.saved import Again, saving
 from snn_delays.ops.twice import gradients, in_torch
 
 factored_cpu = loops("factored_cpu")  # None: grouped convolutions serve.
@@ -114,7 +114,8 @@ def _made_again(z: Tensor, late: partial[Tensor] | None) -> AbstractContextManag
     Its input is kept anyway, for the filter's own gradient.
 
     Raises:
-        RuntimeError: in the backward pass, if the input or the delays were written into meanwhile.
+        RuntimeError: in the backward pass, if the input, the delays or the product's other factor
+            were written into meanwhile.
     """
     if late is None or not z.requires_grad or not for_loops(z):
         return nullcontext()
@@ -122,9 +123,9 @@ def _made_again(z: Tensor, late: partial[Tensor] | None) -> AbstractContextManag
     made_of: tuple[Tensor, ...] = late.args[:2]
     versions = [one._version for one in made_of]
 
-    def pack(kept: Tensor) -> Tensor | Callable[[], Tensor]:
+    def filtered(kept: Tensor) -> Again | None:
         if kept.untyped_storage().data_ptr() != storage:
-            return kept
+            return None
         layout = kept.shape, kept.stride(), kept.storage_offset()
 
         def again() -> Tensor:
@@ -138,9 +139,7 @@ def _made_again(z: Tensor, late: partial[Tensor] | None) -> AbstractContextManag
 
         return again
 
-    return torch.autograd.graph.saved_tensors_hooks(
-        pack, lambda kept: kept if isinstance(kept, Tensor) else kept()
-    )
+    return saving(filtered)
 
 
 def _product(x: Tensor, matrix: Float[Tensor, "post pre"]) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch._C import _autograd
 
-from snn_delays.eager import for_loops
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops.compiled import loops, use_torch_threads
+from snn_delays.ops.saved import Again, saving
 
 packed_cpu = loops("packed_cpu")  # None: spikes are kept as they are.
 # Numbers of a tensor below which there is nothing to gain.
@@ -76,24 +77,12 @@ def kept(x: Tensor) -> AbstractContextManager[Any]:
         return nullcontext()
     place, size = x.data_ptr(), x.numel()  # not x itself, which would be kept
 
-    def pack(saved: Tensor) -> Packed | tuple[Tensor, int]:
+    def as_bits(saved: Tensor) -> Again | None:
         same = saved.data_ptr() == place and saved.numel() == size and saved.is_contiguous()
         found = packed(saved) if same else None
-        return (saved, saved._version) if found is None else found
+        return None if found is None else found.unpacked
 
-    def unpack(saved: Packed | tuple[Tensor, int]) -> Tensor:
-        if isinstance(saved, Packed):
-            return saved.unpacked()
-        tensor, version = saved
-        if tensor._version != version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: {list(tensor.shape)} is at version {tensor._version}; "
-                f"expected version {version} instead."
-            )
-        return tensor
-
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+    return saving(as_bits)
 
 
 def _others() -> bool:

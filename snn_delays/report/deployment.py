@@ -57,12 +57,13 @@ def deployment_report(
     last = deployment.stages[-1].network
     work = _Work(table)
     agreement = compare(table, last, split, batch_size=batch_size, watch=work.add)
+    own = ("membrane_bits", "difference")  # told elsewhere, or refused
     found = agreement.accuracy_table, agreement.predictions_differing, table.synapses
     stages.append(_stage("simulated from the file", *found))
     return {
         "samples": agreement.samples,
         "stages": stages,
-        "agreement": {k: v for k, v in asdict(agreement).items() if k != "membrane_bits"},
+        "agreement": {name: value for name, value in asdict(agreement).items() if name not in own},
         "populations": _populations(table, work, agreement.membrane_bits),
         "projections": _projections(table, chip, work),
     }, agreement

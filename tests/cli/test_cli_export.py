@@ -24,6 +24,7 @@ from snn_delays.errors import UsageError
 from snn_delays.table import read_table
 from snn_delays.table.equality import same_network
 from snn_delays.table.formats import read_csv, read_nir, read_pynn, read_sonata
+from snn_delays.table.table import DelayTable
 
 
 def report_of(folder: Path | str) -> dict[str, Any]:
@@ -243,6 +244,34 @@ def test_a_wrong_readout_is_never_written(
     monkeypatch.setattr(cli_export, "deploy", wrong)
     line = shell.fails("export", "run=runs/learned", "folder=mistake")
     assert "and the readout by up to" in line
+    assert not Path("mistake").exists()
+
+
+def test_a_number_that_no_spike_tells_of_is_never_written(
+    there: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    """A weight's last digit, in the table and in what a file of it reads back as."""
+    real, read = cli_export.deploy, cli_export.read_table
+
+    def nudged(table: DelayTable) -> DelayTable:
+        first, *others = table.projections
+        weight = first.weight.copy()
+        weight[7] = np.nextafter(weight[7], np.float32(9))
+        return replace(table, projections=(replace(first, weight=weight), *others))
+
+    def wrong(*arguments: Any, **settings: Any) -> Deployment:
+        made = real(*arguments, **settings)
+        return replace(made, table=nudged(made.table))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli_export, "deploy", wrong)
+        line = shell.fails("export", "run=runs/learned", "folder=mistake")
+    said = "projection input_to_hidden0: weight: 1 of"
+    assert f"the table is not the network's: {said}" in line
+    with monkeypatch.context() as patched:
+        patched.setattr(cli_export, "read_table", lambda path: nudged(read(path)))
+        line = shell.fails("export", "run=runs/learned", "folder=mistake", "verify=false")
+    assert f"delays.h5 reads back as another network: {said}" in line
     assert not Path("mistake").exists()
 
 

@@ -117,7 +117,7 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
     hard = copy.deepcopy(soft)
     hard.rounding = "straight_through"
     x, out = torch.rand(12, 3, 5), torch.randn(12, 3, 4)
-    torch.testing.assert_close(hard(x), soft.rounded()(x))
+    torch.testing.assert_close(hard(x), rounded(soft)(x))
 
     def gradients(layer: DelayLayer) -> list[Any]:
         inputs = x.clone().requires_grad_()
@@ -129,9 +129,9 @@ def test_delays_act_rounded_and_move_by_the_kernel() -> None:
 
     x_hard, weight_hard, delay_hard = gradients(hard)
     _, _, delay_soft = gradients(soft)
-    rounded = soft.rounded()
-    rounded.delay.requires_grad_(True)
-    x_rounded, weight_rounded, _ = gradients(rounded)
+    deployed = rounded(soft)
+    deployed.delay.requires_grad_(True)
+    x_rounded, weight_rounded, _ = gradients(deployed)
     torch.testing.assert_close(delay_hard, delay_soft)
     torch.testing.assert_close(x_hard, x_rounded)
     torch.testing.assert_close(weight_hard, weight_rounded)

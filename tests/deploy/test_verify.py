@@ -18,10 +18,14 @@ from torch import nn
 
 from snn_delays import DelayLayer, LIFNode, rounded
 from snn_delays.deploy import compare, integer_table
+from snn_delays.deploy.fixed_point import fixed_point
+from snn_delays.deploy.quantise import quantised
 from snn_delays.deploy.table_network import TableNetwork
 from snn_delays.errors import UsageError
 from snn_delays.losses import score
+from snn_delays.table import schema
 from snn_delays.table.hdf5 import read_table, write_table
+from snn_delays.table.projection import COLUMNS
 from snn_delays.table.simulator import simulate
 from snn_delays.table.table import DelayTable
 
@@ -104,6 +108,48 @@ def test_a_wrong_readout_is_counted() -> None:
     agreement = compare(replace(table, projections=(*others, wrong)), net, split)
     assert agreement.spikes_differing == 0
     assert agreement.readouts_differing >= 19  # of 20; one recording is empty
+
+
+def corrupted(table: DelayTable, name: str, rng: np.random.Generator) -> DelayTable | None:
+    """One number of one array is another; None where that is refused, or means the same."""
+    kind = ("populations", "projections")[name in COLUMNS]
+    parts = getattr(table, kind)
+    part = parts[rng.integers(len(parts))]
+    if name not in (arrays := schema.arrays_of(part)):
+        return None
+    array = arrays[name].copy()
+    bits = array.view(f"u{array.itemsize}")
+    bits[rng.integers(len(array))] ^= bits.dtype.type(1 << rng.integers(8 * array.itemsize))
+    if np.array_equal(array, arrays[name]):  # the other zero
+        return None
+    try:
+        if kind == "projections" or name == "bias":
+            wrong = replace(part, **{name: array})
+        else:
+            wrong = replace(part, parameters={**part.parameters, name: array})
+        return replace(table, **{kind: tuple(wrong if one is part else one for one in parts)})
+    except UsageError:
+        return None
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_no_number_of_a_table_can_be_wrong_unseen(bits: int | None) -> None:
+    """Of a synapse that nothing was sent through, or a neuron that was silent, no spike tells."""
+    rng, split = np.random.default_rng(0), random_split(2, 3)
+    net: nn.Module = random_network(13, bias=True).rounded()
+    table = integer_table(net, dt_ms=10.0, class_names=NAMES)
+    if bits:
+        table = fixed_point(quantised(table, bits))
+        net = TableNetwork(table)
+    assert compare(table, net, split).difference is None
+    names, seen = [*COLUMNS, "bias", "beta", "v_threshold", "v_reset"], 0
+    for name in names * 25:
+        if (wrong := corrupted(table, name, rng)) is not None:
+            seen += 1
+            assert compare(wrong, net, split).difference is not None, name
+    assert seen > 60
+    wrong = replace(table, created_by="someone else")
+    assert compare(wrong, net, split).difference is None
 
 
 @given(table=tables(), seed=st.integers(0, 2**31))

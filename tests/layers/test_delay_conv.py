@@ -138,7 +138,9 @@ def test_rounded_acts_as_integers() -> None:
     assert torch.equal(deployed.delay, layer.delay.round())
     layer.rounding = "integer"
     torch.testing.assert_close(layer(x), deployed(x))
-    assert layer.rounded().sigma == 0
+    layer.round_()
+    assert layer.sigma == 0
+    assert torch.equal(layer.delay, deployed.delay)
 
 
 def test_absent_synapses() -> None:

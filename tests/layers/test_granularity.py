@@ -222,7 +222,7 @@ def test_delays_of_both_ends_share_the_range_and_are_rounded_apart(
     assert layer.delay.shape == (5, 6, kernel_count)
     whole = layer.integer_delays()
     assert torch.equal(whole, (layer.delay_pre.round() + layer.delay_post.round()).long())
-    deployed = layer.rounded()
+    deployed = rounded(layer)
     assert torch.equal(deployed.delay.long(), whole)
     x = torch.randn(9, 2, 6, dtype=torch.float64)
     expected = reference.integer_delays(x, layer.weight, whole)

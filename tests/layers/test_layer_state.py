@@ -374,7 +374,8 @@ def test_delays_that_are_no_numbers_are_refused_wherever_they_act(
             lambda layer=layer: layer(torch.rand(6, 2, 3)),
             layer.clamp_,
             layer.integer_delays,
-            layer.rounded,
+            layer.round_,
+            lambda layer=layer: rounded(layer),
         ]
         for use in uses:
             with pytest.raises(UsageError, match=UNFINITE):

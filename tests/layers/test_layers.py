@@ -93,7 +93,7 @@ def test_it_starts_as_published() -> None:
 
 @given(case=cases(min_steps=1, min_batch=1))
 def test_the_rounded_layer_is_the_naive_loop_over_integer_delays(case: Case) -> None:
-    copied = case.layer.rounded()
+    copied = rounded(case.layer)
     delay = case.layer.integer_delays()
     assert torch.equal(copied.delay, copied.delay.round())
     assert torch.equal(copied.delay.long(), delay)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import functional, neuron, surrogate
 
 from snn_delays.errors import UsageError
-from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, lif
+from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, ParametricLIFNode, lif
+from snn_delays.neurons.cubalif import CuBaLIFNode
 
 TAUS = st.floats(1.005, 50)
 
@@ -192,6 +193,14 @@ def test_a_surrogate_that_is_a_plain_function_is_taken_as_spikingjelly_takes_it(
         for kind in (LIFNode, neuron.LIFNode)
     ]
     assert torch.equal(nodes[0](x), nodes[1](x))
+
+
+@pytest.mark.parametrize("make", [LIFNode, ParametricLIFNode, CuBaLIFNode])
+def test_a_surrogate_that_is_changed_is_that_of_one_node(make: Any) -> None:
+    changed, other, theirs = make(2.0, step_mode="m"), make(2.0, step_mode="m"), neuron.LIFNode()
+    assert type(other.surrogate_function) is type(theirs.surrogate_function)
+    changed.surrogate_function.alpha = 9.0
+    assert other.surrogate_function.alpha == theirs.surrogate_function.alpha == 4.0
 
 
 class Leakless(LIFNode):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown
-from snn_delays.eager import readable
 from snn_delays.errors import UsageError
-from snn_delays.ranged import Spread
-from snn_delays.rest import not_seen_yet
+from snn_delays.modules.eager import readable
+from snn_delays.modules.ranged import Spread
+from snn_delays.modules.rest import not_seen_yet
 
 
 class Width(Spread, nn.Module):

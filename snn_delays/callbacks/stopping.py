@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
