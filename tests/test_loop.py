@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from numba.core.errors import TypingError
 from spikingjelly.activation_based import functional
 from torch import Tensor
@@ -215,26 +216,20 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes) -> None:
         assert len(file.read_bytes()) > len(damage)
 
 
-@loop.called
-def _sum_of(numbers, count, again):
-    total = 0
-    for i in range(count):
-        total += numbers[i] * (2 if again else 1)
-    return total
-
-
-@loop.loop
-def _sums(numbers):
-    return (
-        _sum_of(numbers, 1, True)
-        + _sum_of(numbers, 2, False)
-        + _sum_of(numbers, len(numbers), True)
-    )
-
-
 def test_constants_do_not_compile_a_function_again() -> None:
-    assert _sums(np.arange(4.0)) == 0 + 1 + 12
-    assert len(_sum_of.overloads) == 1
+    @loop.called
+    def sum_of(numbers, count, again):
+        total = 0
+        for i in range(count):
+            total += numbers[i] * (2 if again else 1)
+        return total
+
+    @njit  # not kept on disk, whence it would come without being compiled
+    def sums(numbers):
+        return sum_of(numbers, 1, True) + sum_of(numbers, 2, False) + sum_of(numbers, 3, True)
+
+    assert sums(np.arange(1.0, 4.0)) == 2 + 3 + 12
+    assert len(sum_of.overloads) == 1
 
 
 @loop.loop
