@@ -28,7 +28,7 @@ from snn_delays import DelayLayer, DelaySNN, fit
 from snn_delays.callbacks import Checkpoints
 from snn_delays.data import load_synthetic
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 EPOCHS = 6
 OFTEN_MINUTES = 1e-9  # after every batch

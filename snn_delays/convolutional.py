@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from snn_delays import losses
 from snn_delays.arguments import choice, real_number, shown, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_frames, require_sequence
 from snn_delays.layers import DelayConv1d, DelayConv2d, DelayLayer, delay_layers
+from snn_delays.modules.inputs import require_frames, require_sequence
 from snn_delays.network import (
     PUBLISHED_NEURON,
     Block,

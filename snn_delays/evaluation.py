@@ -15,7 +15,7 @@ from snn_delays import losses
 from snn_delays.arguments import whole_number
 from snn_delays.data import Batch, Split
 from snn_delays.errors import UsageError
-from snn_delays.state import evaluating, reset_memories
+from snn_delays.modules.state import evaluating, reset_memories
 from snn_delays.tasks import Task
 
 _log = logging.getLogger("snn_delays")

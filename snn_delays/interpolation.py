@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from snn_delays.eager import readable
 from snn_delays.errors import UsageError
+from snn_delays.modules.eager import readable
 
 Interpolation = Literal["gaussian", "triangle"]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)

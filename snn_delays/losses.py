@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_delays.arguments import choice, described
-from snn_delays.eager import readable
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_dense
 from snn_delays.interpolation import at_least_single
+from snn_delays.modules.eager import readable
+from snn_delays.modules.inputs import require_dense
 
 Readout = Literal["sum_softmax", "mean", "max", "spike_count"]
 READOUTS: tuple[str, ...] = get_args(Readout)

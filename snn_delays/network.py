@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from snn_delays import losses
 from snn_delays.arguments import real_number, shown, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import delay_layers, rounded
+from snn_delays.modules.inputs import require_dense, require_sequence
+from snn_delays.modules.state import deep_copy
 from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.neurons.normalised import passed
-from snn_delays.state import deep_copy
 
 
 class Block(nn.Module):

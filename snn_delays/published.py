@@ -24,7 +24,7 @@ from snn_delays.neurons import LeakyReadout, lif
 from snn_delays.neurons.lif import ParametricLIFNode
 from snn_delays.neurons.swept import steps
 from snn_delays.ops import surrogates
-from snn_delays.run_folder import DAMAGE, tensors_of
+from snn_delays.run.folder import DAMAGE, tensors_of
 
 _NAME = "load_snn_delays_checkpoint"
 # What a state dict does not hold, by the number of classes: tau in steps of 10 ms, and dropout.

@@ -15,7 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
 from snn_delays.layers.sparsity import few_delays, there
-from snn_delays.ranged import Spread
+from snn_delays.modules.ranged import Spread
 
 _STRENGTH = real(0)
 # How many distances along one axis are held at a time.
@@ -39,11 +39,13 @@ class SmallDelays:
 
     def __call__(self, net: nn.Module) -> Float[Tensor, ""] | float:
         share = [self._share(layer) for layer in delay_layers(net)]
-        total = sum(float(one.sum()) for one in share) or 1.0
+        if not share:
+            return 0.0
+        total = torch.stack([one.sum() for one in share]).sum()  # not read: a GPU makes none wait
         sums = [
             (layer.delay * one).sum() for layer, one in zip(delay_layers(net), share, strict=True)
         ]
-        return self.strength * sum(sums, 0.0) / total
+        return self.strength * sum(sums, 0.0) / torch.where(total == 0, 1, total)
 
     def _share(self, layer: Delayed) -> Tensor:
         """How much each delay counts: of shared ones, that of all who share it."""

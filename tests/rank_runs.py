@@ -13,13 +13,13 @@ import torch
 from drawn_networks import delay_snn
 from torch import nn
 
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.layers.networks import delay_layers
 from snn_delays.regularisers import SmallDelays
 from snn_delays.rewiring import DeepR, RigL
-from snn_delays.run_folder import Row
+from snn_delays.run.folder import Row
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from drawn_networks import delay_snn
 
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints, MetricsCsv, TensorBoard
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData, load_synthetic
 from snn_delays.network import DelaySNN
-from snn_delays.run_folder import Row, RunFolder
+from snn_delays.run.folder import Row, RunFolder
 from snn_delays.schedules import Exponential, Schedule
 from snn_delays.training import fit
 

@@ -14,13 +14,13 @@ from small_runs import SETTINGS, network, require_equal
 from torch import Tensor, nn
 
 from snn_delays import rewiring
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.faults import Faults
 from snn_delays.losses import cross_entropy
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.training import fit
 
 data = small_runs.data

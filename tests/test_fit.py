@@ -14,8 +14,8 @@ from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from snn_delays import DelayLayer, fit, parameter_groups, rounded, schedules
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData, recordings
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import class_scores, evaluate

@@ -15,7 +15,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays import DelayLayer, RecurrentDelayLayer, fit, rounded
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS

@@ -12,8 +12,8 @@ from small_runs import SCHEDULE, SETTINGS, Silent, network, timeless
 from torch import Tensor, nn
 
 from snn_delays import DelayLayer, fit
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.loading import LoadedNetwork

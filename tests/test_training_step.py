@@ -9,7 +9,7 @@ import small_runs
 import torch
 from small_runs import SETTINGS, network, timeless
 
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.training import fit
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from snn_delays.data import SpikeSplit, load_shd
-from snn_delays.shd_format import write_events
+from snn_delays.files.shd_format import write_events
 
 RECORDINGS, EVENTS, CLASSES, SPEAKERS, BATCH = 8156, 8000, 20, 10, 128
 

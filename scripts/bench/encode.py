@@ -23,7 +23,7 @@ from snn_delays.cochlea import Ear, FilterBank, filter_table, find_recordings, p
 from snn_delays.cochlea.filters import SOUND_RATE
 from snn_delays.cochlea.hair_cell import release_probability
 from snn_delays.cochlea.nerve import DEAD_STEPS, FIBRES, bushy_spikes, fibre_spikes
-from snn_delays.sound import read_sound
+from snn_delays.files.sound import read_sound
 
 
 def speech_like(seconds: float, rng: np.random.Generator) -> np.ndarray:

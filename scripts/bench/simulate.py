@@ -31,7 +31,7 @@ from timing import alternate, machine, versions
 from snn_delays import DelaySNN
 from snn_delays.cli.runs import load_run
 from snn_delays.deploy import integer_table
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table import DelayTable, Population, Projection, Simulator, synaptic_operations
 from snn_delays.table.simulator.reference import ReferenceSimulator
 

@@ -32,7 +32,7 @@ from timing import machine
 from torch import Tensor, nn
 
 from snn_delays import DelayLayer, DelaySNN
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData, load_shd
 from snn_delays.loop import loop
 from snn_delays.neurons import CAdLIFNode, LeakyReadout, lif

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from snn_delays import DelaySNN
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import load_synthetic
 from snn_delays.layers import DelayLayer, RecurrentDelayLayer
 from snn_delays.neurons import CAdLIFNode, LeakyReadout

@@ -21,7 +21,7 @@ from snn_delays.data import SpikeData
 from snn_delays.evaluation import evaluate
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers, rounded, set_rounding
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 
 def accuracy(net: nn.Module, data: SpikeData) -> float:

@@ -19,7 +19,7 @@ from snn_delays.evaluation import warn_of_rounding
 from snn_delays.report import pictures
 from snn_delays.report import run as report
 from snn_delays.report.words import percent
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")

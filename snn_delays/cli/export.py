@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
 from snn_delays.arguments import choice, whole_number
-from snn_delays.atomic import write_atomically
 from snn_delays.cli.command import entry
 from snn_delays.cli.export_view import print_chip, print_report
 from snn_delays.cli.runs import input_range, load_run, run_folder
@@ -32,9 +31,10 @@ from snn_delays.deploy.quantise import require_bits
 from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
+from snn_delays.files.atomic import write_atomically
 from snn_delays.report.deployment import chip_report, deployment_report
 from snn_delays.report.deployment_page import deployment_page
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table import read_table, write_table
 from snn_delays.table.chips import load_chip
 from snn_delays.table.equality import same_network

@@ -24,7 +24,7 @@ from snn_delays.deploy.integer import integer_table
 from snn_delays.deploy.quantise import BITS
 from snn_delays.errors import UsageError
 from snn_delays.layers.networks import delay_layers
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table.chips import ChipProfile, load_chip, wrong_input, wrong_neurons
 
 

@@ -20,7 +20,7 @@ from snn_delays.cli.sweep import in_order, is_job, typed_in, why_failed
 from snn_delays.cli.trainings import elsewhere
 from snn_delays.errors import UsageError, one_line
 from snn_delays.report.comparison import CHANCE, Group, Result, TestSet, metric_of, numbers_of
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

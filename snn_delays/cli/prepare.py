@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, open_dict
 
-from snn_delays.atomic import write_atomically
 from snn_delays.cli.command import entry
 from snn_delays.cli.runs import dataset_root, load_data
 from snn_delays.data.cache import Cache, cache_folders
@@ -26,6 +25,7 @@ from snn_delays.data.heidelberg import (
     with_units,
 )
 from snn_delays.errors import UsageError
+from snn_delays.files.atomic import write_atomically
 from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")

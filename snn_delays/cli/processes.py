@@ -19,12 +19,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snn_delays.arguments import whole_number
+from snn_delays.callbacks.stopping import ASKING, STOPPING, listening
 from snn_delays.cli.child import ERROR, killed_by, start_training
 from snn_delays.cli.sweep import in_sweep
 from snn_delays.errors import UsageError
 from snn_delays.loop import cores
 from snn_delays.ranks import started
-from snn_delays.stopping import ASKING, STOPPING, listening
 
 _LAST_WORDS_S = 20.0  # for the others to end by themselves
 

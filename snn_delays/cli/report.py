@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from snn_delays.arguments import whole_number
+from snn_delays.callbacks.delay_history import Count, read_history
 from snn_delays.cli.command import entry
 from snn_delays.cli.finetune import begun_again
 from snn_delays.cli.finished import grouped, read_runs
@@ -21,12 +22,11 @@ from snn_delays.cli.runs import OF_A_CALL, find_runs, input_range, load_run
 from snn_delays.cli.settings import flat, path_of, plain
 from snn_delays.cli.sweep import typed_in
 from snn_delays.data import SpikeData
-from snn_delays.delay_history import Count, read_history
 from snn_delays.errors import UsageError
 from snn_delays.report.comparison_page import Compared, comparison_page
 from snn_delays.report.run_page import run_page
 from snn_delays.report.trained import SUMMED, Trained, read_metrics
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 log = logging.getLogger("snn_delays")
 _PAGE, _COMPARISON = "report.html", "comparison.html"

@@ -20,9 +20,9 @@ from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
-from snn_delays.progress import require_as_trained
 from snn_delays.report.words import either
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
+from snn_delays.run.progress import require_as_trained
 
 # What every run's configuration has had from the beginning.
 _OF_DATA = ("dataset._target_",)
@@ -34,7 +34,7 @@ AT_RESUME = ("on_nan", "checkpoint_minutes")
 # Settings of where a run happens and how it is watched; they may change when it goes on.
 ELSEWHERE = {
     "dataset": ("root", "cache", "download", "base_url"),
-    "trainer": ("accelerator", "devices", "num_nodes", *AT_RESUME),
+    "trainer": ("accelerator", "graphs", "devices", "num_nodes", *AT_RESUME),
     "finetune": ("base",),
 }
 log = logging.getLogger("snn_delays")

@@ -17,7 +17,7 @@ from snn_delays.cli.settings import path_of
 from snn_delays.data import SpikeData, Split
 from snn_delays.errors import UsageError
 from snn_delays.report.words import percent
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table.hdf5 import read_table
 from snn_delays.table.simulator.activity import input_events
 from snn_delays.table.simulator.trials import Recording, Sample, Trial, trials

@@ -9,14 +9,14 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from snn_delays.board import add_pictures
 from snn_delays.callbacks import best_epoch
+from snn_delays.callbacks.board import add_pictures
 from snn_delays.cli.evaluate import print_accuracies, warn_if_rounding_costs
 from snn_delays.cli.report import leave_report
 from snn_delays.data import SpikeData
 from snn_delays.report import run as report
 from snn_delays.report.drawings import draw_run
-from snn_delays.run_folder import Row, RunFolder
+from snn_delays.run.folder import Row, RunFolder
 
 
 def summarised(

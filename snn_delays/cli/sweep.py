@@ -17,9 +17,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, cause_of
-from snn_delays.run_folder import RunFolder
+from snn_delays.files.atomic import write_atomically
+from snn_delays.run.folder import RunFolder
 from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")

@@ -15,7 +15,9 @@ from torch import nn
 
 from snn_delays import callbacks
 from snn_delays.arguments import real_number
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
+from snn_delays.callbacks.delay_history import DelayHistory
+from snn_delays.callbacks.stopping import StopOnSignals, Stopped
 from snn_delays.cli.command import entry
 from snn_delays.cli.finetune import begun_again, finetuned
 from snn_delays.cli.model import (
@@ -45,14 +47,12 @@ from snn_delays.cli.sweep import (
 )
 from snn_delays.cli.training_folder import resumed_config, sweep_folder, training_folder
 from snn_delays.data import SpikeData
-from snn_delays.delay_history import DelayHistory
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
-from snn_delays.progress import load_progress
 from snn_delays.ranks import number
-from snn_delays.run_folder import RunFolder
-from snn_delays.run_lock import training_in
-from snn_delays.stopping import StopOnSignals, Stopped
+from snn_delays.run.folder import RunFolder
+from snn_delays.run.lock import training_in
+from snn_delays.run.progress import load_progress
 from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
 

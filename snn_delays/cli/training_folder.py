@@ -12,7 +12,7 @@ from snn_delays.cli.runs import AT_RESUME, OF_A_CALL, load_config, run_folder, r
 from snn_delays.cli.settings import typed
 from snn_delays.cli.sweep import in_sweep, job_folder
 from snn_delays.errors import UsageError
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 
 def sweep_folder(arguments: list[str]) -> list[str]:

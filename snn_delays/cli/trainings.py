@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from snn_delays.callbacks.stopping import ASKING, EXIT_CODE, STOPPING, Stopped, listening
 from snn_delays.cli.child import ERROR, killed_by, start_training
 from snn_delays.cli.runs import ELSEWHERE, OF_A_CALL
 from snn_delays.cli.sweep import forget_failure, keep_failure, keep_typed, typed_in
 from snn_delays.errors import UsageError
-from snn_delays.run_folder import RunFolder
-from snn_delays.stopping import ASKING, EXIT_CODE, STOPPING, Stopped, listening
+from snn_delays.run.folder import RunFolder
 
 log = logging.getLogger("snn_delays")
 

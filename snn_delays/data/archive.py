@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from snn_delays.atomic import replacing
 from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.files.atomic import replacing
 from snn_delays.terminal import bar
 
 _PIECE = 1 << 20

@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from snn_delays.atomic import replacing
 from snn_delays.errors import UsageError, one_line
+from snn_delays.files.atomic import replacing
 
 VARIABLE = "SNN_DELAYS_CACHE"
 CacheChoice = Path | str | bool | None

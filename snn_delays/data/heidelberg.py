@@ -25,7 +25,7 @@ from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.validation import by_speaker, check_fraction, stratified
 from snn_delays.errors import UsageError
-from snn_delays.shd_format import MOST_UNITS
+from snn_delays.files.shd_format import MOST_UNITS
 
 ShdSplit = Literal["speaker", "stratified", "paper"]
 

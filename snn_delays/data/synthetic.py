@@ -31,7 +31,7 @@ from snn_delays.data.events.binning import Grid
 from snn_delays.data.events.spike_file import SpikeFile
 from snn_delays.data.splits.interface import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.shd_format import write_events
+from snn_delays.files.shd_format import write_events
 
 # Part of the files' names: raise it when the same settings come to mean other recordings.
 _VERSION = 1

@@ -13,15 +13,15 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import choice, per_axis, shown, whole_number
 from snn_delays.dcls.padding import PADDING_MODES, checked_padding, ends, padded
-from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET, require_finite
+from snn_delays.modules.eager import has_numbers, readable
+from snn_delays.modules.ranged import stored
+from snn_delays.modules.rest import rest_if_integer
+from snn_delays.modules.width import Width
 from snn_delays.ops import spacings, spacings_plan
 from snn_delays.ops.spacings import SPACINGS, WHAT, Spacing
 from snn_delays.ops.spacings_plan import METHODS, Method
-from snn_delays.ranged import stored
-from snn_delays.rest import rest_if_integer
-from snn_delays.width import Width
 
 Sizes = int | Sequence[int]
 

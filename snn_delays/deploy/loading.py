@@ -16,8 +16,8 @@ from snn_delays.deploy.fold import synapses_of_layer
 from snn_delays.deploy.parts import population_of
 from snn_delays.deploy.table_synapses import as_layer
 from snn_delays.deploy.traced import Traced
-from snn_delays.inputs import require_dense, require_sequence
 from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.modules.inputs import require_dense, require_sequence
 from snn_delays.neurons import TORCH_MODELS
 from snn_delays.table.hdf5 import read_table
 from snn_delays.table.population import Population

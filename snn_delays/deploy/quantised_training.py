@@ -30,7 +30,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import Net, fresh_copy
 from snn_delays.layers.networks import delay_layers
-from snn_delays.ranged import stored
+from snn_delays.modules.ranged import stored
 from snn_delays.table.models import MODELS
 
 

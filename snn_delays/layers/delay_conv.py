@@ -10,11 +10,11 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from snn_delays.arguments import choice, per_axis, whole_number
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_frames
 from snn_delays.interpolation import Interpolation, dense_kernel
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.granularity import First
 from snn_delays.layers.placed import Placed
+from snn_delays.modules.inputs import require_frames
 from snn_delays.ops import convolution
 from snn_delays.ops.convolution import METHODS, Method
 from snn_delays.ops.convolution_dense import Geometry, product

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import whole_number
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_sequence
 from snn_delays.interpolation import Interpolation, dense_kernel
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.granularity import First, Granularity
+from snn_delays.modules.inputs import require_sequence
 from snn_delays.ops import factored, plan, streaming
 from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, ONE_END, Method

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.eager import has_numbers, readable
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma, require_finite
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
+from snn_delays.modules.eager import has_numbers, readable
+from snn_delays.modules.ranged import stored
+from snn_delays.modules.rest import rest_if_integer
 from snn_delays.ops import packed
-from snn_delays.ranged import stored
-from snn_delays.rest import rest_if_integer
 
 
 class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from snn_delays.arguments import real_number, shown
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import require_finite
+from snn_delays.modules.ranged import Spread, stored
 from snn_delays.ops.factored import Stages
-from snn_delays.ranged import Spread, stored
 
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
-from snn_delays.eager import autocasts
 from snn_delays.errors import UsageError
-from snn_delays.state import Stateful, reset_memories, trainable
+from snn_delays.modules.eager import autocasts
+from snn_delays.modules.state import Stateful, reset_memories, trainable
 
 Net = TypeVar("Net", bound=nn.Module)
 

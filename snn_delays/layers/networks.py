@@ -7,7 +7,7 @@ from torch import nn
 from snn_delays.interpolation import Rounding
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.memory import Net, fresh_copy
-from snn_delays.ranged import Ranged, Spread
+from snn_delays.modules.ranged import Ranged, Spread
 
 
 def delay_layers(module: nn.Module) -> list[Delayed]:

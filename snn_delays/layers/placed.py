@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snn_delays.eager import readable
 from snn_delays.interpolation import require_finite
+from snn_delays.modules.eager import readable
+from snn_delays.modules.ranged import Spread, stored
 from snn_delays.ops.spacings import WHAT, spreads
-from snn_delays.ranged import Spread, stored
 
 
 class Placed(Spread, nn.Module):

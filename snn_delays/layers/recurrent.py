@@ -10,16 +10,16 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown, whole_number
-from snn_delays.bypass import must_be_called
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import Interpolation
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.granularity import BOTH_ENDS, GRANULARITIES, First, Granularity
+from snn_delays.modules.bypass import must_be_called
+from snn_delays.modules.rest import rest_if_integer
 from snn_delays.ops import recurrent, recurrent_scan
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.plan import Method
 from snn_delays.ops.recurrent_scan import Synapses
-from snn_delays.rest import rest_if_integer
 
 
 class RecurrentDelayLayer(DelayLayer):

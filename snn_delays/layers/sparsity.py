@@ -16,7 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from snn_delays.arguments import real_number, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.layers.delayed import Delayed
-from snn_delays.ranged import stored
+from snn_delays.modules.ranged import stored
 
 PER = ("layer", "post", "pre")
 

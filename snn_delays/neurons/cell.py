@@ -12,15 +12,15 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.bypass import steps_as
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_sequence
+from snn_delays.modules.bypass import steps_as
+from snn_delays.modules.inputs import require_sequence
+from snn_delays.modules.ranged import Ranged
+from snn_delays.modules.state import Stateful
 from snn_delays.neurons.swept import remembered, reset_of
 from snn_delays.ops import adaptive, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.lif import Firing
-from snn_delays.ranged import Ranged
-from snn_delays.state import Stateful
 
 _log = logging.getLogger("snn_delays")
 

@@ -11,11 +11,11 @@ from spikingjelly.activation_based import base
 from torch import Tensor
 
 from snn_delays.errors import UsageError
+from snn_delays.modules.state import Stateful
 from snn_delays.neurons import described
 from snn_delays.neurons.described import Parameters, Scalars
 from snn_delays.neurons.swept import remembered, steps
 from snn_delays.ops.leaky import leaky
-from snn_delays.state import Stateful
 
 
 class LeakyReadout(Stateful, base.MemoryModule):

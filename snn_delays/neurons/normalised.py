@@ -8,8 +8,8 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from snn_delays.bypass import must_be_called, steps_as
-from snn_delays.eager import readable
+from snn_delays.modules.bypass import must_be_called, steps_as
+from snn_delays.modules.eager import readable
 from snn_delays.neurons.swept import Tell
 from snn_delays.ops.normalised import Norm
 

@@ -10,14 +10,14 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from snn_delays.arguments import real_number
-from snn_delays.bypass import steps_as
-from snn_delays.eager import differentiated, readable
 from snn_delays.errors import UsageError
+from snn_delays.modules.bypass import steps_as
+from snn_delays.modules.eager import differentiated, readable
+from snn_delays.modules.state import Stateful, trainable
 from snn_delays.ops import lif as scan
 from snn_delays.ops import normalised, surrogates
 from snn_delays.ops.adaptive import Cell
 from snn_delays.ops.normalised import Norm
-from snn_delays.state import Stateful, trainable
 
 # Is told how many of so many neurons fire, of each sample in each step: ``[T, N]``.
 Tell = Callable[[Tensor, int], None]

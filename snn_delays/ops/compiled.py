@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snn_delays.eager import for_loops
+from snn_delays.modules.eager import for_loops
 from snn_delays.passive import let_torch_sleep
 
 _log = logging.getLogger("snn_delays")

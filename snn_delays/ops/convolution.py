@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import autocasts, for_loops
 from snn_delays.interpolation import at_least_single, dense_kernel, interpolate
+from snn_delays.modules.eager import autocasts, for_loops
 from snn_delays.ops import convolution_taps
 from snn_delays.ops.convolution_dense import Geometry, product
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import autocasts, for_loops
+from snn_delays.modules.eager import autocasts, for_loops
 from snn_delays.ops import products, spikes
 from snn_delays.ops.compiled import Loops
 from snn_delays.ops.twice import gradients, in_torch

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch
 

@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import for_loops, readable
 from snn_delays.interpolation import at_least_single, interpolate, interpolate_window
+from snn_delays.modules.eager import for_loops, readable
 from snn_delays.ops import dense, taps
 from snn_delays.ops.compiled import loops, to_array, use_torch_threads
 from snn_delays.ops.saved import Again, saving

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.eager import for_loops
 from snn_delays.interpolation import dense_kernel
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops import dense, products, spikes
 from snn_delays.ops.kernels import Synapses
 from snn_delays.ops.spectrum import (

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from snn_delays.eager import autocasts, for_loops
 from snn_delays.interpolation import at_least_single, inside
+from snn_delays.modules.eager import autocasts, for_loops
 from snn_delays.ops import dense, lowrank_blocks
 from snn_delays.ops.lowrank_basis import KEPT, basis, tolerance
 from snn_delays.ops.lowrank_blocks import Form, lowrank_cpu

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import for_loops
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops.compiled import loops, with_arrays
 from snn_delays.ops.lif import Firing, scan
 from snn_delays.ops.twice import gradients, in_torch

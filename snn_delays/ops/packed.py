@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch._C import _autograd
 
-from snn_delays.eager import for_loops
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.saved import Again, saving
 

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from snn_delays.eager import autocasts, readable
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import at_least_single, dense_kernel
+from snn_delays.modules.eager import autocasts, readable
 from snn_delays.ops import (
     dense,
     factored,

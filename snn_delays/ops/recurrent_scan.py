@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snn_delays.eager import for_loops
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import interpolate_window
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops import lowrank, lowrank_basis, plan, taps
 from snn_delays.ops.adaptive import Cell, constants_of
 from snn_delays.ops.compiled import loops, to_array, use_torch_threads

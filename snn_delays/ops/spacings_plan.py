@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_delays.eager import autocasts, for_loops
+from snn_delays.modules.eager import autocasts, for_loops
 from snn_delays.ops import depthwise, reference, spacings, windows
 from snn_delays.ops.depthwise import Pair
 

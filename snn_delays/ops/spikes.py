@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.eager import for_loops
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops.compiled import loops, use_torch_threads
 
 spikes_cpu = loops("spikes_cpu")  # None: dense products serve.

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.eager import for_loops
 from snn_delays.interpolation import interpolate_window
+from snn_delays.modules.eager import for_loops
 from snn_delays.ops import taps
 from snn_delays.ops.compiled import loops
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snn_delays.atomic import write_atomically
+from snn_delays.files.atomic import write_atomically
 from snn_delays.report.comparison import MEASURES, TestSet
 from snn_delays.report.words import sentence
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from snn_delays.data import SpikeData
-from snn_delays.ranged import Spread
+from snn_delays.modules.ranged import Spread
 from snn_delays.report import pictures
 from snn_delays.report.course import has_course
 from snn_delays.report.positions import draw_positions

@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snn_delays.atomic import write_atomically
+from snn_delays.files.atomic import write_atomically
 
 _STYLE: dict[Any, Any] = {
     **{"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left"},

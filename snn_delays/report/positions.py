@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from snn_delays.ranged import Spread
+from snn_delays.modules.ranged import Spread
 from snn_delays.report.figure import saved_figure, whole_numbers
 
 _TITLES = ("before training", "after", "after, share of Σ|w|")

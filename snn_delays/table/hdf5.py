@@ -9,8 +9,8 @@ from typing import Any
 
 import h5py
 
-from snn_delays.atomic import write_atomically
-from snn_delays.hdf5.files import (
+from snn_delays.files.atomic import write_atomically
+from snn_delays.files.hdf5 import (
     array,
     attributes,
     created,

@@ -20,8 +20,8 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.cli.recipe import RECIPE_DT_MS
 from snn_delays.cli.settings import CONF
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.run_folder import RunFolder
-from snn_delays.shd_format import write_events
+from snn_delays.files.shd_format import write_events
+from snn_delays.run.folder import RunFolder
 
 
 def test_a_run_leaves_its_files(there: Path):

@@ -12,11 +12,11 @@ import pytest
 from omegaconf import OmegaConf
 from typed_commands import Shell, contents
 
-from snn_delays.callback import Training
 from snn_delays.callbacks import ProgressBar
+from snn_delays.callbacks.callback import Training
 from snn_delays.cli.runs import load_run
 from snn_delays.layers.networks import delay_layers
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 from snn_delays.table import read_table
 from snn_delays.table.chips.profile import FOLDER
 

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from typed_commands import Shell
 
 from snn_delays.data import heidelberg as official
-from snn_delays.shd_format import write_events
+from snn_delays.files.shd_format import write_events
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from server import Server, serving

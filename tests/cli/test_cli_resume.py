@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from typed_commands import SHORT, SMALL, Shell, contents
 
-from snn_delays.run_lock import training_in
+from snn_delays.run.lock import training_in
 
 RESUME = ("run=runs/learned", "resume=true")
 

@@ -12,10 +12,10 @@ from small_runs import require_same_files
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays import callbacks
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
+from snn_delays.callbacks.stopping import Stopped
 from snn_delays.cli import child, trainings
-from snn_delays.run_folder import RunFolder
-from snn_delays.stopping import Stopped
+from snn_delays.run.folder import RunFolder
 
 
 def send_at(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:

@@ -14,7 +14,7 @@ from typed_commands import Shell
 from snn_delays.cli.runs import load_config
 from snn_delays.cli.settings import CONF
 from snn_delays.errors import UsageError
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
 
 COMMANDS = {
     "evaluate": ("evaluate",),

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from snn_delays.errors import UsageError
-from snn_delays.sound import check_sound, read_sound
+from snn_delays.files.sound import check_sound, read_sound
 
 WriteTone = Callable[..., Path]
 

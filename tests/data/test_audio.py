@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn_speech import tone, write_wav
 
-from snn_delays.sound import BadAudioError, length, read_audio
+from snn_delays.files.sound import BadAudioError, length, read_audio
 
 
 def read(path: Path, rate: int = 16_000, start: int = 0) -> np.ndarray:

@@ -235,7 +235,7 @@ def test_a_full_disk_costs_the_cache_and_one_line(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("snn_delays.atomic.os.fsync", full)
+    monkeypatch.setattr("snn_delays.files.atomic.os.fsync", full)
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
         assert_same(load(root, tmp_path / "cache"), plain)
     (line,) = caplog.messages

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays import callbacks, fit
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.batch import Batch, SparseBatch

@@ -11,7 +11,7 @@ import pytest
 from whole_events import read_events
 
 from snn_delays.errors import UsageError
-from snn_delays.shd_format import write_events
+from snn_delays.files.shd_format import write_events
 
 NAMES = [f"s{i % 7}" for i in range(1300)]
 

@@ -8,7 +8,7 @@ import pytest
 from browser import require_drawn, require_whole
 from typed_commands import Shell
 
-from snn_delays.delay_history import Count
+from snn_delays.callbacks.delay_history import Count
 from snn_delays.report.comparison import MEASURES, Group, Result, TestSet
 from snn_delays.report.comparison_page import Compared, comparison_page
 

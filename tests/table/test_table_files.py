@@ -12,8 +12,8 @@ import pytest
 from drawn_tables import assert_same, random_table, tables
 from hypothesis import given, settings
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
+from snn_delays.files.atomic import write_atomically
 from snn_delays.table.formats.text import write_csv
 from snn_delays.table.hdf5 import read_table, write_table
 from snn_delays.table.table import DelayTable

@@ -1,6 +1,6 @@
 """Reading spike recordings in SHD's format, piece by piece, and what is wrong with each.
 
-The format stands in :mod:`snn_delays.shd_format`.
+The format stands in :mod:`snn_delays.files.shd_format`.
 """
 
 from __future__ import annotations

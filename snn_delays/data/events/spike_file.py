@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int64
 
 from snn_delays.arguments import plain, shown
 from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere
-from snn_delays.hdf5.heaps import damaged_lists
-from snn_delays.shd_format import MOST_UNITS
+from snn_delays.files.heaps import damaged_lists
+from snn_delays.files.shd_format import MOST_UNITS
 
 _MOST_CLASSES = 1_000
 _MOST_SPEAKERS = 100_000

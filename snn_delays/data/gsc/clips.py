@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from snn_delays.errors import UsageError, one_line, refusal
-from snn_delays.sound import BadAudioError, length
+from snn_delays.files.sound import BadAudioError, length
 
 URL = "http://download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"

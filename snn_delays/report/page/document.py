@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from snn_delays.atomic import write_atomically
+from snn_delays.files.atomic import write_atomically
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

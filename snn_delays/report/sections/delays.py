@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from snn_delays.delay_history import Count, read_history
+from snn_delays.callbacks.delay_history import Count, read_history
 from snn_delays.layers.delayed import Delayed
 from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart

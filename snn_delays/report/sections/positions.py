@@ -7,7 +7,7 @@ import tempfile
 from html import escape
 from pathlib import Path
 
-from snn_delays.ranged import Spread
+from snn_delays.modules.ranged import Spread
 from snn_delays.report.page.document import Figure, Section
 from snn_delays.report.positions import draw_positions
 from snn_delays.report.trained import Trained

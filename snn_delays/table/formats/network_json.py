@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.arguments import choice
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.files.atomic import write_atomically
 from snn_delays.table import schema
 from snn_delays.table.models import model_named
 from snn_delays.table.models.constants import single

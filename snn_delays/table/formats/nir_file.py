@@ -9,10 +9,10 @@ from typing import Any
 import h5py
 import nir
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import HDF5_DAMAGE, UsageError, held_elsewhere, one_line
-from snn_delays.hdf5.files import is_absurd
-from snn_delays.hdf5.heaps import damaged_lists
+from snn_delays.files.atomic import write_atomically
+from snn_delays.files.hdf5 import is_absurd
+from snn_delays.files.heaps import damaged_lists
 from snn_delays.table.formats.network_json import valid
 from snn_delays.table.formats.nir_graph import to_nir
 from snn_delays.table.formats.nir_import import from_nir

@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
-from snn_delays.hdf5.files import (
+from snn_delays.files.atomic import write_atomically
+from snn_delays.files.hdf5 import (
     array,
     attributes,
     created,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError
+from snn_delays.files.atomic import write_atomically
 from snn_delays.table import schema
 from snn_delays.table.formats.network_json import (
     Values,

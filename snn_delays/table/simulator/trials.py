@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.atomic import write_atomically
+from snn_delays.files.atomic import write_atomically
 from snn_delays.table.simulator.activity import synaptic_operations
 from snn_delays.table.simulator.events import Simulator
 from snn_delays.table.simulator.simulation import Simulation, predict

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from snn_delays.errors import UsageError, one_line
-from snn_delays.run_folder import Row, RunFolder, Unreadable
+from snn_delays.run.folder import Row, RunFolder, Unreadable
 
 _log = logging.getLogger("snn_delays")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_delays.atomic import replacing
-from snn_delays.callback import Training
 from snn_delays.callbacks import MetricsCsv
+from snn_delays.callbacks.callback import Training
 from snn_delays.errors import UsageError
-from snn_delays.run_folder import RunFolder
+from snn_delays.files.atomic import replacing
+from snn_delays.run.folder import RunFolder
 
 STATE = {"network": {"weight": torch.arange(6.0), "_extra_state": {"sigma": 0.5}}, "epoch": 3}
 

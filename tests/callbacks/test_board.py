@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
 from snn_delays import DelayLayer
-from snn_delays.board import add_delays, add_pictures, add_settings
+from snn_delays.callbacks.board import add_delays, add_pictures, add_settings
 from snn_delays.data import SpikeData
 
 data = small_runs.data

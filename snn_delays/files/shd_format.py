@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from snn_delays.arguments import described, whole_number
-from snn_delays.atomic import replacing
 from snn_delays.columns import column, offsets_of
 from snn_delays.errors import UsageError
+from snn_delays.files.atomic import replacing
 
 MOST_UNITS = 65_536  # units are uint16 in what is published
 _RECORDINGS_PER_CHUNK = 512

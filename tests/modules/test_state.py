@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import rounded
+from snn_delays.modules.state import reset_memories
 from snn_delays.neurons import LeakyReadout, LIFNode, ParametricLIFNode
-from snn_delays.state import reset_memories
 
 
 def sequential(store: bool = False) -> nn.Sequential:

@@ -21,7 +21,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.weak import WeakIdKeyDictionary
 
-from snn_delays.eager import readable
+from snn_delays.modules.eager import readable
 
 
 class _Passes:

@@ -19,12 +19,12 @@ from drawn_networks import delay_snn
 from small_runs import SETTINGS, Silent, network, require_equal, require_same_files, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snn_delays.callback import Training
 from snn_delays.callbacks import best_epoch
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.progress import load_progress
-from snn_delays.run_folder import RunFolder
+from snn_delays.run.folder import RunFolder
+from snn_delays.run.progress import load_progress
 from snn_delays.schedules import Exponential
 
 data = small_runs.data

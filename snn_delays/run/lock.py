@@ -16,8 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from snn_delays.atomic import write_atomically
 from snn_delays.errors import UsageError, refusal
+from snn_delays.files.atomic import write_atomically
 
 _log = logging.getLogger("snn_delays")
 

@@ -15,15 +15,15 @@ import small_runs
 import torch
 from small_runs import Silent, network, run
 
-from snn_delays.callback import Training
+from snn_delays.callbacks.callback import Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.run_folder import RunFolder
-from snn_delays.run_lock import training_in
+from snn_delays.run.folder import RunFolder
+from snn_delays.run.lock import training_in
 
 data = small_runs.data
 _HOLDS = (
-    "import sys; from pathlib import Path; from snn_delays.run_lock import training_in\n"
+    "import sys; from pathlib import Path; from snn_delays.run.lock import training_in\n"
     "with training_in(Path(sys.argv[1])):\n"
     "    print('held', flush=True); sys.stdin.read()"
 )

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch._C import _autograd
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from snn_delays.eager import has_numbers, readable
 from snn_delays.errors import UsageError
-from snn_delays.inputs import require_dense
+from snn_delays.modules.eager import has_numbers, readable
+from snn_delays.modules.inputs import require_dense
 
 _NONE = -1  # the number of the backward pass that runs where none does
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from snn_delays.epoch import Epoch
 from snn_delays.generators import generator_states
-from snn_delays.run_folder import Row
+from snn_delays.run.folder import Row
 
 
 @dataclass

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from snn_delays.atomic import write_atomically
-from snn_delays.callback import Callback, Training
+from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError, one_line
+from snn_delays.files.atomic import write_atomically
 from snn_delays.layers.delayed import Delayed
 
 _MOST = 64  # ranges of delays per layer

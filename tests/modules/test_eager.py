@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from snn_delays.eager import for_loops, readable, watched
+from snn_delays.modules.eager import for_loops, readable, watched
 
 X = torch.ones(2)
 

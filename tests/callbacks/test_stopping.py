@@ -20,15 +20,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from snn_delays import rewiring
-from snn_delays.callback import Callback, Training
 from snn_delays.callbacks import Checkpoints, MetricsCsv, TensorBoard
+from snn_delays.callbacks.callback import Callback, Training
+from snn_delays.callbacks.delay_history import DelayHistory
+from snn_delays.callbacks.stopping import ASKING, EXIT_CODE, StopOnSignals, Stopped
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
-from snn_delays.delay_history import DelayHistory
 from snn_delays.errors import UsageError
-from snn_delays.progress import load_progress
-from snn_delays.run_folder import RunFolder
-from snn_delays.stopping import ASKING, EXIT_CODE, StopOnSignals, Stopped
+from snn_delays.run.folder import RunFolder
+from snn_delays.run.progress import load_progress
 from snn_delays.training import fit
 
 data = small_runs.data

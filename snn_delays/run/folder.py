@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from snn_delays.atomic import replacing, write_atomically
 from snn_delays.errors import UsageError, refusal
+from snn_delays.files.atomic import replacing, write_atomically
 
 Row = dict[str, float]
 

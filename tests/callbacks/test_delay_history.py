@@ -11,8 +11,8 @@ from small_runs import SCHEDULE, SETTINGS, Silent, data, network  # noqa: F401
 
 from snn_delays import DelayLayer, UsageError
 from snn_delays.callbacks import Checkpoints
+from snn_delays.callbacks.delay_history import DelayHistory, counted, read_history
 from snn_delays.data import SpikeData
-from snn_delays.delay_history import DelayHistory, counted, read_history
 from snn_delays.training import fit
 
 

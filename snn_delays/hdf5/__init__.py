@@ -1,1 +1,0 @@
-"""HDF5 files whose damage shows, and is said in one line."""
