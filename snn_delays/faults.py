@@ -15,6 +15,7 @@ from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.errors import UsageError
 from snn_delays.generators import generator_states, restore_generators
+from snn_delays.graphs.recordings import copy_into
 from snn_delays.late import Late
 
 _log = logging.getLogger("snn_delays")
@@ -79,6 +80,8 @@ class Faults:
         self.learned = [(name, one) for name, one in named if one.requires_grad and one.numel()]
         self.now: _Kept | None = None
         self.last: _Kept | None = None
+        # Copies of this step's, and of the step before, which may still be needed.
+        self._rooms: list[dict[str, Tensor]] = [{}, {}]
 
     def begin(self, training: Training) -> None:
         """A step begins: keep what it may spoil."""
@@ -93,7 +96,7 @@ class Faults:
             training.epoch,
             training.batch,
             generator_states(self.device),
-            before={name: one.detach().clone() for name, one in named},
+            before=self._copied(dict(named)),
             counted={"spikes": firing.spikes, "cells": firing.cells},
         )
 
@@ -110,17 +113,22 @@ class Faults:
         """
         assert self.now is not None
         self.now.losses.append(loss.detach())
-        self._look(_LOSS, dict(enumerate(self.now.losses)))
+        self._look(_LOSS, list(range(len(self.now.losses))), _finite(self.now.losses))
 
     def look_at_gradients(self) -> None:
         """All of them, as the optimisers' steps find them."""
         if self.scaler is None or self.scaler.get_scale() <= 1:
             found = [(name, one.grad) for name, one in self.learned if one.grad is not None]
-            self._look(_GRADIENTS, dict(found))
+            names, gradients = [name for name, _ in found], [one for _, one in found]
+            self._look(_GRADIENTS, names, _finite(gradients))
 
-    def look_at_parameters(self) -> None:
-        """All of them, as the optimisers' steps leave them."""
-        self._look(_PARAMETERS, {name: one.detach() for name, one in self.learned})
+    def finite_parameters(self) -> Tensor:
+        """Which of them are, as the optimisers' steps leave them."""
+        return _finite([one.detach() for _, one in self.learned])
+
+    def look_at_parameters(self, finite: Tensor) -> None:
+        """Args: ``finite``: what ``finite_parameters`` gave."""
+        self._look(_PARAMETERS, [name for name, _ in self.learned], finite)
 
     def end(self) -> None:
         """The step is done; its numbers that have not been looked at are on their way."""
@@ -165,16 +173,23 @@ class Faults:
         _log.warning("%s is left out: %s.", _place(kept, training), found)
         self.now = None
 
-    def _look(self, what: str, tensors: dict[Any, Tensor]) -> None:
+    def _look(self, what: str, names: list[Any], finite: Tensor) -> None:
         assert self.now is not None
-        if not tensors:
+        if not names:
             return
-        # The largest |number| of each, in one pass over all; NaN where there is one.
-        largest = torch._foreach_norm(list(tensors.values()), torch.inf)  # pyright: ignore[reportPrivateImportUsage]
-        finite = torch.stack(largest).isfinite()
-        self.now.finite[what], self.now.names[what] = finite, list(tensors)
+        self.now.finite[what], self.now.names[what] = finite, names
         if not self.late and not bool(finite.all()):
             raise Spoilt(what)
+
+    def _copied(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Copies, where those of the step before the last one lay."""
+        room = self._rooms.pop(0)
+        if any(not _alike(room.get(name), one) for name, one in named.items()):
+            room = {name: torch.empty_like(one) for name, one in named.items()}
+        room = {name: room[name] for name in named}
+        self._rooms.append(room)
+        copy_into(list(room.values()), list(named.values()))
+        return room
 
     def _put_back(self, kept: _Kept) -> None:
         now = dict(chain(self.net.named_buffers(), self.net.named_parameters()))
@@ -229,6 +244,23 @@ class Faults:
             for hook in hooks:
                 hook.remove()
         return found[0] if found else "the loss itself"
+
+
+def _alike(room: Tensor | None, one: Tensor) -> bool:
+    return (
+        room is not None
+        and (room.shape, room.dtype, room.device) == (one.shape, one.dtype, one.device)
+        and room.is_inference() == one.is_inference()
+    )
+
+
+def _finite(tensors: list[Tensor]) -> Tensor:
+    """Whether each is, in one pass over all."""
+    if not tensors:
+        return torch.ones(0, dtype=torch.bool)
+    # The largest |number| of each; NaN where there is one.
+    largest = torch._foreach_norm(tensors, torch.inf)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.stack(largest).isfinite()
 
 
 def _place(kept: _Kept, training: Training) -> str:

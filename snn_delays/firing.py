@@ -15,12 +15,15 @@ from snn_delays.neurons.normalised import Counting
 class Firing:
     """A context that counts the spikes of neurons within each sample's own steps.
 
+    What ``expect`` begins, ``found`` gives: numbers of one pass, which count once they are added.
+
     Only neurons that run a whole sequence count (``step_mode="m"``), in the network's own steps.
     Counts stay on the network's device until they are read, so that no batch waits for a GPU.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.spikes = self.cells = torch.zeros((), dtype=torch.long)
+        self._found: list[tuple[Tensor, Tensor]] = []
         # Recurrent neurons give their spikes through the layer that contains them.
         layers = [one for one in delay_layers(net) if one.neuron is not None]
         inside = {part for one in layers for part in one.children()}
@@ -40,6 +43,19 @@ class Firing:
         """The next forward pass has so many steps, of which a sample's own are ``durations``."""
         self._steps, self._durations = steps, durations
         self._own = durations.sum()
+        self._found = []
+
+    def found(self) -> tuple[Tensor, Tensor]:
+        """Spikes in the pass that was expected, and steps in which a neuron could have fired."""
+        if not self._found:
+            return self._own.new_zeros(()), self._own.new_zeros(())
+        spikes, cells = (torch.stack(parts).sum() for parts in zip(*self._found, strict=True))
+        return spikes, cells
+
+    def add(self, spikes: Tensor, cells: Tensor) -> None:
+        """Count what was found."""
+        # Not in place: the sums begin on the CPU.
+        self.spikes, self.cells = self.spikes + spikes, self.cells + cells
 
     def rate_hz(self, dt_ms: float) -> dict[str, float]:
         """Spikes per neuron and second; empty without neurons."""
@@ -60,6 +76,5 @@ class Firing:
 
     def _count(self, counts: Tensor, neurons: int) -> None:
         if counts.shape == (self._steps, len(self._durations)):
-            # Not in place: the sums begin on the CPU.
-            self.spikes = self.spikes + count_spikes(counts.unsqueeze(2), self._durations)
-            self.cells = self.cells + self._own * neurons
+            spikes = count_spikes(counts.unsqueeze(2), self._durations)
+            self._found.append((spikes, self._own * neurons))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numba import njit
+from numba.core.types import unliteral
 
 from snn_delays import team
 from snn_delays.kept import kept
@@ -23,8 +24,21 @@ def loop(function: Callable[..., Any] | None = None, *, parallel: bool = False) 
 
 
 def called(function: Callable[..., Any], *, inline: bool = False) -> Any:
-    """A function that loops call, compiled into them and kept with them."""
-    return njit(forceinline=inline)(function)
+    """A function that loops call, compiled into them and kept with them.
+
+    It is compiled once for arguments of the same types; numba alone would compile it for every
+    number that is given to it as a constant.
+    """
+    settings: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher: Any = njit(forceinline=inline, **settings)(function)
+    template = dispatcher.get_call_template
+
+    def by_type(given: Sequence[Any], named: dict[str, Any]) -> Any:
+        types = [unliteral(one) for one in given]
+        return template(types, {name: unliteral(one) for name, one in named.items()})
+
+    dispatcher.get_call_template = by_type
+    return dispatcher
 
 
 def pasted(function: Callable[..., Any]) -> Any:

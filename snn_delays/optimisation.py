@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 from torch.optim import Adam, Optimizer
@@ -17,10 +18,20 @@ Timed = tuple[Optimizer, LRScheduler | None]
 
 
 def published(
-    net: nn.Module, epochs: int, *, weight_lr: float, weight_decay: float, delay_lr: float
+    net: nn.Module,
+    epochs: int,
+    *,
+    weight_lr: float,
+    weight_decay: float,
+    delay_lr: float,
+    fused: bool = False,
 ) -> list[Timed]:
     """Adam for weights, one-cycle to ``weight_lr`` (positions of DCLS's kernels:
     to 5 times that); Adam for delays, if any learn, cosine to 0.
+
+    Args:
+        fused: whether a step of each is one launch on a GPU, also if it goes on from states that
+            were saved where it was not.
 
     Reference:
         Hammouamri, Khalfaoui-Hassani, Masquelier (2024, arXiv:2306.17670).
@@ -28,13 +39,25 @@ def published(
     rates = {"weight_lr": weight_lr, "weight_decay": weight_decay, "delay_lr": delay_lr}
     groups = parameter_groups(net, **rates)
     delays = [group for group in groups if group["name"] == "delays"]
-    weights = Adam([group for group in groups if group["name"] != "delays"])
+    weights = _adam([group for group in groups if group["name"] != "delays"], fused)
     peaks = [group["lr"] for group in weights.param_groups]
     timed: list[Timed] = [(weights, OneCycleLR(weights, max_lr=peaks, total_steps=max(epochs, 2)))]
     if delays:
-        adam = Adam(delays)
+        adam = _adam(delays, fused)
         timed.append((adam, CosineAnnealingLR(adam, T_max=epochs)))
     return timed
+
+
+def _adam(groups: list[dict[str, Any]], fused: bool) -> Adam:
+    adam = Adam(groups, fused=fused or None)
+
+    def as_here(_: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        """A saved state, for an optimiser that keeps its own form."""
+        groups = [{**group, "fused": fused or None} for group in state["param_groups"]]
+        return {**state, "param_groups": groups}
+
+    adam.register_load_state_dict_pre_hook(as_here)
+    return adam
 
 
 def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:

@@ -39,11 +39,13 @@ class SmallDelays:
 
     def __call__(self, net: nn.Module) -> Float[Tensor, ""] | float:
         share = [self._share(layer) for layer in delay_layers(net)]
-        total = sum(float(one.sum()) for one in share) or 1.0
+        if not share:
+            return 0.0
+        total = torch.stack([one.sum() for one in share]).sum()  # not read: a GPU makes none wait
         sums = [
             (layer.delay * one).sum() for layer, one in zip(delay_layers(net), share, strict=True)
         ]
-        return self.strength * sum(sums, 0.0) / total
+        return self.strength * sum(sums, 0.0) / torch.where(total == 0, 1, total)
 
     def _share(self, layer: Delayed) -> Tensor:
         """How much each delay counts: of shared ones, that of all who share it."""

@@ -18,7 +18,7 @@ from snn_delays import training_checks as checks
 from snn_delays.batches import EpochBatches
 from snn_delays.callbacks import Checkpoints
 from snn_delays.callbacks.callback import Callback, Training
-from snn_delays.callbacks.stopping import Stopped, stopped_with_others
+from snn_delays.callbacks.stopping import stop_if_asked, stopped_with_others
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
@@ -26,6 +26,7 @@ from snn_delays.epoch import Epoch
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
 from snn_delays.generators import restore_generators
+from snn_delays.graphs.parts import has_scaler, parts_for
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
 from snn_delays.modules.state import kept_from_training, train_all_but
@@ -56,6 +57,7 @@ def fit(
     on_nan: str = "stop",
     precision: str = "32-true",
     accelerator: str = "auto",
+    graphs: str = "auto",
     devices: int = 1,
     num_nodes: int = 1,
     sync_batch_norm: bool = False,
@@ -95,6 +97,9 @@ def fit(
             optimisers ``"skip"`` the step; see ``faults.Faults``.
         precision: Lightning Fabric's: 32-true, bf16-mixed or 16-mixed.
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
+        graphs: whether a GPU's training steps are issued as CUDA graphs: ``"auto"`` where all code
+            that they run is known, ``"on"``, or ``"off"``. What a graph repeats, such as the
+            network's forward, Python runs no more; see ``repeated.py``.
         devices, num_nodes: so many processes train together, ``devices`` on each of the nodes; they
             must have been started, see ``ranks.py``. ``batch_size`` stays that of all together.
         sync_batch_norm: whether BatchNorm's mean and variance are those of all processes' samples;
@@ -121,6 +126,7 @@ def fit(
         on_nan=on_nan,
         precision=precision,
         accelerator=accelerator,
+        graphs=graphs,
         devices=devices,
         num_nodes=num_nodes,
         sync_batch_norm=sync_batch_norm,
@@ -131,13 +137,21 @@ def fit(
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)
     before_fit, frozen = [one.rounding for one in delay_layers(net)], kept_from_training(net)
     augmentation = checks.require_match(net, data, readout, augmentation)
+    checks.require_together(devices * num_nodes, on_nan)
+    unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
+    fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
+    ranks = processes.Ranks(fabric)
     if optimizers is None:
-        timed = optimisation.published(net, epochs, **{name: settings[name] for name in rates})
+        # A fused step undoes a scale of gradients by itself, too late to clip them.
+        fused = fabric.device.type == "cuda" and not has_scaler(fabric)
+        rated = {name: settings[name] for name in rates}
+        timed = optimisation.published(net, epochs, **rated, fused=fused)
     else:
         timed = optimisation.own(optimizers, net)
     timetables = [timetable for _, timetable in timed if timetable is not None]
     # What a resumed run may change.
-    idle = ["accelerator", "devices", "num_nodes", "on_nan", *(rates if optimizers else ())]
+    idle = ["accelerator", "graphs", "devices", "num_nodes", "on_nan"]
+    idle += rates if optimizers else ()
     settings = {name: value for name, value in settings.items() if name not in idle}
     settings |= {"loss": _name(loss), "readout": _name(readout)}
     settings |= {"regulariser": _name(regulariser)}
@@ -148,16 +162,14 @@ def fit(
     config = {"settings": settings, "sigma": sigmas, "rounding": rounding}
     config |= {"learned": learned, "callbacks": acting}
     moved = [optimizer for optimizer, _ in timed]
-    checks.require_together(devices * num_nodes, on_nan)
-    unused = devices * num_nodes > 1 and checks.leaves_unused(net, data, readout)
-    fabric = processes.fabric_of(accelerator, devices, num_nodes, precision, unused=unused)
-    ranks = processes.Ranks(fabric)
     model, *steppers = fabric.setup(net, *moved)
     train, valid = data.train.on(fabric.device), data.valid.on(fabric.device)
     asked: dict[str, Any] = {"loss": loss, "regulariser": regulariser, "readout": readout}
     asked |= {"augmentation": augmentation, "n_classes": data.n_classes, "clip_norm": clip_norm}
     rate = "the learning rates" if optimizers else f"weight_lr (now {weight_lr:g})"
     advice = f"Lower {rate} or set clip_norm in a new run, or leave such steps out: on_nan=skip."
+    called = {"loss": loss, "regulariser": regulariser, "readout": readout}
+    asked["run"] = parts_for(graphs, net, moved, fabric, accumulate, **called)
     step = TrainingStep(net, fabric, model, steppers, **asked, on_nan=on_nan, advice=advice)
     callbacks = [one for one in callbacks if ranks.first or one.everywhere]
     callbacks = sorted(callbacks, key=lambda one: not isinstance(one, Checkpoints))
@@ -218,7 +230,7 @@ def fit(
                     taken = step(parts, training, len(indices) / ranks.count)
                     for callback in after:
                         (callback.on_batch if taken else callback.on_skip)(training)
-                    _stop_if_asked(training)
+                    stop_if_asked(training)
             training.settle()
             now = [layer.method_used for layer in delay_layers(net)]
             if any(now) and now != methods:
@@ -230,7 +242,7 @@ def fit(
             row |= epoch.metrics(data.dt_ms) | optimisation.rates(net, timed)
             if ranks.first:
                 answering = rounded(net)
-                answering.register_forward_pre_hook(lambda *_: _stop_if_asked(training))
+                answering.register_forward_pre_hook(lambda *_: stop_if_asked(training))
                 validation = evaluate(answering, valid, batch_size, **answers)
                 row |= {"valid_loss": validation.loss, f"valid_{metric}": validation.score}
             for timetable in timetables:
@@ -239,13 +251,13 @@ def fit(
             rows.append(ranks.told(row))
             for callback in callbacks:
                 callback.on_epoch(training)
-            _stop_if_asked(training)
+            stop_if_asked(training)
         if delay_layers(net) and ranks.first:
             as_trained = evaluate(net, valid, batch_size, **answers).score
             warn_of_rounding(
                 "validation, last epoch", as_trained, rows[-1][f"valid_{metric}"], metric
             )
-        _stop_if_asked(training)
+        stop_if_asked(training)
     return rows
 
 
@@ -277,15 +289,6 @@ def _restore_alike(ranks: processes.Ranks, training: Training) -> None:
         training.restored["callbacks"] = callbacks
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
-
-
-def _stop_if_asked(training: Training) -> None:
-    if training.stopping:
-        for callback in training.callbacks:
-            callback.on_stop(training)
-        saved = f" Saved: {training.saved}." if training.saved else ""
-        _log.info("Stopped by %s.%s", training.stopping, saved)
-        raise Stopped(training.stopping)
 
 
 def _set_rounding(net: nn.Module, rounding: Rounding, before_fit: list[str]) -> None:

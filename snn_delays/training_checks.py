@@ -18,6 +18,7 @@ from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
 from snn_delays.faults import ON_NAN
+from snn_delays.graphs.recordings import GRAPHS
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.modules.state import evaluating, reset_memories
@@ -35,6 +36,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("weight_lr", "weight_decay", "delay_lr"), real(0)),
     "precision": partial(choice, known=PRECISIONS),
     "accelerator": partial(choice, known=ACCELERATORS),
+    "graphs": partial(choice, known=GRAPHS),
     "seed": whole(0, 2**31 - 1, must="be a whole number from 0 to 2^31 − 1"),
 }
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numba import njit
+from numba.core.errors import TypingError
 from spikingjelly.activation_based import functional
 from torch import Tensor
 
@@ -157,7 +161,7 @@ def test_a_read_only_installation_without_a_home_computes_and_says_so_once(tmp_p
     assert "NUMBA_CACHE_DIR" in line
 
 
-COMPILING = "Compiling loops for this processor, once: about 20 s in all. They are kept on disk."
+COMPILING = "Compiling loops for this processor, once: about 15 s in all. They are kept on disk."
 ANSWER = """
 import logging, resource, sys
 logging.basicConfig(format="%(message)s", level=logging.INFO)
@@ -210,6 +214,39 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes) -> None:
         assert (done.stdout, done.stderr) == ("2.0\n", f"{COMPILING}\n")
         (file,) = (tmp_path / "cache").rglob(f"*.{kind}")
         assert len(file.read_bytes()) > len(damage)
+
+
+def test_constants_do_not_compile_a_function_again() -> None:
+    @loop.called
+    def sum_of(numbers, count, again):
+        total = 0
+        for i in range(count):
+            total += numbers[i] * (2 if again else 1)
+        return total
+
+    @njit  # not kept on disk, whence it would come without being compiled
+    def sums(numbers):
+        return sum_of(numbers, 1, True) + sum_of(numbers, 2, False) + sum_of(numbers, 3, True)
+
+    assert sums(np.arange(1.0, 4.0)) == 2 + 3 + 12
+    assert len(sum_of.overloads) == 1
+
+
+@loop.loop
+def _no_number(x):
+    return x + "one"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_after_compilation_as_before(collects: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with pytest.raises(TypingError):
+            _no_number(1)
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_everything_that_is_compiled_is_compiled_this_way() -> None:

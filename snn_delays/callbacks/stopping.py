@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError
 
+_log = logging.getLogger("snn_delays")
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
 EXIT_CODE = 75
 # May be sent any number of times; a process that passes a signal on to another sends this one.
@@ -39,6 +41,20 @@ def listening(take: Callable[[int, Any], object], signals: Iterable[int]) -> Ite
     finally:
         for one, handler in before.items():
             signal.signal(one, signal.SIG_DFL if handler is None else handler)
+
+
+def stop_if_asked(training: Training) -> None:
+    """Let callbacks save, and stop.
+
+    Raises:
+        Stopped: something has asked for it.
+    """
+    if training.stopping:
+        for callback in training.callbacks:
+            callback.on_stop(training)
+        saved = f" Saved: {training.saved}." if training.saved else ""
+        _log.info("Stopped by %s.%s", training.stopping, saved)
+        raise Stopped(training.stopping)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ AT_RESUME = ("on_nan", "checkpoint_minutes")
 # Settings of where a run happens and how it is watched; they may change when it goes on.
 ELSEWHERE = {
     "dataset": ("root", "cache", "download", "base_url"),
-    "trainer": ("accelerator", "devices", "num_nodes", *AT_RESUME),
+    "trainer": ("accelerator", "graphs", "devices", "num_nodes", *AT_RESUME),
     "finetune": ("base",),
 }
 log = logging.getLogger("snn_delays")

@@ -15,7 +15,7 @@ from snn_delays.interpolation import ROUNDINGS
 from snn_delays.modules.eager import readable
 from snn_delays.modules.ranged import stored
 from snn_delays.modules.rest import not_seen_yet
-from snn_delays.modules.width import Width
+from snn_delays.modules.width import Width, outlived
 
 
 class Buffers(Width):
@@ -64,7 +64,7 @@ class Buffers(Width):
         if learned is not None:
             return learned.exp()
         buffer: Any = self._buffers["_sigma"]
-        return self.sigma if readable(buffer) else buffer
+        return self.sigma if readable(buffer) and not outlived() else buffer
 
     @torch.no_grad()
     def set_mask(self, mask: Bool[Tensor, "post pre *k"] | None) -> None:

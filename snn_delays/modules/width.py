@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +15,25 @@ from snn_delays.errors import UsageError
 from snn_delays.modules.eager import readable
 from snn_delays.modules.ranged import Spread
 from snn_delays.modules.rest import not_seen_yet
+
+_outlived = False
+
+
+@contextmanager
+def read_anew() -> Iterator[None]:
+    """Within it sums take a σ that is stored as a tensor: what is recorded now reads it anew, when
+    it is repeated with another one."""
+    global _outlived
+    before, _outlived = _outlived, True
+    try:
+        yield
+    finally:
+        _outlived = before
+
+
+def outlived() -> bool:
+    """Whether what is done now is repeated, when σ may be another."""
+    return _outlived
 
 
 class Width(Spread, nn.Module):

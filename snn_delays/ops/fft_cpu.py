@@ -12,7 +12,17 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.loop import called, loop, pasted
-from snn_delays.ops.vectors import LANES, aligned, fma, load, splat, store, times
+from snn_delays.ops.vectors import (
+    LANES,
+    aligned,
+    fma,
+    load,
+    load_left,
+    splat,
+    store,
+    store_left,
+    times,
+)
 
 ROWS = 2560  # of them in all, so that they stay in the second-level cache
 
@@ -40,7 +50,7 @@ def to_spectrum(
     each = 4 * size + LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = buffer(beside * each, x), beside * each
+        work, zero = buffer(beside * each, source), beside * each
         begin, count = task * beside, min(beside, strips - task * beside)
         for p in range(points):
             for i in range(count):
@@ -48,7 +58,7 @@ def to_spectrum(
                 re = im = load(work, zero)
                 for m in range((steps - p + points - 1) // points):
                     s = (p + m * points) * columns + first
-                    value = row(source, s, work, zero + LANES, columns - first)
+                    value = load_left(source, s, columns - first)
                     re = fma(splat(fold[m, 0]), value, re)
                     im = fma(splat(fold[m, 1]), value, im)
                 store(work, place, re)
@@ -65,7 +75,7 @@ def to_spectrum(
                     value = fma(splat(mix[j, 0]), a, load(work, zero))
                     value = fma(splat(mix[j, 1]), b, value)
                     o = (3 * k + j) * columns + first
-                    give(y, o, value, work, zero + LANES, columns - first)
+                    store_left(y, o, columns - first, value)
 
 
 @loop(parallel=True)
@@ -92,7 +102,7 @@ def from_spectrum(
     each = 4 * size + LANES
     beside = max(1, ROWS // points)
     for task in prange((strips + beside - 1) // beside):
-        work, zero = buffer(beside * each, out), beside * each
+        work, zero = buffer(beside * each, source), beside * each
         begin, count = task * beside, min(beside, strips - task * beside)
         for k in range(points):
             for i in range(count):
@@ -100,7 +110,7 @@ def from_spectrum(
                 a = b = load(work, zero)
                 for j in range(3):
                     s = (3 * k + j) * columns + first
-                    value = row(source, s, work, zero + LANES, columns - first)
+                    value = load_left(source, s, columns - first)
                     a, b = fma(splat(mix[j, 0]), value, a), fma(splat(mix[j, 1]), value, b)
                 store(work, place, a)
                 store(work, place + size, b)
@@ -113,63 +123,34 @@ def from_spectrum(
                 _turn(work, place, size, zero, twist, p)
                 a, b = load(work, place), load(work, place + size)
                 rows, o = (steps - p + points - 1) // points, p * columns + first
-                room = y, o, points * columns, columns - first
-                _unfold(*room, rows, more, fold, a, b, one, work, zero + LANES)
+                step, left = points * columns, columns - first
+                _unfold(y, o, step, left, rows, more, fold, a, b, one)
 
 
-@called
+@pasted
 def _size(points):
     """Numbers of a strip's real or imaginary parts: an odd number of vectors, since those that are
     powers of two apart share few lines of the caches."""
     return (points | 1) * LANES
 
 
-@called
-def _unfold(y, o, step, left, rows, more, fold, a, b, one, work, place):
-    """Rows of a strip that are one coefficient. A function of its own: within the loops around it
-    LLVM makes single numbers of the vectors that are read again."""
+@pasted
+def _unfold(y, o, step, left, rows, more, fold, a, b, one):
+    """Rows of a strip that are one coefficient."""
     for m in range(rows):
         value = fma(splat(fold[m, 0]), a, times(splat(fold[m, 1]), b))
-        if left >= LANES:
-            if more:
-                value = fma(one, load(y, o), value)
-            store(y, o, value)
-        else:
-            store(work, place, value)
-            for lane in range(left):
-                y[o + lane] = work[place + lane] + (y[o + lane] if more else 0)
+        if more:
+            value = fma(one, load_left(y, o, left), value)
+        store_left(y, o, left, value)
         o += step
 
 
-@loop
+@called
 def buffer(size, like):
-    """Room for so many numbers, a row of zeros and one more; begins where a cache line does."""
-    room = aligned(np.empty(size + 3 * LANES, like.dtype))
+    """Room for so many numbers and a row of zeros; begins where a cache line does."""
+    room = aligned(np.empty(size + 2 * LANES, like.dtype))
     room[size:] = 0
     return room
-
-
-@pasted
-def row(source, index, work, place, left):
-    """A strip's row, by way of a row of ``work`` where it has fewer columns than lanes."""
-    if left >= LANES:
-        value = load(source, index)
-    else:
-        for lane in range(LANES):
-            work[place + lane] = source[index + lane] if lane < left else 0
-        value = load(work, place)
-    return value
-
-
-@pasted
-def give(y, index, value, work, place, left):
-    """A strip's row, as far as there are columns, by way of a row of ``work``."""
-    if left >= LANES:
-        store(y, index, value)
-    else:
-        store(work, place, value)
-        for lane in range(left):
-            y[index + lane] = work[place + lane]
 
 
 @pasted
@@ -200,7 +181,7 @@ def _passes(work, source, zero, points, radices, table):
     return source
 
 
-@called
+@pasted
 def _any(work, source, target, size, zero, n, stride, radix, table, at):
     """A pass of any radix, as it is written: radix² products."""
     for p in range(n):
@@ -219,7 +200,7 @@ def _any(work, source, target, size, zero, n, stride, radix, table, at):
                 store(work, t + size, im)
 
 
-@called
+@pasted
 def _four(work, source, target, size, n, stride, table, at):
     """A pass of radix 4, whose own products are with 1, −1, i and −i."""
     one = splat(table[at, 0])

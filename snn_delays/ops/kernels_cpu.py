@@ -10,18 +10,16 @@ and −z the opposite one, sums over even and over odd taps serve both: added, a
 
 from __future__ import annotations
 
-from functools import partial
-
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop
+from snn_delays.loop import called, loop, pasted
 from snn_delays.ops.elementwise_cpu import fading, larger, minus, nearest, over, plus, side, whole
-from snn_delays.ops.fft_cpu import buffer, row
+from snn_delays.ops.fft_cpu import buffer
 from snn_delays.ops.outer_cpu import outer_wide, zeros_one, zeros_wide
 from snn_delays.ops.products_cpu import tile_high_wide, tile_wide
 from snn_delays.ops.registers import HIGH, WIDE
-from snn_delays.ops.vectors import LANES, fma, load, store, times
+from snn_delays.ops.vectors import LANES, fma, load, load_left, store, store_left, times
 
 STRIP = WIDE * LANES
 STRIPS = 4  # Beside each other, since rows are far apart in memory.
@@ -40,8 +38,8 @@ def make(
     y, count, columns = kernel.reshape(-1), weight.shape[0], weight.shape[1]
     ws, ds, ss = weight.reshape(-1), delay.reshape(-1), sigma.reshape(-1)
     for strip in prange(strips):
-        work, zero = buffer((taps + 1) * LANES, kernel), zeros_one(kernel)
-        place = LANES
+        work, zero = buffer(taps * LANES, kernel), zeros_one(kernel)
+        place = 0
         for v in range(WIDE):
             at = strip * 2 * pairs * STRIP + v * LANES
             for i in range(2 * pairs):
@@ -49,8 +47,8 @@ def make(
             for k in range(count):
                 first = strip * STRIP + v * LANES
                 left, s = columns - first, k * columns + first
-                w, d = row(ws, s, work, 0, left), row(ds, s, work, 0, left)
-                _heights(work, place, d, row(ss, s, work, 0, left), taps, gaussian, False)
+                w, d = load_left(ws, s, left), load_left(ds, s, left)
+                _heights(work, place, d, load_left(ss, s, left), taps, gaussian, False)
                 total = zero
                 for j in range(taps):
                     total = plus(total, load(work, place + j * LANES))
@@ -89,15 +87,15 @@ def slopes(
         of_sigma.reshape(-1),
     )
     for strip in prange(strips):
-        work, zero = buffer((3 * taps + 1) * LANES, grad), zeros_one(grad)
-        place, step = LANES, taps * LANES
+        work, zero = buffer(3 * taps * LANES, grad), zeros_one(grad)
+        place, step = 0, taps * LANES
         for v in range(WIDE):
             at = strip * 2 * pairs * STRIP + v * LANES
             for k in range(count):
                 first = strip * STRIP + v * LANES
                 left, s = columns - first, k * columns + first
-                w, d = row(ws, s, work, 0, left), row(ds, s, work, 0, left)
-                _heights(work, place, d, row(ss, s, work, 0, left), taps, gaussian, True)
+                w, d = load_left(ws, s, left), load_left(ds, s, left)
+                _heights(work, place, d, load_left(ss, s, left), taps, gaussian, True)
                 sh = sd = sw = ph = pd = pw = zero
                 for j in range(taps):
                     g = load(source, at + (j % 2 * pairs + j // 2) * STRIP)
@@ -107,9 +105,9 @@ def slopes(
                     sh, sd, sw = plus(sh, h), plus(sd, by_d), plus(sw, by_w)
                     ph, pd, pw = fma(g, h, ph), fma(g, by_d, pd), fma(g, by_w, pw)
                 mean, factor = over(ph, sh), over(w, sh)
-                _give(by_weight, s, mean, work, left)
-                _give(by_delay, s, times(factor, minus(pd, times(sd, mean))), work, left)
-                _give(by_sigma, s, times(factor, minus(pw, times(sw, mean))), work, left)
+                store_left(by_weight, s, left, mean)
+                store_left(by_delay, s, left, times(factor, minus(pd, times(sd, mean))))
+                store_left(by_sigma, s, left, times(factor, minus(pw, times(sw, mean))))
 
 
 @loop(parallel=True)
@@ -124,19 +122,12 @@ def spectra(out: NDArray, kernel: NDArray, powers: NDArray) -> None:
     strips, _, pairs, _ = kernel.shape
     y, source, factors = out.reshape(-1), kernel.reshape(-1), powers.reshape(-1)
     for task in prange((strips + STRIPS - 1) // STRIPS):
-        far, work = 3 * points * columns, buffer(6 * STRIP, out)
+        far = 3 * points * columns
         for p in range(points):
             for strip in range(task * STRIPS, min(strips, (task + 1) * STRIPS)):
                 first, place = strip * STRIP, strip * 2 * pairs * STRIP
                 o, at, left = 3 * p * columns + first, 4 * p * pairs, columns - first
-                if left >= STRIP:
-                    _pair(y, o, columns, far, factors, at, pairs, source, place)
-                else:
-                    _pair(work, 0, STRIP, 3 * STRIP, factors, at, pairs, source, place)
-                    for r in range(6):
-                        for column in range(left):
-                            to = o + r // 3 * far + r % 3 * columns + column
-                            y[to] = work[r * STRIP + column]
+                _pair(y, o, columns, far, left, factors, at, pairs, source, place)
 
 
 @loop(parallel=True)
@@ -151,21 +142,14 @@ def add_spectra(sums: NDArray, values: NDArray, powers: NDArray) -> None:
     y, source, factors = sums.reshape(-1), values.reshape(-1), powers.reshape(-1)
     for task in prange((strips + STRIPS - 1) // STRIPS):
         far, odd, size = 3 * points * columns, 2 * points * STRIP, 4 * points * STRIP
-        end = STRIPS * size
-        work, steps = buffer(end + 6 * LANES, sums), (0, 1, 2 * pairs)
+        work, steps = buffer(STRIPS * size, sums), (0, 1, 2 * pairs)
         for p in range(points):
             for i in range(min(STRIPS, strips - task * STRIPS)):
                 for v in range(WIDE):
                     first = (task * STRIPS + i) * STRIP + v * LANES
                     s, left = 3 * p * columns + first, columns - first
                     place = i * size + 2 * p * STRIP + v * LANES
-                    if left >= LANES:
-                        _apart(source, s, columns, far, work, place, odd)
-                    else:
-                        for r in range(6):
-                            of, to = s + r // 3 * far + r % 3 * columns, end + r * LANES
-                            store(work, to, row(source, of, work, to, left))
-                        _apart(work, end, LANES, 3 * LANES, work, place, odd)
+                    _apart(source, s, columns, far, left, work, place, odd)
         for i in range(min(STRIPS, strips - task * STRIPS)):
             for part in range(2):
                 place, j = i * size + part * odd, 0
@@ -218,8 +202,8 @@ def _heights(work, place, d, s, taps, gaussian, slopes):
             place += LANES
 
 
-@partial(called, inline=True)
-def _pair(y, o, step, far, factors, at, pairs, kernel, place):
+@pasted
+def _pair(y, o, step, far, left, factors, at, pairs, kernel, place):
     """A point's three numbers of a strip, at ``o``, and those of the point opposite, ``far`` on."""
     c_even = c_odd = d_even = d_odd = zeros_wide(kernel)
     for i in range(pairs):
@@ -229,35 +213,29 @@ def _pair(y, o, step, far, factors, at, pairs, kernel, place):
         d_even = outer_wide(d_even, factors, at + 2 * pairs + i, 1, kernel, even)
         d_odd = outer_wide(d_odd, factors, at + 3 * pairs + i, 1, kernel, odd)
     c, d = plus(c_even, c_odd), plus(d_even, d_odd)
-    store(y, o, c)
-    store(y, o + step, minus(d, c))
-    store(y, o + 2 * step, plus(c, d))
+    store_left(y, o, left, c)
+    store_left(y, o + step, left, minus(d, c))
+    store_left(y, o + 2 * step, left, plus(c, d))
     c, d = minus(c_even, c_odd), minus(d_even, d_odd)
-    store(y, o + far, c)
-    store(y, o + far + step, minus(d, c))
-    store(y, o + far + 2 * step, plus(c, d))
+    store_left(y, o + far, left, c)
+    store_left(y, o + far + step, left, minus(d, c))
+    store_left(y, o + far + 2 * step, left, plus(c, d))
 
 
-@partial(called, inline=True)
-def _apart(source, s, step, far, work, at, odd):
-    """The adjoint: what goes to even taps, at ``at``, and to odd ones."""
-    a, b, c = load(source, s), load(source, s + step), load(source, s + 2 * step)
-    real, imaginary = plus(minus(a, b), c), plus(b, c)
-    s += far
-    a, b, c = load(source, s), load(source, s + step), load(source, s + 2 * step)
-    other, turned = plus(minus(a, b), c), plus(b, c)
+@pasted
+def _point(source, s, step, left):
+    """The adjoint of a point's three numbers: what goes to its real and its imaginary part."""
+    a, b = load_left(source, s, left), load_left(source, s + step, left)
+    c = load_left(source, s + 2 * step, left)
+    return plus(minus(a, b), c), plus(b, c)
+
+
+@pasted
+def _apart(source, s, step, far, left, work, at, odd):
+    """What goes to even taps, at ``at``, and to odd ones, from a point and the one opposite."""
+    real, imaginary = _point(source, s, step, left)
+    other, turned = _point(source, s + far, step, left)
     store(work, at, plus(real, other))
     store(work, at + STRIP, plus(imaginary, turned))
     store(work, at + odd, minus(real, other))
     store(work, at + odd + STRIP, minus(imaginary, turned))
-
-
-@partial(called, inline=True)
-def _give(y, index, value, work, left):
-    """A vector of a row, as far as there are columns, by way of the first of ``work``."""
-    if left >= LANES:
-        store(y, index, value)
-    else:
-        store(work, 0, value)
-        for lane in range(left):
-            y[index + lane] = work[lane]

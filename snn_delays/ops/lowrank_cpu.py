@@ -11,17 +11,19 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop
+from snn_delays.loop import called, loop, pasted
 from snn_delays.ops.vectors import (
     LANES,
     add_one_tap,
     fma,
     load,
     load_apart,
+    load_left,
     load_square,
     splat,
     store,
     store_apart,
+    store_left,
     turned,
 )
 
@@ -76,9 +78,8 @@ def mix(
                     store_apart(y, at, step, tile)
                 else:
                     store(work, HAND * SQUARE, tile)
-                    for a in range(wide if columns else high):
-                        for b in range(high if columns else wide):
-                            y[at + a * step + b] = work[HAND * SQUARE + a * LANES + b]
+                    rows, left = (wide, high) if columns else (high, wide)
+                    _copy(y, at, step, work, HAND * SQUARE, LANES, rows, left)
 
 
 @loop(parallel=True)
@@ -117,9 +118,8 @@ def unmix(
                 if high == LANES and wide == LANES:
                     store(work, ours + r * SQUARE, load_apart(y, at, step))
                 else:
-                    for a in range(wide if columns else high):
-                        for b in range(high if columns else wide):
-                            work[ours + r * SQUARE + a * LANES + b] = y[at + a * step + b]
+                    rows, left = (wide, high) if columns else (high, wide)
+                    _copy(work, ours + r * SQUARE, LANES, y, at, step, rows, left)
             for m in range(terms):
                 tile = load_square(work, ZERO * SQUARE)
                 for r in range(even) if m % 2 == 0 else range(even, rank):
@@ -140,29 +140,35 @@ def _take(work, number, source, at, step, high, wide, columns):
     to = number * SQUARE
     if high == LANES and wide == LANES:
         tile = load_apart(source, at, step)
-        store(work, to, turned(tile) if columns else tile)
     else:
         for a in range(LANES):
-            for b in range(LANES):
-                there = a < high and b < wide
-                place = to + (b * LANES + a if columns else a * LANES + b)
-                work[place] = source[at + a * step + b] if there else 0
+            store(work, to + a * LANES, load_left(source, at + a * step, wide if a < high else 0))
+        tile = load_square(work, to)
+    store(work, to, turned(tile) if columns else tile)
 
 
 @called
 def _give(out, at, step, work, number, high, wide, columns):
     """The reverse."""
     of = number * SQUARE
+    tile = load_square(work, of)
+    if columns:
+        tile = turned(tile)
     if high == LANES and wide == LANES:
-        tile = load_square(work, of)
-        store_apart(out, at, step, turned(tile) if columns else tile)
+        store_apart(out, at, step, tile)
     else:
-        for a in range(high):
-            for b in range(wide):
-                out[at + a * step + b] = work[of + (b * LANES + a if columns else a * LANES + b)]
+        store(work, HAND * SQUARE, tile)
+        _copy(out, at, step, work, HAND * SQUARE, LANES, high, wide)
 
 
-@called
+@pasted
+def _copy(out, to, out_step, source, at, step, rows, left):
+    """The first ``left`` numbers of each of some rows."""
+    for a in range(rows):
+        store_left(out, to + a * out_step, left, load_left(source, at + a * step, left))
+
+
+@pasted
 def _series(work, sums, numbers, terms, first):
     """sums[m] = w · T_m(u), added up over k."""
     zero, minus, two = splat(numbers[1]), splat(numbers[0]), splat(numbers[3])
@@ -176,7 +182,7 @@ def _series(work, sums, numbers, terms, first):
             at += SQUARE
 
 
-@called
+@pasted
 def _sums(work, sums, numbers, terms):
     """Σ_m sums[m] · T_m(u), and w · Σ_m sums[m] · T'_m(u), where T'_m = m · U_{m − 1}."""
     zero, minus, two = splat(numbers[1]), splat(numbers[0]), splat(numbers[3])

@@ -46,8 +46,9 @@ class Transform(NamedTuple):
 
     @property
     def adjoint(self) -> tuple[np.ndarray, ...]:
-        turned = [0, 2, 1]
-        return self.fold, self.twist[:, turned], self.radices, self.table[:, turned]
+        # Contiguous as the others: loops are compiled for each layout.
+        twist, table = (np.ascontiguousarray(one[:, [0, 2, 1]]) for one in (self.twist, self.table))
+        return self.fold, twist, self.radices, table
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,8 +8,6 @@ outputs that looks at none of them is skipped, so that silence costs nothing.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
@@ -24,10 +22,13 @@ from snn_delays.ops.vectors import (
     fma,
     load,
     load_apart,
+    load_left,
+    load_square,
     load_tile,
     splat,
     store,
     store_apart,
+    store_left,
     total,
     turned,
 )
@@ -64,12 +65,6 @@ def _last_steps(last: NDArray, x: NDArray) -> None:
                 break
 
 
-@partial(called, inline=True)
-def copy(to, at, source, index):
-    """to[at : at + LANES] = source[index : index + LANES], which need not be whole lines."""
-    store(to, at, load(source, index))
-
-
 @loop(parallel=True)
 def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: NDArray) -> None:
     """The ``samples`` of x ``[T, N, C]`` → rows ``[C, (MARGIN + T' + MARGIN) · LANES]``, T' ≥ T.
@@ -83,24 +78,20 @@ def to_lanes(rows: NDArray, begin: NDArray, end: NDArray, x: NDArray, samples: N
     first, last = MARGIN * LANES, (MARGIN + steps) * LANES
     for block in prange((channels + LANES - 1) // LANES):
         c_first, c_last = block * LANES, min(channels, (block + 1) * LANES)
-        whole = used == LANES and c_last - c_first == LANES
-        square = np.empty(LANES * LANES, x.dtype)
+        left = c_last - c_first
+        square, turning = np.zeros(LANES * LANES, x.dtype), np.empty(LANES * LANES, x.dtype)
         for t in range(steps):
             at = first + t * LANES
-            if whole:
-                for lane in range(LANES):
-                    i = (t * batch + samples[lane]) * channels + c_first
-                    copy(square, lane * LANES, given, i)
-                tile = turned(load_apart(square, 0, LANES))
-                store_apart(lanes, c_first * length + at, length, tile)
-                continue
             for lane in range(used):
-                sample = x[t, samples[lane]]
-                for c in range(c_first, c_last):
-                    rows[c, at + lane] = sample[c]
-            for lane in range(used, LANES):
-                for c in range(c_first, c_last):
-                    rows[c, at + lane] = zero
+                i = (t * batch + samples[lane]) * channels + c_first
+                store(square, lane * LANES, load_left(given, i, left))
+            tile, to = turned(load_square(square, 0)), c_first * length + at
+            if left == LANES:
+                store_apart(lanes, to, length, tile)
+            else:
+                store(turning, 0, tile)
+                for c in range(left):
+                    store(lanes, to + c * length, load(turning, c * LANES))
         for c in range(c_first, c_last):
             row = rows[c]
             for i in range(first):
@@ -155,7 +146,8 @@ def accumulate(
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
         a_count = min(block, outputs - a_first)
-        sums = aligned(np.empty(a_count * CHUNK * LANES + LANES, out.dtype))
+        strips = (a_count + LANES - 1) // LANES
+        sums = aligned(np.empty((strips * LANES * CHUNK + 1) * LANES, out.dtype))
         square = np.empty(LANES * LANES, out.dtype)
         for t_first in range(0, steps, CHUNK):
             t_count = min(CHUNK, steps - t_first)
@@ -177,18 +169,13 @@ def accumulate(
                             else:
                                 y = add_five_taps(y, c, (at + j) * PASS, x, s)
                         store(sums, o, y)
-            turning = a_count // LANES * LANES
             for t in range(t_count):
-                for i in range(0, turning, LANES):
+                for i in range(0, a_count, LANES):
                     tile = load_apart(sums, (i * CHUNK + t) * LANES, CHUNK * LANES)
                     store(square, 0, turned(tile))
                     for lane in range(len(samples)):
                         at = ((t_first + t) * batch + samples[lane]) * outputs + a_first + i
-                        copy(made, at, square, lane * LANES)
-                for lane in range(len(samples)):
-                    sample = out[t_first + t, samples[lane]]
-                    for i in range(turning, a_count):
-                        sample[a_first + i] = sums[(i * CHUNK + t) * LANES + lane]
+                        store_left(made, at, a_count - i, load(square, lane * LANES))
 
 
 @loop(parallel=True)
@@ -241,7 +228,7 @@ def correlate(
                         sums[q + 4] += d4
 
 
-@loop
+@called
 def five_dots(y, o, x, i, count):
     """Σ_t y[t] · x[t + q] for q = 0 … 4, two steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))
@@ -269,7 +256,7 @@ def five_dots(y, o, x, i, count):
     )
 
 
-@loop
+@called
 def one_dot(y, o, x, i, count):
     """Σ_t y[t] · x[t], four steps at a time; rows begin at o and i."""
     zero, one = splat(y.dtype.type(0)), splat(y.dtype.type(1))

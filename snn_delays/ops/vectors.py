@@ -74,6 +74,45 @@ def store(_typing, array, index, vectors):
     return types.void(array, types.intp, vectors), code
 
 
+@intrinsic
+def load_left(_typing, array, index, left):
+    """array[index : index + LANES] as far as ``left`` numbers go, and zeros; no check of bounds."""
+
+    def code(context, builder, _, arguments):
+        (place,) = _places(context, builder, array, arguments[:2], 1)
+        with _all_left(builder, arguments[2], 1) as (everything, some):
+            with everything:
+                whole, whole_from = _read(builder, place), builder.block
+            with some:
+                part, part_from = _read_some(builder, place, arguments[2]), builder.block
+        value = builder.phi(whole.type)
+        value.add_incoming(whole, whole_from)
+        value.add_incoming(part, part_from)
+        return _packed(builder, [value])
+
+    return Vectors(array.dtype)(array, types.intp, types.intp), code
+
+
+@intrinsic
+def store_left(_typing, array, index, left, vectors):
+    """array[index : …] = vectors as far as ``left`` numbers go; no check of bounds."""
+
+    def code(context, builder, _, arguments):
+        places = _places(context, builder, array, arguments[:2], vectors.count)
+        given, left = _unpacked(builder, arguments[3]), arguments[2]
+        with _all_left(builder, left, vectors.count) as (everything, some):
+            with everything:
+                for place, vector in zip(places, given, strict=True):
+                    builder.store(vector, place, align=array.dtype.bitwidth // 8)
+            with some:
+                for place, vector in zip(places, given, strict=True):
+                    _write_some(builder, place, left, vector)
+                    left = builder.sub(left, left.type(LANES))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vectors), code
+
+
 def _loader_apart(count: int) -> Any:
     @intrinsic
     def load_apart(_typing, array, index, step):
@@ -273,6 +312,35 @@ def _read(builder: Any, place: Any) -> Any:
     return builder.load(place, align=_bits(place.type.pointee.element) // 8)
 
 
+def _all_left(builder: Any, left: Any, count: int) -> Any:
+    """The two branches: whether at least ``count`` vectors are left, or fewer."""
+    enough = builder.icmp_signed(">=", left, left.type(count * LANES))
+    return builder.if_else(enough, likely=True)
+
+
+def _mask(builder: Any, left: Any) -> Any:
+    """Which lanes there are where ``left`` numbers are left, perhaps none or less."""
+    lanes = ir.Constant(ir.VectorType(left.type, LANES), list(range(LANES)))
+    return builder.icmp_signed("<", lanes, _broadcast(builder, left))
+
+
+def _read_some(builder: Any, place: Any, left: Any) -> Any:
+    form = place.type.pointee
+    masks = ir.VectorType(ir.IntType(1), LANES)
+    given = place.type, ir.IntType(32), masks, form
+    load = _llvm(builder, "masked.load", form, *given, suffix=".p0")
+    align, nothing = ir.IntType(32)(_bits(form.element) // 8), ir.Constant(form, [0.0] * LANES)
+    return builder.call(load, [place, align, _mask(builder, left), nothing])
+
+
+def _write_some(builder: Any, place: Any, left: Any, vector: Any) -> None:
+    masks = ir.VectorType(ir.IntType(1), LANES)
+    given = vector.type, place.type, ir.IntType(32), masks
+    store = _llvm(builder, "masked.store", ir.VoidType(), *given, suffix=".p0", of=vector.type)
+    align = ir.IntType(32)(_bits(vector.type.element) // 8)
+    builder.call(store, [vector, place, align, _mask(builder, left)])
+
+
 def _bits(number: Any) -> int:
     return 64 if isinstance(number, ir.DoubleType) else 32
 
@@ -289,10 +357,12 @@ def _fma(builder: Any, *abc: Any) -> Any:
     return builder.call(_llvm(builder, "fma", form, form, form, form), abc)
 
 
-def _llvm(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    """LLVM's own function of this name for vectors."""
+def _llvm(
+    builder: Any, name: str, result: Any, *arguments: Any, of: Any = None, suffix: str = ""
+) -> Any:
+    """LLVM's own function of this name for vectors, of the type of the last argument or ``of``."""
     kind = ir.FunctionType(result, arguments)
-    whole_name = f"llvm.{name}.v{LANES}f{_bits(arguments[-1].element)}"
+    whole_name = f"llvm.{name}.v{LANES}f{_bits((of or arguments[-1]).element)}{suffix}"
     return cgutils.get_or_insert_function(builder.module, kind, whole_name)
 
 
