@@ -100,7 +100,7 @@ def test_conventional_networks_learn_from_spikes(
 ):
     monkeypatch.syspath_prepend(str(STUDY))
     conventional = importlib.import_module("conventional")
-    data = load_synthetic(tmp_path, n_train=128, n_valid=64, n_test=64)
+    data = load_synthetic(tmp_path, n_train=256, n_valid=64, n_test=64)
     net = conventional.train(conventional.NETWORKS[name], data, 12, 0, "cpu")
     found = conventional.right(net, data.valid)
     assert len(found) == 64
