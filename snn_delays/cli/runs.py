@@ -119,7 +119,7 @@ def load_run(
     try:
         net.load_state_dict(saved["network"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = shorten(one_line(error), 300, placeholder=" …")
+        reason = one_line(error, 300)
         raise UsageError(
             f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: {reason} "
             "Restore both as they were, or train again."

@@ -28,7 +28,6 @@ from snn_delays.cli.model import (
 )
 from snn_delays.cli.processes import run_processes, to_start
 from snn_delays.cli.recipe import warn_of_other_data, warn_of_other_steps
-from snn_delays.cli.run_log import run_log
 from snn_delays.cli.runs import (
     OF_A_CALL,
     dataset_root,
@@ -45,7 +44,7 @@ from snn_delays.cli.sweep import (
     requeued,
     require_best_is_largest,
 )
-from snn_delays.cli.training_folder import resumed_config, sweep_folder, training_folder
+from snn_delays.cli.training_folder import resumed_config, run_log, sweep_folder, training_folder
 from snn_delays.data import SpikeData
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers

@@ -7,7 +7,7 @@ key. Code that is not of torch, SpikingJelly or this package may decide by what 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
@@ -41,12 +41,15 @@ def _room(kind: Any) -> str:
     return str(getattr(kind, "__module__", "")).split(".")[0]
 
 
-def watched(net: nn.Module) -> bool:
-    """Whether someone has hooked on to a module, or to a parameter's gradient."""
-    return any(must_be_called(one, but=(Counting,)) for one in net.modules()) or any(
-        one._backward_hooks or getattr(one, "_post_accumulate_grad_hooks", None)
-        for one in net.parameters()
-    )
+def watched(modules: Iterable[nn.Module]) -> bool:
+    """Whether someone has hooked on to one of them, or to the gradient of its parameters."""
+    for module in modules:
+        if must_be_called(module, but=(Counting,)):
+            return True
+        for one in module._parameters.values():
+            if one is not None and (one._backward_hooks or one._post_accumulate_grad_hooks):
+                return True
+    return False
 
 
 class Widths:
@@ -88,10 +91,10 @@ class Widths:
         return rests if self.read_anew else (rests, str(self.values()))
 
 
-def state_of(net: nn.Module) -> Hashable:
-    """Settings of all modules, where their tensors lie and which of them learn."""
+def state_of(modules: Iterable[nn.Module]) -> Hashable:
+    """Their settings, where their tensors lie and which of them learn."""
     found: list[Any] = []
-    for module in net.modules():
+    for module in modules:
         own = vars(module)
         found.append(tuple(one for one in own.values() if type(one) in _PLAIN))
         found += [_place(one) for one in own["_parameters"].values()]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Any
 
 from torch import nn
@@ -79,7 +78,7 @@ class Progress:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{run.path} was trained with another network: "
-                f"{shorten(one_line(error), 300, placeholder=' …')} Restore it, or begin a new run."
+                f"{one_line(error, 300)} Restore it, or begin a new run."
             ) from error
         if self.lost:
             _log.warning(self.lost)

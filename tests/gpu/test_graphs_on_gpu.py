@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from dataclasses import dataclass, field
@@ -286,7 +287,23 @@ def test_a_recording_that_fails_changes_nothing(
             found.append((rows, state(net)))
     print([one.getMessage() for one in caplog.records])
     assert "No CUDA graph of the passes of a training step, which runs as it is: " in caplog.text
+    assert "No CUDA graph of the optimisers" not in caplog.text
     require_alike(found[0][1], found[1][1])
+    before = counts.recorded
+    fit(network(dropout=0.3), data, **RUN, graphs="on")  # and spoils nothing for others
+    assert counts.recorded >= before + 3
+
+
+def test_graphs_go_with_the_training(gpu: str, data: SpikeData) -> None:
+    """And none is destroyed while another one is recorded."""
+    left = []
+    for _ in range(4):
+        fit(network(), data, **{**RUN, "graphs": "on"})
+        gc.collect()
+        torch.cuda.empty_cache()
+        left.append(torch.cuda.memory_reserved())
+    print("MB left:", [one / 1e6 for one in left])
+    assert left[-1] <= left[0] + 2**21
 
 
 class Hooks(Callback):
