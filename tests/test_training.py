@@ -175,6 +175,27 @@ def test_evaluation_is_the_plain_mean_over_single_samples(data: SpikeData):
     assert found.loss == pytest.approx(loss / len(data.test), rel=1e-5)
 
 
+@pytest.mark.parametrize("what", ["blocks.0.synapses.weight", "blocks.0.norm.running_var"])
+def test_a_network_that_is_no_numbers_is_not_evaluated(data: SpikeData, what: str):
+    """Its neurons would never reach the threshold, and the first class be the answer."""
+    net = network(data)
+    net.state_dict()[what][:1] = torch.nan
+    with pytest.raises(UsageError, match=f"evaluate: {what} is NaN in "):
+        evaluate(net, data.test)
+
+
+def test_scores_that_are_no_numbers_are_no_answer(data: SpikeData):
+    net = network(data)
+
+    def spoiled(v: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        found = v.sum(0)
+        found[: len(found) // 2] *= torch.nan
+        return found
+
+    with pytest.raises(UsageError, match="the scores of 20 of 40 samples are NaN"):
+        evaluate(net, data.test, readout=spoiled)
+
+
 def test_evaluation_leaves_the_network_in_its_mode(data: SpikeData):
     net = network(data).train()
     evaluate(net, data.valid)
