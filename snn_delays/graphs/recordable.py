@@ -80,10 +80,7 @@ class Widths:
     @property
     def read_anew(self) -> bool:
         """Whether a recording can take σ as it will be."""
-        return all(
-            getattr(one, "method_used", None) == "dense" and one.granularity == "synaptic"
-            for one in self.scheduled
-        )
+        return all(getattr(one, "method_used", None) == "dense" for one in self.scheduled)
 
     def key(self) -> Hashable:
         """What a recording depends on."""

@@ -34,6 +34,7 @@ from snn_delays.graphs.recordable import (
 )
 from snn_delays.graphs.recordings import Graphs
 from snn_delays.layers import DelayLayer
+from snn_delays.layers.networks import delay_layers
 from snn_delays.losses import cross_entropy
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
@@ -139,17 +140,21 @@ def test_steps_are_left_out_alike(train: Recorded, data: SpikeData):
     require_alike(*nets)
 
 
-@pytest.mark.parametrize("granularity", ["synaptic", "axonal"])
+@pytest.mark.parametrize(
+    ("granularity", "method"),
+    [("synaptic", "dense"), ("axonal", "dense"), ("axonal", "axonal"), ("synaptic", "reference")],
+)
 def test_dense_delays_are_recorded_once_for_all_sigmas(
-    train: Recorded, data: SpikeData, granularity: str
+    train: Recorded, data: SpikeData, granularity: str, method: str
 ):
-    """Other methods are chosen by σ, and recorded anew for each."""
-    net = network(data, method="dense", granularity=granularity)
+    """Other methods go by σ in Python, and are recorded anew for each."""
+    net = network(data, method=method, granularity=granularity)
     train(False, net, data, schedule=Exponential(start=3.0, until=1.0), epochs=6)
     made = train.made[0]
     # Steps of six learning rates, ranges, and passes of two lengths.
     assert made.repeated > 40
-    assert (made.recorded <= 6 + 1 + 3) is (granularity == "synaptic")
+    assert (made.recorded <= 6 + 1 + 3) is (method == "dense")
+    assert {layer.method_used for layer in delay_layers(net)} == {method}
 
 
 class Steps:
