@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,7 @@ class RepeatedParts(Parts):
     Args:
         recorder: what records.
         net, optimizers: what a step is of.
+        called: what else it calls.
         required: as for ``Graphs``.
     """
 
@@ -73,9 +74,11 @@ class RepeatedParts(Parts):
         recorder: Recorder,
         net: nn.Module,
         optimizers: Sequence[Optimizer],
+        called: Iterable[Any] = (),
         required: bool = False,
     ) -> None:
         self.net, self.optimizers, self.widths = net, optimizers, Widths(net)
+        self.called = [one for one in called if isinstance(one, nn.Module)]
         make: Callable[[int, str], Graphs] = lambda most, what: Graphs(  # noqa: E731
             recorder, most, what, required
         )
@@ -87,7 +90,7 @@ class RepeatedParts(Parts):
 
     def begin(self) -> None:
         self._state = None
-        modules = list(self.net.modules())
+        modules = [module for one in (self.net, *self.called) for module in one.modules()]
         if not watched(modules):
             state = state_of(modules)
             if len(self._states) > 16 * MOST:
@@ -192,7 +195,8 @@ def parts_for(
     if reason:
         _log.info("No CUDA graphs of training steps: %s.", reason)
         return Parts()
-    return RepeatedParts(CudaRecorder(device), net, optimizers, required=graphs == "on")
+    recorder, required = CudaRecorder(device), graphs == "on"
+    return RepeatedParts(recorder, net, optimizers, called.values(), required)
 
 
 def has_scaler(fabric: Any) -> bool:

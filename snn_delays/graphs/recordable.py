@@ -29,11 +29,11 @@ def unknown_code(net: nn.Module, **given: Any) -> str:
     """
     for name, module in net.named_modules():
         if _room(type(module)) not in _KNOWN:
-            return f"{name or 'the network'} is a {type(module).__name__}, code of your own"
+            return f"{name or 'the network'} is a {type(module).__name__}, code not known here"
     for name, one in given.items():
         kind = one if isinstance(one, type) or hasattr(one, "__qualname__") else type(one)
         if one is not None and not isinstance(one, str) and _room(kind) not in _KNOWN:
-            return f"{name} is code of your own"
+            return f"{name} is code not known here"
     return ""
 
 
@@ -80,10 +80,7 @@ class Widths:
     @property
     def read_anew(self) -> bool:
         """Whether a recording can take σ as it will be."""
-        return all(
-            getattr(one, "method_used", None) == "dense" and one.granularity == "synaptic"
-            for one in self.scheduled
-        )
+        return all(getattr(one, "method_used", None) == "dense" for one in self.scheduled)
 
     def key(self) -> Hashable:
         """What a recording depends on."""
@@ -92,8 +89,10 @@ class Widths:
 
 
 def state_of(modules: Iterable[nn.Module]) -> Hashable:
-    """Their settings, where their tensors lie and which of them learn."""
-    found: list[Any] = []
+    """Their settings, where their tensors lie and which of them learn; and torch's own settings."""
+    cudnn = torch.backends.cudnn
+    found: list[Any] = [torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.enabled]
+    found += [cudnn.benchmark, torch.are_deterministic_algorithms_enabled()]
     for module in modules:
         own = vars(module)
         found.append(tuple(one for one in own.values() if type(one) in _PLAIN))
@@ -103,14 +102,16 @@ def state_of(modules: Iterable[nn.Module]) -> Hashable:
 
 
 def _place(one: Tensor | None) -> Hashable:
-    return None if one is None else (one.data_ptr(), one.requires_grad)
+    return None if one is None else (one.data_ptr(), one.shape, one.dtype, one.requires_grad)
 
 
 def hyperparameters(optimizer: torch.optim.Optimizer) -> Hashable:
-    """The numbers by which an optimiser moves."""
+    """The numbers by which an optimiser moves; tensors are read anew."""
     return tuple(
-        tuple((name, str(value)) for name, value in group.items() if name != "params")
+        (name, value.data_ptr() if isinstance(value, Tensor) else str(value))
         for group in optimizer.param_groups
+        for name, value in group.items()
+        if name != "params"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from snn_delays.errors import UsageError, one_line
+from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
 GRAPHS = ("auto", "on", "off")
@@ -123,7 +123,7 @@ class Graphs:
         try:
             recording = self.recorder.record(lambda: work(*own))
         except RuntimeError as error:
-            self._give_up(one_line(error), error)
+            self._give_up(str(error).partition("\n")[0], error)
             return None
         _newest(self.kept, key, found := _Kept(own, recording), self.most)
         return found

@@ -259,7 +259,7 @@ def test_networks_that_wait_train_without(
 ) -> None:
     caplog.set_level(logging.INFO, "snn_delays")
     rows = [fit(reading(), data, **{**RUN, "graphs": graphs}) for graphs in ("off", "auto")]
-    assert "is a Reads, code of your own" in caplog.text
+    assert "is a Reads, code not known here" in caplog.text
     with pytest.raises(UsageError, match="it waits for the GPU") as refused:
         fit(reading(), data, **RUN, graphs="on")
     print(refused.value)
