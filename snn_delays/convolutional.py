@@ -12,13 +12,12 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from snn_delays import losses
-from snn_delays.arguments import choice, real_number, shown, whole_number
+from snn_delays.arguments import choice, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.layers import DelayConv1d, DelayConv2d, DelayLayer, delay_layers
 from snn_delays.modules.inputs import require_frames, require_sequence
 from snn_delays.network import (
     PUBLISHED_NEURON,
-    Block,
     Chain,
     leaky_as,
     made,
@@ -156,40 +155,24 @@ class DelayConvSNN(Chain):
         widths = [whole_number(f"{name}: widths", one, 1, must=must) for one in given]
         stages = STAGES[space] if synapses is None else synapses
         makers = of_each(f"{name}: synapses", stages, len(widths), "stages")
-        dropout = real_number(f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)")
         if not callable(norm):
             choice(f"{name}: norm", norm, ("batch", None))
-        self.readout = choice(f"{name}: readout", readout, losses.READOUTS)
-        if tail is not None:
-            tail = whole_number(f"{name}: tail", tail, 0, unit="steps")
+        self._settle(dropout, readout, tail)
         self.widths = widths
         self._single = len(self.frame) == 1
-        self.blocks = nn.ModuleList()
         first = stem or partial(patches, size=PATCH[space], space=space)
         pre = [maps[0], widths[0], *widths[:-1]]
         for one, own, width in zip([first, *makers], pre, [widths[0], *widths], strict=True):
             between = made(f"{name}: synapses", one, own, width)
             maps = _after(between, maps)
             normed = _NORMS[space] if norm == "batch" else norm
-            self.blocks.append(
-                Block(
-                    between,
-                    made(f"{name}: norm", normed, width) if callable(normed) else nn.Identity(),
-                    _alike(neuron, width),
-                    layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
-                )
-            )
+            self._append(between, normed, width, _alike(neuron, width))
         means = [_POOLS[space](1)] if choice(f"{name}: pool", pool, (True, False)) else []
         size = maps[0] if means else int(torch.Size(maps).numel())
         head = made(f"{name}: last", last, size, classes)
         whole = nn.Sequential(*means, layer.Flatten(), head)
-        membranes = made(f"{name}: output", output or partial(leaky_as, name, neuron, classes))
-        self.blocks.append(Block(whole, nn.Identity(), membranes, nn.Identity()))
-        delays = [[one.max_delay for one in delay_layers(block)] for block in self.blocks]
-        self.max_delay: int = max((longest for block in delays for longest in block), default=0)
-        late = sum(longest // 2 for block in delays for longest in block)
-        self.tail = late if tail is None else tail
-        self._begin()
+        self._read_out(whole, output or partial(leaky_as, name, neuron, classes))
+        self._begin([one.max_delay for block in self.blocks for one in delay_layers(block)])
 
     def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
         if self._single:

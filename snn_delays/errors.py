@@ -1,5 +1,6 @@
 """The one exception a user's own input can cause, and other people's told in one line."""
 
+from textwrap import shorten
 from typing import TypeVar
 
 # What h5py raises, depending on which byte of a file is damaged.
@@ -44,9 +45,10 @@ def cause_of(error: BaseException, kind: type[Kind]) -> Kind | None:
     return cause
 
 
-def one_line(error: BaseException) -> str:
-    """What an exception says, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What an exception says, without line breaks, in at most so many letters."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if most is None else shorten(line, most, placeholder=" …")
 
 
 def refusal(error: OSError) -> str:

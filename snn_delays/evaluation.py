@@ -116,9 +116,11 @@ def evaluate(
             split's task.
 
     Raises:
-        UsageError: a batch size below 1, an output of another shape.
+        UsageError: a batch size below 1, an output of another shape; a network or scores that are
+            NaN, of which the first class would be the answer, and neurons would be silent.
     """
     batch_size = whole_number("evaluate: batch_size", batch_size, 1)
+    _require_numbers(net)
     device = next(net.parameters(), torch.empty(0)).device
     task, total, found = split.task, 0.0, []
     with torch.no_grad(), evaluating(net):
@@ -131,7 +133,23 @@ def evaluate(
             total += (loss or task.loss)(scores, labels) * len(labels)
     reset_memories(net)
     scores, labels, speakers = map(torch.cat, zip(*found, strict=True))
+    if none := int(scores.isnan().any(1).sum()):
+        raise UsageError(
+            f"evaluate: the scores of {none} of {len(scores)} samples are NaN, which is no answer. "
+            "Look for potentials beyond the range of half precision, or take a state from before."
+        )
     return Evaluation(float(total) / len(split), scores, labels, speakers, task)
+
+
+def _require_numbers(net: nn.Module) -> None:
+    """Refuse parameters and buffers that are NaN."""
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    for name, one in tensors.items():
+        if one.is_floating_point() and not one.is_meta and (none := int(one.isnan().sum())):
+            raise UsageError(
+                f"evaluate: {name} is NaN in {none:,} of {one.numel():,} places. Take a state from "
+                "before, such as an earlier checkpoint, and lower the learning rate."
+            )
 
 
 def warn_of_rounding(

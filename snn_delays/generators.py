@@ -1,7 +1,8 @@
-"""Where torch's random numbers stand: what a training that goes on within an epoch begins with."""
+"""Where torch's random numbers stand, so that a training goes on within an epoch; and seeds."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,3 +20,9 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(states["cpu"].cpu())
     if device.type != "cpu" and device.type in states:
         torch.get_device_module(device).set_rng_state(states[device.type].cpu())
+
+
+def seed_of(*words: int) -> int:
+    """One seed of several numbers, such as a seed, an epoch and a batch."""
+    state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
+    return int(state >> np.uint64(1))

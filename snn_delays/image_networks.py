@@ -7,7 +7,6 @@ number of parameters differ in how far their kernels reach.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -216,10 +215,6 @@ class ImageNetwork(nn.Module):
             "trace: a network for images has no spikes and no delays, so there is no delay table "
             "of it. Save it with torch.save(net.state_dict(), …), or trace a spiking network."
         )
-
-
-convnext = partial(ImageNetwork, block=ConvNeXtBlock, norm=ChannelNorm)
-resnet = partial(ImageNetwork, block=ResNetBlock, norm=nn.BatchNorm2d)
 
 
 def share_positions_(stage: nn.Module) -> None:

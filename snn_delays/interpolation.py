@@ -114,8 +114,9 @@ def _spread(delay: Tensor, sigma: float | Tensor, taps: Tensor, interpolation: s
     if interpolation == "triangle":
         return triangle(delay, sigma, taps)
     if isinstance(sigma, Tensor):
-        wide = torch.where(sigma == 0, torch.ones_like(sigma), sigma)
-        return torch.where(sigma == 0, nearest(delay, taps), gaussian(delay, wide, taps))
+        # Of the nearest step a bell of no width is what ``nearest`` gives.
+        none = (sigma == 0).squeeze(-1) if sigma.dim() else sigma == 0
+        return gaussian(torch.where(none, delay.round(), delay), sigma, taps)
     if sigma == 0:
         return nearest(delay, taps)
     return gaussian(delay, sigma, taps)

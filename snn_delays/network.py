@@ -14,7 +14,7 @@ from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
 
 from snn_delays import losses
-from snn_delays.arguments import real_number, shown, whole_number
+from snn_delays.arguments import choice, real_number, shown, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer
 from snn_delays.layers.networks import delay_layers, rounded
@@ -65,11 +65,30 @@ class Chain(nn.Module, base.StepModule):
         ``step_mode="s"``.
     """
 
-    blocks: nn.ModuleList
-    tail: int  # steps of silence appended to a sequence
+    def _settle(self, dropout: float, readout: str, tail: int | None) -> None:
+        """Check and keep the settings that all chains have; no blocks yet."""
+        name = type(self).__name__
+        self._dropout = real_number(f"{name}: dropout", dropout, 0, below=1, must="lie in [0, 1)")
+        self.readout = choice(f"{name}: readout", readout, losses.READOUTS)
+        self._tail = None if tail is None else whole_number(f"{name}: tail", tail, 0, unit="steps")
+        self.blocks = nn.ModuleList()
 
-    def _begin(self) -> None:
-        """Take sequences, now that there are blocks."""
+    def _append(self, synapses: nn.Module, norm: Any, post: int, neurons: nn.Module) -> None:
+        """A block; ``norm`` makes what normalises so many currents, or is None."""
+        normed = made(f"{type(self).__name__}: norm", norm, post) if norm else nn.Identity()
+        drop = layer.Dropout(self._dropout, step_mode="m") if self._dropout else nn.Identity()
+        self.blocks.append(Block(synapses, normed, neurons, drop))
+
+    def _read_out(self, synapses: nn.Module, output: Callable[[], nn.Module]) -> None:
+        """The last block."""
+        membranes = made(f"{type(self).__name__}: output", output)
+        self.blocks.append(Block(synapses, nn.Identity(), membranes, nn.Identity()))
+
+    def _begin(self, delays: list[int]) -> None:
+        """Take sequences, now that there are blocks; with so long delays one after the other."""
+        self.max_delay = max(delays, default=0)
+        # Steps of silence appended to a sequence.
+        self.tail = sum(one // 2 for one in delays) if self._tail is None else self._tail
         self.step_mode = "m"
         functional.set_step_mode(self, "m")  # whatever the factories' modules begin with
 
@@ -181,36 +200,18 @@ class DelaySNN(Chain):
         if not isinstance(sizes, Iterable) or len(given := list(sizes)) < 2:
             raise UsageError(f"DelaySNN: sizes must {must}, got {shown(sizes)}.")
         sizes = [whole_number("DelaySNN: sizes", size, 1, must=must) for size in given]
-        dropout = real_number("DelaySNN: dropout", dropout, 0, below=1, must="lie in [0, 1)")
-        if readout not in losses.READOUTS:
-            raise UsageError(
-                f"DelaySNN: readout must be one of {', '.join(losses.READOUTS)}, got {readout!r}."
-            )
-        if tail is not None:
-            tail = whole_number("DelaySNN: tail", tail, 0, unit="steps")
+        self._settle(dropout, readout, tail)
         self.sizes = sizes
-        self.readout = readout
-        self.blocks = nn.ModuleList()
         back = of_each("DelaySNN: recurrent", recurrent, len(sizes) - 2)
         for (pre, post), onto_itself in zip(itertools.pairwise(sizes[:-1]), back, strict=True):
             nodes = neurons_of("DelaySNN", neuron, post)
-            self.blocks.append(
-                Block(
-                    made("DelaySNN: synapses", synapses, pre, post),
-                    made("DelaySNN: norm", norm, post) if norm else nn.Identity(),
-                    made("DelaySNN: recurrent", onto_itself, post, nodes) if onto_itself else nodes,
-                    layer.Dropout(dropout, step_mode="m") if dropout else nn.Identity(),
-                )
-            )
+            between = made("DelaySNN: synapses", synapses, pre, post)
+            if onto_itself:
+                nodes = made("DelaySNN: recurrent", onto_itself, post, nodes)
+            self._append(between, norm, post, nodes)
         last = made("DelaySNN: synapses", synapses, *sizes[-2:])
-        membranes = made(
-            "DelaySNN: output", output or partial(leaky_as, "DelaySNN", neuron, sizes[-1])
-        )
-        self.blocks.append(Block(last, nn.Identity(), membranes, nn.Identity()))
-        delays = [getattr(block.synapses, "max_delay", 0) for block in self.blocks]
-        self.max_delay: int = max(delays)
-        self.tail = sum(longest // 2 for longest in delays) if tail is None else tail
-        self._begin()
+        self._read_out(last, output or partial(leaky_as, "DelaySNN", neuron, sizes[-1]))
+        self._begin([getattr(block.synapses, "max_delay", 0) for block in self.blocks])
 
     def _require(self, x: Tensor, axes: tuple[str, ...]) -> None:
         require_sequence("DelaySNN", x, self.sizes[0], axes)

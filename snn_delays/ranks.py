@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from snn_delays.errors import UsageError
+from snn_delays.generators import seed_of
 
 _alone = False
 
@@ -74,8 +74,7 @@ class Ranks:
     def seed(self, seed: int) -> None:
         """Let dropout and augmentation draw what no other process draws; the first goes on."""
         if self.rank:
-            state = np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)[0]
-            torch.manual_seed(int(state >> np.uint64(1)))
+            torch.manual_seed(seed_of(seed, self.rank))
 
     def told(self, what: Any) -> Any:
         """What the first process gives, on every one."""

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
@@ -19,6 +18,7 @@ from torch.optim import Optimizer
 from snn_delays.arguments import choice, real, settle, whole
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError
+from snn_delays.generators import seed_of
 from snn_delays.layers import sparsity
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
@@ -285,9 +285,8 @@ class FewDelays(Rewiring):
 
 def generator_of(training: Training) -> Generator:
     """Random numbers that depend on the seed, the epoch and the batch alone."""
-    words = (training.config["settings"]["seed"], training.epoch, training.batch)
-    state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
-    return Generator().manual_seed(int(state >> np.uint64(1)))
+    seed = seed_of(training.config["settings"]["seed"], training.epoch, training.batch)
+    return Generator().manual_seed(seed)
 
 
 def _weight(layer: Delayed) -> Tensor:

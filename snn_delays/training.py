@@ -188,6 +188,7 @@ def fit(
     answers: dict[str, Any] = {"readout": readout, "loss": loss}
     rows, methods = training.rows, []
     with ExitStack() as ends, stopped_with_others(training):
+        ends.callback(step.run.end)
         if sync_batch_norm and ranks.count > 1:
             ends.callback(processes.unsync_norms, processes.sync_norms(net))
         restored = False

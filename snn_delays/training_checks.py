@@ -119,7 +119,9 @@ def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:
 
 
 def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None:
-    """Warn if no epoch is left to anneal σ in."""
+    """Warn if no epoch is left to anneal σ in, or of shares that do not go together."""
+    if delay_layers(net):
+        _warn_of_shares(schedule, epochs)
     sigma = schedule.epochs(epochs)[0]
     shares = {"integer_from": schedule.integer_from}
     if schedule.annealed(1.0) != schedule.start:
@@ -137,3 +139,26 @@ def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None
         math.ceil(1 / min(shares.values()) - 1e-9),
         " and ".join(f"schedule.{name}={least:g}" for name in shares),
     )
+
+
+def _warn_of_shares(schedule: Schedule, epochs: int) -> None:
+    """Warn if σ is still wide where delays begin to rest, or of a share that plays no part."""
+    roundings, integer = schedule.roundings(epochs), schedule.integer_from
+    first = roundings.index("integer") if "integer" in roundings else 0
+    if not first:
+        return
+    through = schedule.straight_through_from
+    if through < 1 and "straight_through" not in roundings:
+        _log.warning(
+            "schedule.straight_through_from=%g plays no part: delays rest from "
+            "schedule.integer_from=%g on.",
+            *(through, integer),
+        )
+    annealed, end = math.floor(schedule.until * epochs + 1e-9), schedule.annealed(1.0)
+    if first < annealed and schedule.annealed(first / annealed) != end:
+        _log.warning(
+            "σ is %.2f when delays begin to act as rounded, and never its end of %.2f, since "
+            "schedule.integer_from=%g comes before schedule.until=%g: weights meet integer delays "
+            "all at once. Train with schedule.until=%g or less.",
+            *(schedule.epochs(epochs)[first - 1], end, integer, schedule.until, integer),
+        )

@@ -63,7 +63,9 @@ def spoiled(data: SpikeData, *passes: int, backward: bool = False) -> nn.Module:
     net.blocks[1].add_module("spoils", Spoils(*passes, backward=backward))
     synapses = net.blocks[1].synapses
     spoils = net.blocks[1].spoils
-    synapses.register_forward_hook(lambda module, inputs, output: spoils(output))
+    synapses.register_forward_hook(
+        lambda module, inputs, output: spoils(output) if module.training else output
+    )
     return net
 
 

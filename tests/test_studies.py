@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from snn_delays.cli.model import instantiate
 from snn_delays.cli.settings import CONF
+from snn_delays.data import load_synthetic
 from snn_delays.interpolation import first_sigma
 
 STUDY = Path(__file__).parents[1] / "scripts/study"
@@ -91,3 +92,16 @@ def test_a_file_that_is_no_such_study_is_one_line(
     done = subprocess.run([sys.executable, *typed], capture_output=True, text=True, timeout=800)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["bidirectional GRU", "CNN"])
+def test_conventional_networks_learn_from_spikes(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.syspath_prepend(str(STUDY))
+    conventional = importlib.import_module("conventional")
+    data = load_synthetic(tmp_path, n_train=256, n_valid=64, n_test=64)
+    net = conventional.train(conventional.NETWORKS[name], data, 12, 0, "cpu")
+    found = conventional.right(net, data.valid)
+    assert len(found) == 64
+    assert found.mean() > 3 / data.n_classes

@@ -175,6 +175,27 @@ def test_evaluation_is_the_plain_mean_over_single_samples(data: SpikeData):
     assert found.loss == pytest.approx(loss / len(data.test), rel=1e-5)
 
 
+@pytest.mark.parametrize("what", ["blocks.0.synapses.weight", "blocks.0.norm.running_var"])
+def test_a_network_that_is_no_numbers_is_not_evaluated(data: SpikeData, what: str):
+    """Its neurons would never reach the threshold, and the first class be the answer."""
+    net = network(data)
+    net.state_dict()[what][:1] = torch.nan
+    with pytest.raises(UsageError, match=f"evaluate: {what} is NaN in "):
+        evaluate(net, data.test)
+
+
+def test_scores_that_are_no_numbers_are_no_answer(data: SpikeData):
+    net = network(data)
+
+    def spoiled(v: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        found = v.sum(0)
+        found[: len(found) // 2] *= torch.nan
+        return found
+
+    with pytest.raises(UsageError, match="the scores of 20 of 40 samples are NaN"):
+        evaluate(net, data.test, readout=spoiled)
+
+
 def test_evaluation_leaves_the_network_in_its_mode(data: SpikeData):
     net = network(data).train()
     evaluate(net, data.valid)
@@ -262,3 +283,30 @@ def test_a_start_that_rounding_moves_is_no_schedule_without_an_epoch(
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
         warn_of_first_sigma(network(data), schedule, 100)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"until": 0.25, "integer_from": 0.8}, None),
+        ({"until": 0.5, "integer_from": 0.5}, None),
+        ({"until": 0.5, "integer_from": 0.51}, None),
+        ({"until": 0.8, "integer_from": 0.5, "straight_through_from": 0.2}, "σ is 0.97 when"),
+        ({"until": 1.0, "integer_from": 0.2}, "σ is 2.59 when .* schedule.until=0.2 or less"),
+        (
+            {"integer_from": 0.5, "straight_through_from": 0.8},
+            "straight_through_from=0.8 plays no part: .* schedule.integer_from=0.5 on",
+        ),
+        ({"integer_from": 0.5, "straight_through_from": 0.4}, None),
+    ],
+)
+def test_shares_of_a_schedule_that_do_not_go_together_are_told(
+    data: SpikeData, caplog: pytest.LogCaptureFixture, shares: dict[str, float], said: str | None
+):
+    """σ is 0.27 + 4 · (0.23 / 4)^x, x being epoch 49 of 80, or 19 of 100."""
+    schedule = Exponential(start=4.27, **shares)
+    with caplog.at_level(logging.WARNING, logger="snn_delays"):
+        warn_of_first_sigma(network(data), schedule, 100)
+    lines = [one.getMessage() for one in caplog.records]
+    assert len(lines) == (said is not None)
+    assert said is None or re.search(said, lines[0])

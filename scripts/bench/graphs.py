@@ -196,8 +196,8 @@ def main(arguments: list[str] | None = None) -> None:
 def tell(times: Times) -> None:
     print(f"\n<!-- starts a step: {dict(times.starts)}")
     print(f"GPU: {sum(one[0] for one in times.kernels):.2f} ms a step, of which")
-    for took, count, name in sorted(times.kernels, reverse=True)[:14]:
-        print(f"  {took:.3f} ms {count:6d} {name[:90]}")
+    for took, count, name in sorted(times.kernels, reverse=True)[:40]:
+        print(f"  {took:.3f} ms {count:6d} {name[:150]}")
     pstats.Stats(times.python).sort_stats("tottime").print_stats(32)
     print("-->\n", flush=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +11,10 @@ import torch
 
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError, one_line
-from snn_delays.files.atomic import write_atomically
+from snn_delays.files.atomic import write_csv
 from snn_delays.layers.delayed import Delayed
 
 _MOST = 64  # ranges of delays per layer
-_HEAD = ("epoch", "layer", "first", "last", "synapses", "weight")
 
 
 class Count(NamedTuple):
@@ -64,11 +62,8 @@ class DelayHistory(Callback):
             self._write()
 
     def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_HEAD)
-        writer.writerows((*one[:-1], f"{one.weight:.6g}") for one in self.counts)
-        write_atomically(self.path, text.getvalue().encode())
+        rows = ({**one._asdict(), "weight": f"{one.weight:.6g}"} for one in self.counts)
+        write_csv(self.path, Count._fields, rows)
 
 
 @torch.no_grad()
@@ -101,7 +96,7 @@ def read_history(path: Path) -> Sequence[Count]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
-        if tuple(head) != _HEAD:
+        if tuple(head) != Count._fields:
             raise ValueError(f"its head is {','.join(head)}")
         return [
             Count(*(kind(of) for kind, of in zip(kinds, row, strict=True)))  # pyright: ignore[reportArgumentType]

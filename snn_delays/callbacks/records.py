@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from snn_delays.callbacks import board
 from snn_delays.callbacks.callback import Callback, Training
-from snn_delays.files.atomic import write_atomically
+from snn_delays.files.atomic import write_csv
 
 
 class MetricsCsv(Callback):
@@ -24,12 +22,8 @@ class MetricsCsv(Callback):
             self.on_epoch(training)
 
     def on_epoch(self, training: Training) -> None:
-        text = io.StringIO()
         columns = dict.fromkeys(name for row in training.rows for name in row)
-        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(training.rows)
-        write_atomically(self.path, text.getvalue().encode())
+        write_csv(self.path, list(columns), training.rows)
 
 
 class TensorBoard(Callback):

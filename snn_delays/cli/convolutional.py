@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from snn_delays.arguments import choice
+from snn_delays.cli.settings import list_of
 from snn_delays.convolutional import DelayConvSNN, patches, separable
 from snn_delays.errors import UsageError
 from snn_delays.layers.delay_layer import DelayLayer
@@ -45,9 +46,7 @@ def delay_conv_snn(
     choice("model.delays", delays, ("learned", "fixed", "none"))
     of_each = {"widths": widths, "max_delays": max_delays, "strides": strides}
     for name, given in of_each.items():
-        if not isinstance(given, list):
-            raise UsageError(f"model.{name} must be a list such as [32,64,128], got {given!r}.")
-        if len(widths) != len(given):
+        if len(widths) != len(list_of(f"model.{name}", given, "[32,64,128]")):
             raise UsageError(
                 f"model.{name} must be one for each of {len(widths)} widths, got {given!r}."
             )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from snn_delays.arguments import choice
-from snn_delays.errors import UsageError
+from snn_delays.cli.settings import list_of
 from snn_delays.image_networks import (
     ChannelNorm,
     ConvNeXtBlock,
@@ -35,7 +35,8 @@ def convnext(
 ) -> ImageNetwork:
     """Stages of depthwise convolutions and MLPs."""
     return ImageNetwork(
-        *(frame, n_classes, _list("widths", widths), _list("depths", depths)),
+        *(frame, n_classes, list_of("model.widths", widths, "[16,32]")),
+        list_of("model.depths", depths, "[2,2]"),
         partial(ConvNeXtBlock, expansion=expansion, drop_path=drop_path),
         _convolution(**of_convolution),
         norm=ChannelNorm,
@@ -56,7 +57,8 @@ def resnet(
 ) -> ImageNetwork:
     """Stages of pairs of convolutions over all channels."""
     return ImageNetwork(
-        *(frame, n_classes, _list("widths", widths), _list("depths", depths)),
+        *(frame, n_classes, list_of("model.widths", widths, "[16,32]")),
+        list_of("model.depths", depths, "[2,2]"),
         ResNetBlock,
         _convolution(**of_convolution),
         norm=nn.BatchNorm2d,
@@ -85,9 +87,3 @@ def _convolution(
         "dcls": partial(learned_spacings, kernel_count, extent, first_spread, **spread),
     }
     return made[choice("model.convolution", convolution, tuple(made))]()
-
-
-def _list(name: str, given: Any) -> list[int]:
-    if not isinstance(given, list):
-        raise UsageError(f"model.{name} must be a list such as [16,32], got {given!r}.")
-    return given

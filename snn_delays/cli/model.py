@@ -23,7 +23,7 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.arguments import choice, shown
-from snn_delays.cli.settings import options, plain, typed
+from snn_delays.cli.settings import list_of, options, plain, typed
 from snn_delays.data import SpikeData
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError, one_line
@@ -73,8 +73,7 @@ def delay_snn(
             f"model.weights={weights} with model.delays={delays} leaves no synapse anything to "
             "learn. Let one of them be learned."
         )
-    if not isinstance(hidden, list):
-        raise UsageError(f"model.hidden must be a list such as [256,256], got {hidden!r}.")
+    hidden = list_of("model.hidden", hidden, "[256,256]")
     common = {"kernel_count": kernel_count, "interpolation": interpolation, "method": method}
     synapses = partial(
         DelayLayer,

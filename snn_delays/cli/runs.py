@@ -20,6 +20,7 @@ from snn_delays.cli.sweep import in_order, is_job, why_failed
 from snn_delays.data import SpikeData, Split
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
+from snn_delays.report.run import known_by
 from snn_delays.report.words import either
 from snn_delays.run.folder import RunFolder
 from snn_delays.run.progress import require_as_trained
@@ -118,12 +119,12 @@ def load_run(
     try:
         net.load_state_dict(saved["network"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = shorten(one_line(error), 300, placeholder=" …")
+        reason = one_line(error, 300)
         raise UsageError(
             f"{run.checkpoint(checkpoint)} does not fit {run.config} and its data: {reason} "
             "Restore both as they were, or train again."
         ) from error
-    require_as_trained(run, identity(plain(config)))
+    require_as_trained(run, identity(plain(config)), known_by(data))
     return config, data, net
 
 

@@ -81,6 +81,13 @@ def path_of(cfg: DictConfig, key: str) -> Path:
     return Path(cfg[key]).expanduser()
 
 
+def list_of(key: str, given: Any, such_as: str) -> list[Any]:
+    """A setting that must be a list."""
+    if not isinstance(given, list):
+        raise UsageError(f"{key} must be a list such as {such_as}, got {given!r}.")
+    return given
+
+
 def require_known(cfg: DictConfig, config_name: str) -> None:
     """Refuse settings that nothing reads, such as ``+key=value`` or a file of one's own may add.
 

@@ -28,7 +28,6 @@ from snn_delays.cli.model import (
 )
 from snn_delays.cli.processes import run_processes, to_start
 from snn_delays.cli.recipe import warn_of_other_data, warn_of_other_steps
-from snn_delays.cli.run_log import run_log
 from snn_delays.cli.runs import (
     OF_A_CALL,
     dataset_root,
@@ -45,14 +44,15 @@ from snn_delays.cli.sweep import (
     requeued,
     require_best_is_largest,
 )
-from snn_delays.cli.training_folder import resumed_config, sweep_folder, training_folder
+from snn_delays.cli.training_folder import resumed_config, run_log, sweep_folder, training_folder
 from snn_delays.data import SpikeData
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
 from snn_delays.ranks import number
+from snn_delays.report.run import known_by
 from snn_delays.run.folder import RunFolder
 from snn_delays.run.lock import training_in
-from snn_delays.run.progress import load_progress
+from snn_delays.run.progress import DATA, load_progress
 from snn_delays.training import fit
 from snn_delays.training_checks import checked_settings
 
@@ -128,6 +128,9 @@ def _train_run(
     initial = copy.deepcopy(net)
     saved = {key: of for key, of in plain(cfg).items() if key not in OF_A_CALL}
     require_no_lookup(saved)
+    kept = (kept or identity(saved)) | {DATA: known_by(data)}
+    if progress:
+        progress.require_config(kept, run.path)
 
     def begin() -> None:
         if not resumed:
@@ -140,7 +143,7 @@ def _train_run(
             warn_of_other_steps(cfg, data.dt_ms)
 
     beside = [
-        _Begun(run, begin, resume=resumed, config=kept or identity(saved), minutes=minutes),
+        _Begun(run, begin, resume=resumed, config=kept, minutes=minutes),
         stop,
         callbacks.TensorBoard(run.tensorboard, saved),
         callbacks.MetricsCsv(run.metrics),

@@ -1,8 +1,14 @@
-"""The folder that a training goes into: a new one, one of several (-m), one that is resumed."""
+"""The folder that a training goes into, a new one, one of several (-m) or one that is resumed; and
+its train.log."""
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +19,7 @@ from snn_delays.cli.settings import typed
 from snn_delays.cli.sweep import in_sweep, job_folder
 from snn_delays.errors import UsageError
 from snn_delays.run.folder import RunFolder
+from snn_delays.terminal import ERRORS
 
 
 def sweep_folder(arguments: list[str]) -> list[str]:
@@ -74,3 +81,27 @@ def resumed_config(run: RunFolder, cfg: DictConfig, *, trust: bool) -> DictConfi
         if f"trainer.{key}" in typed():
             OmegaConf.update(config, f"trainer.{key}", cfg.trainer[key], force_add=True)
     return config
+
+
+@contextmanager
+def run_log() -> Iterator[Callable[[RunFolder], None]]:
+    """Keep all that is logged in a run's train.log, once the run is known to have no mistake."""
+    root = logging.getLogger()
+    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
+    files: list[logging.Handler] = []
+
+    def keep(run: RunFolder) -> None:
+        file = logging.FileHandler(run.path / "train.log", encoding="utf-8", errors=ERRORS)
+        file.setFormatter(logging.Formatter("%(message)s"))
+        files.append(file)
+        held.setTarget(file)
+        held.flush()
+        held.capacity = 1  # from now on every line at once
+
+    root.addHandler(held)
+    try:
+        yield keep
+    finally:
+        root.removeHandler(held)
+        for handler in (held, *files):
+            handler.close()

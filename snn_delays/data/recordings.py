@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snn_delays.arguments import choice, described, plain, require, shown, whole_number
 from snn_delays.data.events.binned import BinnedFile, data_of
-from snn_delays.data.events.binning import Grid, bin_events, clip_counts, merge_equal
+from snn_delays.data.events.binning import Grid, bin_events, clip_counts, merge_equal, rounded_to
 from snn_delays.data.events.reading import Recordings
 from snn_delays.data.pixels import Pixels
 from snn_delays.data.splits.interface import SpikeData
@@ -211,18 +211,23 @@ def _numbered(values: Sequence[Any], names: Sequence[Any]) -> Int64[np.ndarray, 
 def _lists(
     events: Any, n_units: int, time_unit: TimeUnit | None, owner: str
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.dtype]:
-    """Times (s) and units of every recording, and the type that times had."""
+    """Times (s) and units of every recording, and the coarsest type that times were rounded to."""
     found = [_events(one, n_units, time_unit, f"{owner} {at}") for at, one in enumerate(events)]
-    kind = np.result_type(*{times.dtype for times, _ in found})
+    # Whole numbers are as they say, an empty list says nothing. The coarsest type is taken for all:
+    # it puts finer times wrong by their last digits at most, a finer one coarse times by a step.
+    kinds = {rounded_to(times) for times, _ in found if times.dtype.kind == "f" and times.size}
+    kind = min(kinds, key=lambda one: one.itemsize, default=np.dtype(np.float64))
     unit = time_unit or "s"
-    if kind == np.float16 and unit != "s":
+    if kind == np.float16 and (unit != "s" or len(kinds) > 1):
+        others = ", ".join(sorted(str(one) for one in kinds - {kind}))
         raise UsageError(
-            f"recordings: times of float16 must be in seconds, got time_unit={unit!r}: they are "
-            "too coarse. Give them in float32 or float64."
+            "recordings: times of float16, which is coarse, must be in seconds and all of them of "
+            f"this type, got time_unit={unit!r}{f' and others of {others}' if others else ''}. "
+            "Give them in float32 or float64."
         )
     seconds = [times.astype(np.float64) / _PER_SECOND[unit] for times, _ in found]
     units = [units for _, units in found]
-    return seconds, units, kind if kind.kind == "f" else np.dtype(np.float64)
+    return seconds, units, kind
 
 
 def _counted(

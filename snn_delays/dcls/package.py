@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_delays.arguments import choice
 from snn_delays.dcls.convolution import DclsConv1d, DclsConv2d, DclsConv3d
+from snn_delays.dcls.selection import swap_
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET
 
@@ -51,8 +53,7 @@ def from_dcls(module: nn.Module) -> DclsConv1d | DclsConv2d | DclsConv3d:
     theirs: Any = module
     n, version = _DIMENSIONS[type(module).__name__], theirs.version
     kinds = {"v0": "bilinear", "v1": "bilinear", "max": "triangle", "gauss": "gaussian"}
-    if version not in kinds:
-        raise UsageError(f"from_dcls: version must be one of {', '.join(kinds)}, got {version!r}.")
+    choice("from_dcls: version", version, tuple(kinds))
     sizes, dense = list(theirs.dilated_kernel_size), list(getattr(theirs, "dense_kernel_size", ()))
     extent, axes = [*dense, *sizes], list(range(len(dense), n))
     if type(module).__name__ == "Dcls2dK1d":  # a kernel of one axis, the other is flat
@@ -121,13 +122,7 @@ def replace_dcls(model: nn.Module) -> list[str]:
                 raise UsageError(f"{name or 'the model itself'}: {error}") from error
     if model in found:
         raise UsageError("replace_dcls: the model is itself such a module. Use from_dcls(model).")
-    names = []
-    for prefix, parent in list(model.named_modules()):
-        for name, child in parent._modules.items():
-            if child in found:
-                setattr(parent, name, found[child])
-                names.append(f"{prefix}.{name}" if prefix else name)
-    return names
+    return swap_(model, found)
 
 
 def _inside(index: Tensor, extent: int, weight: Tensor, version: str) -> tuple[Tensor, Tensor]:

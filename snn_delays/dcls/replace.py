@@ -10,7 +10,7 @@ from torch import nn
 
 from snn_delays.arguments import choice, per_axis, whole_number
 from snn_delays.dcls.convolution import DclsConv1d, DclsConv2d, DclsConv3d
-from snn_delays.dcls.selection import Select, selected
+from snn_delays.dcls.selection import Select, selected, swap_
 from snn_delays.errors import UsageError
 from snn_delays.ops.spacings import Spacing
 from snn_delays.table.require import naming
@@ -145,10 +145,7 @@ def replace_convs(
         counted |= {id(own) for own in new}
         sizes = (_count(conv), sum(own.numel() for own in new))
         report.append(Swapped(name, _told(conv), _told(ours), *sizes))
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child in made:
-                setattr(parent, name, made[child])
+    swap_(model, made)
     return Replacement(tuple(report), before, _count(model))
 
 

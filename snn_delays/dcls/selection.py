@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -66,6 +66,17 @@ def selected(model: nn.Module, select: Select) -> dict[str, Any]:
         if reason := _refusal(one, shares):
             raise UsageError(f"replace_convs: {name} ({type(one).__name__}) {reason}")
     return chosen
+
+
+def swap_(model: nn.Module, made: Mapping[nn.Module, nn.Module]) -> list[str]:
+    """Put what was made of some modules in all of their places; gives the names of these."""
+    names = []
+    for prefix, parent in list(model.named_modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in made:
+                setattr(parent, name, made[child])
+                names.append(f"{prefix}.{name}" if prefix else name)
+    return names
 
 
 def _depthwise(conv: Any) -> bool:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from snn_delays.errors import UsageError, refusal
+from snn_delays.errors import UsageError
+from snn_delays.files.atomic import writing
 
 # What an export may hold. Whatever else lies in the folder is its owner's and stays …
 NAMES = (
@@ -76,20 +77,17 @@ class ExportFolder:
         An earlier export goes as a whole, formats that the new one lacks included. If the block
         fails everything stays as it was.
         """
-        try:
+        with writing(self.path):
             # Beside it, since a rename is atomic only within one file system.
             path = self.path.resolve()
             home = path if path.is_mount() else path.parent
             home.mkdir(parents=True, exist_ok=True)
             unproved = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=home))
-        except OSError as error:
-            raise self._refused(refusal(error)) from error
         try:
-            yield unproved
-            self.require_free(origin, force=force)
-            self._swap(unproved)
-        except OSError as error:
-            raise self._refused(refusal(error)) from error
+            with writing(self.path):
+                yield unproved
+                self.require_free(origin, force=force)
+                self._swap(unproved)
         finally:
             shutil.rmtree(unproved, ignore_errors=True)
 

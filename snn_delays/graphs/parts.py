@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,16 +39,22 @@ class Parts:
         """A step begins."""
 
     def gradients(self, work: Work, *inputs: Tensor) -> Results:
-        """Forward and backward passes; ``inputs`` are all that they take beside the network."""
+        """Forward and backward passes; ``inputs`` are all that they take beside the network.
+
+        Gives what ``work`` gives: five results to keep, and gradients until the next run.
+        """
         return work(*inputs)
 
     def moves(self, work: Work, *gradients: Tensor) -> Results:
-        """What the optimisers do with the gradients."""
+        """What the optimisers do with the gradients: one result to keep, and what those became."""
         return work(*gradients)
 
     def ranges(self, work: Work) -> Results:
         """What keeps parameters in their ranges."""
         return work()
+
+    def end(self) -> None:
+        """Training is over."""
 
 
 class RepeatedParts(Parts):
@@ -59,6 +65,7 @@ class RepeatedParts(Parts):
     Args:
         recorder: what records.
         net, optimizers: what a step is of.
+        called: what else it calls.
         required: as for ``Graphs``.
     """
 
@@ -67,9 +74,11 @@ class RepeatedParts(Parts):
         recorder: Recorder,
         net: nn.Module,
         optimizers: Sequence[Optimizer],
+        called: Iterable[Any] = (),
         required: bool = False,
     ) -> None:
         self.net, self.optimizers, self.widths = net, optimizers, Widths(net)
+        self.called = [one for one in called if isinstance(one, nn.Module)]
         make: Callable[[int, str], Graphs] = lambda most, what: Graphs(  # noqa: E731
             recorder, most, what, required
         )
@@ -81,8 +90,9 @@ class RepeatedParts(Parts):
 
     def begin(self) -> None:
         self._state = None
-        if not watched(self.net):
-            state = state_of(self.net)
+        modules = [module for one in (self.net, *self.called) for module in one.modules()]
+        if not watched(modules):
+            state = state_of(modules)
             if len(self._states) > 16 * MOST:
                 self._states.clear()
             self._state = self._states.setdefault(state, len(self._states))
@@ -95,7 +105,7 @@ class RepeatedParts(Parts):
             self.widths.note_pass()
         # What neurons remember lies where the next step writes, or was never computed.
         reset_memories(self.net)
-        return tuple(one if one is None else one.clone() for one in found[:5]) + found[5:]
+        return _lasting(found, 5)
 
     def moves(self, work: Work, *gradients: Tensor) -> Results:
         key = None
@@ -109,10 +119,14 @@ class RepeatedParts(Parts):
             with _capturable(self.optimizers):
                 return work(*gradients)
 
-        return self.steps(key, capturable, *gradients)
+        return _lasting(self.steps(key, capturable, *gradients), 1)
 
     def ranges(self, work: Work) -> Results:
         return self.limits(self._state, work)
+
+    def end(self) -> None:
+        for graphs in (self.passes, self.steps, self.limits):
+            graphs.end()
 
     def _as_recorded(self, work: Work) -> Work:
         if not self.widths.read_anew:
@@ -123,6 +137,11 @@ class RepeatedParts(Parts):
                 return work(*inputs)
 
         return reads_anew
+
+
+def _lasting(results: Results, some: int) -> Results:
+    """The first few as copies, which no later run writes over."""
+    return *(one if one is None else one.clone() for one in results[:some]), *results[some:]
 
 
 @contextmanager
@@ -176,7 +195,8 @@ def parts_for(
     if reason:
         _log.info("No CUDA graphs of training steps: %s.", reason)
         return Parts()
-    return RepeatedParts(CudaRecorder(device), net, optimizers, required=graphs == "on")
+    recorder, required = CudaRecorder(device), graphs == "on"
+    return RepeatedParts(recorder, net, optimizers, called.values(), required)
 
 
 def has_scaler(fabric: Any) -> bool:

@@ -7,7 +7,7 @@ key. Code that is not of torch, SpikingJelly or this package may decide by what 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
@@ -29,11 +29,11 @@ def unknown_code(net: nn.Module, **given: Any) -> str:
     """
     for name, module in net.named_modules():
         if _room(type(module)) not in _KNOWN:
-            return f"{name or 'the network'} is a {type(module).__name__}, code of your own"
+            return f"{name or 'the network'} is a {type(module).__name__}, code not known here"
     for name, one in given.items():
         kind = one if isinstance(one, type) or hasattr(one, "__qualname__") else type(one)
         if one is not None and not isinstance(one, str) and _room(kind) not in _KNOWN:
-            return f"{name} is code of your own"
+            return f"{name} is code not known here"
     return ""
 
 
@@ -41,12 +41,15 @@ def _room(kind: Any) -> str:
     return str(getattr(kind, "__module__", "")).split(".")[0]
 
 
-def watched(net: nn.Module) -> bool:
-    """Whether someone has hooked on to a module, or to a parameter's gradient."""
-    return any(must_be_called(one, but=(Counting,)) for one in net.modules()) or any(
-        one._backward_hooks or getattr(one, "_post_accumulate_grad_hooks", None)
-        for one in net.parameters()
-    )
+def watched(modules: Iterable[nn.Module]) -> bool:
+    """Whether someone has hooked on to one of them, or to the gradient of its parameters."""
+    for module in modules:
+        if must_be_called(module, but=(Counting,)):
+            return True
+        for one in module._parameters.values():
+            if one is not None and (one._backward_hooks or one._post_accumulate_grad_hooks):
+                return True
+    return False
 
 
 class Widths:
@@ -77,10 +80,7 @@ class Widths:
     @property
     def read_anew(self) -> bool:
         """Whether a recording can take σ as it will be."""
-        return all(
-            getattr(one, "method_used", None) == "dense" and one.granularity == "synaptic"
-            for one in self.scheduled
-        )
+        return all(getattr(one, "method_used", None) == "dense" for one in self.scheduled)
 
     def key(self) -> Hashable:
         """What a recording depends on."""
@@ -88,10 +88,12 @@ class Widths:
         return rests if self.read_anew else (rests, str(self.values()))
 
 
-def state_of(net: nn.Module) -> Hashable:
-    """Settings of all modules, where their tensors lie and which of them learn."""
-    found: list[Any] = []
-    for module in net.modules():
+def state_of(modules: Iterable[nn.Module]) -> Hashable:
+    """Their settings, where their tensors lie and which of them learn; and torch's own settings."""
+    cudnn = torch.backends.cudnn
+    found: list[Any] = [torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.enabled]
+    found += [cudnn.benchmark, torch.are_deterministic_algorithms_enabled()]
+    for module in modules:
         own = vars(module)
         found.append(tuple(one for one in own.values() if type(one) in _PLAIN))
         found += [_place(one) for one in own["_parameters"].values()]
@@ -100,14 +102,16 @@ def state_of(net: nn.Module) -> Hashable:
 
 
 def _place(one: Tensor | None) -> Hashable:
-    return None if one is None else (one.data_ptr(), one.requires_grad)
+    return None if one is None else (one.data_ptr(), one.shape, one.dtype, one.requires_grad)
 
 
 def hyperparameters(optimizer: torch.optim.Optimizer) -> Hashable:
-    """The numbers by which an optimiser moves."""
+    """The numbers by which an optimiser moves; tensors are read anew."""
     return tuple(
-        tuple((name, str(value)) for name, value in group.items() if name != "params")
+        (name, value.data_ptr() if isinstance(value, Tensor) else str(value))
         for group in optimizer.param_groups
+        for name, value in group.items()
+        if name != "params"
     )
 
 

@@ -8,6 +8,7 @@ tensors, and what else it depends on must be in its key.
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from snn_delays.errors import UsageError, one_line
+from snn_delays.errors import UsageError
 
 _log = logging.getLogger("snn_delays")
 GRAPHS = ("auto", "on", "off")
@@ -122,10 +123,14 @@ class Graphs:
         try:
             recording = self.recorder.record(lambda: work(*own))
         except RuntimeError as error:
-            self._give_up(one_line(error), error)
+            self._give_up(str(error).partition("\n")[0], error)
             return None
         _newest(self.kept, key, found := _Kept(own, recording), self.most)
         return found
+
+    def end(self) -> None:
+        """Give up all recordings, and their memory."""
+        self.kept.clear()
 
     def _give_up(self, reason: str, error: Exception | None = None) -> None:
         self.given_up = True
@@ -173,6 +178,7 @@ class CudaRecorder:
         self.stream = torch.cuda.Stream(device)
         # One for all: each leaves to the next what it needs no more. No result is ever given up.
         self.pool = torch.cuda.graph_pool_handle()
+        self.failed: list[torch.cuda.CUDAGraph] = []
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -204,22 +210,44 @@ class CudaRecorder:
         return results, waits[0] if waits else ""
 
     def record(self, work: Callable[[], Results]) -> _CudaGraph:
+        graph = torch.cuda.CUDAGraph()
         generator = torch.cuda.default_generators[self.device.index or 0]
         random = generator.clone_state()
-        graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
         try:
-            results = work()
-        except BaseException:
-            # It fails, too, and leaves memory and random numbers to a recording that is no more.
-            with suppress(RuntimeError):
+            # No graph that is of no use any more may be destroyed meanwhile.
+            with _uncollected():
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+                results = work()
                 graph.capture_end()
-            with suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(self.device.index or 0, self.pool)
+        except BaseException:
+            self._recover(graph)
             generator.graphsafe_set_state(random)
             raise
-        graph.capture_end()
         return _CudaGraph(graph, results)
+
+    def _recover(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Take back what a recording that failed would have taken back at its end."""
+        with suppress(RuntimeError):
+            graph.capture_end()
+        device = self.device.index or 0
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(device, self.pool)
+            torch._C._cuda_releasePool(device, self.pool)
+        # Pinned memory goes on asking it whether it records; and it takes no other graph.
+        self.failed.append(graph)
+        self.pool = torch.cuda.graph_pool_handle()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for unused cycles, which may find anything anywhere."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from snn_delays.interpolation import Interpolation, dense_kernel
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.granularity import First, Granularity
 from snn_delays.modules.inputs import require_sequence
+from snn_delays.modules.width import outlived
 from snn_delays.ops import factored, plan, streaming
 from snn_delays.ops.factored import Stages
 from snn_delays.ops.plan import METHODS, ONE_END, Method
@@ -140,7 +141,9 @@ class DelayLayer(Delayed):
     ) -> tuple[Tensor, str]:
         limits: dict[str, Any] = {"max_delay": self.reach, "interpolation": self.interpolation}
         limits["mask"] = None if self.dense_gradient else self.mask
-        method = plan.method_for(x, weight, delay, sigma, **limits, method=self.method)
+        # Whoever reads σ anew has seen which method the present one takes.
+        method = (outlived() and self.method_used) or self.method
+        method = plan.method_for(x, weight, delay, sigma, **limits, method=method)
         y = plan.delay_convolution(x, weight, delay, sigma=sigma, **limits, method=method)
         return y, method
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
-from snn_delays.arguments import real_number, whole_number
+from snn_delays.arguments import choice, real_number, whole_number
 from snn_delays.errors import UsageError
 from snn_delays.layers.delayed import Delayed
 from snn_delays.modules.ranged import stored
@@ -161,8 +161,7 @@ def few_delays(
         UsageError: a count below 1, an unknown ``per``.
     """
     count = whole_number("few_delays: count", count, 1)
-    if per not in PER:
-        raise UsageError(f"few_delays: per must be one of {', '.join(PER)}, got {per!r}.")
+    choice("few_delays: per", per, PER)
     if [*layer.delay_ranges] != ["delay"]:
         raise UsageError(
             f"few_delays: needs one delay of a synapse or neuron, got {layer.granularity} delays, "

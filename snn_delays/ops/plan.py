@@ -160,7 +160,7 @@ def method_for(
             f"method={method!r} needs delays {shape} of {method} or common granularity, got "
             f"{list(delay.shape)}. Use method='auto'."
         )
-    if method == "reference" or method in ends:
+    if method in ("dense", "reference") or method in ends:
         return method
     if isinstance(sigma, Tensor) or not readable(x, weight):
         # One graph for every sigma, where a count needs one for each.

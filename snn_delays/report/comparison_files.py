@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from snn_delays.files.atomic import write_atomically
+from snn_delays.files.atomic import write_atomically, write_csv
 from snn_delays.report.comparison import MEASURES, TestSet
 from snn_delays.report.words import sentence
 
@@ -24,21 +22,16 @@ def write_comparison(
     Raises:
         UsageError: the file system refuses.
     """
-    for name, text in (
-        ("comparison.csv", _csv(test_sets)),
-        ("comparison.md", _markdown(test_sets, missing)),
-    ):
-        # A path that is not valid text is escaped.
-        write_atomically(folder / name, text.encode(errors="backslashreplace"))
-
-
-def _csv(test_sets: Sequence[TestSet]) -> str:
-    """A line per group; accuracies are shares, an empty cell is no number."""
-    text = io.StringIO()
     numbers = [f"{one.name}_{which}" for one in MEASURES for which in ("mean", "std")]
     head = ["test_set", "setting", "runs_asked", "n", "seeds", "epochs", *numbers]
-    writer = csv.DictWriter(text, head, lineterminator="\n")
-    writer.writeheader()
+    write_csv(folder / "comparison.csv", head, _rows(test_sets))
+    # A path that is not valid text is escaped.
+    text = _markdown(test_sets, missing).encode(errors="backslashreplace")
+    write_atomically(folder / "comparison.md", text)
+
+
+def _rows(test_sets: Sequence[TestSet]) -> Iterator[dict[str, Any]]:
+    """One for each group; accuracies are shares, an empty cell is no number."""
     for test_set in test_sets:
         for group in test_set.groups:
             row: dict[str, Any] = {"test_set": test_set.title, "setting": group.name}
@@ -48,8 +41,7 @@ def _csv(test_sets: Sequence[TestSet]) -> str:
             for one in MEASURES:
                 row[f"{one.name}_mean"] = group.mean(one.name)
                 row[f"{one.name}_std"] = group.std(one.name)
-            writer.writerow(row)
-    return text.getvalue()
+            yield row
 
 
 def _markdown(test_sets: Sequence[TestSet], missing: Sequence[tuple[str, str]]) -> str:

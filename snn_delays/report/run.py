@@ -81,6 +81,18 @@ def test_set(data: SpikeData) -> dict[str, Any]:
     return {"samples": len(split), "sha256": digest}
 
 
+def known_by(data: SpikeData) -> dict[str, str]:
+    """What tells the data of a run apart: of every split how many recordings it has, and a digest
+    of their labels, speakers and steps."""
+    found = {}
+    for name in ("train", "valid", "test"):
+        split = getattr(data, name)
+        columns = [one.tolist() for one in (split.labels, split.speakers, split.lengths)]
+        digest = hashlib.sha256(json.dumps([list(data.class_names), *columns]).encode()).hexdigest()
+        found[name] = f"{len(split)} recordings, SHA-256 {digest[:16]}"
+    return found
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a run's numbers."""
     return {"python": platform.python_version()} | {

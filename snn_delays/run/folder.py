@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from snn_delays.errors import UsageError, refusal
-from snn_delays.files.atomic import replacing, write_atomically
+from snn_delays.files.atomic import replacing, write_atomically, writing
 
 Row = dict[str, float]
 
@@ -80,15 +80,11 @@ class RunFolder:
             raise UsageError(f"{self.path} is a file. Choose another run=DIR.")
         if self.results() or self.checkpoint("last").parent.exists():
             raise taken
-        try:
-            yield
-        except FileExistsError as error:
-            raise taken from error
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {self.path}: {refusal(error)}. Choose a folder that can be written "
-                "to."
-            ) from error
+        with writing(self.path):
+            try:
+                yield
+            except FileExistsError as error:
+                raise taken from error
 
     def results(self) -> list[Path]:
         """What training has left here."""

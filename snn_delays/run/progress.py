@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Any
 
 from torch import nn
@@ -19,6 +18,7 @@ from snn_delays.errors import UsageError, one_line
 from snn_delays.run.folder import Row, RunFolder, Unreadable
 
 _log = logging.getLogger("snn_delays")
+DATA = "data"  # in a configuration: what the data are known by, as ``report.run.known_by`` says
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Progress:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{run.path} was trained with another network: "
-                f"{shorten(one_line(error), 300, placeholder=' …')} Restore it, or begin a new run."
+                f"{one_line(error, 300)} Restore it, or begin a new run."
             ) from error
         if self.lost:
             _log.warning(self.lost)
@@ -98,9 +98,11 @@ class Progress:
         """Refuse to resume with another configuration.
 
         Args:
+            config: without ``data``, which then are left aside, as long as they are not at hand.
             source: where ``config`` comes from, for the message.
         """
-        now, then = dict(_flat(config)), dict(_flat(self.config))
+        saved = {key: of for key, of in self.config.items() if key != DATA or key in config}
+        now, then = dict(_flat(config)), dict(_flat(saved))
         changed = [
             f"{name} is {now.get(name, 'missing')}, was {then.get(name, 'missing')}"
             for name in then | now
@@ -138,14 +140,25 @@ def load_progress(run: RunFolder) -> Progress | None:
     return within
 
 
-def require_as_trained(run: RunFolder, config: Mapping[str, Any]) -> None:
-    """Refuse a configuration other than a run was trained with, as far as its checkpoints tell.
+def require_as_trained(run: RunFolder, config: Mapping[str, Any], data: Mapping[str, str]) -> None:
+    """Refuse a configuration other than a run was trained with, as far as its checkpoints tell;
+    warn of other data, on which it may be tried all the same.
 
     Raises:
         UsageError: see ``Progress.require_config``.
     """
-    if there := _undamaged(run, "last") or _undamaged(run, "previous"):
-        there.require_config(config, run.config)
+    there = _undamaged(run, "last") or _undamaged(run, "previous")
+    if there is None:
+        return
+    there.require_config(config, run.config)
+    trained_on = there.config.get(DATA, data)
+    changed = [
+        f"{name} is {data.get(name)}, was {was}"
+        for name, was in trained_on.items()
+        if data.get(name) != was
+    ]
+    if changed:
+        _log.warning(f"{run.path}: its data have changed since training: {'; '.join(changed)}.")
 
 
 def _undamaged(run: RunFolder, name: str) -> Progress | None:

@@ -50,6 +50,23 @@ def test_an_edited_configuration_is_refused_before_anything_happens(
     assert (contents("."), set(Path().rglob("*"))) == before
 
 
+def test_data_that_have_changed_since_training_are_told(there: Path, shell: Shell):
+    """Going on with other recordings is refused; trying the run on them is not."""
+    (valid,), (test,) = (list(Path("data").glob(f"*_{name}.h5")) for name in ("valid", "test"))
+    shutil.copy(valid, test)
+    edit({"dataset.root": "data"})
+    before = contents("runs"), set(Path("runs").rglob("*"))
+    line = shell.fails("train", *RESUME)
+    assert "runs/learned is not what the run was trained with: data.test is '32 recordings" in line
+    assert "data.train" not in line
+    assert (contents("runs"), set(Path("runs").rglob("*"))) == before
+    told = "runs/learned: its data have changed since training: test is 32 recordings, SHA-256 "
+    for command, more in (("evaluate", ()), ("export", ("folder=other", "verify=false"))):
+        assert told in shell(command, "run=runs/learned", *more)
+    os.remove(test)  # it is made again
+    assert "changed since training" not in shell("evaluate", "run=runs/learned")
+
+
 def test_a_run_may_go_on_elsewhere(there: Path, shell: Shell):
     """Its data and its device are no part of what it is."""
     Path("data").rename("moved")

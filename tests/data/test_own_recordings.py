@@ -106,6 +106,34 @@ def test_times_on_the_grid_belong_to_the_step_that_begins():
         assert data.train[0][0][:, 0].tolist() == [1.0] * 20
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ([], []),
+        (np.zeros(0), np.zeros(0, int)),
+        (np.array([0.3]), np.array([1])),
+        (np.array([0.1 + 0.2]), np.array([1])),
+        (np.array([3]), np.array([1])),
+    ],
+    ids=["empty list", "empty array", "double", "no single", "whole"],
+)
+@pytest.mark.parametrize("stored", [np.float32, np.float64])
+def test_a_recording_of_another_type_moves_no_event_of_the_others(beside: Any, stored: type):
+    """Half of what single precision makes of k · dt lies below it."""
+    steps = np.arange(1, 60)
+    times = (steps * np.float32(0.1)).astype(np.float32).astype(stored)
+    assert np.any(times.astype(float) < steps * 0.1)
+    events = [(times, steps % UNITS)] * 12 + [beside]
+    data = recordings(
+        events, [0, 1] * 6 + [0], n_units=UNITS, dt_ms=0.1, time_unit="ms", class_names="ab"
+    )
+    found = [counts for split in (data.train, data.valid, data.test) for counts, _ in split]
+    whole = [counts for counts in found if counts.sum() == len(steps)]
+    assert len(whole) == 12
+    for counts in whole:
+        assert counts.nonzero().tolist() == [[step, step % UNITS] for step in steps]
+
+
 def test_settings_of_the_grid_are_those_of_the_loaders():
     counts, labels = drawn()
     plain = whole(recordings(counts, labels, **KNOWN).train).spikes
@@ -185,6 +213,10 @@ WRONG = [
     ({"valid_fraction": 0}, "valid_fraction must be > 0 and < 1, got 0"),
     ({"valid_fraction": 0.001}, "valid_fraction of 1. recordings leaves none"),
     ({"n_units": 0}, "n_units must be"),
+    (
+        {"events": [(PAIR[0].astype(np.float16), PAIR[1]), PAIR] * 6},
+        "float16.* must be in seconds and all of them of this type, .* others of float64",
+    ),
     ({"dt_ms": 0}, "dt_ms must be"),
     ({"events": [(PAIR[0] * 1e6, PAIR[1])] * 12}, "within 50000 steps, got one at 2e\\+08 ms"),
 ]

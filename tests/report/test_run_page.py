@@ -20,12 +20,11 @@ from snn_delays.data import SpikeData
 from snn_delays.evaluation import evaluate
 from snn_delays.report import course
 from snn_delays.report.activity import rates, spikes_of
-from snn_delays.report.chip_costs import ChipCost
 from snn_delays.report.misread import read
 from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.run_page import SECTIONS
-from snn_delays.report.sections.chips import _lead, _rank
+from snn_delays.report.sections.chips import ChipCost, _lead, _rank
 from snn_delays.report.sections.delays import layer_delays
 from snn_delays.report.sections.robustness import settled
 from snn_delays.table.chips import load_chip

@@ -61,7 +61,7 @@ def bin_events(
     """
     grid = Grid(dt_ms, pool, max_time_ms)
     times, units, offsets = events.times, events.units, events.offsets
-    kind = _rounded_to(times, events.time_type)
+    kind = rounded_to(times) if events.time_type == np.float64 else events.time_type
     if grid.max_time_ms is not None:
         early = times < _edge(grid.max_time_ms, grid.dt_ms, kind)
         times, units = times[early], units[early]
@@ -150,14 +150,16 @@ def stored_edges(count: int, dt_ms: float, kind: np.dtype) -> Float64[np.ndarray
     return np.maximum(stored, (np.arange(count) - 0.5) * float(dt))
 
 
-def _rounded_to(times: Float64[np.ndarray, " E"], kind: np.dtype) -> np.dtype:
-    """The type whose rounding ``times`` have been through, which a file stores as ``kind``."""
-    # Doubles that are numbers of single precision one and all have been computed there.
-    if kind != np.float64:
+def rounded_to(times: np.ndarray) -> np.dtype:
+    """The type whose rounding floating-point ``times`` have been through, of 64 bits at most."""
+    kind = times.dtype.newbyteorder("=")
+    if kind.itemsize < 8:
         return kind
+    # Doubles that are numbers of single precision one and all have been computed there.
     with np.errstate(over="ignore"):
         single = times.astype(np.float32)
-    return single.dtype if (single == times).all() else kind
+    same = (single == times) | np.isnan(times)
+    return single.dtype if same.all() else np.dtype(np.float64)
 
 
 def _edge(time_ms: float, dt_ms: float, kind: np.dtype) -> float:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.arguments import choice
-from snn_delays.errors import UsageError, one_line, refusal
-from snn_delays.files.atomic import write_atomically
+from snn_delays.errors import UsageError, one_line
+from snn_delays.files.atomic import write_atomically, writing
 from snn_delays.table import schema
 from snn_delays.table.models import model_named
 from snn_delays.table.models.constants import single
@@ -121,12 +121,8 @@ def header_last(table: DelayTable, folder: Path) -> Iterator[Path]:
     mixture of two.
     """
     path = folder / HEADER_FILE
-    try:
+    with writing(path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {refusal(error)}. Choose a folder that can be written to."
-        ) from error
     yield path
     write_atomically(path, to_json(table).encode("utf-8"))
 
