@@ -101,8 +101,9 @@ class _ShiftedSum(torch.autograd.Function):
         parts, offsets = parts_of(coefficients.flip(-1))
         back, behind = _table(parts), _behind(first, coefficients, offsets)
         out = x.new_empty(*x.shape[:2], coefficients.shape[0])
+        places = _places(behind, x)
         for samples in groups(x):
-            _accumulate(out, to_lanes(x, samples), samples, behind, back)
+            _accumulate(out, to_lanes(x, samples), samples, places, back)
         return out
 
     @staticmethod
@@ -114,7 +115,7 @@ class _ShiftedSum(torch.autograd.Function):
             return *gradients(product, (x, coefficients), needed, grad), None, None
         of_x, of_coefficients = ctx.needs_input_grad[:2]
         parts, offsets = parts_of(coefficients)
-        ahead = _table((first.unsqueeze(-1) + offsets).transpose(0, 1))
+        ahead = _places(_table((first.unsqueeze(-1) + offsets).transpose(0, 1)), grad)
         behind = _behind(first, coefficients, offsets)
         forth = _table(parts.transpose(0, 1))
         turned = torch.zeros_like(parts)
@@ -146,20 +147,35 @@ def groups(x: Tensor) -> list[np.ndarray]:
 
 def to_lanes(x: Tensor, samples: np.ndarray) -> tuple[np.ndarray, ...]:
     """A group of samples as the loops read it: rows, begin and end."""
-    steps, _, channels = x.shape
-    # An odd number of vectors a row: even ones would share few sets of the cache.
-    length = ((steps | 1) + 2 * taps_cpu.MARGIN) * taps_cpu.LANES
-    lanes = x.new_empty(channels, length).numpy(), *np.empty((2, channels), np.int64)
+    channels = x.shape[2]
+    rows = x.new_empty(channels, _row(x) * taps_cpu.LANES)
+    lanes = rows.numpy(), *np.empty((2, channels), np.int64)
     use_torch_threads()
     taps_cpu.to_lanes(*lanes, to_array(x), samples)
     return lanes
 
 
+def _row(x: Tensor) -> int:
+    """Vectors of a row: an odd number, since even ones would share few sets of the cache."""
+    return (len(x) | 1) + 2 * taps_cpu.MARGIN
+
+
+def _places(shift: Int[Tensor, "a j"], x: Tensor) -> tuple[np.ndarray, int, int]:
+    """Where the shifts of synapses ``j`` lead to in the rows of x, and the least and the largest.
+
+    As vectors of all rows together; there are less than 2³¹ of them, 128 GB.
+    """
+    kernel_count = max(1, shift.shape[1] // max(1, x.shape[2]))
+    rows = torch.arange(shift.shape[1]).div(kernel_count, rounding_mode="floor") * _row(x)
+    least, most = (int(one) for one in shift.aminmax()) if shift.numel() else (0, 0)
+    return (shift + (rows + taps_cpu.MARGIN)).int().numpy(), least, most
+
+
 def _accumulate(
-    out: Tensor, lanes: tuple, samples: np.ndarray, shift: Tensor, parts: Tensor
+    out: Tensor, lanes: tuple, samples: np.ndarray, places: tuple, parts: Tensor
 ) -> None:
-    threads = torch.get_num_threads()
-    taps_cpu.accumulate(out.numpy(), *lanes, samples, shift.numpy(), parts.numpy(), threads)
+    use_torch_threads()
+    taps_cpu.accumulate(out.numpy(), *lanes, samples, *places, parts.numpy())
 
 
 def _table(values: Tensor) -> Tensor:

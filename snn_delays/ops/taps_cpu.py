@@ -34,13 +34,11 @@ from snn_delays.ops.vectors import (
 )
 
 PASS = 5  # taps added up at once
-MARGIN = TILE + PASS
-# Steps of the outputs that are made at a time.
-CHUNK = 3 * TILE
-# Rows that stay in the first-level cache while they are used by many others.
-SOURCES = 8
+MARGIN = 2 * TILE + PASS
+# Rows of which a tile and its delays stay in the first-level cache while many others use them.
+SOURCES, WITH_ONE_TAP = 8, 16
 # Rows that one thread makes at a time: they stay in the second-level cache.
-OUTPUTS = 32
+OUTPUTS, CORRELATED = 128, 16
 
 
 def last_steps(x: NDArray) -> NDArray:
@@ -114,68 +112,76 @@ def accumulate(
     begin: NDArray,
     end: NDArray,
     samples: NDArray,
-    shift: NDArray,
+    places: NDArray,
+    lowest: int,
+    highest: int,
     coefficients: NDArray,
-    threads: int,
 ) -> None:
     """out[t, n, a] = Σ_j Σ_q coefficients[a, j, q] · source[n, j // K, t + shift[a, j] + q].
 
     Shape:
         out ``[T, N, A]``, of which the ``samples`` of the group are made; source, begin, end as
-        ``to_lanes`` makes them of ``[T, N, B]``; shift ``[A, J]``, J = B · K; coefficients
-        ``[A, J, 1 or PASS]``; K is kernel_count.
+        ``to_lanes`` makes them of ``[T, N, B]``; places ``[A, J]``, J = B · K: where step
+        shift[a, j] stands if all rows are one, shifts being from ``lowest`` to ``highest``;
+        coefficients ``[A, J, 1 or PASS]``; K is kernel_count.
     """
     steps, batch, outputs = out.shape
     sources, length = source.shape
     synapses, taps = coefficients.shape[1:]
     kernel_count = synapses // sources
-    width = length // LANES
-    # A place is a step in all rows together; those with something in them follow `since`.
-    since = np.empty(synapses, np.int64)
-    span = np.empty(synapses, np.uint64)
-    row = np.empty(synapses, np.int64)
+    # Of each row the first place where a tile meets something, and at how many it does.
+    since, span = np.empty(synapses, np.int64), np.empty(synapses, np.int64)
     for j in range(synapses):
         b = j // kernel_count
-        row[j] = b * width + MARGIN
-        since[j] = begin[b] - TILE - taps + 2
+        since[j] = b * (length // LANES) + MARGIN + begin[b] - TILE - taps + 2
         span[j] = max(0, end[b] - begin[b] + TILE + taps - 2)
     # Flat, so that the inner loop makes no views: they count references.
-    x, c, shifts = source.reshape(-1), coefficients.reshape(-1), shift.reshape(-1)
+    x, c, starts = source.reshape(-1), coefficients.reshape(-1), places.reshape(-1)
     made = out.reshape(-1)
-    block = min(OUTPUTS, max(1, outputs // (4 * threads)))
-    for task in prange((outputs + block - 1) // block):
-        a_first = task * block
-        a_count = min(block, outputs - a_first)
+    some = WITH_ONE_TAP if taps == 1 else SOURCES
+    blocks = (outputs + OUTPUTS - 1) // OUTPUTS
+    # All outputs of a few steps at a time: of the source these find the same in the caches.
+    for task in prange((steps + TILE - 1) // TILE * blocks):
+        t, a_first = task // blocks * TILE, task % blocks * OUTPUTS
+        a_count = min(OUTPUTS, outputs - a_first)
         strips = (a_count + LANES - 1) // LANES
-        sums = aligned(np.empty((strips * LANES * CHUNK + 1) * LANES, out.dtype))
+        sums = aligned(np.empty((strips * LANES * TILE + 1) * LANES, out.dtype))
         square = np.empty(LANES * LANES, out.dtype)
-        for t_first in range(0, steps, CHUNK):
-            t_count = min(CHUNK, steps - t_first)
-            sums[:] = 0
-            for first in range(0, synapses, SOURCES):
-                last = min(synapses, first + SOURCES)
-                for i in range(a_count):
-                    at = (a_first + i) * synapses
-                    for t in range(t_first, t_first + t_count, TILE):
-                        o = (i * CHUNK + t - t_first) * LANES
-                        y = load_tile(sums, o)
-                        for j in range(first, last):
-                            step = t + shifts[at + j]
-                            if np.uint64(step - since[j]) >= span[j]:
-                                continue
-                            s = (row[j] + step) * LANES
-                            if taps == 1:
-                                y = add_one_tap(y, c, at + j, x, s)
-                            else:
-                                y = add_five_taps(y, c, (at + j) * PASS, x, s)
-                        store(sums, o, y)
-            for t in range(t_count):
-                for i in range(0, a_count, LANES):
-                    tile = load_apart(sums, (i * CHUNK + t) * LANES, CHUNK * LANES)
-                    store(square, 0, turned(tile))
-                    for lane in range(len(samples)):
-                        at = ((t_first + t) * batch + samples[lane]) * outputs + a_first + i
-                        store_left(made, at, a_count - i, load(square, lane * LANES))
+        sums[:] = 0
+        # Whether all that is looked at lies within rows, and need not be looked up.
+        ahead = t + highest + TILE + taps - 1
+        inside = t + lowest >= -MARGIN and ahead <= length // LANES - MARGIN
+        for first in range(0, synapses, some):
+            last = min(synapses, first + some)
+            silent = True
+            for b in range(first // kernel_count, (last - 1) // kernel_count + 1):
+                silent &= end[b] <= max(t + lowest, begin[b]) or begin[b] >= ahead
+            if silent:
+                continue
+            for i in range(a_count):
+                o, at = i * TILE * LANES, (a_first + i) * synapses
+                y = load_tile(sums, o)
+                if inside and taps == 1:
+                    for j in range(first, last):
+                        y = add_one_tap(y, c, at + j, x, (starts[at + j] + t) * LANES)
+                    store(sums, o, y)
+                    continue
+                for j in range(first, last):
+                    place = starts[at + j] + t
+                    if np.uint64(place - since[j]) >= np.uint64(span[j]):
+                        continue
+                    if taps == 1:
+                        y = add_one_tap(y, c, at + j, x, place * LANES)
+                    else:
+                        y = add_five_taps(y, c, (at + j) * PASS, x, place * LANES)
+                store(sums, o, y)
+        for step in range(min(TILE, steps - t)):
+            for i in range(0, a_count, LANES):
+                tile = load_apart(sums, (i * TILE + step) * LANES, TILE * LANES)
+                store(square, 0, turned(tile))
+                for lane in range(len(samples)):
+                    at = ((t + step) * batch + samples[lane]) * outputs + a_first + i
+                    store_left(made, at, a_count - i, load(square, lane * LANES))
 
 
 @loop(parallel=True)
@@ -199,7 +205,7 @@ def correlate(
     width = length // LANES
     steps = width - 2 * MARGIN
     values, x, sums = y.reshape(-1), source.reshape(-1), out.reshape(-1)
-    block = min(OUTPUTS // 2, max(1, outputs // (4 * threads)))
+    block = min(CORRELATED, max(1, outputs // (4 * threads)))
     for task in prange((outputs + block - 1) // block):
         a_first = task * block
         a_last = min(outputs, a_first + block)
