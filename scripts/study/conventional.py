@@ -150,7 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
             answers.append(
                 [100 * one.mean().item() for one in (found, found[heard], found[~heard])]
             )
-        cells = [" ".join(f"{one:.1f}" for one in held), *map(percent, zip(*answers, strict=True))]
+        judged = map(percent, zip(*answers, strict=True)) if answers else ["–"] * 3
+        cells = [" ".join(f"{one:.1f}" for one in held) or "–", *judged]
         print(f"| {' | '.join([name, *cells])} |", flush=True)
 
 
