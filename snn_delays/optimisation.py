@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from snn_delays.errors import UsageError
 from snn_delays.layers.groups import parameter_groups
 from snn_delays.layers.networks import delay_layers
 
+_log = logging.getLogger("snn_delays")
 Timed = tuple[Optimizer, LRScheduler | None]
 
 
@@ -63,11 +65,15 @@ def _adam(groups: list[dict[str, Any]], fused: bool) -> Adam:
 def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:
     """The caller's own, with a timetable or without.
 
+    What is to be learned and none of them moves is named in a warning.
+
     Raises:
-        UsageError: something else, or one that moves parameters of another network.
+        UsageError: something else, one that moves parameters of another network, or two that move
+            the same.
     """
     timed = [one if isinstance(one, tuple) else (one, None) for one in optimizers]
-    learned = {id(parameter) for parameter in net.parameters()}
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    moved: set[int] = set()
     for optimizer, timetable in timed:
         if not isinstance(optimizer, Optimizer) or not isinstance(timetable, LRScheduler | None):
             raise UsageError(
@@ -76,12 +82,27 @@ def own(optimizers: Sequence[Optimizer | Timed], net: nn.Module) -> list[Timed]:
             )
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if id(parameter) not in learned:
+                if id(parameter) not in names:
                     raise UsageError(
                         "fit: optimizers must move parameters of the network given, got a "
                         f"{described(parameter)} that is none of its own. Make them of "
                         "parameter_groups(net) or net.parameters()."
                     )
+                if id(parameter) in moved:
+                    raise UsageError(
+                        f"fit: two of the optimizers move {names[id(parameter)]}, which would take "
+                        "two steps at a time. Give each its own of parameter_groups(net)."
+                    )
+                moved.add(id(parameter))
+    still = [one for one in net.parameters() if one.requires_grad and id(one) not in moved]
+    if still:
+        more = f" and {len(still) - 3} more" if still[3:] else ""
+        _log.warning(
+            "fit: none of the optimizers moves %s%s, which therefore stay as they are. Leave that "
+            "unsaid with requires_grad_(False), or give them to one (parameter_groups(net)).",
+            ", ".join(names[id(one)] for one in still[:3]),
+            more,
+        )
     return timed
 
 
@@ -91,6 +112,6 @@ def rates(net: nn.Module, timed: Sequence[Timed]) -> dict[str, float]:
     found = {"weight_lr": 0.0, "delay_lr": 0.0}
     for optimizer, _ in reversed(timed):
         for group in reversed(optimizer.param_groups):
-            moves_delays = any(id(parameter) in kept for parameter in group["params"])
-            found["delay_lr" if moves_delays else "weight_lr"] = float(group["lr"])
+            for moves_delays in {id(parameter) in kept for parameter in group["params"]}:
+                found["delay_lr" if moves_delays else "weight_lr"] = float(group["lr"])
     return found

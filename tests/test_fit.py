@@ -138,13 +138,35 @@ def test_ones_own_optimisers_and_timetables(data: SpikeData):
     assert timeless(fit(nets[1], data, optimizers=own, **SETTINGS)) == timeless(published)
     constant = torch.optim.SGD(nets[0].parameters(), lr=0.01)
     rows = fit(nets[0], data, optimizers=[constant], **SETTINGS)
-    assert {(row["weight_lr"], row["delay_lr"]) for row in rows} == {(0.0, 0.01)}
+    assert {(row["weight_lr"], row["delay_lr"]) for row in rows} == {(0.01, 0.01)}
 
 
 def test_an_optimiser_of_another_network_is_refused(data: SpikeData):
     other = torch.optim.Adam(network(data).parameters())
     with pytest.raises(UsageError, match="must move parameters of the network given"):
         fit(network(data), data, optimizers=[other], **SETTINGS)
+
+
+def test_what_two_optimisers_or_none_move_is_told(
+    data: SpikeData, caplog: pytest.LogCaptureFixture
+):
+    net = network(data)
+    delays = [one.synapses.delay for one in net.blocks]
+    both = [torch.optim.Adam(net.parameters()), torch.optim.SGD(delays, lr=0.1)]
+    with pytest.raises(UsageError, match=r"two of the optimizers move blocks.0.synapses.delay"):
+        fit(net, data, optimizers=both, **SETTINGS)
+    before = [one.detach().clone() for one in net.parameters()]
+    rows = fit(net, data, optimizers=both[1:], **SETTINGS)
+    assert {(row["weight_lr"], row["delay_lr"]) for row in rows} == {(0.0, 0.1)}
+    for (name, one), was in zip(net.named_parameters(), before, strict=True):
+        assert torch.equal(one, was) == (not name.endswith("delay")), name
+    said = "none of the optimizers moves blocks.0.synapses.weight, blocks.0.norm.weight, "
+    assert f"{said}blocks.0.norm.bias and 1 more, which" in caplog.text
+    caplog.clear()
+    for one in net.parameters():
+        one.requires_grad_(any(one is delay for delay in delays))
+    fit(net, data, optimizers=both[1:], **SETTINGS)
+    assert "none of the optimizers" not in caplog.text
 
 
 def test_callbacks_are_called_in_order_checkpoints_first(data: SpikeData, tmp_path: Path):
