@@ -27,7 +27,7 @@ _UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
 _SECONDS = 15
 # Files of which code is compiled.
 _COMPILED = (
-    *("*/*_cpu.py", "*/*/*_cpu.py", "shares.py"),
+    *("*/*_cpu.py", "*/*/*_cpu.py", "loops/shares.py"),
     *("ops/vectors.py", "ops/registers.py", "table/models/*.py"),
 )
 
@@ -104,7 +104,7 @@ class _Disk(FunctionCache):
 @functools.cache
 def _sources() -> tuple[tuple[str, int, int], ...]:
     """Name, time and size of all files of which code is compiled."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     files = sorted(file for pattern in _COMPILED for file in package.glob(pattern))
     return tuple((file.name, (on := file.stat()).st_mtime_ns, on.st_size) for file in files)
 

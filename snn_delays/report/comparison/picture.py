@@ -10,7 +10,7 @@ from textwrap import wrap
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from snn_delays.report.comparison import Group, TestSet
+from snn_delays.report.comparison.numbers import Group, TestSet
 from snn_delays.report.figure import saved_figure
 
 # Okabe and Ito's blue and vermilion, which the colour-blind tell apart, too; and two shapes.

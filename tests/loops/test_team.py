@@ -15,12 +15,12 @@ import pytest
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays import team
-from snn_delays.kept import kept
-from snn_delays.loop import _Parallel
-from snn_delays.shares import counts, shared, stop
+from snn_delays.loops import team
+from snn_delays.loops.kept import kept
+from snn_delays.loops.loop import _Parallel
+from snn_delays.loops.shares import counts, shared, stop
 
-PACKAGE = Path(__file__).resolve().parents[1] / "snn_delays"
+PACKAGE = Path(__file__).resolve().parents[2] / "snn_delays"
 
 
 def visit(times: NDArray, skipped: int, forbidden: int) -> None:

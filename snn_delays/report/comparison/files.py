@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_delays.files.atomic import write_atomically, write_csv
-from snn_delays.report.comparison import MEASURES, TestSet
+from snn_delays.report.comparison.numbers import MEASURES, TestSet
 from snn_delays.report.words import sentence
 
 

@@ -16,12 +16,12 @@ from snn_delays.data.splits.batch import CompactBatch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, class_scores, tail
-from snn_delays.faults import Faults, Spoilt
-from snn_delays.firing import Firing
 from snn_delays.graphs.parts import Parts
 from snn_delays.graphs.recordings import Results
 from snn_delays.layers.networks import clamp_delays_
-from snn_delays.ranks import norms_alone
+from snn_delays.run.firing import Firing
+from snn_delays.run.ranks import norms_alone
+from snn_delays.training.faults import Faults, Spoilt
 
 
 @dataclass

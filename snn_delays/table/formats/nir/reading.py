@@ -23,9 +23,9 @@ from snn_delays.table.formats.network_json import (
     projection,
     whole,
 )
-from snn_delays.table.formats.nir_graph import METADATA, to_nir
-from snn_delays.table.formats.nir_order import in_order
-from snn_delays.table.formats.nir_walk import (
+from snn_delays.table.formats.nir.graph import METADATA, to_nir
+from snn_delays.table.formats.nir.order import in_order
+from snn_delays.table.formats.nir.walk import (
     READERS,
     Network,
     Rows,

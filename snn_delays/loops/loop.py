@@ -10,9 +10,9 @@ from typing import Any
 from numba import njit
 from numba.core.types import unliteral
 
-from snn_delays import team
-from snn_delays.kept import kept
-from snn_delays.shares import shared
+from snn_delays.loops import team
+from snn_delays.loops.kept import kept
+from snn_delays.loops.shares import shared
 
 
 def loop(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:

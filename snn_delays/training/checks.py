@@ -17,12 +17,12 @@ from snn_delays.data.splits.change import BatchChange
 from snn_delays.data.splits.interface import framed
 from snn_delays.errors import UsageError, one_line
 from snn_delays.evaluation import ReadOut, class_scores
-from snn_delays.faults import ON_NAN
 from snn_delays.graphs.recordings import GRAPHS
 from snn_delays.layers.memory import fresh_copy
 from snn_delays.layers.networks import delay_layers
 from snn_delays.modules.state import evaluating, reset_memories
 from snn_delays.schedules import Schedule
+from snn_delays.training.faults import ON_NAN
 
 _log = logging.getLogger("snn_delays")
 # Weights stay in single precision, so that every checkpoint and table is.

@@ -17,11 +17,12 @@ from numba.core.errors import TypingError
 from spikingjelly.activation_based import functional
 from torch import Tensor
 
-from snn_delays import loop, set_sigma, team
+from snn_delays import set_sigma
 from snn_delays.layers.delay_layer import DelayLayer
+from snn_delays.loops import loop, team
 from snn_delays.neurons import lif
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 # Loops and torch's threads both run before anything is forked. What the children find is printed
@@ -78,7 +79,7 @@ for _ in range(2):
 print("computed on")
 """
 CHILD_OF_NOTHING = """
-from snn_delays import team
+from snn_delays.loops import team
 
 def threads(_):
     learn(0)
@@ -165,7 +166,7 @@ COMPILING = "Compiling loops for this processor, once: about 15 s in all. They a
 ANSWER = """
 import logging, resource, sys
 logging.basicConfig(format="%(message)s", level=logging.INFO)
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 if "full" in sys.argv:  # an index of the cache is smaller than this, code is larger
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 from answers import answer, another
@@ -178,7 +179,7 @@ def test_a_full_disk_costs_a_line_and_never_brings_old_code_back(tmp_path: Path)
     def found(returned: str, *arguments: str) -> tuple[str, list[str]]:
         functions = [f"@loop\ndef {f}(x):\n    return {returned}\n" for f in ("answer", "another")]
         (tmp_path / "answers.py").write_text(
-            "\n\n".join(["from snn_delays.loop import loop", *functions]), encoding="utf-8"
+            "\n\n".join(["from snn_delays.loops.loop import loop", *functions]), encoding="utf-8"
         )
         path = f"{ROOT}{os.pathsep}{tmp_path}"
         done = run(ANSWER, *arguments, PYTHONPATH=path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
@@ -200,7 +201,7 @@ def test_a_full_disk_costs_a_line_and_never_brings_old_code_back(tmp_path: Path)
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     script = "from answers import answer; print(answer(1.0))"
     (tmp_path / "answers.py").write_text(
-        "from snn_delays.loop import loop\n@loop\ndef answer(x):\n    return x + 1\n"
+        "from snn_delays.loops.loop import loop\n@loop\ndef answer(x):\n    return x + 1\n"
     )
     variables = {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
@@ -252,4 +253,4 @@ def test_garbage_is_collected_after_compilation_as_before(collects: bool) -> Non
 def test_everything_that_is_compiled_is_compiled_this_way() -> None:
     package = ROOT / "snn_delays"
     files = [path for path in package.rglob("*.py") if "njit" in path.read_text(encoding="utf-8")]
-    assert set(files) == {package / f"{name}.py" for name in ("kept", "loop", "shares")}
+    assert set(files) == {package / "loops" / f"{name}.py" for name in ("kept", "loop", "shares")}

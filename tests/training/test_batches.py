@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snn_delays.batches import EpochBatches
+from snn_delays.training.batches import EpochBatches
 
 
 @pytest.mark.parametrize(("n", "size"), [(23, 4), (24, 4), (3, 4), (4, 4), (1, 1)])

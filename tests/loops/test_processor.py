@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from snn_delays.processor import prepare_cpu
+from snn_delays.loops.processor import prepare_cpu
 
 
 def test_denormal_numbers_become_zero_and_others_stay() -> None:

@@ -21,10 +21,10 @@ from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.optimisation import published
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
-from snn_delays.training_checks import warn_of_first_sigma
+from snn_delays.training.checks import warn_of_first_sigma
+from snn_delays.training.optimisation import published
 
 data = small_runs.data
 EVERYTHING = Augmentation(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from snn_delays.errors import UsageError
-from snn_delays.generators import seed_of
+from snn_delays.run.generators import seed_of
 
 _alone = False
 

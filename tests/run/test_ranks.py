@@ -18,9 +18,9 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from snn_delays.errors import UsageError
-from snn_delays.ranks import Ranks, Share, fabric_of, sync_norms, unsync_norms
+from snn_delays.run.ranks import Ranks, Share, fabric_of, sync_norms, unsync_norms
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 _LONGEST_S = 800
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_delays import shares
+from snn_delays.loops import shares
 
 # Shares for each thread: many small ones end together, few large ones cost less to take.
 SHARES = 16

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba import extending, njit, types
 from numpy.typing import NDArray
 
-from snn_delays.kept import kept
+from snn_delays.loops.kept import kept
 
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely
 

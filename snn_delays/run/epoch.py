@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.errors import UsageError
-from snn_delays.firing import Firing
-from snn_delays.late import Mean
 from snn_delays.layers.networks import delay_layers
-from snn_delays.ranks import Ranks
+from snn_delays.run.firing import Firing
+from snn_delays.run.late import Mean
+from snn_delays.run.ranks import Ranks
 from snn_delays.tasks import Task
 
 

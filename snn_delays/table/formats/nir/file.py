@@ -14,8 +14,8 @@ from snn_delays.files.atomic import write_atomically
 from snn_delays.files.hdf5 import is_absurd
 from snn_delays.files.heaps import damaged_lists
 from snn_delays.table.formats.network_json import valid
-from snn_delays.table.formats.nir_graph import to_nir
-from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.formats.nir.graph import to_nir
+from snn_delays.table.formats.nir.reading import from_nir
 from snn_delays.table.require import naming
 from snn_delays.table.table import DelayTable
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snn_delays.callbacks.delay_history import Count
-from snn_delays.report.comparison import Group, TestSet
+from snn_delays.report.comparison.numbers import Group, TestSet
 from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import (

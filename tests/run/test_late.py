@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from snn_delays.late import Late, Mean
+from snn_delays.run.late import Late, Mean
 
 
 def test_a_mean_over_samples_of_batches_of_different_sizes() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_delays.report.deployment_limits import limits
+from snn_delays.report.deployment.limits import limits
 from snn_delays.report.page.axis import Axis, spanning
 from snn_delays.report.page.chart import Chart
 from snn_delays.report.page.document import (

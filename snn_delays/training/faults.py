@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from snn_delays.callbacks.callback import Training
 from snn_delays.data import Batch
 from snn_delays.errors import UsageError
-from snn_delays.generators import generator_states, restore_generators
 from snn_delays.graphs.recordings import copy_into
-from snn_delays.late import Late
+from snn_delays.run.generators import generator_states, restore_generators
+from snn_delays.run.late import Late
 
 _log = logging.getLogger("snn_delays")
 ON_NAN = ("stop", "skip")

@@ -18,10 +18,10 @@ from snn_delays.callbacks import Checkpoints
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.faults import Faults
 from snn_delays.losses import cross_entropy
 from snn_delays.run.folder import RunFolder
 from snn_delays.training import fit
+from snn_delays.training.faults import Faults
 
 data = small_runs.data
 SHORT = SETTINGS | {"epochs": 2, "batch_size": 20}  # 5 batches of an epoch

@@ -12,27 +12,27 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from snn_delays import optimisation
-from snn_delays import ranks as processes
-from snn_delays import training_checks as checks
-from snn_delays.batches import EpochBatches
 from snn_delays.callbacks import Checkpoints
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.callbacks.stopping import stop_if_asked, stopped_with_others
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.change import BatchChange
-from snn_delays.epoch import Epoch
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import ReadOut, evaluate, warn_of_rounding
-from snn_delays.generators import restore_generators
 from snn_delays.graphs.parts import has_scaler, parts_for
 from snn_delays.interpolation import Rounding, first_sigma
 from snn_delays.layers.networks import delay_layers, rounded, set_sigma
 from snn_delays.modules.state import kept_from_training, train_all_but
+from snn_delays.run import ranks as processes
+from snn_delays.run.epoch import Epoch
 from snn_delays.run.folder import Row
+from snn_delays.run.generators import restore_generators
 from snn_delays.schedules import ROUNDING_FROM, Exponential, Schedule
-from snn_delays.training_step import TrainingStep
+from snn_delays.training import checks as checks
+from snn_delays.training import optimisation
+from snn_delays.training.batches import EpochBatches
+from snn_delays.training.step import TrainingStep
 
 _log = logging.getLogger("snn_delays")
 
@@ -101,7 +101,7 @@ def fit(
             that they run is known, ``"on"``, or ``"off"``. What a graph repeats, such as the
             network's forward, Python runs no more; see ``repeated.py``.
         devices, num_nodes: so many processes train together, ``devices`` on each of the nodes; they
-            must have been started, see ``ranks.py``. ``batch_size`` stays that of all together.
+            must have been started, see ``run/ranks.py``. ``batch_size`` stays that of all together.
         sync_batch_norm: whether BatchNorm's mean and variance are those of all processes' samples;
             else each takes its own, and the running ones are those of the first process.
         seed: of the order of samples, augmentation and dropout. Every epoch has one of its own, so

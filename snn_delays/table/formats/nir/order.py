@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from snn_delays.errors import UsageError
-from snn_delays.table.formats.nir_walk import Edges, reached
+from snn_delays.table.formats.nir.walk import Edges, reached
 
 
 def in_order(met: Iterable[str], output: str, edges: Edges, instant: Edges) -> list[str]:
