@@ -164,4 +164,12 @@ def _counted(v: Tensor, lengths: Tensor | None) -> Bool[Tensor, "time batch_or_1
             f"score: lengths must be {list(v.shape[1:2])}, the steps of each sample, "
             f"got {described(lengths)}."
         )
+    if lengths.is_cpu and readable(lengths) and lengths.numel():
+        least, most = (int(end) for end in lengths.aminmax())
+        if least < 0 or most > len(v):
+            raise UsageError(
+                f"score: lengths must lie from 0 to the {len(v)} steps there are, got "
+                f"{least if least < 0 else most}. Give batch.lengths, plus net.tail of a network "
+                "that appends so many."
+            )
     return steps < lengths[None, :, None]

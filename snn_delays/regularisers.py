@@ -139,8 +139,9 @@ def _overlap(position: Float[Tensor, "axes *shape k"]) -> Float[Tensor, ""]:
     if len(parts) == 1:
         total = _near(kernels, pairs)
     else:  # distances of each part are computed again for its gradient, rather than kept
+        again: Any = {"use_reentrant": False, "preserve_rng_state": False}  # nothing is drawn
         total = sum(
-            (checkpoint(_near, one, pairs, use_reentrant=False) for one in parts),
+            (checkpoint(_near, one, pairs, **again) for one in parts),
             position.new_zeros(()),
         )
     return total / (kernels.shape[1] * pairs.shape[1])

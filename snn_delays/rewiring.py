@@ -18,11 +18,11 @@ from torch.optim import Optimizer
 from snn_delays.arguments import choice, real, settle, whole
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.errors import UsageError
-from snn_delays.generators import seed_of
 from snn_delays.layers import sparsity
 from snn_delays.layers.delayed import Delayed
 from snn_delays.layers.networks import delay_layers
 from snn_delays.modules.ranged import stored
+from snn_delays.run.generators import seed_of
 
 _SHARE = real(above=0, most=1, must="be a share of training in (0, 1]")
 _DENSITY = real(above=0, most=1, must="lie in (0, 1], as a share of the synapses")

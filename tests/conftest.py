@@ -37,7 +37,7 @@ from hypothesis import settings  # noqa: E402
 from typed_commands import runs, shell, there  # noqa: E402, F401
 
 # Whichever test comes first compiles what is missing: no word of it among what others expect.
-logging.getLogger("snn_delays.kept").setLevel(logging.ERROR)
+logging.getLogger("snn_delays.loops.kept").setLevel(logging.ERROR)
 
 settings.register_profile(
     "snn_delays", derandomize=True, deadline=None, max_examples=30, database=None

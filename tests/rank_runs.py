@@ -1,4 +1,4 @@
-"""Trainings that one process and several do alike, for tests/test_ranks.py, which runs this."""
+"""Trainings that one process and several do alike, for tests/run/test_ranks.py, which runs this."""
 
 from __future__ import annotations
 

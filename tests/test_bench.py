@@ -148,6 +148,17 @@ def test_a_gpu_is_measured_in_one_command() -> None:
     assert all(float(cell) > 0 for cell in rows[0][1:])
 
 
+def test_steps_are_timed_with_graphs_and_without() -> None:
+    """On the CPU, where there are none."""
+    command = [sys.executable, str(BENCH / "graphs.py"), "--quick", "--epochs", "1", "--profile"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| quick")]
+    assert [row[2] for row in rows] == ["off", "auto"] * 3
+    assert all(float(row[5]) > 0 for row in rows)
+    assert done.stdout.count("function calls") == 2
+
+
 def test_the_gradient_into_spikes_is_timed_by_entries() -> None:
     """The script refuses entries that are not those of the equation."""
     small = ["--shape", "9,6,32", "--repeats", "1"]

@@ -145,6 +145,16 @@ def test_many_spikes_are_counted_exactly() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("steps", [-1, 6])
+@pytest.mark.parametrize("readout", losses.READOUTS)
+def test_steps_that_there_are_not_are_refused(readout: str, steps: int) -> None:
+    """Durations of another unit, or with a tail that the output lacks, would count all of it."""
+    v = torch.randn(5, 2, 3)
+    assert losses.score(v, torch.tensor([5, 1]), readout).isfinite().all()
+    with pytest.raises(UsageError, match=f"from 0 to the 5 steps there are, got {steps}. Give"):
+        losses.score(v, torch.tensor([2, steps]), readout)
+
+
 def test_an_unknown_readout_is_named() -> None:
     said = "readout must be one of sum_softmax, mean, max, spike_count, got 'last'"
     with pytest.raises(UsageError, match=said):

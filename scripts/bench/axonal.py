@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from snn_delays.layers import DelayLayer
 from snn_delays.layers.granularity import GRANULARITIES
-from snn_delays.processor import prepare_cpu
+from snn_delays.loops.processor import prepare_cpu
 
 STEPS, BATCH, SIZE, MAX_DELAY = 136, 128, 256, 24
 

@@ -22,7 +22,7 @@ from recipes import MEAN_COUNT, SHARE
 from rows import DENSITY_B, evaluations, layers, scans, streaming, training_steps
 from timing import Entry, heading, line, machine, versions
 
-from snn_delays.processor import prepare_cpu
+from snn_delays.loops.processor import prepare_cpu
 
 ROWS: dict[str, tuple[str, Callable[[Options], Iterator[Entry]]]] = {
     "a": ("(a) training step, {steps} steps, batch {batch}", training_steps),

@@ -23,9 +23,9 @@ from timing import machine, versions
 from torch import Tensor, nn
 
 from snn_delays.dcls import DclsConv2d
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
+from snn_delays.loops.processor import prepare_cpu
 from snn_delays.ops.vectors import LANES, TALL, add_two_rows, load_tall, store_apart
-from snn_delays.processor import prepare_cpu
 
 BATCH = 8
 PLANES = [(96, 56), (192, 28)]  # channels, and rows and columns

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from snn_delays.interpolation import dense_kernel
 from snn_delays.layers import DelayConv2d
-from snn_delays.processor import prepare_cpu
+from snn_delays.loops.processor import prepare_cpu
 
 MAX_DELAY = 20
 

@@ -24,13 +24,13 @@ import torch
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor, nn
 
-from snn_delays import DelaySNN, losses, optimisation, set_sigma
+from snn_delays import DelaySNN, losses, set_sigma
 from snn_delays.data import SpikeData, SpikeSplit
 from snn_delays.layers import DelayLayer
 from snn_delays.layers.networks import clamp_delays_
 from snn_delays.neurons import CAdLIFNode, LeakyReadout, LIFNode, SEAdLIFNode
 from snn_delays.ops import dense, lowrank_basis
-from snn_delays.training import fit
+from snn_delays.training import fit, optimisation
 
 Run = Callable[[], object]
 SIGMAS = (12.0, 5.0, 2.0, 0.5)

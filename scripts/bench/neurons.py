@@ -20,9 +20,9 @@ import torch
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor
 
+from snn_delays.loops.processor import prepare_cpu
 from snn_delays.neurons import AdLIFNode, CAdLIFNode, PLIFNode, SEAdLIFNode, SiLIFNode, lif
 from snn_delays.ops import adaptive
-from snn_delays.processor import prepare_cpu
 
 STEPS, BATCH, SIZE = 100, 128, 256
 # Numbers that are read or written per neuron and step: x, h, spikes (and w) forward; x, h, w and

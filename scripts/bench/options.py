@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None, description: str) -> Options:
         "--plain",
         action="store_true",
         help="leave denormal numbers and freed memory as torch and the system have them, not as "
-        "our command lines set them (snn_delays/processor.py); slows both stacks",
+        "our command lines set them (snn_delays/loops/processor.py); slows both stacks",
     )
     add("--batch", type=int, default=128, help="samples, in the rows a, c, e, f and g")
     add("--batch-b", type=int, default=32, help="samples, in row b")

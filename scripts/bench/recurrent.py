@@ -21,8 +21,8 @@ from spikingjelly.activation_based import functional
 from torch import Tensor
 
 from snn_delays.layers import RecurrentDelayLayer
+from snn_delays.loops.processor import prepare_cpu
 from snn_delays.neurons import lif
-from snn_delays.processor import prepare_cpu
 
 STEPS, SIZE, LOOP_STEPS = 100, 256, 20
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from snn_delays.passive import wait_passively
+from snn_delays.loops.passive import wait_passively
 
 SIGMAS = (12.0, 0.5)
 LIMIT_S = 170.0  # of everything; the neighbour ends by itself then, whatever happens
@@ -38,7 +38,7 @@ def serve(whose: str, threads: int, small: bool) -> None:
     from recipes import RECIPES, our_step
 
     from snn_delays import set_sigma
-    from snn_delays.processor import prepare_cpu
+    from snn_delays.loops.processor import prepare_cpu
 
     torch.set_num_threads(threads)
     prepare_cpu()

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from snn_delays import DelayLayer, DelaySNN
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.data import SpikeData, load_shd
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 from snn_delays.neurons import CAdLIFNode, LeakyReadout, lif
 from snn_delays.ops import plan
 from snn_delays.ops.compiled import use_torch_threads

@@ -74,7 +74,7 @@ def serve(sizes: dict[str, int]) -> None:
         setattr(registers, key, value)
     import torch
 
-    from snn_delays.processor import prepare_cpu
+    from snn_delays.loops.processor import prepare_cpu
 
     prepare_cpu()
     torch.set_num_threads(1)

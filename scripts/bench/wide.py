@@ -25,8 +25,8 @@ from timing import machine
 from torch import Tensor, nn
 
 from snn_delays import DelayLayer
+from snn_delays.loops.processor import prepare_cpu
 from snn_delays.ops import lowrank_basis, plan
-from snn_delays.processor import prepare_cpu
 
 LONG, EPOCHS = 2000, 30
 STEPS, BATCH, MAX_DELAY, SIGMA = 50, 4, 24, 12.0

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from snn_delays.epoch import Epoch
-from snn_delays.generators import generator_states
+from snn_delays.run.epoch import Epoch
 from snn_delays.run.folder import Row
+from snn_delays.run.generators import generator_states
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from snn_delays.passive import wait_passively
+from snn_delays.loops.passive import wait_passively
 
 
 def _command(name: str) -> Callable[[], None]:

@@ -18,9 +18,9 @@ from snn_delays.cli.runs import run_folder
 from snn_delays.cli.settings import CONF, config_file, no_such_choice, path_of, recipes, typed
 from snn_delays.cli.trainings import PlannedRun, train_all
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison import TestSet
-from snn_delays.report.comparison_files import write_comparison
-from snn_delays.report.comparison_picture import draw_comparison
+from snn_delays.report.comparison.files import write_comparison
+from snn_delays.report.comparison.numbers import TestSet
+from snn_delays.report.comparison.picture import draw_comparison
 from snn_delays.terminal import print_table
 
 log = logging.getLogger("snn_delays")

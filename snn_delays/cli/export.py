@@ -32,8 +32,8 @@ from snn_delays.deploy.verify import Agreement
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import warn_of_rounding
 from snn_delays.files.atomic import write_atomically
-from snn_delays.report.deployment import chip_report, deployment_report
-from snn_delays.report.deployment_page import deployment_page
+from snn_delays.report.deployment.numbers import chip_report, deployment_report
+from snn_delays.report.deployment.page import deployment_page
 from snn_delays.run.folder import RunFolder
 from snn_delays.table import read_table, write_table
 from snn_delays.table.chips import load_chip

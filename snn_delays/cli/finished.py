@@ -19,7 +19,14 @@ from snn_delays.cli.settings import flat
 from snn_delays.cli.sweep import in_order, is_job, typed_in, why_failed
 from snn_delays.cli.trainings import elsewhere
 from snn_delays.errors import UsageError, one_line
-from snn_delays.report.comparison import CHANCE, Group, Result, TestSet, metric_of, numbers_of
+from snn_delays.report.comparison.numbers import (
+    CHANCE,
+    Group,
+    Result,
+    TestSet,
+    metric_of,
+    numbers_of,
+)
 from snn_delays.run.folder import RunFolder
 
 

@@ -12,8 +12,8 @@ from typing import TextIO
 
 import torch
 
-from snn_delays.loop import cores
-from snn_delays.processor import prepare_cpu
+from snn_delays.loops.loop import cores
+from snn_delays.loops.processor import prepare_cpu
 from snn_delays.terminal import print_anywhere
 
 

@@ -23,8 +23,8 @@ from snn_delays.callbacks.stopping import ASKING, STOPPING, listening
 from snn_delays.cli.child import ERROR, killed_by, start_training
 from snn_delays.cli.sweep import in_sweep
 from snn_delays.errors import UsageError
-from snn_delays.loop import cores
-from snn_delays.ranks import started
+from snn_delays.loops.loop import cores
+from snn_delays.run.ranks import started
 
 _LAST_WORDS_S = 20.0  # for the others to end by themselves
 

@@ -23,7 +23,7 @@ from snn_delays.cli.settings import flat, path_of, plain
 from snn_delays.cli.sweep import typed_in
 from snn_delays.data import SpikeData
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison_page import Compared, comparison_page
+from snn_delays.report.comparison.page import Compared, comparison_page
 from snn_delays.report.run_page import run_page
 from snn_delays.report.trained import SUMMED, Trained, read_metrics
 from snn_delays.run.folder import RunFolder

@@ -48,13 +48,13 @@ from snn_delays.cli.training_folder import resumed_config, run_log, sweep_folder
 from snn_delays.data import SpikeData
 from snn_delays.interpolation import first_sigma
 from snn_delays.layers.networks import delay_layers
-from snn_delays.ranks import number
 from snn_delays.report.run import known_by
 from snn_delays.run.folder import RunFolder
 from snn_delays.run.lock import training_in
 from snn_delays.run.progress import DATA, load_progress
+from snn_delays.run.ranks import number
 from snn_delays.training import fit
-from snn_delays.training_checks import checked_settings
+from snn_delays.training.checks import checked_settings
 
 log = logging.getLogger("snn_delays")
 

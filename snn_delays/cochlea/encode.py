@@ -24,7 +24,7 @@ from snn_delays.cochlea.spool import Spool
 from snn_delays.errors import UsageError, refusal
 from snn_delays.files.shd_format import MOST_UNITS, write_events
 from snn_delays.files.sound import check_sound, read_sound
-from snn_delays.loop import cores
+from snn_delays.loops.loop import cores
 
 # What is going on, how much of it is done, and how much there is.
 Watch = Callable[[str, int, int], None]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.cochlea.filters import RATE
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 
 REPLENISH = 5.05  # y, 1/s
 RELEASE = 2000.0  # g, 1/s

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.cochlea.filters import RATE
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 
 FIBRES = 40
 DEAD_STEPS = RATE // 1000  # 1 ms

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from snn_delays.arguments import choice, require, tuple_of
 from snn_delays.errors import UsageError, one_line
+from snn_delays.files.speech_lists import listed_parts
 
 SUFFIXES = (".wav", ".flac")
 Parts = Literal["shd", "ssc"]
@@ -124,24 +125,16 @@ def official_parts(collection: Collection, parts: Parts) -> dict[str, Collection
     shd_test.h5.
 
     Raises:
-        UsageError: a list is missing or unreadable, or leaves a file without recordings.
+        UsageError: a list is missing or unreadable, both name a recording, or they leave a file
+            without any.
     """
     choice("parts", parts, get_args(Parts))
-    listed = {}
-    for name, part in (("validation", "train" if parts == "shd" else "valid"), ("testing", "test")):
-        path = collection.root / f"{name}_list.txt"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"{path} cannot be read: expected one name per line, such as "
-                "zero/1a2b_nohash_0.wav. Leave parts out to write one file of all recordings."
-            ) from error
-        listed |= {line.strip(): f"{parts}_{part}.h5" for line in lines}
+    listed = listed_parts(collection.root, "Leave parts out to write one file of all recordings.")
     names = ("train", "test") if parts == "shd" else ("train", "valid", "test")
     files: dict[str, list[Recording]] = {f"{parts}_{name}.h5": [] for name in names}
     for one in collection.recordings:
-        files[listed.get(one.name, f"{parts}_train.h5")].append(one)
+        part = listed.get(one.name)
+        files[f"{parts}_{part if part in names else 'train'}.h5"].append(one)
     if empty := [name for name, recordings in files.items() if not recordings]:
         raise UsageError(
             f"{collection.root}: the official lists leave no recordings for {', '.join(empty)}. "

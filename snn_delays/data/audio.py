@@ -21,7 +21,7 @@ from snn_delays.data.splits.interface import SpikeData
 from snn_delays.data.splits.validation import check_fraction, stratified
 from snn_delays.errors import UsageError
 from snn_delays.files.sound import BadAudioError, length, read_audio
-from snn_delays.loop import cores
+from snn_delays.loops.loop import cores
 from snn_delays.terminal import bar
 
 # Sounds whose features one thread computes at once.

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from snn_delays.arguments import shown
-from snn_delays.data.gsc.clips import LISTS, official_parts
+from snn_delays.data.gsc.clips import official_parts
 from snn_delays.errors import UsageError, one_line
+from snn_delays.files.speech_lists import LISTS
 from snn_delays.tasks import MultiLabel, SingleLabel, Task
 
 PARTS = ("train", "valid", "test")

@@ -122,7 +122,7 @@ def _with_exponent(values: Floats, bits: int | None) -> Floats:
 
 
 def _int32(name: str, values: Floats, weight_shift: int) -> NDArray[np.int32]:
-    if values.size and np.abs(values).max() >= np.iinfo(np.int32).max:
+    if values.size and not np.abs(values).max() < np.iinfo(np.int32).max:  # nan is not
         raise UsageError(
             f"{name} takes {np.abs(values).max():.3g} units, more than 32 bits hold. "
             f"Use a smaller weight_shift (now {weight_shift}) or fewer bits."

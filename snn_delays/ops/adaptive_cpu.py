@@ -7,7 +7,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from snn_delays.interpolation import TINY
-from snn_delays.loop import loop, pasted
+from snn_delays.loops.loop import loop, pasted
 from snn_delays.ops.surrogates_cpu import slopes
 
 

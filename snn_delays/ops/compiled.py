@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snn_delays.loops.passive import let_torch_sleep
 from snn_delays.modules.eager import for_loops
-from snn_delays.passive import let_torch_sleep
 
 _log = logging.getLogger("snn_delays")
 TRITON = importlib.util.find_spec("triton") is not None
 
 try:
-    from snn_delays import loop, team
+    from snn_delays.loops import loop, team
 except ImportError:
     loop = team = None
     _log.warning(

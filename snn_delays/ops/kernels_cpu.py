@@ -13,7 +13,7 @@ from __future__ import annotations
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop, pasted
+from snn_delays.loops.loop import called, loop, pasted
 from snn_delays.ops.elementwise_cpu import fading, larger, minus, nearest, over, plus, side, whole
 from snn_delays.ops.fft_cpu import buffer
 from snn_delays.ops.outer_cpu import outer_wide, zeros_one, zeros_wide

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop, pasted
+from snn_delays.loops.loop import called, loop, pasted
 from snn_delays.ops.vectors import (
     LANES,
     add_one_tap,

@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 
 CHUNK = 4096  # numbers that stay in the first-level cache, whole bytes of bits
 TASK = 16 * CHUNK  # numbers of a task

@@ -12,7 +12,7 @@ from typing import Any
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop
+from snn_delays.loops.loop import called, loop
 from snn_delays.ops.outer_cpu import (
     HIGH,
     WIDE,

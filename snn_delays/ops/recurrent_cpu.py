@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop
+from snn_delays.loops.loop import called, loop
 from snn_delays.ops.adaptive_cpu import after_reset, step_backward, step_forward
 from snn_delays.ops.vectors import GROUP, LANES, fma, load_group, splat_group, store
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 from snn_delays.ops.taps_cpu import MARGIN, PASS, five_dots, one_dot
 from snn_delays.ops.vectors import (
     LANES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 
 # Numbers that ``fingerprint`` takes side by side: enough to hide what a multiplication takes.
 LANES = 128

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.loop import pasted
+from snn_delays.loops.loop import pasted
 
 
 @pasted

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from snn_delays.loop import called, loop
+from snn_delays.loops.loop import called, loop
 from snn_delays.ops.vectors import (
     LANES,
     TILE,

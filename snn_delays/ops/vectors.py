@@ -14,7 +14,7 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from snn_delays.loop import called
+from snn_delays.loops.loop import called
 from snn_delays.ops.registers import COLUMNS, GROUP, LANES, SHORT, STRIP, TALL, TILE
 
 intrinsic: Any = extending.intrinsic  # what it makes takes one argument less: typed loosely

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from snn_delays.data import Batch, Split
 from snn_delays.evaluation import output_of, tail
-from snn_delays.firing import Firing
 from snn_delays.report.course import batches
+from snn_delays.run.firing import Firing
 
 
 class Spikes(Firing):

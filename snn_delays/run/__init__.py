@@ -1,1 +1,1 @@
-"""A run of training: its folder, the lock on it, and what is saved to go on from."""
+"""A run of training: its processes, the sums of an epoch, its folder, and what is saved in it."""

@@ -122,7 +122,7 @@ def test_a_signal_in_validation_need_not_wait_for_its_end(
         return evaluate(*args, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr("snn_delays.training.evaluate", signalled)
+        patch.setattr("snn_delays.training.loop.evaluate", signalled)
         with pytest.raises(Stopped):
             trained(data, tmp_path / "parts", StopOnSignals())
     progress = load_progress(RunFolder(tmp_path / "parts"))
@@ -349,7 +349,7 @@ def test_the_scale_of_half_precision_goes_on_too(
         plugin = MixedPrecision("16-mixed", "cpu", scaler)
         return Fabric(accelerator="cpu", devices=1, plugins=[plugin])
 
-    monkeypatch.setattr("snn_delays.ranks.Fabric", half)
+    monkeypatch.setattr("snn_delays.run.ranks.Fabric", half)
     settings = {"clip_norm": 1.0}
     whole = trained(data, tmp_path / "whole", **settings)
     with pytest.raises(Stopped):

@@ -22,7 +22,7 @@ from typed_commands import SHORT, SMALL, Shell
 from snn_delays.callbacks import ProgressBar
 from snn_delays.callbacks.callback import Training
 from snn_delays.cli.export_view import delay_line
-from snn_delays.epoch import Epoch
+from snn_delays.run.epoch import Epoch
 from snn_delays.run.folder import Row
 from snn_delays.tasks import SingleLabel
 from snn_delays.terminal import print_anywhere, print_line, print_table

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from typed_commands import SHORT, SMALL, Shell
 
 from snn_delays.cli.process import lines_of, prepare_process
-from snn_delays.loop import cores
+from snn_delays.loops.loop import cores
 
 QUICK = (*SMALL, *SHORT, "trainer.epochs=1")
 _SEARCH = ("hydra/sweeper=best", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1")

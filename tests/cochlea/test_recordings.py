@@ -128,6 +128,9 @@ def test_official_lists_part_a_collection(tones: Path):
         "shd_test.h5": 1,
     }
     assert all(part.class_names == found.class_names for part in (*ssc.values(), *shd.values()))
+    (tones / "validation_list.txt").write_text("low/b_1.flac\n")
+    with pytest.raises(UsageError, match=r"low/b_1\.flac is in both"):
+        official_parts(found, "ssc")
     (tones / "validation_list.txt").write_text("")
     with pytest.raises(UsageError, match="leave no recordings for ssc_valid.h5"):
         official_parts(found, "ssc")

@@ -17,7 +17,7 @@ from snn_delays.data.events.check import check_files
 from snn_delays.data.heidelberg import official_file
 from snn_delays.errors import UsageError
 from snn_delays.files.hdf5 import opened
-from snn_delays.table.formats.nir_file import read_nir
+from snn_delays.table.formats.nir.file import read_nir
 from snn_delays.table.hdf5 import read_table
 
 HOLD = """

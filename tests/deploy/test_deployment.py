@@ -21,7 +21,7 @@ from snn_delays.deploy.deployment import DeploySettings, deploy
 from snn_delays.deploy.quantised_training import folded, make_quantisation_aware_
 from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
-from snn_delays.report.deployment import deployment_report
+from snn_delays.report.deployment.numbers import deployment_report
 from snn_delays.table.chips import load_chip
 from snn_delays.table.simulator import simulate
 

@@ -189,6 +189,23 @@ def test_thresholds_that_round_to_nothing_are_refused() -> None:
         fixed_point(table, threshold_shift=16)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_units_too_small_for_single_precision_are_refused() -> None:
+    """A readout's v of 0 units, each of which is 0, is no number of units."""
+    table = random_table(4, (6, 5, 3))
+    *others, last = table.projections
+    faint = replace(last, weight=(last.weight * np.float32(1e-42)).astype(np.float32))
+    silent = replace(table.output, bias=np.zeros_like(table.output.bias))
+    small = replace(
+        table,
+        populations=(*table.populations[:-1], silent),
+        projections=(*others, faint),
+    )
+    assert np.any(faint.weight)
+    with pytest.raises(UsageError, match="population readout: bias takes nan units"):
+        fixed_point(quantised(small, 8))
+
+
 def test_order_of_the_steps() -> None:
     table = random_table(0, (3, 4, 2))
     with pytest.raises(

@@ -31,7 +31,7 @@ from snn_delays.network import DelaySNN
 from snn_delays.neurons import LeakyReadout, LIFNode, lif
 from snn_delays.ops import plan
 from snn_delays.ops.plan import Method
-from snn_delays.optimisation import published
+from snn_delays.training.optimisation import published
 
 NAMES = ("a", "b", "c", "d")
 

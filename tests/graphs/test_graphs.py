@@ -17,13 +17,11 @@ import torch
 from small_runs import SETTINGS, network, timeless
 from torch import Tensor, nn
 
-from snn_delays import optimisation, training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.batch import Batch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
-from snn_delays.firing import Firing
 from snn_delays.graphs.parts import Parts, RepeatedParts, parts_for
 from snn_delays.graphs.recordable import (
     hyperparameters,
@@ -39,8 +37,10 @@ from snn_delays.losses import cross_entropy
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
 from snn_delays.regularisers import SmallDelays
+from snn_delays.run.firing import Firing
 from snn_delays.schedules import Exponential
-from snn_delays.training import fit
+from snn_delays.training import fit, optimisation
+from snn_delays.training import loop as training
 
 data = small_runs.data
 pytestmark = pytest.mark.usefixtures("unchecked")

@@ -89,7 +89,7 @@ def on_stack(body):
 """
 FIVE = """
 import numpy as np
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 from snn_delays.ops.registers import LANES, TILE
 from snn_delays.ops.vectors import add_five_taps, load_tile, store
 

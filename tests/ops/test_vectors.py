@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from snn_delays.loop import loop
+from snn_delays.loops.loop import loop
 from snn_delays.ops.vectors import LANES, load, load_left, load_two, store, store_left
 
 

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from snn_delays.errors import UsageError
-from snn_delays.report.comparison import (
+from snn_delays.report.comparison.files import write_comparison
+from snn_delays.report.comparison.numbers import (
     MEASURES,
     Group,
     Numbers,
@@ -18,8 +19,7 @@ from snn_delays.report.comparison import (
     TestSet,
     numbers_of,
 )
-from snn_delays.report.comparison_files import write_comparison
-from snn_delays.report.comparison_picture import draw_comparison
+from snn_delays.report.comparison.picture import draw_comparison
 
 SUMMARY = {
     "metric": "accuracy",

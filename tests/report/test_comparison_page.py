@@ -9,8 +9,8 @@ from browser import require_drawn, require_whole
 from typed_commands import Shell
 
 from snn_delays.callbacks.delay_history import Count
-from snn_delays.report.comparison import MEASURES, Group, Result, TestSet
-from snn_delays.report.comparison_page import Compared, comparison_page
+from snn_delays.report.comparison.numbers import MEASURES, Group, Result, TestSet
+from snn_delays.report.comparison.page import Compared, comparison_page
 
 
 def result(run: str, seed: int, rounded: float) -> Result:

@@ -9,7 +9,7 @@ from pathlib import Path
 from browser import require_drawn, require_whole
 from typed_commands import Shell
 
-from snn_delays.report.deployment_limits import partners
+from snn_delays.report.deployment.limits import partners
 from snn_delays.table import read_table
 
 

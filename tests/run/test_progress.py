@@ -168,7 +168,7 @@ def test_best_is_that_of_the_epochs_that_count(
         accuracy = accuracies.pop(0) if accuracies else 0.0  # after the last epoch
         return SimpleNamespace(loss=1.0, score=accuracy)
 
-    monkeypatch.setattr("snn_delays.training.evaluate", scripted)
+    monkeypatch.setattr("snn_delays.training.loop.evaluate", scripted)
     files = RunFolder(tmp_path / "run")
     net = network(data)
     watch = Silent(stop_at=3)

@@ -18,9 +18,9 @@ from nir_euler import run_graph
 from snn_delays.errors import UsageError
 from snn_delays.table import schema
 from snn_delays.table.equality import canonical, same_network
-from snn_delays.table.formats.nir_file import read_nir, write_nir
-from snn_delays.table.formats.nir_graph import METADATA, to_nir
-from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.formats.nir.file import read_nir, write_nir
+from snn_delays.table.formats.nir.graph import METADATA, to_nir
+from snn_delays.table.formats.nir.reading import from_nir
 from snn_delays.table.models.constants import NO_LEAK
 from snn_delays.table.projection import Projection
 from snn_delays.table.simulator import simulate

@@ -18,9 +18,9 @@ from drawn_tables import assert_same, random_table
 from nir_euler import run_graph
 
 from snn_delays.errors import UsageError
-from snn_delays.table.formats.nir_file import read_nir
-from snn_delays.table.formats.nir_graph import to_nir
-from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.formats.nir.file import read_nir
+from snn_delays.table.formats.nir.graph import to_nir
+from snn_delays.table.formats.nir.reading import from_nir
 from snn_delays.table.models.constants import NO_LEAK
 from snn_delays.table.simulator import simulate
 from snn_delays.table.table import DelayTable

@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from snn_delays.errors import UsageError, one_line, refusal
+from snn_delays.errors import UsageError, refusal
 from snn_delays.files.sound import BadAudioError, length
+from snn_delays.files.speech_lists import LISTS, Part, listed_parts
 
 URL = "http://download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
@@ -33,8 +34,6 @@ WORDS = frozenset((
     "yes", "zero",
 ))
 # fmt: on
-Part = Literal["train", "valid", "test"]
-LISTS: dict[Part, str] = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 Task = Literal["v2_35", "v2_12"]
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -135,22 +134,7 @@ def official_parts(root: Path, names: Sequence[str]) -> tuple[dict[str, Part], s
             "their names, the rule that the official lists were made with."
         )
         return {name: hashed_part(name) for name in names}, "hash"
-    listed: dict[str, Part] = {}
-    for part, file in LISTS.items():
-        try:
-            lines = (root / file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"GSC: {root / file} cannot be read as a list of recordings: {one_line(error)}. "
-                "Restore it from the data set's archive."
-            ) from error
-        for line in lines:
-            name = line.strip().replace("\\", "/").removeprefix("./")
-            if listed.setdefault(name, part) != part and name:
-                raise UsageError(
-                    f"GSC: {name} is in both {' and '.join(LISTS.values())} of {root}: expected it "
-                    "in one. Restore the official lists."
-                )
+    listed = listed_parts(root, "Restore it from the data set's archive.")
     return {name: listed.get(name, "train") for name in names}, "official"
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from snn_delays.data.archive import untar
 from snn_delays.data.download import MOST_BYTES, alone_in, fetch_file
-from snn_delays.data.gsc import clips
 from snn_delays.data.gsc.clips import ARCHIVE, URL
 from snn_delays.errors import UsageError
+from snn_delays.files import speech_lists
 
 SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 # They come last, so that a folder that has them has everything.
-LISTS = tuple(clips.LISTS.values())
+LISTS = tuple(speech_lists.LISTS.values())
 
 
 def fetch_gsc(root: Path | str, base_url: str | None = None) -> None:

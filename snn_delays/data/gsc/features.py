@@ -25,7 +25,7 @@ from snn_delays.data.cache import About, Arrays, Cache, Entry, T
 from snn_delays.data.gsc.clips import Clip
 from snn_delays.data.gsc.log_mel import LogMel
 from snn_delays.files.sound import BadAudioError, read_audio
-from snn_delays.loop import cores
+from snn_delays.loops.loop import cores
 from snn_delays.terminal import bar
 
 # A second's work for one core, and 15 MB at 140 bands.

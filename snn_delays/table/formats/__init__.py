@@ -7,9 +7,9 @@ from pathlib import Path
 
 from snn_delays.errors import UsageError
 from snn_delays.table.equality import same_network
-from snn_delays.table.formats.nir_file import read_nir, write_nir
-from snn_delays.table.formats.nir_graph import to_nir
-from snn_delays.table.formats.nir_import import from_nir
+from snn_delays.table.formats.nir.file import read_nir, write_nir
+from snn_delays.table.formats.nir.graph import to_nir
+from snn_delays.table.formats.nir.reading import from_nir
 from snn_delays.table.formats.sonata import read_sonata, write_sonata
 from snn_delays.table.formats.text import read_csv, read_pynn, write_csv, write_pynn
 from snn_delays.table.table import DelayTable

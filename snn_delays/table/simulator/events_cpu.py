@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import UsageError
-from snn_delays.loop import called, loop
+from snn_delays.loops.loop import called, loop
 from snn_delays.table.models import MODELS, Model
 from snn_delays.table.simulator.bounds import STATE
 from snn_delays.table.table import INPUT, DelayTable
