@@ -258,9 +258,16 @@ def load_data(dataset: DictConfig, moved: str | None = None) -> SpikeData:
     log.info(
         f"data: {len(data.train)} train, {len(data.valid)} validation "
         f"({data.split}), {len(data.test)} test; {framed(data.frame)}, "
-        f"{data.n_classes} classes, steps of {data.dt_ms:g} ms"
+        f"{data.n_classes} classes, {_longest(data)}steps of {data.dt_ms:g} ms"
     )
     return data
+
+
+def _longest(data: SpikeData) -> str:
+    """How long recordings are, which shows times in another unit; nothing of images."""
+    splits = (data.train, data.valid, data.test)
+    longest = max(int(split.lengths.max()) for split in splits)
+    return f"up to {longest:,} " if longest > 1 else ""
 
 
 def input_range(split: Split) -> tuple[bool, int]:

@@ -45,7 +45,7 @@ from snn_delays.ops.twice import gradients, in_torch
 KERNEL, TRANSFORM, SPIKE = 2.5, 91.0, 3.1
 # Numbers of a spectrum of sequences, and of a kernel, that are there at once. More would take
 # memory, less would take time.
-SEQUENCES, SYNAPSES = 2**22, 2**21
+SEQUENCES, SYNAPSES = 2**22, 3 * 2**19
 # Points of one transform at most: two sequences of so many fill half a second-level cache.
 MOST = 1024
 
@@ -131,7 +131,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs = x, *given = ctx.saved_tensors
+        inputs = list(ctx.saved_tensors)
         for_x, _, _, *for_each = ctx.needs_input_grad
         if in_torch(grad):
 
@@ -140,14 +140,14 @@ class _Product(torch.autograd.Function):
 
             gx, *found = gradients(product, inputs, (for_x, *for_each[:3]), grad)
             return gx, None, None, *found, None, None
-        synapses = Synapses(*given, *ctx.kernel, turned=False)
+        synapses = Synapses(*inputs[1:], *ctx.kernel, turned=False)
         settings = ctx.points, ctx.few, for_x, any(for_each)
-        gx, *found = _gradients(x, synapses, grad.contiguous(), *settings)
+        gx, *found = _gradients(inputs, synapses, grad.contiguous(), *settings)
         return gx, None, None, *found, None, None
 
 
 def _gradients(
-    x: Tensor,
+    inputs: list[Tensor],
     synapses: Synapses,
     grad: Tensor,
     points: int,
@@ -155,24 +155,37 @@ def _gradients(
     for_x: bool,
     for_synapses: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Those of x, weights, delays and widths."""
-    gx, sums = torch.empty_like(x) if for_x else None, None
+    """Those of x, weights, delays and widths.
+
+    x is taken out of ``inputs``: where it was made again for this pass, nothing else holds it, and
+    its room is free before its gradient needs as much.
+    """
+    x = inputs.pop(0)
+    shape = x.shape
+    forms, room_x, room_y = _in_parts(x, grad.shape[2], synapses.taps, points)
+    of_grad, found = None, [None] * 3
     if for_synapses and few:
         channels = spikes.Channels(x, dense.SPIKES_BLOCK)
-        sums = synapses.sums(channels.correlate(grad, synapses.taps).mT)
+        found = synapses.gradients(synapses.sums(channels.correlate(grad, synapses.taps).mT))
     elif for_synapses:
         sums = synapses.sums()
-    if for_x or not few:
-        forms, room_x, room_y = _in_parts(x, grad.shape[2], synapses.taps, points)
-        for i, form in enumerate(forms):
+        for form in forms:
             of_grad = spectrum(form, grad, OF_Y / points, room_y)
-            if sums is not None and not few:
-                _correlate(form, of_grad, spectrum(form, x, OF_X, room_x), synapses, sums)
-            if gx is not None:
-                of_x = like(form, x, room_x)
-                _multiply(form, of_grad, synapses, of_x)
-                add_sequence(form, of_x, OF_X, gx, i > 0)
-    return gx, *([None] * 3 if sums is None else synapses.gradients(sums))
+            _correlate(form, of_grad, spectrum(form, x, OF_X, room_x), synapses, sums)
+        found = synapses.gradients(sums)
+        del sums
+    del x
+    if not for_x:
+        return None, *found
+    gx = grad.new_empty(shape)
+    # The last part first: its spectrum is still there.
+    for i, form in enumerate(reversed(forms)):
+        if of_grad is None or i > 0:
+            of_grad = spectrum(form, grad, OF_Y / points, room_y)
+        of_x = like(form, gx, room_x)
+        _multiply(form, of_grad, synapses, of_x)
+        add_sequence(form, of_x, OF_X, gx, i > 0)
+    return gx, *found
 
 
 def _in_parts(

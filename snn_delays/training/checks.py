@@ -65,6 +65,7 @@ def require_match(
     """
     inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
     must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
+    _warn_of_classes(data)
     longest = [int(data.train.lengths.argmax())]
     first = data.train.collate(longest)
     device = next(net.parameters(), first.spikes).device
@@ -87,6 +88,20 @@ def require_match(
             f"{must}, got {list(scores.shape)} as the scores of one sample, [1, classes]."
         )
     return suited
+
+
+def _warn_of_classes(data: SpikeData) -> None:
+    """Warn of classes that are asked for and cannot have been learned."""
+    has = [
+        data.task.carries(split.labels, data.n_classes).any(0)
+        for split in (data.train, data.valid, data.test)
+    ]
+    lacking = (~has[0] & (has[1] | has[2])).nonzero().flatten().tolist()
+    if lacking:
+        _log.warning(
+            "%d of %d classes have no training recording, but others: the first of them is %s.",
+            *(len(lacking), data.n_classes, data.class_names[lacking[0]]),
+        )
 
 
 def require_together(count: int, on_nan: str) -> None:

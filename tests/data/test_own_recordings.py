@@ -188,6 +188,28 @@ def test_events_whose_time_is_none_are_counted(caplog: pytest.LogCaptureFixture)
     assert "left out 2 of" in caplog.text
 
 
+def test_recordings_that_are_in_two_splits_are_told(caplog: pytest.LogCaptureFixture):
+    """As of a file in another's place; few events may be alike by chance."""
+    rng = np.random.default_rng(0)
+    counts, labels = rng.poisson(1.0, (N, STEPS, UNITS)), [n % 4 for n in range(N)]
+    other, own = rng.poisson(1.0, (20, STEPS, UNITS)), [n % 4 for n in range(20)]
+    recordings(counts, labels, test=(other, own), **KNOWN)
+    assert "recordings are in" not in caplog.text
+    other[:8], own[7] = counts[:8], 9  # of another class
+    data = recordings(counts, labels, test=(other, own), **KNOWN)
+    known = set(map(bytes, (one.numpy() for one in whole(data.train).spikes.unbind(1))))
+    in_train = sum(bytes(one.astype(np.float32)) in known for one in counts[:7])
+    assert 0 < in_train < 7
+    lines = [one.getMessage() for one in caplog.records if "recordings are in" in one.getMessage()]
+    told = [("training", in_train), ("validation", 7 - in_train)]
+    for line, (where, count) in zip(lines, told, strict=True):
+        assert f"{count} of 20 test recordings are in {where} too, event for event" in line
+    caplog.clear()
+    few = counts * (np.arange(STEPS) < 1)[:, None]
+    recordings(few, labels, test=(few, labels), **KNOWN)
+    assert "recordings are in" not in caplog.text
+
+
 PAIR = (np.array([0.1, 0.2]), np.array([0, 1]))
 SENSOR = np.zeros(2, [("t", int), ("x", int), ("y", int)])
 SENSOR["y"] = [0, 1]

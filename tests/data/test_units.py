@@ -27,9 +27,9 @@ def write(write_file: Write, tmp_path: Path) -> Write:
     def write_all(
         units: int, *, says: int | None = None, dataset: str = "shd", test_says: int | None = None
     ) -> Path:
-        for name in ("train", "valid", "test"):
+        for part, name in enumerate(("train", "valid", "test")):
             lists = [np.arange(units)] * 8
-            times = [0.01 * np.arange(units) % 0.2] * 8
+            times = [0.01 * ((lists[0] + 8 * part + at) % 31) for at in range(8)]
             path = write_file(times, lists, [0, 1] * 4, [0, 1] * 4, name=f"{dataset}_{name}.h5")
             said = test_says if name == "test" and test_says else says
             if said is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -187,3 +189,34 @@ def test_the_plan_takes_it_where_taps_are_many_and_batches_large():
     assert chosen(0.5, batch=8) == "taps"
     assert chosen(2.0, batch=1) == "dense"
     assert chosen(200.0, max_delay=399) == "lowrank"
+
+
+def test_an_input_that_was_made_again_is_let_go_before_its_gradient(monkeypatch):
+    """Both at once would be the most that a training step holds."""
+    made: list[weakref.ref] = []
+    alive: list[bool] = []
+
+    def again(kept: torch.Tensor) -> torch.Tensor:
+        fresh = kept.clone()
+        if kept.dim() == 3 and kept.shape[2] == 24:
+            made.append(weakref.ref(fresh))
+        return fresh
+
+    add = spectrum.add_sequence
+
+    def watched(*arguments):
+        alive.extend(one() is not None for one in made)
+        add(*arguments)
+
+    x = torch.randn(40, 3, 24, requires_grad=True)
+    kernel = torch.randn(20, 24, 5, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: one, again):
+        y = convolve(x * 1, kernel)
+    monkeypatch.setattr(fft, "add_sequence", watched)
+    monkeypatch.setattr(fft, "SEQUENCES", 3000)  # several parts
+    y.sum().backward()
+    assert made
+    assert len(alive) > 1
+    assert not any(alive)
+    expected = torch.autograd.grad(dense.product(x, kernel).sum(), x)[0]
+    torch.testing.assert_close(x.grad, expected, rtol=0, atol=1e-3)

@@ -209,3 +209,18 @@ def test_squares_of_samples_that_are_turned_into_lanes_equal_the_reference(
     inputs = problem(**shape, max_delay=5, granularity="synaptic", seed=1, dtype=torch.float64)
     settings = {"sigma": sigma, "max_delay": 5, "interpolation": "gaussian"}
     assert_same("taps", inputs, EXACT, **settings)
+
+
+@pytest.mark.parametrize(("sigma", "counted"), [(0.0, False), (2.0, False), (0.5, True)])
+def test_spikes_are_counted_where_the_choice_depends_on_them(
+    sigma: float, counted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    counts: list[int] = []
+
+    def count(x: Tensor, steps: int) -> None:
+        counts.append(steps)
+
+    monkeypatch.setattr(plan.spikes, "per_block", count)
+    x, (weight, delay) = torch.rand(100, 32, 256), torch.rand(2, 256, 256, 1)
+    plan.method_for(x, weight, delay, sigma, 24, "gaussian")
+    assert bool(counts) == counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,17 @@ def test_what_two_optimisers_or_none_move_is_told(
         one.requires_grad_(any(one is delay for delay in delays))
     fit(net, data, optimizers=both[1:], **SETTINGS)
     assert "none of the optimizers" not in caplog.text
+
+
+def test_classes_that_nothing_teaches_are_named(data: SpikeData, caplog: pytest.LogCaptureFixture):
+    known = data.train.labels != 1
+    part = replace(data, train=data.train.subset(known.nonzero().flatten().numpy(), "train"))
+    fit(network(data), part, **SETTINGS | {"epochs": 1})
+    said = "1 of 3 classes have no training recording, but others: the first of them is "
+    assert said + data.class_names[1] in caplog.text
+    caplog.clear()
+    fit(network(data), data, **SETTINGS | {"epochs": 1})
+    assert "no training recording" not in caplog.text
 
 
 def test_callbacks_are_called_in_order_checkpoints_first(data: SpikeData, tmp_path: Path):

@@ -8,6 +8,7 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from snn_delays.errors import UsageError
 
 # Part of every key: raise it when the same file and settings come to mean other arrays.
 _VERSION = 5
+# Events of a recording that no other one repeats by chance.
+_MANY = 20
 _COLUMNS = ("steps", "channels", "counts", "offsets", "labels", "speakers")
 
 _log = logging.getLogger("snn_delays")
@@ -133,6 +136,7 @@ def data_of(
             f"{dataset_name}: {len(silent)} of {train.n_inputs} input channels never fire in "
             f"training, the first of them channel {silent[0]}."
         )
+    _warn_of_shared(dataset_name, splits)
     invalid = sum(file.invalid_events for file in files)
     if invalid:
         total = invalid + sum(file.valid_events for file in files)
@@ -166,3 +170,16 @@ def data_of(
         # What any of the files says of a speaker; the first one's word counts.
         speaker_sex={who: s for file in reversed(files) for who, s in file.speaker_sex.items()},
     )
+
+
+def _warn_of_shared(dataset_name: str, splits: Sequence[SpikeSplit]) -> None:
+    """Warn of recordings that are in two splits, as of a file in another's place."""
+    for (name, one), (theirs, other) in combinations(
+        zip(("training", "validation", "test"), splits, strict=True), 2
+    ):
+        if one is not other and (found := other.shared_with(one, _MANY)):
+            _log.warning(
+                f"{dataset_name}: {found} of {len(other)} {theirs} recordings are in {name} too, "
+                "event for event: what is measured on them is no honest estimate. Look for a file "
+                "that lies in another's place."
+            )

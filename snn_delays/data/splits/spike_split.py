@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -139,6 +140,30 @@ class SpikeSplit(Split):
             if fires.all():
                 break
         return np.flatnonzero(~fires)
+
+    def shared_with(self, other: SpikeSplit, least: int) -> int:
+        """How many recordings, of those with so many events or more, the other split has too: of
+        one label, event for event in the order that they are held in."""
+        mine, theirs = self._sizes_and_labels(), other._sizes_and_labels()
+        # Hardly any are as alike as that, so that the events of few are read.
+        alike = {key for key in set(mine) & set(theirs) if key[0] >= least}
+        known = {other._digest(at) for at, key in enumerate(theirs) if key in alike}
+        return sum(key in alike and self._digest(at) in known for at, key in enumerate(mine))
+
+    def _sizes_and_labels(self) -> list[tuple[int, ...]]:
+        """Of every recording how many events it has, its steps and its label."""
+        sizes = self.offsets.diff()[self._standing(torch.arange(len(self)))]
+        columns = (one.tolist() for one in (sizes, self.lengths, self.labels))
+        return list(zip(*columns, strict=True))
+
+    def _digest(self, at: int) -> bytes:
+        """Of steps, channels and counts of a recording's events, and its label."""
+        events = self._events(torch.tensor([at]))[0]
+        found = hashlib.blake2b(str(int(self.labels[at])).encode(), digest_size=16)
+        for one in (self.steps, self.channels, self.counts):
+            if one is not None:
+                found.update(one.numpy().take(events).astype(np.int64).tobytes())
+        return found.digest()
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpikeSplit], name: str) -> SpikeSplit:
