@@ -57,7 +57,7 @@ def fit(
     on_nan: str = "stop",
     precision: str = "32-true",
     accelerator: str = "auto",
-    graphs: str = "auto",
+    graphs: str = "off",
     devices: int = 1,
     num_nodes: int = 1,
     sync_batch_norm: bool = False,
@@ -99,7 +99,7 @@ def fit(
         accelerator: auto (a GPU if there is one), cpu, cuda or mps.
         graphs: whether a GPU's training steps are issued as CUDA graphs: ``"auto"`` where all code
             that they run is known, ``"on"``, or ``"off"``. What a graph repeats, such as the
-            network's forward, Python runs no more; see ``repeated.py``.
+            network's forward, Python runs no more; see ``graphs/parts.py`` and docs/gpu.md.
         devices, num_nodes: so many processes train together, ``devices`` on each of the nodes; they
             must have been started, see ``run/ranks.py``. ``batch_size`` stays that of all together.
         sync_batch_norm: whether BatchNorm's mean and variance are those of all processes' samples;
