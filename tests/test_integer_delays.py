@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from small_runs import SETTINGS, network
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from snn_delays import DelayLayer, RecurrentDelayLayer, fit, rounded
 from snn_delays.callbacks.callback import Callback, Training
@@ -137,3 +139,20 @@ def test_the_state_without_rounding_has_none():
     with pytest.raises(UsageError, match="rounding must be one of none, straight_through, integer"):
         layer.rounding = "up"
     functional.reset_net(layer)
+
+
+@pytest.mark.parametrize("watch", ["passes and steps", "steps"])
+def test_delays_rest_while_operations_are_counted(watch: str):
+    """Momentum of wider kernels moves no delay at rest, whoever watches what torch does."""
+    torch.manual_seed(0)
+    layer, x = DelayLayer(3, 4, max_delay=6), torch.rand(9, 2, 3)
+    adam = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for sigma in (2.0, 0.0, 0.0):
+        layer.sigma = sigma
+        before = layer.delay.detach().clone()
+        with nullcontext() if watch == "steps" else FlopCounterMode(display=False):
+            adam.zero_grad()
+            layer(x).square().sum().backward()
+        with FlopCounterMode(display=False):
+            adam.step()
+        assert torch.equal(layer.delay, before) is (sigma == 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -12,14 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snn_delays.errors import UsageError
-from snn_delays.graphs.recordable import (
-    Widths,
-    hyperparameters,
-    repeatable,
-    state_of,
-    unknown_code,
-    watched,
+from snn_delays.graphs.decided import (
+    others_watch,
+    settings_of_modules,
+    settings_of_optimizer,
+    settings_of_torch,
 )
+from snn_delays.graphs.recordable import Widths, repeatable, unknown_code, watched
 from snn_delays.graphs.recordings import CudaRecorder, Graphs, Recorder, Results, Work
 from snn_delays.layers.networks import delay_layers
 from snn_delays.modules.rest import rest_if_integer
@@ -78,24 +78,31 @@ class RepeatedParts(Parts):
         required: bool = False,
     ) -> None:
         self.net, self.optimizers, self.widths = net, optimizers, Widths(net)
+        called = list(called)
         self.called = [one for one in called if isinstance(one, nn.Module)]
+        self.others = [one for one in called if not isinstance(one, nn.Module)]
         make: Callable[[int, str], Graphs] = lambda most, what: Graphs(  # noqa: E731
             recorder, most, what, required
         )
         self.passes = make(MOST, "the passes of a training step")
         self.steps = make(MOST_OTHERS, "the optimisers' steps")
         self.limits = make(MOST_OTHERS, "the ranges of parameters")
+        # Each state has a number, which no other ever gets.
         self._states: dict[Hashable, int] = {}
+        self._numbers = count()
         self._state: int | None = None
 
     def begin(self) -> None:
         self._state = None
         modules = [module for one in (self.net, *self.called) for module in one.modules()]
-        if not watched(modules):
-            state = state_of(modules)
+        if watched(modules) or others_watch():
+            return
+        state = settings_of_torch(), settings_of_modules((*modules, *self.others))
+        if state not in self._states:
             if len(self._states) > 16 * MOST:
                 self._states.clear()
-            self._state = self._states.setdefault(state, len(self._states))
+            self._states[state] = next(self._numbers)
+        self._state = self._states[state]
 
     def gradients(self, work: Work, *inputs: Tensor) -> Results:
         chosen = self.widths.chosen
@@ -110,7 +117,7 @@ class RepeatedParts(Parts):
     def moves(self, work: Work, *gradients: Tensor) -> Results:
         key = None
         if self._state is not None and all(map(repeatable, self.optimizers)):
-            numbers = tuple(map(hyperparameters, self.optimizers))
+            numbers = tuple(map(settings_of_optimizer, self.optimizers))
             key = self._state, self.widths.key(), numbers
         for layer in delay_layers(self.net):  # as its forward pass does, which may not have run
             rest_if_integer(layer)

@@ -2,23 +2,27 @@
 
 A recording repeats what the GPU did. What Python decided on the way must be the same whenever it is
 repeated: settings of modules, where their tensors lie, the method of delays. All that goes into a
-key. Code that is not of torch, SpikingJelly or this package may decide by what no key holds.
+key (``decided.py``). Code that is not of torch, SpikingJelly or this package may decide by what no
+key holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from snn_delays.modules.bypass import must_be_called
 from snn_delays.modules.width import Width
 from snn_delays.neurons.normalised import Counting
 
 _KNOWN = ("torch", "spikingjelly", "snn_delays")
-_PLAIN = (bool, int, float, str, type(None))
+_CHECKERS = ("jaxtyping", "beartype")
 
 
 def unknown_code(net: nn.Module, **given: Any) -> str:
@@ -30,15 +34,45 @@ def unknown_code(net: nn.Module, **given: Any) -> str:
     for name, module in net.named_modules():
         if _room(type(module)) not in _KNOWN:
             return f"{name or 'the network'} is a {type(module).__name__}, code not known here"
+        for setting, value in vars(module).items():
+            if "hook" not in setting and not all(_room(one) in _KNOWN for one in _code_in(value)):
+                return f"{setting} of {name or 'the network'} is code not known here"
     for name, one in given.items():
-        kind = one if isinstance(one, type) or hasattr(one, "__qualname__") else type(one)
-        if one is not None and not isinstance(one, str) and _room(kind) not in _KNOWN:
+        if one is None or isinstance(one, str):
+            continue
+        code = list(_code_in(one)) or [type(one)]
+        code += [own for value in getattr(one, "__dict__", {}).values() for own in _code_in(value)]
+        if isinstance(one, nn.Module) and (unknown := unknown_code(one)):
+            return f"{name}: {unknown}"
+        if any(_room(kind) not in _KNOWN for kind in code):
             return f"{name} is code not known here"
     return ""
 
 
-def _room(kind: Any) -> str:
-    return str(getattr(kind, "__module__", "")).split(".")[0]
+def _code_in(value: Any) -> Iterator[Any]:
+    """Functions and classes that a setting is or holds."""
+    if isinstance(value, partial):
+        yield from (
+            own for part in (value.func, value.args, value.keywords) for own in _code_in(part)
+        )
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, type(value.__self__))
+    elif isinstance(value, type | FunctionType | BuiltinFunctionType):
+        yield value
+    elif isinstance(value, dict | list | tuple | set | frozenset):
+        parts = value.values() if isinstance(value, dict) else value
+        yield from (own for part in parts if not isinstance(part, Tensor) for own in _code_in(part))
+
+
+def _room(code: Any) -> str:
+    """The package that it stands in, whatever name a wrapper gave it.
+
+    Wrappers that check annotations do nothing else.
+    """
+    while getattr(code, "__globals__", {}).get("__name__", "").split(".")[0] in _CHECKERS:
+        code = code.__wrapped__
+    of = getattr(code, "__globals__", {}).get("__name__") or getattr(code, "__module__", "")
+    return str(of).split(".")[0]
 
 
 def watched(modules: Iterable[nn.Module]) -> bool:
@@ -88,36 +122,14 @@ class Widths:
         return rests if self.read_anew else (rests, str(self.values()))
 
 
-def state_of(modules: Iterable[nn.Module]) -> Hashable:
-    """Their settings, where their tensors lie and which of them learn; and torch's own settings."""
-    cudnn = torch.backends.cudnn
-    found: list[Any] = [torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.enabled]
-    found += [cudnn.benchmark, torch.are_deterministic_algorithms_enabled()]
-    for module in modules:
-        own = vars(module)
-        found.append(tuple(one for one in own.values() if type(one) in _PLAIN))
-        found += [_place(one) for one in own["_parameters"].values()]
-        found += [_place(one) for one in own["_buffers"].values()]
-    return tuple(found)
-
-
-def _place(one: Tensor | None) -> Hashable:
-    return None if one is None else (one.data_ptr(), one.shape, one.dtype, one.requires_grad)
-
-
-def hyperparameters(optimizer: torch.optim.Optimizer) -> Hashable:
-    """The numbers by which an optimiser moves; tensors are read anew."""
-    return tuple(
-        (name, value.data_ptr() if isinstance(value, Tensor) else str(value))
-        for group in optimizer.param_groups
-        for name, value in group.items()
-        if name != "params"
-    )
-
-
 def repeatable(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its step leaves all that it counts on the GPU, and nobody has hooked on to it."""
     own = vars(optimizer)
     if own.get("_optimizer_step_pre_hooks") or own.get("_optimizer_step_post_hooks"):
+        return False
+    # Those of all optimisers may be this package's, which keeps delays at rest by them.
+    hooks = *_global_optimizer_pre_hooks.values(), *_global_optimizer_post_hooks.values()
+    code = [type(optimizer), *hooks]
+    if any(_room(one) not in _KNOWN for one in code):
         return False
     return all(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)

@@ -21,7 +21,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.weak import WeakIdKeyDictionary
 
-from snn_delays.modules.eager import readable
+from snn_delays.modules.eager import has_numbers, readable
 
 
 class _Passes:
@@ -69,7 +69,9 @@ def rest_if_integer(layer: Any) -> None:
 def _before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     holders: dict[int, list[Any]] = {}
     for layer in list(_unseen):
-        for delay in layer.stored_places() if readable(layer._sigma) else ():
+        # A mode that only watches, such as a counter of operations, leaves numbers to be read.
+        known = has_numbers(layer._sigma) and not torch.compiler.is_compiling()
+        for delay in layer.stored_places() if known else ():
             holders.setdefault(id(delay), []).append(layer)
     found: list[Tensor] = []
     for delay in (one for group in optimizer.param_groups for one in group["params"]):

@@ -133,7 +133,7 @@ def _require_step(part: base.MemoryModule, inputs: tuple[Any, ...]) -> None:
         )
 
 
-def warn_of_first_sigma(net: nn.Module, schedule: Schedule, epochs: int) -> None:
+def warn_of_schedule(net: nn.Module, schedule: Schedule, epochs: int) -> None:
     """Warn if no epoch is left to anneal σ in, or of shares that do not go together."""
     if delay_layers(net):
         _warn_of_shares(schedule, epochs)

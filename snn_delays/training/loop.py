@@ -202,7 +202,7 @@ def fit(
             _restore_alike(ranks, training)
         training.restore_callbacks()
         if not rows and ranks.first:
-            checks.warn_of_first_sigma(net, schedule, epochs)
+            checks.warn_of_schedule(net, schedule, epochs)
         for training.epoch in range(len(rows) + 1, epochs + 1):
             torch.manual_seed(seed * 1_000_003 + training.epoch - 1)
             set_sigma(net, sigma := sigmas[training.epoch - 1])

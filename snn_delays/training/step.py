@@ -107,7 +107,10 @@ class TrainingStep:
                 batch, targets = self.augmentation(compact, self.n_classes)
                 self.faults.take(batch)
                 share = len(part.labels) / n
-                work = partial(self._gradients, firing, share, first, last)
+                if first:  # here, since Python does none of what a graph repeats
+                    for stepper in self.steppers:
+                        stepper.zero_grad()
+                work = partial(self._gradients, firing, share, last)
                 found = self.run.gradients(work, *batch, targets)
             of_part, whole, scores, spikes, cells, *gradients = found
             assert of_part is not None and whole is not None and scores is not None  # noqa: PT018
@@ -123,9 +126,7 @@ class TrainingStep:
             answers.append((of_part, scores, batch.labels))
         return answers
 
-    def _gradients(
-        self, firing: Firing, share: float, first: bool, last: bool, *inputs: Tensor
-    ) -> Results:
+    def _gradients(self, firing: Firing, share: float, last: bool, *inputs: Tensor) -> Results:
         """Loss of some samples, the same by their share of the step, scores, spikes and how many
         there could be; of the last samples also the gradients of all."""
         batch, targets = Batch(*inputs[:-1]), inputs[-1]
@@ -136,9 +137,6 @@ class TrainingStep:
         whole = of_part * share
         if self.regulariser is not None and last:
             whole = whole + self.regulariser(self.net)
-        if first:
-            for stepper in self.steppers:
-                stepper.zero_grad()
         self.fabric.backward(whole)
         gradients = [one.grad for one in self._learned()] if last else []
         return of_part.detach(), whole.detach(), scores.detach(), *firing.found(), *gradients

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import recorded
@@ -16,20 +17,23 @@ import small_runs
 import torch
 from small_runs import SETTINGS, network, timeless
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from snn_delays.callbacks import Callback, Training
 from snn_delays.data import SpikeData
 from snn_delays.data.augmentation import Augmentation
 from snn_delays.data.splits.batch import Batch
 from snn_delays.data.splits.change import BatchChange
 from snn_delays.errors import UsageError
-from snn_delays.graphs.parts import Parts, RepeatedParts, parts_for
-from snn_delays.graphs.recordable import (
-    hyperparameters,
-    repeatable,
-    state_of,
-    unknown_code,
-    watched,
+from snn_delays.graphs.decided import (
+    others_watch,
+    settings_of,
+    settings_of_modules,
+    settings_of_optimizer,
+    settings_of_torch,
 )
+from snn_delays.graphs.parts import Parts, RepeatedParts, parts_for
+from snn_delays.graphs.recordable import repeatable, unknown_code, watched
 from snn_delays.graphs.recordings import Graphs
 from snn_delays.layers import DelayLayer
 from snn_delays.layers.networks import delay_layers
@@ -261,6 +265,35 @@ def test_code_that_is_not_known():
     assert unknown_code(net) == "blocks.0.dropout is a Own, code not known here"
 
 
+def test_code_in_disguise_is_not_known():
+    @functools.wraps(torch.relu)
+    def wrapped(*given: Any) -> Any:
+        return torch.relu(*given)
+
+    assert unknown_code(DelaySNN([3, 4, 2]), loss=wrapped) == "loss is code not known here"
+    bound = partial(cast(Any, torch.relu), wrapped)
+    for hidden in (wrapped, [wrapped], {"act": (wrapped,)}, bound, Own):
+        net: Any = DelaySNN([3, 4, 2])
+        net.blocks[0].act = hidden
+        assert unknown_code(net) == "act of blocks.0 is code not known here"
+        net.blocks[0].act = partial(torch.add, alpha=2)
+        assert unknown_code(net) == ""
+
+
+def test_optimisers_of_others_are_not_recorded():
+    class OwnAdam(torch.optim.Adam):
+        pass
+
+    weights: Any = [nn.Parameter(torch.ones(2))]
+    adam = torch.optim.Adam(weights, fused=True)
+    assert repeatable(adam)
+    assert not repeatable(OwnAdam(weights, fused=True))
+    hook = register_optimizer_step_post_hook(lambda *_: None)
+    assert not repeatable(adam)
+    hook.remove()
+    assert repeatable(adam)
+
+
 def change_dropout(net: Any) -> None:
     net.blocks[0].dropout.p = 0.1
 
@@ -297,27 +330,161 @@ def allow_no_tf32(net: Any) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def compute_in_doubles(net: Any) -> None:
+    torch.set_default_dtype(torch.float64)
+
+
+def be_deterministic(net: Any) -> None:
+    torch.backends.cudnn.deterministic = True
+
+
+class OtherNorm(nn.BatchNorm1d):
+    pass
+
+
+def change_class(net: Any) -> None:
+    net.blocks[0].norm.__class__ = OtherNorm
+
+
+def change_tuple(net: Any) -> None:
+    net.blocks[0].synapses.first_delays = (1.0, 24.0)
+
+
+def change_list(net: Any) -> None:
+    net.sizes[0] = 4
+
+
+def set_dictionary(net: Any) -> None:
+    net.blocks[0].settings = {"gain": [1.0]}
+
+
+def set_function(net: Any) -> None:
+    net.blocks[0].act = torch.relu
+
+
 CHANGES = [
-    allow_no_tf32,
+    allow_no_tf32, be_deterministic, compute_in_doubles,
     change_dropout, change_threshold, change_surrogate, freeze, freeze_norm, prune, round_delays,
-    replace_weight,
+    replace_weight, change_class, change_tuple, change_list, set_dictionary, set_function,
 ]  # fmt: skip
 
 
+def decided(net: nn.Module) -> Any:
+    return settings_of_torch(), settings_of_modules(net.modules())
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_python_reads_is_part_of_the_key(change: Any, monkeypatch: pytest.MonkeyPatch):
+def test_what_python_reads_is_part_of_the_key(
+    change: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
     net = DelaySNN([3, 4, 2])
     net(torch.ones(5, 2, 3))  # which chooses methods
-    before = state_of(net.modules())
+    before = decided(net)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(1)
     net(torch.ones(5, 2, 3))
-    assert state_of(net.modules()) == before
+    assert decided(net) == before
     change(net)
-    assert state_of(net.modules()) != before
+    assert decided(net) != before
     hash(before)
+
+
+def test_settings_within_settings_are_told():
+    def one(*given: Any, **named: Any) -> Any:
+        return given, named
+
+    tensor, other = torch.ones(2), torch.ones(2)
+    pairs: list[tuple[Any, Any]] = [
+        (1, True), (1, 1.0), ((1,), [1]), ({"a": 1}, {"a": 2}), ({1}, {2}), (one, torch.relu),
+        (partial(one, 1), partial(one, 2)), (partial(one, p=1), partial(one, p=2)),
+        ([{"a": (1, 2)}], [{"a": (1, 3)}]), (tensor, other), ({"a": tensor}, {"a": other}),
+        (tensor.view(1, 2), tensor), (nn.ReLU, nn.Tanh), (torch.float32, torch.float64),
+    ]  # fmt: skip
+    for before, after in pairs:
+        assert settings_of(before) == settings_of(before)
+        assert settings_of(before) != settings_of(after), (before, after)
+        hash(settings_of(before))
+    tensor.fill_(3)
+    assert settings_of(tensor) == settings_of(tensor)
+
+
+def test_whoever_looks_at_operations_is_heard():
+    assert not others_watch()
+    for looks in (
+        torch.autograd.detect_anomaly(check_nan=False),
+        recorded.InTorch(),
+        torch.device("cpu"),
+        torch.autograd.graph.save_on_cpu(),
+    ):
+        with looks:
+            assert others_watch()
+        assert not others_watch()
+
+
+@dataclass
+class Changes(Callback):
+    """Changes something about a training after its second epoch."""
+
+    how: Any
+    optimizers: list[Any] = field(default_factory=list)
+
+    def on_epoch(self, training: Training) -> None:
+        if training.epoch == 2:
+            self.how(training.net, self.optimizers)
+
+
+def forgets(net: Any, optimizers: list[Any]) -> None:
+    for state in optimizers[0].state.values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            state[name] = torch.zeros_like(state[name])
+
+
+def decays(net: Any, optimizers: list[Any]) -> None:
+    optimizers[0].param_groups[0]["weight_decay"] = 0.5
+
+
+def moves_less(net: Any, optimizers: list[Any]) -> None:
+    optimizers[0].param_groups[0]["lr"].fill_(1e-4)
+
+
+def freezes(net: Any, optimizers: list[Any]) -> None:
+    net.blocks[0].synapses.weight.requires_grad_(False)
+
+
+def fires_later(net: Any, optimizers: list[Any]) -> None:
+    net.blocks[0].neuron.v_threshold = 1.5
+
+
+@pytest.mark.parametrize("change", [forgets, decays, moves_less, freezes, fires_later])
+def test_changes_between_steps_are_heard_of(change: Any, train: Recorded, data: SpikeData):
+    nets, unchanged = [network(data) for _ in range(2)], network(data)
+    for as_it_is, net, how in (
+        (True, nets[0], change),
+        (False, nets[1], change),
+        (False, unchanged, lambda *_: None),
+    ):
+        rate = torch.tensor(0.01)
+        adam = torch.optim.Adam([{"params": [*net.parameters()], "lr": rate}], fused=True)
+        train(*(as_it_is, net, data), optimizers=[adam], callbacks=[Changes(how, [adam])], epochs=5)
+    assert train.made[0].repeated > 8
+    require_alike(*nets)
+    with pytest.raises(AssertionError):
+        require_alike(nets[1], unchanged)
+
+
+@pytest.mark.parametrize("integer_from", [0.3, 0.6])
+def test_rounding_goes_on_alike(integer_from: float, train: Recorded, data: SpikeData):
+    """Delays come to rest in the midst of training, and Adam's momentum moves them no more."""
+    nets = [network(data) for _ in range(2)]
+    schedule = Exponential(start=3.0, until=0.3, integer_from=integer_from)
+    for as_it_is, net in zip((True, False), nets, strict=True):
+        train(as_it_is, net, data, schedule=schedule, epochs=6)
+    assert train.made[0].repeated > 8
+    require_alike(*nets)
 
 
 def test_whoever_hooks_on_is_heard():
@@ -387,15 +554,26 @@ def test_saved_optimisers_go_on_in_the_form_of_the_device(data: SpikeData):
         assert {float(state["step"]) for state in adam.state.values()} == {2.0}
 
 
-def test_rates_that_are_tensors_are_read_anew():
+def test_what_an_optimiser_goes_by_is_part_of_the_key():
     weight = nn.Parameter(torch.ones(2))
     rate = torch.tensor(0.1)
-    adam = torch.optim.Adam([{"params": [weight], "lr": rate}], capturable=True, foreach=False)
-    before = hyperparameters(adam)
-    rate.fill_(0.2)
-    assert hyperparameters(adam) == before
+    adam = torch.optim.Adam([{"params": [weight], "lr": rate}], fused=True)
+    before = settings_of_optimizer(adam)
+    assert settings_of_optimizer(adam) == before
+    rate.fill_(0.2)  # on the CPU, whence Python reads it
+    assert settings_of_optimizer(adam) != before
+    before = settings_of_optimizer(adam)
     adam.param_groups[0]["weight_decay"] = 0.5
-    assert hyperparameters(adam) != before
+    assert settings_of_optimizer(adam) != before
     assert repeatable(adam)
+    before = settings_of_optimizer(adam)
+    weight.grad = torch.ones(2)
+    assert settings_of_optimizer(adam) != before
+    adam.step()
+    before = settings_of_optimizer(adam)
+    adam.step()
+    assert settings_of_optimizer(adam) == before
+    adam.state[weight]["exp_avg"] = torch.zeros(2)
+    assert settings_of_optimizer(adam) != before
     adam.register_step_post_hook(lambda *_: None)
     assert not repeatable(adam)

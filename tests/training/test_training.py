@@ -23,7 +23,7 @@ from snn_delays.errors import UsageError
 from snn_delays.evaluation import evaluate
 from snn_delays.schedules import Exponential
 from snn_delays.training import fit
-from snn_delays.training.checks import warn_of_first_sigma
+from snn_delays.training.checks import warn_of_schedule
 from snn_delays.training.optimisation import published
 
 data = small_runs.data
@@ -281,7 +281,7 @@ def test_a_start_that_rounding_moves_is_no_schedule_without_an_epoch(
     schedule = Exponential(start=start)
     assert schedule.epochs(100)[0] == pytest.approx(start, rel=1e-15)
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
-        warn_of_first_sigma(network(data), schedule, 100)
+        warn_of_schedule(network(data), schedule, 100)
     assert not caplog.records
 
 
@@ -306,7 +306,7 @@ def test_shares_of_a_schedule_that_do_not_go_together_are_told(
     """σ is 0.27 + 4 · (0.23 / 4)^x, x being epoch 49 of 80, or 19 of 100."""
     schedule = Exponential(start=4.27, **shares)
     with caplog.at_level(logging.WARNING, logger="snn_delays"):
-        warn_of_first_sigma(network(data), schedule, 100)
+        warn_of_schedule(network(data), schedule, 100)
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == (said is not None)
     assert said is None or re.search(said, lines[0])
