@@ -133,7 +133,8 @@ def gaussian(
     """
     # Below 1e-6 the same limit; its square must not overflow float32.
     sigma = sigma.clamp(min=1e-6) if isinstance(sigma, Tensor) else max(sigma, 1e-6)
-    spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) / sigma) ** 2, dim=-1)
+    # By its inverse, as a GPU divides by a number: a σ in a tensor then rounds as that does.
+    spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) * (1 / sigma)) ** 2, dim=-1)
     return torch.where(spread <= TINY, 0.0, spread)  # as far taps of a narrow bell are
 
 

@@ -58,6 +58,21 @@ def test_triangle_is_its_formula(data: st.DataObject, max_delay: int, sigma: flo
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@KINDS
+@pytest.mark.parametrize("device", DEVICES)
+@given(sigma=st.just(0.0) | st.floats(1e-6, 30))
+def test_a_sigma_in_a_tensor_rounds_as_a_number_does(kind: str, device: str, sigma: float) -> None:
+    """So that recorded steps of training give the numbers of others."""
+    delay = 20 * torch.rand(50, generator=torch.Generator().manual_seed(1))
+    delay = delay.to(device)
+    stored = torch.tensor(sigma, dtype=torch.float64, device=device)
+    one, other = (interpolate(delay, each, 20, kind) for each in (sigma, stored))
+    assert torch.equal(one, other)
+
+
 @KINDS
 @pytest.mark.parametrize("sigma", [0.0, 1e-300, 1e-40, 1e-20, 1e-7, 1e-3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

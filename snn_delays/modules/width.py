@@ -36,6 +36,24 @@ def outlived() -> bool:
     return _outlived
 
 
+def _waits(buffer: Tensor) -> bool:
+    """Whether the host has to wait for its numbers."""
+    return not buffer.is_cpu
+
+
+class _Read:
+    """σ as it was read, and after which write. Copies count theirs anew: none takes it along."""
+
+    def __init__(self, buffer: Tensor) -> None:
+        self.buffer, self.version, self.value = buffer, buffer._version, buffer.tolist()
+
+    def of(self, buffer: Tensor) -> bool:
+        return self.buffer is buffer and self.version == buffer._version
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+
 class Width(Spread, nn.Module):
     """A layer with a width ``sigma``.
 
@@ -56,19 +74,20 @@ class Width(Spread, nn.Module):
         shape = () if axes is None else (axes,)
         self.register_buffer("_sigma", torch.zeros(shape, dtype=torch.float64))
         self.register_parameter("log_sigma", None)
-        self._read: tuple[Tensor, int, Any] | None = None
+        self._read: _Read | None = None
 
     def read_sigma(self) -> Any:
-        """σ as a number, or a list of one for each axis; a GPU is asked only after a write."""
+        """σ as a number, or a list of one for each axis. A GPU is asked once a write, of which it
+        knows all but those through ``_sigma.data``."""
         learned: Any = self._parameters["log_sigma"]  # so, which a step of a stream can tell
         if learned is not None:
             return learned.detach().exp().tolist()
         buffer: Any = self._buffers["_sigma"]
-        if buffer.is_cpu or buffer.is_inference():
+        if buffer.is_inference() or not _waits(buffer):  # the writes of inference are not counted
             return buffer.tolist()
-        if self._read is None or self._read[0] is not buffer or self._read[1] != buffer._version:
-            self._read = buffer, buffer._version, buffer.tolist()
-        return self._read[2]
+        if self._read is None or not self._read.of(buffer):
+            self._read = _Read(buffer)
+        return self._read.value
 
     def write_sigma(self, value: Any) -> None:
         """Store σ, of a layer with several axes one number for all or one for each.
@@ -133,6 +152,7 @@ class Width(Spread, nn.Module):
             for one in sigma.flatten().tolist():
                 _width(f"{type(self).__name__}: {prefix}_sigma", one, self.unit, least=0)
         not_seen_yet(self)
+        self._read = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

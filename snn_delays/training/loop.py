@@ -57,7 +57,7 @@ def fit(
     on_nan: str = "stop",
     precision: str = "32-true",
     accelerator: str = "auto",
-    graphs: str = "off",
+    graphs: str = "auto",
     devices: int = 1,
     num_nodes: int = 1,
     sync_batch_norm: bool = False,

@@ -38,6 +38,7 @@ from snn_delays.graphs.recordings import Graphs
 from snn_delays.layers import DelayLayer
 from snn_delays.layers.networks import delay_layers
 from snn_delays.losses import cross_entropy
+from snn_delays.modules import width
 from snn_delays.network import DelaySNN
 from snn_delays.neurons import CAdLIFNode, LeakyReadout
 from snn_delays.regularisers import SmallDelays
@@ -58,6 +59,7 @@ class Recorded:
         self.patch, self.made = patch, []
         # Of optimisers only fused ones can be recorded, which on the CPU have to be asked for.
         patch.setattr(training.optimisation, "published", self._fused(optimisation.published))
+        patch.setattr(width, "_waits", lambda _: True)  # as on a GPU, whose numbers are kept
 
     def _fused(self, published: Any) -> Any:
         return lambda *args, **settings: published(*args, **{**settings, "fused": True})

@@ -22,6 +22,7 @@ from snn_delays import DelayLayer, LIFNode, clamp_delays_, rounded, set_sigma
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation
 from snn_delays.layers.networks import set_rounding
+from snn_delays.modules import width
 from snn_delays.ops.plan import METHODS
 
 
@@ -61,6 +62,24 @@ def test_sigma_is_a_tensor_like_the_others() -> None:
     del state["0._sigma"]
     with pytest.raises(RuntimeError, match='Missing key.*"0._sigma"'):
         net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("parametrised", [False, True])
+def test_a_copy_reads_its_own_sigma(parametrised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, which is asked once a write: a copy's are counted anew."""
+    monkeypatch.setattr(width, "_waits", lambda _: True)
+    layer = DelayLayer(3, 4, 5)
+    if parametrised:  # copied by torch, in another way
+        parametrizations.weight_norm(layer)
+    for writes in range(1, 6):
+        layer.sigma = before = 0.1 * writes
+        assert layer.sigma == before
+        for again in range(1, 6):
+            copied = copy.deepcopy(layer)
+            for write in range(again):
+                copied.sigma = 2.0 + write
+            assert copied.sigma == 1.0 + again
+            assert layer.sigma == before
 
 
 def test_safetensors_keep_sigma(tmp_path: Any) -> None:
