@@ -1,4 +1,4 @@
-"""The recipe of ``conf/experiment`` that a run is made by, and where the run departs from it."""
+"""The recipe of ``conf/experiment`` that a run is made by, and what a user typed beside it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from torch import nn
 
 from snn_delays.cli.settings import CONF, config_file, options, typed
 from snn_delays.data import SpikeData
 from snn_delays.data.splits.interface import framed
+from snn_delays.modules.ranged import Spread
 
 log = logging.getLogger("snn_delays")
 # The time step that the settings in steps of conf/model, experiment and augmentation are made for.
@@ -55,6 +57,38 @@ def warn_of_other_data(data: SpikeData) -> None:
             f"dataset={choices['dataset']} ({framed(data.frame)}, {data.n_classes} classes, "
             f"steps of {data.dt_ms:g} ms): what is published of it says nothing about this run."
         )
+
+
+def warn_of_idle(cfg: DictConfig, net: nn.Module) -> None:
+    """Of settings that were typed, and that nothing reads beside the others."""
+    delayed = [one for one in net.modules() if isinstance(one, Spread)]
+    places = [place for one in delayed for place in one.stored_places() if place is not None]
+    ours = cfg.model._target_ == "snn_delays.cli.model.delay_snn"
+    of_all = ("model.kernel_count", "model.interpolation", "model.method") if ours else ()
+    of_forward = ("max_delay", "granularity", "first_delays", "sigma_learned") if ours else ()
+    idle: dict[str, tuple[bool, tuple[str, ...]]] = {
+        "nothing has delays": (not delayed, ("schedule.", "trainer.delay_lr", *of_all)),
+        "no delay is learned": (
+            not any(place.requires_grad for place in places),
+            ("trainer.delay_lr",),
+        ),
+        "schedule=constant": (
+            cfg.schedule._target_ == "snn_delays.schedules.Constant",
+            ("schedule.end", "schedule.until"),
+        ),
+        "model.delays=none": (
+            cfg.model.get("delays") == "none",
+            tuple(f"model.{one}" for one in of_forward),
+        ),
+        "model.recurrent=null": (
+            ours and cfg.model.get("recurrent") is None,
+            ("model.recurrent_",),
+        ),
+    }
+    for key, value in typed().items():
+        why = [of for of, (so, keys) in idle.items() if so and key.startswith(keys)]
+        if why:
+            log.warning(f"{key}={value} changes nothing, since {why[0]}.")
 
 
 def _recipe() -> dict[str, Any]:

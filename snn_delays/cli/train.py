@@ -27,7 +27,7 @@ from snn_delays.cli.model import (
     keep_what_is_taken,
 )
 from snn_delays.cli.processes import run_processes, to_start
-from snn_delays.cli.recipe import warn_of_other_data, warn_of_other_steps
+from snn_delays.cli.recipe import warn_of_idle, warn_of_other_data, warn_of_other_steps
 from snn_delays.cli.runs import (
     OF_A_CALL,
     dataset_root,
@@ -141,6 +141,7 @@ def _train_run(
         if not resumed and not cfg.get("finetune"):
             warn_of_other_data(data)
             warn_of_other_steps(cfg, data.dt_ms)
+            warn_of_idle(cfg, net)
 
     beside = [
         _Begun(run, begin, resume=resumed, config=kept, minutes=minutes),

@@ -387,6 +387,35 @@ def test_another_time_step_is_told_what_counts_steps(there: Path, shell: Shell):
     )
 
 
+IDLE = {
+    "model.recurrent_max_delay=40": "model.recurrent=null",
+    "model.recurrent_dropout=0.5": "model.recurrent=null",
+    "model.delays=none model.max_delay=12": "model.delays=none",
+    "model.delays=none model.granularity=axonal": "model.delays=none",
+    "model.delays=none schedule.until=0.5": "nothing has delays",
+    "model.delays=none model.kernel_count=2": "nothing has delays",
+    "model.delays=none trainer.delay_lr=0.3": "nothing has delays",
+    "model.delays=fixed trainer.delay_lr=0.3": "no delay is learned",
+    "schedule=constant schedule.end=1": "schedule=constant",
+}
+
+
+@pytest.mark.parametrize("given", IDLE)
+def test_what_changes_nothing_is_told(given: str, there: Path, shell: Shell):
+    typed = given.split()
+    out = shell("train", *SHORT, "trainer.epochs=1", "run=runs/idle", *typed)
+    assert f"{typed[-1]} changes nothing, since {IDLE[given]}." in " ".join(out.split())
+
+
+def test_of_what_changes_something_nothing_is_told(there: Path, shell: Shell):
+    """Delays of recurrent synapses alone are delays."""
+    typed = ("model.delays=none", "model.recurrent=axonal", "model.recurrent_max_delay=9")
+    typed += ("trainer.delay_lr=0.3", "schedule.until=0.5", "model.kernel_count=2")
+    assert "changes nothing" not in shell(
+        "train", *SHORT, "trainer.epochs=1", "run=runs/idle", *typed
+    )
+
+
 def test_all_recipes_have_the_time_step_that_others_are_compared_with():
     for path in (CONF / "dataset").glob("*.yaml"):
         # Images are a step each, however long.

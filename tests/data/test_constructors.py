@@ -226,6 +226,7 @@ def test_parts_of_a_feature_split(changed: dict[str, Any], expected: str) -> Non
         (Scale, SCALE, {"inverse": torch.ones(2)}, "of"),
         (data, {}, {"class_names": ("a",)}, "train must be 0 to 0 (1 class_names), got 1"),
         (data, {}, {"class_names": "ab"}, "class_names must be a tuple of str, got 'ab'"),
+        (data, {}, {"class_names": ("a", "b", "a")}, "class_names must differ, got ['a']"),
         (data, {}, {"valid": [1, 2]}, "valid must be a Split, got [1, 2]"),
         (data, {}, {"dt_ms": 0}, "dt_ms must be a number of ms > 0, got 0"),
         (data, {}, {"test": SpikeSplit(**COLUMNS | {"n_channels": 5})}, "got 5 channels in test"),

@@ -221,6 +221,11 @@ class SpikeData:
 
     def __post_init__(self) -> None:
         tuple_of("SpikeData: class_names", self.class_names, str)
+        if twice := {name for name in self.class_names if self.class_names.count(name) > 1}:
+            raise UsageError(
+                f"SpikeData: class_names must differ, got {shown(sorted(twice))} more than once, "
+                "which no answer could tell apart."
+            )
         settle(self, "SpikeData: ", dt_ms=real(above=0, unit="ms"))
         for name in ("train", "valid", "test"):
             split = getattr(self, name)
