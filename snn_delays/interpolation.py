@@ -18,6 +18,7 @@ from torch import Tensor
 
 from snn_delays.errors import UsageError
 from snn_delays.modules.eager import readable
+from snn_delays.modules.ranged import require_finite
 
 Interpolation = Literal["gaussian", "triangle"]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
@@ -98,16 +99,6 @@ def inside(
     if delay.is_cpu and readable(delay):
         require_finite(delay, what)
     return delay + (delay.clamp(0, max_delay) - delay).detach()
-
-
-def require_finite(delay: Tensor, what: str = "delays") -> None:
-    """Refuse delays that are no numbers: there is no step that a spike could wait for."""
-    finite = delay.detach().isfinite()
-    if not finite.all():
-        raise UsageError(
-            f"{int((~finite).sum()):,} of {delay.numel():,} {what} are NaN or infinite. "
-            f"Go back to a state from before, and lower the learning rate of the {what}."
-        )
 
 
 def _spread(delay: Tensor, sigma: float | Tensor, taps: Tensor, interpolation: str) -> Tensor:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from snn_delays.arguments import choice, per_axis, shown, whole_number
 from snn_delays.dcls.padding import PADDING_MODES, checked_padding, ends, padded
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import DCLS_OFFSET, require_finite
+from snn_delays.interpolation import DCLS_OFFSET
 from snn_delays.modules.eager import has_numbers, readable
 from snn_delays.modules.ranged import stored
 from snn_delays.modules.rest import rest_if_integer
 from snn_delays.modules.width import Width
 from snn_delays.ops import spacings, spacings_plan
-from snn_delays.ops.spacings import SPACINGS, WHAT, Spacing
+from snn_delays.ops.spacings import SPACINGS, Spacing
 from snn_delays.ops.spacings_plan import METHODS, Method
 
 Sizes = int | Sequence[int]
@@ -140,21 +139,9 @@ class _DclsConv(Width):
     def stored_places(self) -> list[Tensor | None]:
         return [stored(self, "position")]
 
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Bring every position back into the extent; call it after an optimiser step.
-
-        A parametrised position is left to its parametrisation; it acts within the extent all the
-        same.
-
-        Raises:
-            UsageError: positions that are NaN or infinite; not looked for on a GPU.
-        """
-        if self.position.is_cpu and readable(self.position):
-            require_finite(self.position, WHAT)
-        if not is_parametrized(self, "position"):
-            for places, limit in zip(self.position, self.limits, strict=True):
-                places.clamp_(-limit, limit)
+    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
+        for places, limit in zip(self.position, self.limits, strict=True):
+            yield "position", places, -limit, limit
 
     def kernel(self) -> Float[Tensor, "out in *extent"]:
         """The dense kernel that it is a convolution with."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.arguments import choice
+from snn_delays.arguments import choice, require
 from snn_delays.errors import UsageError
 from snn_delays.table.chips.profile import ChipProfile
 from snn_delays.table.projection import Projection, merged
@@ -87,6 +87,7 @@ def adapt_delays(table: DelayTable, profile: ChipProfile, how: str = "clip") -> 
             at all.
     """
     choice("how", how, HOW)
+    require(isinstance(profile, ChipProfile), "profile", "be a chip, as of load_chip", profile)
     for one in table.projections:
         if one.integer:
             raise UsageError(

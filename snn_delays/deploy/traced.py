@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from torch import fx
 
@@ -39,12 +40,13 @@ class Traced:
         self, *, dt_ms: float, class_names: Sequence[str] | None, readout: str, tail_steps: int
     ) -> DelayTable:
         """The delay table; classes are numbered unless they have names."""
-        names = class_names or list(map(str, range(self.populations[-1].size)))
+        names: Any = list(map(str, range(self.populations[-1].size)))
+        names = names if class_names is None else class_names
         return DelayTable(
             populations=self.populations,
             projections=self.projections,
             dt_ms=float(dt_ms),
-            class_names=tuple(names),
+            class_names=names,
             readout=readout,
             tail_steps=tail_steps,
             input_channels=self.input_channels,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from snn_delays.arguments import require
 from snn_delays.data import Split
 from snn_delays.deploy.integer import RecordedNetwork, recorded
 from snn_delays.deploy.loading import LoadedNetwork
@@ -84,6 +85,7 @@ def compare(
             if isinstance(getattr(rounded_net, "tail", None), int)
             else table.tail_steps,
         )
+    require(isinstance(split, Split), "compare: split", "be a Split, as data.test is", split)
     if not len(split):
         raise UsageError("compare: the split has no samples; choose one with at least 1.")
     whole = isinstance(rounded_net, TableNetwork) and all(p.integer for p in table.populations)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from snn_delays.arguments import choice, real_number, whole_number
-from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma, require_finite
+from snn_delays.errors import UsageError
+from snn_delays.interpolation import INTERPOLATIONS, Interpolation, first_sigma
 from snn_delays.layers.buffers import Buffers
 from snn_delays.layers.granularity import GRANULARITIES, Delays
 from snn_delays.layers.memory import InputMemory
-from snn_delays.modules.eager import has_numbers, readable
+from snn_delays.modules.eager import has_numbers
 from snn_delays.modules.ranged import stored
 from snn_delays.modules.rest import rest_if_integer
 from snn_delays.ops import packed
@@ -105,24 +106,25 @@ class Delayed(Delays, Buffers, InputMemory):  # pyright: ignore[reportIncompatib
             UsageError: delays that are NaN or infinite; not looked for on a GPU.
         """
         self.clear_absent_()
-        for name, limits in self.delay_ranges.items():
-            delay = getattr(self, name)
-            if delay.is_cpu and readable(delay):
-                require_finite(delay)
-            if not is_parametrized(self, name):
-                delay.clamp_(*limits)
+        super().clamp_()
 
     @torch.no_grad()
     def round_(self) -> None:
         """Act as deployed: integer delays and σ = 0, so that every synapse is one tap.
 
         Raises:
-            UsageError: delays that are NaN or infinite.
+            UsageError: delays that are NaN or infinite, or that a hook makes.
         """
         self.integer_delays()  # refuses them
         for name, limits in self.delay_ranges.items():
             if is_parametrized(self, name):
                 register_parametrization(self, name, _Rounded(*limits), unsafe=True)
+            elif name in self.__dict__:
+                raise UsageError(
+                    f"{type(self).__name__}: {name} is made by a hook, as of torch.nn.utils.prune, "
+                    f"which would make it again. Call prune.remove(layer, {name!r}), or the like, "
+                    "before it is rounded."
+                )
             else:
                 delay = getattr(self, name)
                 delay.copy_(delay.round().clamp(*limits))

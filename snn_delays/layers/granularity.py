@@ -3,7 +3,7 @@ ends."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown
 from snn_delays.errors import UsageError
-from snn_delays.interpolation import require_finite
-from snn_delays.modules.ranged import Spread, stored
+from snn_delays.modules.ranged import Spread, require_finite, stored
 from snn_delays.ops.factored import Stages
 
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
@@ -91,6 +90,10 @@ class Delays(Spread, nn.Module):
     def delay_tensors(self) -> list[Tensor]:
         """The learned delays."""
         return [getattr(self, name) for name in self.delay_ranges]
+
+    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
+        for name, limits in self.delay_ranges.items():
+            yield name, getattr(self, name), *limits
 
     def stored_places(self) -> list[Tensor | None]:
         return [stored(self, name) for name in self.delay_ranges]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snn_delays.interpolation import require_finite
-from snn_delays.modules.eager import readable
 from snn_delays.modules.ranged import Spread, stored
-from snn_delays.ops.spacings import WHAT, spreads
+from snn_delays.ops.spacings import spreads
 
 
 class Placed(Spread, nn.Module):
@@ -63,9 +63,6 @@ class Placed(Spread, nn.Module):
     def schedule_sigma(self, sigma: float) -> None:
         """Bilinear elements have no width."""
 
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        if self.position.is_cpu and readable(self.position):
-            require_finite(self.position, WHAT)
+    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
         for places, extent in zip(self.position, self.extent, strict=True):
-            places.clamp_(-(extent - 1) / 2, (extent - 1) / 2)
+            yield "position", places, -(extent - 1) / 2, (extent - 1) / 2

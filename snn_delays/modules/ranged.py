@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import logging
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+
+from snn_delays.errors import UsageError
+from snn_delays.modules.eager import readable
+
+_log = logging.getLogger("snn_delays")
 
 
 class Ranged:
@@ -26,6 +34,45 @@ class Spread(Ranged):
 
     moves: ClassVar[str]
 
+    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
+        """The places, each part with the attribute that it is of and its least and greatest."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring all places back into their ranges; call it after an optimiser step.
+
+        Parametrised ones are left to their parametrisation; they act within the range all the same.
+
+        Raises:
+            UsageError: places that are NaN or infinite; not looked for on a GPU.
+        """
+        for name, places, least, greatest in self.ranges():
+            if places.is_cpu and readable(places):
+                require_finite(places, self.moves)
+            if not is_parametrized(self, name):  # pyright: ignore[reportArgumentType]
+                places.clamp_(least, greatest)
+
+    @torch.no_grad()
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        several = [
+            (places.flatten() - (least + greatest) / 2, (greatest - least) / 2)
+            for name, places, least, greatest in self.ranges()
+            if f"{prefix}{name}" in state_dict and readable(places)
+        ]
+        # An optimiser without clamp_ goes a little too far: that is nothing to tell.
+        if beyond := sum(int((places.abs() > reach + 1).sum()) for places, reach in several):
+            _log.warning(
+                "%s: %d of %d %s that were loaded lie out of range, by up to %.3g: they act at its "
+                "end. Was the state saved from a layer that reaches further?",
+                *(prefix.rstrip(".") or type(self).__name__, beyond),
+                *(sum(places.numel() for places, _ in several), self.moves),
+                max(float((places.abs() - reach).max()) for places, reach in several),
+            )
+
     @property
     def at_rest(self) -> bool:
         """Whether places act as whole numbers, and have no gradient to move them."""
@@ -43,6 +90,16 @@ class Spread(Ranged):
     def schedule_sigma(self, sigma: float) -> None:
         """Take the width ``sigma`` unless σ is learned."""
         raise NotImplementedError
+
+
+def require_finite(delay: Tensor, what: str = "delays") -> None:
+    """Refuse delays that are no numbers: there is no step that a spike could wait for."""
+    finite = delay.detach().isfinite()
+    if not finite.all():
+        raise UsageError(
+            f"{int((~finite).sum()):,} of {delay.numel():,} {what} are NaN or infinite. "
+            f"Go back to a state from before, and lower the learning rate of the {what}."
+        )
 
 
 def stored(module: nn.Module, name: str) -> Tensor | None:

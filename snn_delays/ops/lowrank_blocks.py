@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.interpolation import require_finite
+from snn_delays.modules.ranged import require_finite
 from snn_delays.ops import products, spikes
 from snn_delays.ops.compiled import loops, use_torch_threads
 from snn_delays.ops.twice import gradients, in_torch

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 
+from snn_delays.arguments import require
 from snn_delays.files.atomic import write_atomically
 from snn_delays.files.hdf5 import (
     array,
@@ -62,6 +63,7 @@ def read_table(path: Path | str) -> DelayTable:
         UsageError: one line with the path: no such file, not a delay table, another version,
             truncated or damaged, a field missing or out of range.
     """
+    require(isinstance(path, str | Path), "read_table: path", "be a path", path)
     with opened(Path(path), "delay table", "Write one with snn-delays-export.") as file:
         content: dict[str, Any] = attributes(file)
         if isinstance(names := content.get("class_names"), str):

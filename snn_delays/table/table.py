@@ -16,11 +16,11 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from snn_delays.arguments import choice, real, settle, whole
+from snn_delays.arguments import choice, real, require, settle, whole
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
 from snn_delays.table.projection import Projection
@@ -70,6 +70,7 @@ class DelayTable:
             readout=lambda name, value: choice(name, value, READOUTS),
             tail_steps=whole(0, unit="steps"),
             input_channels=whole(1),
+            class_names=_names,
         )
         for kind in ("populations", "projections"):
             names = [one.name for one in getattr(self, kind)]
@@ -218,3 +219,10 @@ class DelayTable:
                 with naming(f"{kind[:-1]} {one.name}"):
                     parts[kind].append(change(one))
         return replace(self, **{kind: tuple(changed) for kind, changed in parts.items()})
+
+
+def _names(name: str, given: Any) -> tuple[str, ...]:
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    fits = several and all(isinstance(one, str) for one in given)
+    require(fits, name, "be names, such as ('yes', 'no')", given)
+    return tuple(given)

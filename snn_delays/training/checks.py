@@ -64,7 +64,9 @@ def require_match(
     Returns the augmentation as it suits the data.
     """
     inputs = framed(data.frame) if data.frame[1:] else f"{data.n_channels} inputs"
-    must = f"fit: the network must have {inputs} and {data.n_classes} classes, as the data have"
+    must = (
+        f"fit: for these data the network must have {inputs} and {data.n_classes} classes or more"
+    )
     _warn_of_classes(data)
     longest = [int(data.train.lengths.argmax())]
     first = data.train.collate(longest)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snn_delays.arguments import require
 from snn_delays.callbacks import Checkpoints
 from snn_delays.callbacks.callback import Callback, Training
 from snn_delays.callbacks.stopping import stop_if_asked, stopped_with_others
@@ -132,6 +133,9 @@ def fit(
         sync_batch_norm=sync_batch_norm,
         seed=seed,
     )
+    require(isinstance(data, SpikeData), "fit: data", "be a SpikeData", data)
+    if not any(one.requires_grad for one in net.parameters()):
+        raise UsageError("fit: the network has no parameter that learns (requires_grad).")
     augmentation, schedule = augmentation or Augmentation(), schedule or published_schedule(net)
     task, metric, loss = data.task, data.task.metric, loss or data.task.loss
     sigmas, roundings = schedule.epochs(epochs), schedule.roundings(epochs)

@@ -105,7 +105,7 @@ def test_images_are_learned_and_a_resumed_run_is_the_same(data: SpikeData, tmp_p
 
 
 def test_a_network_that_takes_other_images_is_refused_in_a_line(data: SpikeData):
-    expected = r"the network must have 2 channels of 3 × 4 and 3 classes, as the data have: mat"
+    expected = r"the network must have 2 channels of 3 × 4 and 3 classes or more: mat"
     with pytest.raises(UsageError, match=expected):
         fit(OneLayer(20, 3), data, epochs=1)
 

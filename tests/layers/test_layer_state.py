@@ -15,10 +15,24 @@ from spikingjelly.activation_based import base, functional, memopt, monitor, neu
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import parameters_to_vector, parametrizations, parametrize, vector_to_parameters
+from torch.nn.utils import (
+    parameters_to_vector,
+    parametrizations,
+    parametrize,
+    prune,
+    vector_to_parameters,
+)
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from snn_delays import DelayLayer, LIFNode, clamp_delays_, rounded, set_sigma
+from snn_delays import (
+    DelayLayer,
+    LIFNode,
+    RecurrentDelayLayer,
+    clamp_delays_,
+    rounded,
+    set_sigma,
+)
+from snn_delays.dcls import DclsConv2d
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import INTERPOLATIONS, Interpolation
 from snn_delays.layers.networks import set_rounding
@@ -823,3 +837,37 @@ def test_delays_without_numbers_are_clamped_and_rounded() -> None:
     meta = DelayLayer(5, 3, 4).to("meta")
     assert meta.integer_delays().shape == meta.delay.shape
     assert rounded(meta).delay.is_meta
+
+
+REACHES: dict[str, Callable[[int], Any]] = {
+    "synaptic delays": lambda reach: DelayLayer(3, 8, reach),
+    "axonal delays": lambda reach: DelayLayer(3, 8, reach, granularity="axonal"),
+    "recurrent delays": lambda reach: RecurrentDelayLayer(8, LIFNode(tau=2.0), reach),
+    "positions": lambda reach: DclsConv2d(3, 8, 9, extent=2 * reach + 1),
+}
+
+
+@pytest.mark.parametrize("kind", REACHES)
+def test_places_out_of_range_are_told_when_they_are_loaded(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The layer that they come from reaches further: here they would act elsewhere."""
+    long, same, short = (nn.Sequential(REACHES[kind](reach)) for reach in (8, 8, 5))
+    places = long[0].stored_places()[0]
+    with torch.no_grad():
+        places.uniform_(2, 3).view(-1)[:3] = torch.tensor([5.5, 7.0, 7.9])
+    same.load_state_dict(long.state_dict())
+    assert not caplog.records
+    short.load_state_dict(long.state_dict())
+    what = kind.split()[-1]
+    assert f"0: 2 of {places.numel()} {what} that were loaded lie out of range" in caplog.text
+    assert "by up to 2.9" in caplog.text
+
+
+def test_delays_that_a_hook_makes_are_not_rounded() -> None:
+    layer = DelayLayer(3, 8, 10, interpolation="triangle", sigma=0.5)
+    prune.random_unstructured(layer, "delay", 0.3)
+    with pytest.raises(UsageError, match=r"delay is made by a hook.* Call prune.remove"):
+        rounded(layer)
+    prune.remove(layer, "delay")
+    assert torch.equal(rounded(layer).delay, layer.delay.round())

@@ -144,3 +144,11 @@ def _assert_refused(valid: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         replace(valid, **change)
     assert "\n" not in str(refused.value)
+
+
+def test_names_of_classes_are_several_texts() -> None:
+    named: Any = ["a", "b"]
+    assert replace(TABLE, class_names=named).class_names == ("a", "b")
+    for wrong in ("ab", (0, 1), None):
+        with pytest.raises(UsageError, match="class_names must be names, such as"):
+            replace(TABLE, class_names=wrong)  # pyright: ignore[reportArgumentType]

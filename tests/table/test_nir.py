@@ -385,6 +385,9 @@ REFUSED: dict[str, Callable[[], nir.NIRGraph]] = {
     "tau of node 'lif' must be at least a step": lambda: listed(lif(3, tau=np.full(3, 1e-4))),
     "must be finite numbers": lambda: listed(lif(3, tau=np.full(3, np.nan))),
     "whole multiple of dt_ms": lambda: listed(nir.Delay(np.full(3, 0.0015)), lif(3)),
+    "delay of node 'delay' must be >= 0 s, got -0.001": lambda: listed(
+        nir.Delay(np.array([0.001, -0.001, 0.0])), nir.Linear(drawn(3, 3)), lif(3)
+    ),
     "delays the bias of an Affine": lambda: listed(
         nir.Affine(drawn(3, 3), drawn(3)), nir.Delay(np.ones(3)), lif(3)
     ),

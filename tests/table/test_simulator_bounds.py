@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from drawn_tables import random_table
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,3 +154,11 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "loops", None)
     with pytest.raises(UsageError, match="pip install numba.*ReferenceSimulator"):
         Simulator(random_table(9, (5, 3)))
+
+
+@BOTH
+def test_input_may_be_what_numpy_takes(make: Maker) -> None:
+    table, counts = random_table(1, (3, 4, 2)), np.eye(3, dtype=np.int32)
+    for one in (counts.tolist(), torch.from_numpy(counts), counts.astype(bool)):
+        found, expected = make(table).run(one), make(table).run(counts)
+        np.testing.assert_array_equal(found.potentials, expected.potentials)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from drawn_tables import random_table
 
+from snn_delays.deploy.adapt import adapt_delays
+from snn_delays.errors import UsageError
 from snn_delays.table.chips import CHIPS, ChipProfile, load_chip
 from snn_delays.table.chips.violations import not_simulated, violations
 from snn_delays.table.population import Population
@@ -293,3 +295,10 @@ def test_latency_matters_where_paths_meet():
         in (violations(table, chip)[0])
     )
     assert ", -2 for latency)" in only(table, chip)[0]
+
+
+def test_a_name_is_no_chip() -> None:
+    name: Any = "loihi2"
+    for check in (violations, adapt_delays):
+        with pytest.raises(UsageError, match="must be a chip, as of load_chip, got 'loihi2'"):
+            check(random_table(0, (3, 4, 2)), name)

@@ -13,6 +13,7 @@ import torch
 from small_runs import SETTINGS, network, timeless
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from snn_delays import DelayLayer, fit, parameter_groups, rounded, schedules
 from snn_delays.callbacks import Checkpoints
@@ -222,7 +223,7 @@ class Summed(nn.Sequential):
             lambda net: nn.Sequential(*net[:1], lif("s"), net[-1]),
             "LIFNode is in step mode 's' and got a whole sequence",
         ),
-        (lambda net: nn.Sequential(nn.Linear(5, 3)), "12 inputs and 3 classes, as the data have: "),
+        (lambda net: nn.Sequential(nn.Linear(5, 3)), "12 inputs and 3 classes or more: "),
     ],
 )
 def test_a_network_that_cannot_answer_is_refused_in_one_line(
@@ -234,3 +235,13 @@ def test_a_network_that_cannot_answer_is_refused_in_one_line(
         fit(net, data, **SETTINGS)
     assert "\n" not in str(refused.value)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_no_data_or_cannot_learn_is_refused(data: SpikeData):
+    net, loader = spiking(data), DataLoader(data.train, 4)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="fit: data must be a SpikeData, got <torch"):
+        fit(net, loader, **SETTINGS)  # pyright: ignore[reportArgumentType]
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(UsageError, match="fit: the network has no parameter that learns"):
+        fit(net, data, **SETTINGS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import require
 from snn_delays.table.chips.profile import ChipProfile, MembraneLimits
 from snn_delays.table.models.model import SHARE, THRESHOLD
 from snn_delays.table.population import Population
@@ -36,6 +37,7 @@ def violations(
         largest_count: most spikes that an input channel has in one step, where known.
         graded: the input is currents. No chip here takes those where spikes come in.
     """
+    require(isinstance(profile, ChipProfile), "profile", "be a chip, as of load_chip", profile)
     found = wrong_input(table.dt_ms, profile, largest_count, graded=graded)
     for name, change in _latency_changes(table, profile).items():
         (one,) = (one for one in table.projections if one.name == name)

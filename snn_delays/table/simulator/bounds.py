@@ -8,7 +8,7 @@ go depends on the input.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import UsageError
 from snn_delays.table.population import Population
@@ -22,8 +22,9 @@ STATE = EXACT - (1 << 33)
 Float64 = NDArray[np.float64]
 
 
-def as_counts(counts: NDArray[np.generic], shape: tuple[int, ...]) -> Float64:
+def as_counts(counts: ArrayLike, shape: tuple[int, ...]) -> Float64:
     """The input as float64 in memory of its own."""
+    counts = np.asarray(counts)
     if counts.shape != shape:
         raise UsageError(
             f"simulate: counts must be [T, input_channels] ([input_channels] in step), here "

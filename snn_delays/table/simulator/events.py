@@ -104,7 +104,7 @@ class Simulator:
         Shape:
             counts: ``[T, input_channels]``; the result has T + tail steps.
         """
-        x = bounds.as_counts(counts, (*counts.shape[:1], self.table.input_channels))
+        x = bounds.as_counts(counts, (*np.shape(counts)[:1], self.table.input_channels))
         potentials, fired = self._go(x, len(x) + tail)
         # Each population in memory of its own, as a chip's recording of it would be.
         return Simulation(

@@ -160,7 +160,7 @@ def _stream(
     table: DelayTable, samples: Sequence[NDArray[np.generic]], timeout_s: float
 ) -> Iterator[Simulation]:
     task = pickle.dumps(_task(table, samples))
-    if not samples:
+    if not len(samples):
         raise UsageError("NEST: there is no sample to run; give at least 1.")
     # -P: this file's folder stays off the child's search path.
     command = [sys.executable, "-P", nest_worker.__file__]
@@ -263,6 +263,7 @@ def _in_nest(table: DelayTable, population: Population) -> dict[str, Any]:
 
 def _counts(table: DelayTable, n: int, counts: NDArray[np.generic]) -> NDArray[np.int64]:
     """One sample's input as whole numbers."""
+    counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != table.input_channels:
         raise UsageError(
             f"NEST: sample {n} must be [T, {table.input_channels}], got shape {counts.shape}."

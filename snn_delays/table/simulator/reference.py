@@ -43,7 +43,7 @@ class ReferenceSimulator:
 
     def run(self, counts: NDArray[np.generic]) -> Simulation:
         """As ``Simulator.run``."""
-        x = bounds.as_counts(counts, (*counts.shape[:1], self.table.input_channels))
+        x = bounds.as_counts(counts, (*np.shape(counts)[:1], self.table.input_channels))
         bounds.require_counts(self.table, x, self._largest)
         self.reset()
         x = np.concatenate([x, np.zeros((self.table.tail_steps, self.table.input_channels))])

@@ -96,12 +96,12 @@ def from_nir(
         network = network_of(graph, float(dt_ms))
         populations, projections = _euler(network, float(dt_ms))
     output = populations[-1]
-    names = map(str, range(output.size)) if class_names is None else class_names
+    names: Any = list(map(str, range(output.size))) if class_names is None else class_names
     table = DelayTable(
         populations=tuple(populations),
         projections=tuple(projections),
         dt_ms=float(dt_ms),
-        class_names=tuple(names),
+        class_names=names,
         readout=readout or ("spike_count" if output.spiking else "mean"),
         tail_steps=0 if tail_steps is None else plain(tail_steps),
         input_channels=network.channels,

@@ -214,7 +214,9 @@ def _branch(
     for place, name in enumerate(path[1:-1], start=1):
         node = nodes[name]
         if isinstance(node, nir.Delay):
-            delays[weight is not None] = vector(name, node, "delay", len(bias))
+            delays[weight is not None] = given = vector(name, node, "delay", len(bias))
+            if np.any(given < 0):
+                raise UsageError(f"delay of node {name!r} must be >= 0 s, got {given.min():g}.")
             if np.any(bias):
                 raise UsageError(f"node {name!r} delays the bias of an Affine; put it before.")
         elif isinstance(node, nir.Scale):
