@@ -63,7 +63,8 @@ def test_a_network_for_other_data_is_refused_before_anything_is_written(
 ):
     sizes = [data.n_channels + inputs, 8, data.n_classes + classes]
     with pytest.raises(
-        UsageError, match=r"fit: the network must have .* inputs and .* classes or more"
+        UsageError,
+        match=r"fit: for these data the network must have .* inputs and .* classes or more",
     ):
         run(delay_snn(sizes, max_delay=4), data, tmp_path / "run")
     assert not list(tmp_path.glob("run/*"))
