@@ -76,6 +76,11 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     """
     if hasattr(type(module), "traced"):
         return module.traced()  # pyright: ignore[reportCallIssue]
+    for name, one in module.named_parameters():
+        if one.is_floating_point() and one.dtype.itemsize < 4:
+            raise UsageError(
+                f"trace: {name} is {one.dtype}, no precision to check a table in. Export net.float()."
+            )
     copied = rounded(module).eval()
     graph = follow(copied)
     channels = 1 if step_mode(copied) == "s" else 2

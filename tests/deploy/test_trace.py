@@ -320,6 +320,9 @@ REFUSED = {
     "1 takes single steps .*, 0 whole sequences": nn.Sequential(
         DelayLayer(3, 3, 2), neuron.LIFNode()
     ),
+    r"0.weight is torch.bfloat16, .* Export net.float\(\)": nn.Sequential(
+        DelayLayer(3, 3, 2), lif(2.0)
+    ).bfloat16(),
     "Sequential fails on an input": nn.Sequential(nn.Flatten(), LINEAR),
 }
 
