@@ -79,7 +79,7 @@ def trace(module: nn.Module, example: Tensor | None = None) -> Traced:
     for name, one in module.named_parameters():
         if one.is_floating_point() and one.dtype.itemsize < 4:
             raise UsageError(
-                f"trace: {name} is {one.dtype}, no precision to check a table in. Export net.float()."
+                f"trace: {name} is {one.dtype}, too coarse to check a table by. Export net.float()."
             )
     copied = rounded(module).eval()
     graph = follow(copied)
