@@ -123,7 +123,10 @@ def gaussian(
     DCLS calls this version "gauss" and stores SIG = σ − 0.27.
     """
     # Below 1e-6 the same limit; its square must not overflow float32.
-    sigma = sigma.clamp(min=1e-6) if isinstance(sigma, Tensor) else max(sigma, 1e-6)
+    if isinstance(sigma, Tensor):  # whose inverse exceeds half precision
+        sigma = sigma.to(torch.promote_types(sigma.dtype, delay.dtype)).clamp(min=1e-6)
+    else:
+        sigma = max(sigma, 1e-6)
     # By its inverse, as a GPU divides by a number: a σ in a tensor then rounds as that does.
     spread = torch.softmax(-0.5 * ((taps - delay.unsqueeze(-1)) * (1 / sigma)) ** 2, dim=-1)
     return torch.where(spread <= TINY, 0.0, spread)  # as far taps of a narrow bell are

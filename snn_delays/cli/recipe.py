@@ -60,16 +60,16 @@ def warn_of_other_data(data: SpikeData) -> None:
 
 
 def warn_of_idle(cfg: DictConfig, net: nn.Module) -> None:
-    """Of settings that were typed, and that nothing reads beside the others."""
+    """Warn of typed settings that the other settings make irrelevant."""
     delayed = [one for one in net.modules() if isinstance(one, Spread)]
-    places = [place for one in delayed for place in one.stored_places() if place is not None]
+    moved = [place for one in delayed if one.moves == "delays" for place in one.stored_places()]
     ours = cfg.model._target_ == "snn_delays.cli.model.delay_snn"
     of_all = ("model.kernel_count", "model.interpolation", "model.method") if ours else ()
     of_forward = ("max_delay", "granularity", "first_delays", "sigma_learned") if ours else ()
     idle: dict[str, tuple[bool, tuple[str, ...]]] = {
         "nothing has delays": (not delayed, ("schedule.", "trainer.delay_lr", *of_all)),
         "no delay is learned": (
-            not any(place.requires_grad for place in places),
+            not any(place is None or place.requires_grad for place in moved),
             ("trainer.delay_lr",),
         ),
         "schedule=constant": (

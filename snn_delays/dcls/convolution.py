@@ -140,8 +140,9 @@ class _DclsConv(Width):
         return [stored(self, "position")]
 
     def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        for places, limit in zip(self.position, self.limits, strict=True):
-            yield "position", places, -limit, limit
+        if (position := stored(self, "position")) is not None:
+            for places, limit in zip(position, self.limits, strict=True):
+                yield "position", places, -limit, limit
 
     def kernel(self) -> Float[Tensor, "out in *extent"]:
         """The dense kernel that it is a convolution with."""

@@ -1,4 +1,4 @@
-"""What Python may decide by between two steps of training, as a key that tells a change of it.
+"""What Python may decide by between two steps of training, as a key that changes when it does.
 
 Numbers in tensors are read anew by a recording; where those tensors lie is not.
 """
@@ -6,15 +6,21 @@ Numbers in tensors are read anew by a recording; where those tensors lie is not.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+from snn_delays.ops.dense import precisions
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_PLAIN += (torch.dtype, torch.device, torch.Size)
+_PLAIN += (torch.dtype, torch.device, torch.Size, np.generic, Enum)
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodType)
 # Submodules are looked at themselves, hooks by ``watched``; and what neurons remember is forgotten
 # between steps.
@@ -28,8 +34,10 @@ def settings_of(one: Any) -> Hashable:
     by their type.
     """
     kind = type(one)
-    if kind in _PLAIN or isinstance(one, _CODE):
+    if isinstance(one, _PLAIN + _CODE):
         return kind, one
+    if isinstance(one, np.ndarray):
+        return kind, one.shape, one.dtype.str, one.tobytes()
     if isinstance(one, Tensor):
         return place(one)
     if isinstance(one, partial):
@@ -47,6 +55,8 @@ def place(one: Tensor | None) -> Hashable:
     """Where a tensor lies, what of, and whether it learns."""
     if one is None:
         return None
+    if one.layout is not torch.strided or nn.parameter.is_lazy(one):  # which has no such place
+        return type(one), id(one)
     return one.data_ptr(), one.shape, one.stride(), one.dtype, one.requires_grad
 
 
@@ -70,13 +80,13 @@ def settings_of_torch() -> Hashable:
     """How torch computes."""
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     return (
-        *(torch.get_float32_matmul_precision(), torch.get_default_dtype()),
+        *(precisions(), torch.get_default_dtype(), torch.get_default_device()),
         *(torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         *(torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")),
         *(torch.is_autocast_cache_enabled(), torch.are_deterministic_algorithms_enabled()),
         torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore
         *(cuda.allow_fp16_reduced_precision_reduction, cuda.allow_bf16_reduced_precision_reduction),
-        *(cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
+        *(cudnn.enabled, cudnn.benchmark, cudnn.deterministic),
     )
 
 
@@ -96,11 +106,13 @@ def settings_of_optimizer(optimizer: torch.optim.Optimizer) -> Hashable:
 
 
 def others_watch() -> bool:
-    """Whether code of someone's may look at each operation."""
+    """Whether someone else's code sees every operation."""
     c: Any = torch._C
+    hooks = getattr(c._autograd, "_top_saved_tensors_default_hooks", None)  # from torch 2.8 on
     return bool(
         torch.is_anomaly_enabled()
         or c._len_torch_dispatch_stack()
-        or c._len_torch_function_stack()
-        or c._autograd._top_saved_tensors_default_hooks(True)
+        # A default device is a mode as well.
+        or any(type(one) is not DeviceContext for one in _get_current_function_mode_stack())
+        or (hooks is not None and hooks(True))
     )

@@ -70,6 +70,8 @@ def _room(code: Any) -> str:
     Wrappers that check annotations do nothing else.
     """
     while getattr(code, "__globals__", {}).get("__name__", "").split(".")[0] in _CHECKERS:
+        if not hasattr(code, "__wrapped__"):
+            break
         code = code.__wrapped__
     of = getattr(code, "__globals__", {}).get("__name__") or getattr(code, "__module__", "")
     return str(of).split(".")[0]

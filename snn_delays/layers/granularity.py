@@ -93,7 +93,8 @@ class Delays(Spread, nn.Module):
 
     def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
         for name, limits in self.delay_ranges.items():
-            yield name, getattr(self, name), *limits
+            if (delay := stored(self, name)) is not None:
+                yield name, delay, *limits
 
     def stored_places(self) -> list[Tensor | None]:
         return [stored(self, name) for name in self.delay_ranges]

@@ -64,5 +64,6 @@ class Placed(Spread, nn.Module):
         """Bilinear elements have no width."""
 
     def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        for places, extent in zip(self.position, self.extent, strict=True):
-            yield "position", places, -(extent - 1) / 2, (extent - 1) / 2
+        if (position := stored(self, "position")) is not None:
+            for places, extent in zip(position, self.extent, strict=True):
+                yield "position", places, -(extent - 1) / 2, (extent - 1) / 2

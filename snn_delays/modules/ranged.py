@@ -35,7 +35,7 @@ class Spread(Ranged):
     moves: ClassVar[str]
 
     def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        """The places, each part with the attribute that it is of and its least and greatest."""
+        """The places as they are stored, each part with its attribute, least and greatest."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -64,13 +64,13 @@ class Spread(Ranged):
             if f"{prefix}{name}" in state_dict and readable(places)
         ]
         # An optimiser without clamp_ goes a little too far: that is nothing to tell.
-        if beyond := sum(int((places.abs() > reach + 1).sum()) for places, reach in several):
+        if beyond := sum(int((places.abs() > reach + 0.5).sum()) for places, reach in several):
             _log.warning(
-                "%s: %d of %d %s that were loaded lie out of range, by up to %.3g: they act at its "
-                "end. Was the state saved from a layer that reaches further?",
+                "%s: %d of %d %s that were loaded lie outside the range by up to %.3g, and act as "
+                "its nearest end. Was the state saved from a layer that reaches further?",
                 *(prefix.rstrip(".") or type(self).__name__, beyond),
                 *(sum(places.numel() for places, _ in several), self.moves),
-                max(float((places.abs() - reach).max()) for places, reach in several),
+                max(float((one.abs() - reach).nan_to_num(0.0).max()) for one, reach in several),
             )
 
     @property

@@ -42,7 +42,7 @@ def _waits(buffer: Tensor) -> bool:
 
 
 class _Read:
-    """σ as it was read, and after which write. Copies count theirs anew: none takes it along."""
+    """σ as it was read, and after which write. A copy counts its own writes, and reads anew."""
 
     def __init__(self, buffer: Tensor) -> None:
         self.buffer, self.version, self.value = buffer, buffer._version, buffer.tolist()
@@ -77,8 +77,8 @@ class Width(Spread, nn.Module):
         self._read: _Read | None = None
 
     def read_sigma(self) -> Any:
-        """σ as a number, or a list of one for each axis. A GPU is asked once a write, of which it
-        knows all but those through ``_sigma.data``."""
+        """σ as a number, or a list of one for each axis. A GPU is asked once after each
+        write; writes through ``_sigma.data`` go unnoticed there."""
         learned: Any = self._parameters["log_sigma"]  # so, which a step of a stream can tell
         if learned is not None:
             return learned.detach().exp().tolist()
@@ -132,6 +132,7 @@ class Width(Spread, nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._read = None
         not_seen_yet(self)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:

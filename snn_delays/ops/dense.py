@@ -134,4 +134,15 @@ class _ShiftedProducts(torch.autograd.Function):
 
 
 def _precision() -> str:
-    return "tf32" if torch.backends.cudnn.allow_tf32 else "tf32x3"
+    return "tf32" if precisions()[0] == "tf32" else "tf32x3"
+
+
+def precisions() -> tuple[str, ...]:
+    """How torch multiplies in single precision: first in convolutions, then elsewhere.
+
+    As of torch 2.9 on; what was there before raises where someone uses this.
+    """
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    if (conv := getattr(cudnn, "conv", None)) is None:
+        return "tf32" if cudnn.allow_tf32 else "ieee", torch.get_float32_matmul_precision()
+    return conv.fp32_precision, *(one.fp32_precision for one in (cuda.matmul, cudnn.rnn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read_table(path: Path | str) -> DelayTable:
         UsageError: one line with the path: no such file, not a delay table, another version,
             truncated or damaged, a field missing or out of range.
     """
-    require(isinstance(path, str | Path), "read_table: path", "be a path", path)
+    require(isinstance(path, str | os.PathLike), "read_table: path", "be a path", path)
     with opened(Path(path), "delay table", "Write one with snn-delays-export.") as file:
         content: dict[str, Any] = attributes(file)
         if isinstance(names := content.get("class_names"), str):

@@ -16,7 +16,7 @@ network on its way to a chip is a function from one ``DelayTable`` to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -222,7 +222,8 @@ class DelayTable:
 
 
 def _names(name: str, given: Any) -> tuple[str, ...]:
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    fits = several and all(isinstance(one, str) for one in given)
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    names = list(given) if several else [None]
+    fits = all(isinstance(one, str) for one in names)
     require(fits, name, "be names, such as ('yes', 'no')", given)
-    return tuple(given)
+    return tuple(map(str, names))

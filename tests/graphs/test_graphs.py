@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import math
+import subprocess
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import recorded
 import small_runs
@@ -405,6 +409,9 @@ def test_settings_within_settings_are_told():
         (partial(one, 1), partial(one, 2)), (partial(one, p=1), partial(one, p=2)),
         ([{"a": (1, 2)}], [{"a": (1, 3)}]), (tensor, other), ({"a": tensor}, {"a": other}),
         (tensor.view(1, 2), tensor), (nn.ReLU, nn.Tanh), (torch.float32, torch.float64),
+        (np.float64(1), np.float64(2)), (np.int8(1), np.int8(2)), (np.ones(2), 2 * np.ones(2)),
+        (np.ones(2), np.ones((1, 2))), (inspect._ParameterKind(0), inspect._ParameterKind(1)),
+        (tensor.to_sparse(), other), (nn.LazyLinear(2).weight, nn.LazyLinear(2).weight),
     ]  # fmt: skip
     for before, after in pairs:
         assert settings_of(before) == settings_of(before)
@@ -414,12 +421,46 @@ def test_settings_within_settings_are_told():
     assert settings_of(tensor) == settings_of(tensor)
 
 
+PRECISIONS = """
+import torch
+from snn_delays.graphs.decided import settings_of_torch
+from snn_delays.ops.dense import precisions
+
+print(precisions())
+for name in ("cuda.matmul", "cudnn", "cudnn.conv"):
+    for to in ("ieee", "tf32"):
+        before, of = settings_of_torch(), torch.backends
+        for part in name.split("."):
+            of = getattr(of, part)
+        of.fp32_precision = to
+        assert settings_of_torch() != before, (name, to)
+        assert name == "cuda.matmul" or precisions()[0] == to
+"""
+
+
+def test_precisions_are_read_however_they_were_set():
+    """What torch had for them before raises then."""
+    command = [sys.executable, "-W", "error", "-c", PRECISIONS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("('tf32', ")
+
+
+def test_a_default_device_is_nobody_who_watches():
+    before = torch.get_default_device()
+    torch.set_default_device("cpu")
+    try:
+        assert not others_watch()
+    finally:
+        torch.set_default_device(None if before.type == "cpu" else before)
+
+
 def test_whoever_looks_at_operations_is_heard():
     assert not others_watch()
     for looks in (
         torch.autograd.detect_anomaly(check_nan=False),
         recorded.InTorch(),
-        torch.device("cpu"),
+        torch.overrides.BaseTorchFunctionMode(),
         torch.autograd.graph.save_on_cpu(),
     ):
         with looks:

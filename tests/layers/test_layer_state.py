@@ -855,12 +855,12 @@ def test_places_out_of_range_are_told_when_they_are_loaded(
     long, same, short = (nn.Sequential(REACHES[kind](reach)) for reach in (8, 8, 5))
     places = long[0].stored_places()[0]
     with torch.no_grad():
-        places.uniform_(2, 3).view(-1)[:3] = torch.tensor([5.5, 7.0, 7.9])
+        places.uniform_(2, 3).view(-1)[:3] = torch.tensor([5.4, 6.0, 7.9])
     same.load_state_dict(long.state_dict())
     assert not caplog.records
     short.load_state_dict(long.state_dict())
     what = kind.split()[-1]
-    assert f"0: 2 of {places.numel()} {what} that were loaded lie out of range" in caplog.text
+    assert f"0: 2 of {places.numel()} {what} that were loaded lie outside the range" in caplog.text
     assert "by up to 2.9" in caplog.text
 
 

@@ -147,8 +147,11 @@ def _assert_refused(valid: Any, change: dict[str, Any], message: str) -> None:
 
 
 def test_names_of_classes_are_several_texts() -> None:
-    named: Any = ["a", "b"]
-    assert replace(TABLE, class_names=named).class_names == ("a", "b")
+    given: list[Any] = [["a", "b"], np.array(["a", "b"]), {"a": 0, "b": 1}.keys()]
+    for named in given:
+        found = replace(TABLE, class_names=named).class_names
+        assert found == ("a", "b")
+        assert [type(one) for one in found] == [str, str]
     for wrong in ("ab", (0, 1), None):
         with pytest.raises(UsageError, match="class_names must be names, such as"):
             replace(TABLE, class_names=wrong)  # pyright: ignore[reportArgumentType]

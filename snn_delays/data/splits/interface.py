@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -221,10 +222,10 @@ class SpikeData:
 
     def __post_init__(self) -> None:
         tuple_of("SpikeData: class_names", self.class_names, str)
-        if twice := {name for name in self.class_names if self.class_names.count(name) > 1}:
+        if twice := [name for name, n in Counter(self.class_names).items() if n > 1]:
             raise UsageError(
-                f"SpikeData: class_names must differ, got {shown(sorted(twice))} more than once, "
-                "which no answer could tell apart."
+                f"SpikeData: class_names must differ, got {shown(twice)} more than once: answers "
+                "could not be told apart."
             )
         settle(self, "SpikeData: ", dt_ms=real(above=0, unit="ms"))
         for name in ("train", "valid", "test"):
