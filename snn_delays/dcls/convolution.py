@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,7 +15,6 @@ from snn_delays.dcls.padding import PADDING_MODES, checked_padding, ends, padded
 from snn_delays.errors import UsageError
 from snn_delays.interpolation import DCLS_OFFSET
 from snn_delays.modules.eager import has_numbers, readable
-from snn_delays.modules.ranged import stored
 from snn_delays.modules.rest import rest_if_integer
 from snn_delays.modules.width import Width
 from snn_delays.ops import spacings, spacings_plan
@@ -136,13 +135,9 @@ class _DclsConv(Width):
         fixed = self.log_sigma is None and self.interpolation == "gaussian"
         return fixed and not any(self.read_sigma())
 
-    def stored_places(self) -> list[Tensor | None]:
-        return [stored(self, "position")]
-
-    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        if (position := stored(self, "position")) is not None:
-            for places, limit in zip(position, self.limits, strict=True):
-                yield "position", places, -limit, limit
+    @property
+    def ranges(self) -> dict[str, list[tuple[float, float]]]:
+        return {"position": [(-limit, limit) for limit in self.limits]}
 
     def kernel(self) -> Float[Tensor, "out in *extent"]:
         """The dense kernel that it is a convolution with."""

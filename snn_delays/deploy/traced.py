@@ -40,8 +40,8 @@ class Traced:
         self, *, dt_ms: float, class_names: Sequence[str] | None, readout: str, tail_steps: int
     ) -> DelayTable:
         """The delay table; classes are numbered unless they have names."""
-        names: Any = list(map(str, range(self.populations[-1].size)))
-        names = names if class_names is None else class_names
+        numbered = map(str, range(self.populations[-1].size))
+        names: Any = numbered if class_names is None else class_names
         return DelayTable(
             populations=self.populations,
             projections=self.projections,

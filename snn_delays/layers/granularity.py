@@ -3,7 +3,7 @@ ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import real_number, shown
 from snn_delays.errors import UsageError
-from snn_delays.modules.ranged import Spread, require_finite, stored
+from snn_delays.modules.ranged import Spread, require_finite
 from snn_delays.ops.factored import Stages
 
 Granularity = Literal["synaptic", "axonal", "dendritic", "axonal+dendritic", "common"]
@@ -91,13 +91,9 @@ class Delays(Spread, nn.Module):
         """The learned delays."""
         return [getattr(self, name) for name in self.delay_ranges]
 
-    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        for name, limits in self.delay_ranges.items():
-            if (delay := stored(self, name)) is not None:
-                yield name, delay, *limits
-
-    def stored_places(self) -> list[Tensor | None]:
-        return [stored(self, name) for name in self.delay_ranges]
+    @property
+    def ranges(self) -> dict[str, list[tuple[float, float]]]:
+        return {name: [limits] for name, limits in self.delay_ranges.items()}
 
     def __getattr__(self, name: str) -> Any:
         if name == "delay" and self.__dict__.get("granularity") == BOTH_ENDS:

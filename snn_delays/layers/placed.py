@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snn_delays.modules.ranged import Spread, stored
+from snn_delays.modules.ranged import Spread
 from snn_delays.ops.spacings import spreads
 
 
@@ -54,16 +52,12 @@ class Placed(Spread, nn.Module):
     def at_rest(self) -> bool:
         return False
 
-    def stored_places(self) -> list[Tensor | None]:
-        return [stored(self, "position")]
-
     def learned_widths(self) -> list[nn.Parameter]:
         return []
 
     def schedule_sigma(self, sigma: float) -> None:
         """Bilinear elements have no width."""
 
-    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        if (position := stored(self, "position")) is not None:
-            for places, extent in zip(position, self.extent, strict=True):
-                yield "position", places, -(extent - 1) / 2, (extent - 1) / 2
+    @property
+    def ranges(self) -> dict[str, list[tuple[float, float]]]:
+        return {"position": [(-(extent - 1) / 2, (extent - 1) / 2) for extent in self.extent]}

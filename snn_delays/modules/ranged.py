@@ -34,8 +34,9 @@ class Spread(Ranged):
 
     moves: ClassVar[str]
 
-    def ranges(self) -> Iterator[tuple[str, Tensor, float, float]]:
-        """The places as they are stored, each part with its attribute, least and greatest."""
+    @property
+    def ranges(self) -> dict[str, list[tuple[float, float]]]:
+        """By attribute the least and greatest place: of all, or of each part of its first axis."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -47,11 +48,13 @@ class Spread(Ranged):
         Raises:
             UsageError: places that are NaN or infinite; not looked for on a GPU.
         """
-        for name, places, least, greatest in self.ranges():
+        for name, limits in self.ranges.items():
+            places = getattr(self, name)
             if places.is_cpu and readable(places):
                 require_finite(places, self.moves)
             if not is_parametrized(self, name):  # pyright: ignore[reportArgumentType]
-                places.clamp_(least, greatest)
+                for part, ends in _parts(places, limits):
+                    part.clamp_(*ends)
 
     @torch.no_grad()
     def _load_from_state_dict(
@@ -59,9 +62,10 @@ class Spread(Ranged):
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         several = [
-            (places.flatten() - (least + greatest) / 2, (greatest - least) / 2)
-            for name, places, least, greatest in self.ranges()
-            if f"{prefix}{name}" in state_dict and readable(places)
+            (part - (least + greatest) / 2, (greatest - least) / 2)
+            for name, limits in self.ranges.items()
+            if f"{prefix}{name}" in state_dict and readable(getattr(self, name))
+            for part, (least, greatest) in _parts(getattr(self, name), limits)
         ]
         # An optimiser without clamp_ goes a little too far: that is nothing to tell.
         if beyond := sum(int((places.abs() > reach + 0.5).sum()) for places, reach in several):
@@ -81,7 +85,7 @@ class Spread(Ranged):
     def stored_places(self) -> list[Tensor | None]:
         """What an optimiser changes of the places; None of what a parametrisation makes of
         several tensors."""
-        raise NotImplementedError
+        return [stored(self, name) for name in self.ranges]  # pyright: ignore[reportArgumentType]
 
     def learned_widths(self) -> list[nn.Parameter]:
         """What an optimiser changes of σ, if it is learned."""
@@ -90,6 +94,12 @@ class Spread(Ranged):
     def schedule_sigma(self, sigma: float) -> None:
         """Take the width ``sigma`` unless σ is learned."""
         raise NotImplementedError
+
+
+def _parts(
+    places: Tensor, limits: list[tuple[float, float]]
+) -> Iterator[tuple[Tensor, tuple[float, float]]]:
+    yield from zip(places if len(limits) > 1 else [places], limits, strict=True)
 
 
 def require_finite(delay: Tensor, what: str = "delays") -> None:

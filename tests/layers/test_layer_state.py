@@ -871,3 +871,12 @@ def test_delays_that_a_hook_makes_are_not_rounded() -> None:
         rounded(layer)
     prune.remove(layer, "delay")
     assert torch.equal(rounded(layer).delay, layer.delay.round())
+
+
+def test_delays_that_are_made_of_several_tensors_must_be_numbers_as_well() -> None:
+    layer = DelayLayer(3, 8, 10)
+    parametrizations.weight_norm(layer, "delay")
+    with torch.no_grad():
+        layer.parametrizations.delay.original0.view(-1)[0] = math.nan
+    with pytest.raises(UsageError, match="3 of 24 delays are NaN or infinite"):
+        layer.clamp_()

@@ -96,7 +96,7 @@ def from_nir(
         network = network_of(graph, float(dt_ms))
         populations, projections = _euler(network, float(dt_ms))
     output = populations[-1]
-    names: Any = list(map(str, range(output.size))) if class_names is None else class_names
+    names: Any = map(str, range(output.size)) if class_names is None else class_names
     table = DelayTable(
         populations=tuple(populations),
         projections=tuple(projections),
